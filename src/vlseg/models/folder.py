@@ -1,0 +1,71 @@
+"""A model on disk: config.json (with our part under "vlseg") and model.safetensors."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor, nn
+
+from vlseg.records import InputError, replacing, write_text
+
+MODEL_FORMAT = 1
+
+
+def write_model(folder: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+    """Write config.json and model.safetensors; `config` already holds the "vlseg" part."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "model.safetensors") as temporary:
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        safetensors.torch.save_file(tensors, temporary, metadata={"format": "pt"})
+    write_text(folder / "config.json", json.dumps(config, indent=1) + "\n")
+
+
+def our_part(name: str, protocol: str, targets: tuple[str, ...], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The "vlseg" part of config.json: what rebuilds the model."""
+    return {
+        "format_version": MODEL_FORMAT,
+        "model": name,
+        "protocol": protocol,
+        "targets": list(targets),
+        "arguments": dict(arguments),
+    }
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a model folder.
+
+    Raises:
+        InputError: missing or broken.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: not found; a model folder holds config.json and model.safetensors") from error
+    except ValueError as error:
+        raise InputError(f"{path}: broken JSON ({error})") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: must hold one JSON object")
+    return config
+
+
+def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Load every tensor; a missing, left-over or wrongly shaped one is an error that names it.
+
+    Raises:
+        InputError: lists up to five offending keys of each kind.
+    """
+    expected = module.state_dict()
+    missing = [key for key in expected if key not in weights]
+    left_over = [key for key in weights if key not in expected]
+    misshaped = [key for key in expected if key in weights and expected[key].shape != weights[key].shape]
+    problems = [
+        f"{len(keys)} {word} ({', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''})"
+        for word, keys in (("missing", missing), ("left over", left_over), ("of another shape", misshaped))
+        if keys
+    ]
+    if problems:
+        raise InputError(f"{where}: weights do not fit the model: {'; '.join(problems)}")
+    module.load_state_dict(dict(weights))

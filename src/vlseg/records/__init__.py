@@ -1,0 +1,34 @@
+"""What crosses rooms or goes to disk: frozen, versioned, free of torch."""
+
+from vlseg.records.errors import InputError, from_validation, unknown_name
+from vlseg.records.files import replacing, write_text
+from vlseg.records.run import (
+    EvaluationSpec,
+    RunConfig,
+    RunRecord,
+    parse_config,
+    read_config,
+    read_record,
+    write_config,
+    write_record,
+)
+from vlseg.records.sample import (
+    LEAKING,
+    SOURCES,
+    SPLITS,
+    Attribute,
+    Dataset,
+    DatasetInfo,
+    IntensityPolicy,
+    Sample,
+    Source,
+    is_deployable,
+)
+from vlseg.records.score import SampleScore, read_scores, score_columns, write_scores
+
+__all__ = [
+    "LEAKING", "SOURCES", "SPLITS", "Attribute", "Dataset", "DatasetInfo", "EvaluationSpec", "InputError",
+    "IntensityPolicy", "RunConfig", "RunRecord", "Sample", "SampleScore", "Source", "from_validation",
+    "is_deployable", "parse_config", "read_config", "read_record", "read_scores", "replacing", "score_columns",
+    "unknown_name", "write_config", "write_record", "write_scores", "write_text",
+]

@@ -1,0 +1,196 @@
+"""A run: its typed configuration (config.yaml) and its record (run.json). A failed run is a record too."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import pydantic
+import yaml
+
+from vlseg.records.errors import InputError, from_validation
+from vlseg.records.files import write_text
+
+RUN_FORMAT = 1
+
+Regime = Literal["full", "freeze_encoders", "decoder"]
+Precision = Literal["fp32", "bf16", "fp16"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Status = Literal["planned", "running", "done", "failed", "interrupted"]
+
+
+class Strict(pydantic.BaseModel):
+    """Base of what is read from YAML and JSON: an unknown key is an error, values do not change."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class RunConfig(Strict):
+    """Everything a training run depends on. Learning rates are per AdamW step."""
+
+    model: str
+    model_arguments: dict[str, Any] = {}
+    """Arguments of the model's builder, e.g. {"image_size": 96}."""
+    weights: str | None = None
+    """Hub id or folder; None = random."""
+    revision: str | None = None
+    """Pinned revision of a hub id."""
+    protocol: str = "corrected"
+    data: list[str] = pydantic.Field(min_length=1)
+    target: str | None = None
+    prompt: str = "class"
+    regime: Regime = "full"
+    seed: int = pydantic.Field(0, ge=0)
+    fold: int | None = None
+    device: Device = "auto"
+    precision: Precision = "fp32"
+    threads: int | None = pydantic.Field(None, ge=1)
+    epochs: int = pydantic.Field(50, ge=1)
+    max_steps: int | None = pydantic.Field(None, ge=1)
+    """Optimiser steps; ends the run before `epochs` are over. None = no such limit."""
+    batch_size: int = pydantic.Field(8, ge=1)
+    """Images a step; each image brings up to `prompts_per_image` of its prompts."""
+    prompts_per_image: int = pydantic.Field(4, ge=1)
+    accumulate: int = pydantic.Field(1, ge=1)
+    learning_rate: float = pydantic.Field(1e-3, gt=0)
+    weight_decay: float = pydantic.Field(1e-3, ge=0)
+    schedule: Literal["plateau", "cosine", "constant"] = "cosine"
+    warmup_steps: int = pydantic.Field(20, ge=0)
+    clip_norm: float | None = pydantic.Field(1.0, gt=0)
+    loss: Literal["dice_bce", "published"] = "dice_bce"
+    bce_weight: float = pydantic.Field(1.0, ge=0)
+    positive_weight: float = pydantic.Field(1.0, gt=0)
+    """Weight of foreground pixels in the cross-entropy term."""
+    augment: bool = True
+    patience: int | None = pydantic.Field(20, ge=1)
+    """Validations without a better val Dice before the run stops; None = never."""
+    validate_every: int = pydantic.Field(1, ge=1)
+    """Epochs between validations."""
+    validate_limit: int | None = pydantic.Field(None, ge=1)
+    """Validate on the first so many samples only."""
+    threshold: float | Literal["val"] = 0.5
+    """On probabilities; "val" chooses the one with the best val Dice when training ends."""
+    workers: int = pydantic.Field(0, ge=0)
+
+
+class RunRecord(Strict):
+    """run.json: what was run, where, on what, and how it ended."""
+
+    format_version: int = RUN_FORMAT
+    id: str
+    status: Status
+    config: dict[str, Any]
+    protocol: str
+    device: str
+    precision: str
+    threads: int
+    seeds: dict[str, int]
+    fold: int | None = None
+    git_revision: str | None = None
+    packages: dict[str, str] = {}
+    data_fingerprint: str = ""
+    dataset: str = ""
+    prompt: str = ""
+    prompt_sources: list[str] = []
+    deployable: bool = False
+    threshold: float = 0.5
+    threshold_origin: str = "default"
+    """"default", "fixed" (given by the user), "weights" (comes with them) or "val" (chosen there)."""
+    started: datetime
+    ended: datetime | None = None
+    peak_memory_bytes: int | None = None
+    error: str | None = None
+    summary: dict[str, Any] = {}
+
+
+def parse_config(values: dict[str, Any], where: str) -> RunConfig:
+    """A RunConfig from plain values; `where` names their origin in the error.
+
+    Raises:
+        InputError: an unknown key (the known ones are listed) or a value of the wrong type.
+    """
+    from vlseg.records.errors import unknown_name
+
+    for key in values:
+        if key not in RunConfig.model_fields:
+            raise unknown_name("configuration key", key, RunConfig.model_fields)
+    try:
+        return RunConfig.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise from_validation(error, where) from error
+
+
+def write_config(path: Path, config: RunConfig) -> None:
+    """Write config.yaml."""
+    write_text(path, yaml.safe_dump(config.model_dump(), sort_keys=False))
+
+
+def read_config(path: Path) -> RunConfig:
+    """Read config.yaml.
+
+    Raises:
+        InputError: missing, broken or of wrong content.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: no such run configuration; is this a run folder?") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: broken YAML ({str(error).splitlines()[0]})") from error
+    return parse_config(values, str(path))
+
+
+def write_record(path: Path, record: RunRecord) -> None:
+    """Write run.json, whole or not at all."""
+    write_text(path, json.dumps(record.model_dump(mode="json"), indent=1) + "\n")
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read run.json.
+
+    Raises:
+        InputError: missing, broken, or of a later format than this version knows.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: not found; give the folder of a run made by vlseg train") from error
+    except ValueError as error:
+        raise InputError(f"{path}: broken JSON ({error}); the run's record cannot be read") from error
+    if isinstance(values, dict) and values.get("format_version", 0) > RUN_FORMAT:
+        raise InputError(f"{path}: written by a later vlseg (format {values['format_version']}); update vlseg")
+    try:
+        return RunRecord.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise from_validation(error, str(path)) from error
+
+
+class EvaluationSpec(Strict):
+    """evaluations/<id>/spec.json: what was scored and the rules; aggregates are computed from scores."""
+
+    format_version: int = 1
+    id: str
+    model: str
+    run_id: str
+    dataset: str
+    data_fingerprint: str
+    split: str
+    prompt: str
+    prompt_sources: list[str]
+    deployable: bool
+    protocol: str
+    condition: str = "clean"
+    condition_arguments: dict[str, Any] = {}
+    threshold: float = 0.5
+    threshold_origin: str = "default"
+    precision: str = "fp32"
+    seed: int = 0
+    groups_known: bool = False
+    nsd_tolerance: float = 2.0
+    text_blind_ceiling: float | None = None
+    seconds: float | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read spec.json."""
+        return cls.model_validate_json(path.read_text(encoding="utf-8"))

@@ -1,0 +1,110 @@
+"""What is segmented: samples, their prompts with provenance, and the dataset they belong to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+Source = Literal["none", "class", "metadata", "image", "user", "label", "mask", "unknown"]
+SOURCES: tuple[Source, ...] = get_args(Source)
+LEAKING: frozenset[Source] = frozenset({"label", "mask", "unknown"})
+"""Sources that a user at a bedside does not have: a prompt built from one is not deployable."""
+
+
+def is_deployable(sources: frozenset[Source]) -> bool:
+    """True when every word of the prompt could be written without sight of the truth."""
+    return not sources & LEAKING
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One described property: (name, value, source), e.g. ("size", "small", "mask").
+
+    `referring` chooses between things present (side, place, size among several); the others
+    only describe (age, sex, image quality).
+    """
+
+    name: str
+    value: str
+    source: Source = "unknown"
+    referring: bool = False
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One thing to segment in one image.
+
+    `mask_paths` are united: the truth is foreground where any of them is. Empty = unlabelled.
+    `prompts` maps a prompt name to its wordings (one or more). `group` is the patient or the
+    video sequence (None = unknown). `spacing` is (y, x) in mm with its source, or None.
+    """
+
+    id: str
+    image_id: str
+    image_path: Path
+    mask_paths: tuple[Path, ...]
+    target: str | None
+    prompts: Mapping[str, tuple[str, ...]]
+    dataset: str
+    split: str
+    attributes: tuple[Attribute, ...] = ()
+    prompt_sources: Mapping[str, frozenset[Source]] = field(default_factory=dict)
+    group: str | None = None
+    site: str | None = None
+    spacing: tuple[float, float] | None = None
+    spacing_source: str | None = None
+    mask_value: int | None = None
+
+
+@dataclass(frozen=True)
+class IntensityPolicy:
+    """How pixel values above 8 bit become [0, 1]; 8-bit files are always divided by 255.
+
+    `full_range`: divide by the largest value of the file's type; `bits_stored`: divide by
+    2**bits - 1; `percentile`: the file's own 0.5 to 99.5 percentiles; `window`: low to high.
+    """
+
+    kind: Literal["full_range", "bits_stored", "percentile", "window"] = "full_range"
+    bits: int | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What holds for the whole set.
+
+    `prompt_sources` is the provenance per prompt name, over the whole set (a leak is a property
+    of the scheme, not of one string). `mask_max` is the largest value met in the set's masks;
+    foreground is above half of it. `symmetries` are the allowed ones of
+    ("horizontal", "vertical", "rotation"). `aliases` maps p0..p9 to content names.
+    """
+
+    name: str
+    root: Path
+    licence: str | None = None
+    targets: tuple[str, ...] = ()
+    intensity: IntensityPolicy = IntensityPolicy()
+    symmetries: frozenset[str] = frozenset()
+    groups_known: bool = False
+    scheme: str | None = None
+    prompt_sources: Mapping[str, frozenset[Source]] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    mask_max: int = 255
+    fingerprint: str = ""
+    text_blind_ceiling: float | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The info and the samples, in a fixed order (split, then order of the annotation file)."""
+
+    info: DatasetInfo
+    samples: tuple[Sample, ...]
+
+    def split(self, name: str) -> tuple[Sample, ...]:
+        """The samples of one split, in order."""
+        return tuple(sample for sample in self.samples if sample.split == name)
