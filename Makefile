@@ -22,10 +22,10 @@ demo: env
 	$(BIN)/vlseg demo --out demo
 
 test: env
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-slow: env
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest -m "slow or not slow" $(PYTEST_ARGS)
 
 check: env
 	$(BIN)/ruff format --check .

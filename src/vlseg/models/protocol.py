@@ -1,5 +1,6 @@
 """What a segmenter is: the same steps for every model, so that caching, many prompts per image and
-live prompting work for all of them (design: prepare, tokenize, encode, decode, restore)."""
+live prompting work for all of them (design: prepare, tokenize, encode, decode, restore).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,9 +35,7 @@ class Rows:
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Rows":
         """Move; `dtype` applies to floating tensors only."""
-        return Rows(
-            {n: t.to(device, dtype if t.is_floating_point() else None) for n, t in self.tensors.items()}
-        )
+        return Rows({n: t.to(device, dtype if t.is_floating_point() else None) for n, t in self.tensors.items()})
 
     @classmethod
     def join(cls, parts: Sequence["Rows"]) -> Self:
@@ -108,6 +107,14 @@ class Segmenter(Protocol):
         """Images (3, H, W) of any size, RGB in [0, 1], to the network's input. Differentiable."""
         ...
 
+    def prepare_masks(self, masks: Sequence[Tensor]) -> Tensor:
+        """Masks (H, W) of 0/1 to (B, 1, h, w) in [0, 1] on the network's grid, as `prepare` maps images.
+
+        Training compares logits with the truth where the network gives them; how an image lies in
+        the input (stretched, letterboxed) is the model's own affair.
+        """
+        ...
+
     def tokenize(self, prompts: Sequence[str]) -> Tokens | None:
         """Sentences (or, with spec.uses_target, names of targets) to tokens; None: image-only."""
         ...
@@ -139,3 +146,10 @@ class Segmenter(Protocol):
     def save(self, folder: Path) -> None:
         """Write config.json, model.safetensors and what the tokenizer needs into `folder`."""
         ...
+
+
+def as_module(segmenter: Segmenter) -> torch.nn.Module:
+    """The segmenter as the torch module that it is."""
+    if not isinstance(segmenter, torch.nn.Module):
+        raise TypeError(f"{type(segmenter).__name__} is not a torch module; a segmenter must be one")
+    return segmenter

@@ -90,6 +90,8 @@ class RunRecord(Strict):
     packages: dict[str, str] = {}
     data_fingerprint: str = ""
     dataset: str = ""
+    intensity: dict[str, Any] = {}
+    """How images above 8 bit were read (IntensityPolicy); prediction does the same."""
     prompt: str = ""
     prompt_sources: list[str] = []
     deployable: bool = False

@@ -1,0 +1,65 @@
+"""vlseg evaluate"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from vlseg.cli.options import Data, Device, Json, Precision, Revision, Target, Threads, Weights, finish
+
+
+def evaluate(
+    source: Annotated[
+        str, typer.Argument(help="Run folder, model folder, hub id or model name.", metavar="RUN_OR_MODEL")
+    ],
+    data: Data,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    prompt: Annotated[str | None, typer.Option(help="Prompt name; default: the run's own.")] = None,
+    target: Target = None,
+    condition: Annotated[
+        Literal["clean", "swapped"], typer.Option(help="swapped: ask with another object's prompt.")
+    ] = "clean",
+    threshold: Annotated[float | None, typer.Option(help="On probabilities.", min=0.0, max=1.0)] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for scores; default: inside the run.")] = None,
+    weights: Weights = None,
+    revision: Revision = None,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    threads: Threads = None,
+    seed: Annotated[int, typer.Option(help="Recorded with zero-shot scores.", min=0)] = 0,
+    json: Json = False,
+) -> None:
+    """Score a run, or a model zero-shot: one row per image, target and wording, aggregates with intervals."""
+    from vlseg.studies import EvaluateOptions, evaluate_on, summary
+
+    options = EvaluateOptions(
+        prompt=prompt,
+        split=split,
+        target=target,
+        condition=condition,
+        weights=weights,
+        revision=revision,
+        device=device,
+        precision=precision,
+        threads=threads,
+        threshold=threshold,
+        seed=seed,
+    )
+    evaluated = evaluate_on(source, data, options, out)
+    values = summary(evaluated)
+    verdict = "deployable" if evaluated.spec.deployable else "LEAKS THE LABEL"
+    sources = ", ".join(evaluated.spec.prompt_sources)
+    lines = [
+        f"{evaluated.spec.dataset} {split}, prompt {evaluated.spec.prompt} ({verdict}: {sources}), n = {values['n']}",
+        *(f"  {name:<6}{_value(values[name])}" for name in ("dice", "iou", "nsd", "hd95")),
+        f"  scores: {values['scores']}",
+    ]
+    finish("evaluate", values, lines, as_json=json)
+
+
+def _value(summary: dict[str, Any]) -> str:
+    if summary.get("mean") is None:
+        return f"none ({summary.get('reason')})"
+    interval = summary.get("ci95")
+    shown = f"[{interval[0]:.4f}, {interval[1]:.4f}]" if interval else f"no interval: {summary.get('reason')}"
+    return f"{summary['mean']:.4f}  95 % {shown}"

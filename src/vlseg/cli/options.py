@@ -1,0 +1,32 @@
+"""Options that several commands share, and the printing of results."""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
+Weights = Annotated[str | None, typer.Option(help="Weights: a folder or a hub id.", metavar="ID|PATH")]
+Revision = Annotated[str | None, typer.Option(help="Revision of a hub id, best a commit.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Precision = Annotated[str, typer.Option(help="fp32, bf16 or fp16.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads; default: torch's choice.", min=1)]
+Data = Annotated[list[str], typer.Option(help="Dataset folder; give it again to pool several.")]
+Target = Annotated[
+    str | None, typer.Option(help="The structure: names the masks of a plain images/ + masks/ pair, else selects.")
+]
+
+
+def finish(command: str, values: Mapping[str, Any], lines: list[str], *, as_json: bool) -> None:
+    """Print the human lines, or with --json the one object that names the command."""
+    if as_json:
+        typer.echo(json.dumps({"command": command, **values}))
+    else:
+        for line in lines:
+            typer.echo(line)
+
+
+def say(line: str) -> None:
+    """A line of progress on stderr."""
+    typer.echo(line, err=True)

@@ -1,0 +1,50 @@
+"""vlseg predict"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlseg.cli.options import Device, Json, Precision, Revision, Threads, Weights, finish, say
+
+
+def predict(
+    source: Annotated[
+        str, typer.Argument(help="Run folder, model folder, hub id or model name.", metavar="RUN_OR_MODEL")
+    ],
+    image: Annotated[Path, typer.Option(help="An image, or a folder of images.")],
+    prompt: Annotated[list[str], typer.Option(help="What to segment; give it again for more.")],
+    out: Annotated[Path, typer.Option(help="Folder for masks, overlays and predictions.json.")],
+    threshold: Annotated[float | None, typer.Option(help="On probabilities.", min=0.0, max=1.0)] = None,
+    weights: Weights = None,
+    revision: Revision = None,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Masks at the images' own sizes for one or many prompts; each image is encoded once."""
+    from vlseg.studies.predict import predict_to_folder
+
+    masks, failures = predict_to_folder(
+        source,
+        image,
+        prompt,
+        out,
+        options={
+            "weights": weights,
+            "revision": revision,
+            "device": device,
+            "precision": precision,
+            "threads": threads,
+            "threshold": threshold,
+        },
+    )
+    for failure in failures:
+        say(f"vlseg: {failure}")
+    lines = [f'{mask.mask}: {mask.area_px} px for "{mask.prompt}"' for mask in masks]
+    lines.append(f"{len(masks)} masks, overlays and predictions.json in {out}")
+    values = {"masks": [asdict(mask) for mask in masks], "failures": failures}
+    finish("predict", values, lines, as_json=json)
+    raise typer.Exit(1 if failures else 0)

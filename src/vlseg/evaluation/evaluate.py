@@ -1,0 +1,228 @@
+"""Scoring a model on a dataset: one row per (image, target, wording, condition) at native size."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vlseg.data import load_image, load_mask
+from vlseg.evaluation.overlays import panel_row
+from vlseg.evaluation.predict import Prediction, predict_image
+from vlseg.evaluation.query import Query, Truth
+from vlseg.metrics import PairScores, dice_score, score_pair
+from vlseg.models import Segmenter
+from vlseg.prompts import Prompted
+from vlseg.records import DatasetInfo, Sample, SampleScore, is_deployable, replacing, write_text
+
+NSD_TOLERANCE = 2.0
+"""Pixels, or mm where the spacing is known."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for every row of one evaluation."""
+
+    run_id: str
+    seed: int
+    device: torch.device
+    threshold: float
+    precision: str = "fp32"
+    nsd_tolerance: float = NSD_TOLERANCE
+
+
+class MaskReader:
+    """Truths by sample, each file read once."""
+
+    def __init__(self, infos: Mapping[str, DatasetInfo]) -> None:
+        self._infos = infos
+        self._masks: dict[tuple[str, str], np.ndarray | None] = {}
+
+    def __call__(self, sample: Sample, size: tuple[int, int]) -> np.ndarray | None:
+        """(H, W) bool, or None where there is no truth."""
+        key = (sample.dataset, sample.id)
+        if key not in self._masks:
+            info = self._infos[sample.dataset]
+            self._masks[key] = load_mask(sample, info, size) if sample.mask_paths else None
+        return self._masks[key]
+
+
+@dataclass
+class Gallery:
+    """A few rows of image | truth | prediction, spread evenly over the samples."""
+
+    folder: Path
+    wanted: frozenset[str]
+    entries: list[dict[str, object]] = field(default_factory=list)
+
+    def offer(self, query: Query, image: np.ndarray, truth: np.ndarray | None, prediction: Prediction) -> None:
+        """Keep the picture when its sample is wanted and has none yet."""
+        sample = query.truths[-1].sample
+        key = query.prompted.sample.id
+        if key not in self.wanted or any(entry["sample_id"] == key for entry in self.entries):
+            return
+        name = f"{len(self.entries):03d}.png"
+        with replacing(self.folder / name) as temporary:
+            panel_row(image, truth, prediction.mask).save(temporary, format="PNG")
+        dice = None if truth is None else dice_score(prediction.mask, truth)
+        self.entries.append(
+            {
+                "file": name,
+                "sample_id": key,
+                "image_id": sample.image_id,
+                "prompt": query.wording,
+                "target": query.named.target,
+                "dice": dice,
+                "condition": query.condition,
+            }
+        )
+
+    def close(self) -> None:
+        """Write index.json."""
+        write_text(self.folder / "index.json", json.dumps(self.entries, indent=1) + "\n")
+
+
+def evaluate(
+    model: Segmenter,
+    queries: Sequence[Query],
+    infos: Mapping[str, DatasetInfo],
+    setting: Setting,
+    *,
+    gallery: Gallery | None = None,
+    on_image: Callable[[], None] = lambda: None,
+) -> list[SampleScore]:
+    """Score rows of all queries, in the order of the queries' images.
+
+    Args:
+        model: on the setting's device, in eval mode.
+        queries: see `query`.
+        infos: dataset info by dataset name.
+        setting: run id, seed, device, threshold, precision.
+        gallery: takes pictures where given.
+        on_image: called after each image, for a progress bar.
+    """
+    masks = MaskReader(infos)
+    scores: list[SampleScore] = []
+    for image, group in _by_image(queries, infos):
+        size = (image.shape[0], image.shape[1])
+        prompts = [_prompt(model, query) for query in group]
+        predictions = predict_image(
+            model, image, prompts, device=setting.device, precision=setting.precision, threshold=setting.threshold
+        )
+        for query, prediction in zip(group, predictions, strict=True):
+            for truth in query.truths:
+                mask = masks(truth.sample, size)
+                scores.append(_row(model, query, truth, mask, prediction, setting))
+            if gallery is not None:
+                gallery.offer(query, image, masks(query.truths[-1].sample, size), prediction)
+        on_image()
+    return scores
+
+
+def mean_dice(
+    model: Segmenter,
+    prompted: Sequence[Prompted],
+    infos: Mapping[str, DatasetInfo],
+    *,
+    device: torch.device,
+    precision: str,
+    thresholds: Sequence[float],
+) -> list[float]:
+    """Mean Dice at native size for each threshold, over samples with a truth, first wording of each."""
+    masks = MaskReader(infos)
+    queries = [Query(item, item.wordings[0], item.sample, ()) for item in prompted if item.sample.mask_paths]
+    sums = np.zeros(len(thresholds))
+    for image, group in _by_image(queries, infos):
+        prompts = [_prompt(model, query) for query in group]
+        predictions = predict_image(model, image, prompts, device=device, precision=precision)
+        for query, prediction in zip(group, predictions, strict=True):
+            truth = masks(query.prompted.sample, (image.shape[0], image.shape[1]))
+            assert truth is not None  # queries are of samples with a truth
+            sums += [dice_score(prediction.probability > threshold, truth) for threshold in thresholds]
+    return [float(total) for total in sums / max(1, len(queries))]
+
+
+def read_truths(prompted: Sequence[Prompted], infos: Mapping[str, DatasetInfo]) -> dict[str, np.ndarray]:
+    """Masks by sample id, for the samples that have one."""
+    return {
+        item.sample.id: load_mask(item.sample, infos[item.sample.dataset], None)
+        for item in prompted
+        if item.sample.mask_paths
+    }
+
+
+def gallery_for(folder: Path, queries: Sequence[Query], count: int = 12) -> Gallery:
+    """A gallery of `count` samples spread evenly over the queries."""
+    ids = list(dict.fromkeys(query.prompted.sample.id for query in queries))
+    step = max(1, len(ids) // count)
+    return Gallery(folder, frozenset(ids[::step][:count]))
+
+
+def _by_image(queries: Sequence[Query], infos: Mapping[str, DatasetInfo]) -> Iterator[tuple[np.ndarray, list[Query]]]:
+    """Each image (H, W, 3), read once, with its queries."""
+    groups: dict[tuple[str, str], list[Query]] = {}
+    for query in queries:
+        sample = query.prompted.sample
+        groups.setdefault((sample.dataset, sample.image_id), []).append(query)
+    for group in groups.values():
+        sample = group[0].prompted.sample
+        yield load_image(sample, infos[sample.dataset]), group
+
+
+def _prompt(model: Segmenter, query: Query) -> str:
+    return query.wording if model.spec.uses_text else (query.named.target or "")
+
+
+def _row(
+    model: Segmenter,
+    query: Query,
+    truth: Truth,
+    mask: np.ndarray | None,
+    prediction: Prediction,
+    setting: Setting,
+) -> SampleScore:
+    sample, pred = truth.sample, prediction.mask
+    pair = None
+    if mask is not None:
+        pair = score_pair(pred, mask, spacing=sample.spacing, nsd_tolerance=setting.nsd_tolerance)
+    scale = sample.spacing or (1.0, 1.0)
+    values = pair or PairScores(None, None, None, None, None, None)
+    return SampleScore(
+        dataset=sample.dataset,
+        split=sample.split,
+        sample_id=query.prompted.sample.id,
+        image_id=sample.image_id,
+        group=sample.group,
+        site=sample.site,
+        target=sample.target,
+        named_target=query.named.target,
+        prompt=query.prompted.prompt,
+        wording=query.wording,
+        prompt_sources=",".join(sorted(query.prompted.sources)),
+        deployable=is_deployable(query.prompted.sources),
+        condition=query.condition,
+        condition_arguments=json.dumps(dict(truth.arguments), sort_keys=True),
+        model=model.spec.name,
+        run_id=setting.run_id,
+        seed=setting.seed,
+        protocol=model.spec.protocol,
+        threshold=setting.threshold,
+        precision=setting.precision,
+        dice=values.dice,
+        iou=values.iou,
+        hd95=values.hd95,
+        hd=values.hd,
+        nsd=values.nsd,
+        nsd_tolerance=setting.nsd_tolerance,
+        assd=values.assd,
+        distance_unit="mm" if sample.spacing else "px",
+        spacing=f"{scale[0]:g},{scale[1]:g}" if sample.spacing else None,
+        image_diagonal=float(np.hypot(pred.shape[0] * scale[0], pred.shape[1] * scale[1])),
+        presence_score=prediction.presence,
+        area=int(pred.sum()),
+        area_error=None if mask is None else int(pred.sum()) - int(mask.sum()),
+        empty_target=None if mask is None else not mask.any(),
+        empty_pred=not pred.any(),
+    )

@@ -1,0 +1,107 @@
+"""Prediction: each image encoded once, its prompts decoded together, masks at the image's own size."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlseg.models import ImageFeatures, Inputs, Segmenter, as_module
+from vlseg.models.device import autocast
+from vlseg.records import InputError, unknown_name
+
+PROMPTS_AT_ONCE = 16
+"""Rows decoded and restored together; bounds the memory of full-size maps."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer to one prompt.
+
+    Attributes:
+        probability: (H, W) float32 in [0, 1] at the image's size.
+        mask: (H, W) bool, probability above the threshold.
+        presence: in [0, 1], that the named thing is in the image: the model's own presence output
+            where it has one, else the largest probability of the map.
+    """
+
+    probability: np.ndarray
+    mask: np.ndarray
+    presence: float
+
+
+def check_prompts(model: Segmenter, prompts: Sequence[str]) -> None:
+    """For models that read no text a prompt is the name of a target they were trained on.
+
+    Raises:
+        InputError: such a model and an unknown target.
+    """
+    if model.spec.uses_text:
+        return
+    for prompt in prompts:
+        if prompt not in model.spec.targets:
+            raise unknown_name(f"target for '{model.spec.name}', which reads no text:", prompt, model.spec.targets)
+
+
+def predict_image(
+    model: Segmenter,
+    rgb: np.ndarray,
+    prompts: Sequence[str],
+    *,
+    device: torch.device,
+    precision: str = "fp32",
+    threshold: float | None = None,
+) -> Iterator[Prediction]:
+    """One prediction per prompt, in order; the image is encoded once.
+
+    Args:
+        model: on `device`, in eval mode.
+        rgb: (H, W, 3) float32 in [0, 1].
+        prompts: sentences; names of targets for models that read no text.
+        device: where to compute.
+        precision: "fp32", "bf16" or "fp16".
+        threshold: on probabilities; None = the model's own.
+
+    Raises:
+        InputError: no prompt, or a target the model does not know.
+    """
+    if not prompts:
+        raise InputError("prompt: give at least one")
+    check_prompts(model, prompts)
+    limit = model.spec.threshold if threshold is None else threshold
+    with torch.inference_mode(), autocast(precision, device):
+        pixels = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).to(device)
+        inputs = model.prepare([pixels])
+        features = model.encode_image(inputs)
+        for start in range(0, len(prompts), PROMPTS_AT_ONCE):
+            chunk = prompts[start : start + PROMPTS_AT_ONCE]
+            for restored, presence in _decode(model, inputs, features, chunk, device):
+                probability = restored.sigmoid()
+                score = float(probability.max()) if presence is None else float(presence.sigmoid())
+                array = probability.cpu().numpy()
+                yield Prediction(array, array > limit, score)
+
+
+def _decode(
+    model: Segmenter, inputs: Inputs, features: ImageFeatures, prompts: Sequence[str], device: torch.device
+) -> list[tuple[Tensor, Tensor | None]]:
+    """Full-size logits (H, W) and presence logit of each prompt on the one image."""
+    rows = torch.zeros(len(prompts), dtype=torch.long)
+    if not model.spec.uses_text and not model.spec.uses_target:
+        # Image-only: one pass gives every target's channel.
+        output = model.decode(features, None)
+        channels = model.restore(output.logits, inputs)[0]
+        return [(channels[model.spec.targets.index(prompt)], None) for prompt in prompts]
+    tokens = model.tokenize(prompts)
+    encoded = model.encode_prompts(tokens.to(device) if tokens is not None else None)
+    output = model.decode(features[rows], encoded)
+    restored = model.restore(output.logits, inputs[rows])
+    presence = list(output.presence) if output.presence is not None else [None] * len(prompts)
+    return [(maps[0], present) for maps, present in zip(restored, presence, strict=True)]
+
+
+def ready(model: Segmenter, device: torch.device) -> Segmenter:
+    """The model on `device` in eval mode."""
+    as_module(model).to(device).eval()
+    return model

@@ -1,0 +1,37 @@
+"""Segmentation losses on logits: pure functions of tensors (B, 1, h, w)."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+SMOOTH = 1e-5
+"""Keeps Dice defined when truth and prediction are empty (the value MONAI uses)."""
+
+
+def soft_dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """1 - Dice of probabilities, per sample, averaged; in [0, 1].
+
+    Args:
+        logits: (B, 1, h, w).
+        mask: (B, 1, h, w) in [0, 1].
+    """
+    probabilities = logits.float().sigmoid().flatten(1)
+    truth = mask.float().flatten(1)
+    overlap = (probabilities * truth).sum(1)
+    total = probabilities.sum(1) + truth.sum(1)
+    return (1 - (2 * overlap + SMOOTH) / (total + SMOOTH)).mean()
+
+
+def dice_bce_loss(logits: Tensor, mask: Tensor, *, bce_weight: float = 1.0, positive_weight: float = 1.0) -> Tensor:
+    """Soft Dice loss plus `bce_weight` times binary cross-entropy, both on logits (ours)."""
+    weight = logits.new_tensor(positive_weight, dtype=logits.float().dtype)
+    cross_entropy = F.binary_cross_entropy_with_logits(logits.float(), mask.float(), pos_weight=weight)
+    return soft_dice_loss(logits, mask) + bce_weight * cross_entropy
+
+
+def published_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """What MedVLSM's DiceCELoss computed: Dice alone.
+
+    With MONAI 1.1.0 its cross-entropy over the single channel was a softmax over one class, which is 0
+    everywhere (naamiinepal/medvlsm, src/models/base_module.py and configs/model).
+    """
+    return soft_dice_loss(logits, mask)

@@ -1,0 +1,75 @@
+"""clipseg-tiny in the segmenter's steps."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from vlseg.models.clipseg_tiny.decoder import MaskDecoder
+from vlseg.models.clipseg_tiny.image import ImageEncoder
+from vlseg.models.clipseg_tiny.text import TextEncoder
+from vlseg.models.clipseg_tiny.tokenizer import hash_prompts
+from vlseg.models.folder import our_part, write_model
+from vlseg.models.images import resize_and_normalise, restore_bilinear
+from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Spec, Tokens
+
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+
+
+class ClipSegTiny(nn.Module):
+    """Convolutional image encoder, hashed words, FiLM decoder. The image is encoded once for all prompts."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.image_encoder = ImageEncoder()
+        self.text_encoder = TextEncoder()
+        self.mask_decoder = MaskDecoder()
+
+    def prepare(self, rgb: Sequence[Tensor]) -> Inputs:
+        """Images (3, H, W) in [0, 1] to the square input, shifted and scaled to about [-2, 2]."""
+        return resize_and_normalise(rgb, self.spec.image_size, MEAN, STD)
+
+    def tokenize(self, prompts: Sequence[str]) -> Tokens:
+        """Sentences to `buckets` (B, 78, 2); words behind the 77th are cut."""
+        return hash_prompts(prompts)
+
+    def encode_image(self, inputs: Inputs) -> ImageFeatures:
+        """`fine` (B, 16, h/2, w/2) and `coarse` (B, 64, h/4, w/4)."""
+        fine, coarse = self.image_encoder(inputs.tensors["pixel_values"])
+        return ImageFeatures({"fine": fine, "coarse": coarse})
+
+    def encode_prompts(self, tokens: Tokens | None) -> PromptFeatures:
+        """`sentence` (B, 96)."""
+        if tokens is None:
+            raise ValueError("clipseg-tiny needs tokens; call tokenize first")
+        return PromptFeatures({"sentence": self.text_encoder(tokens.tensors["buckets"])})
+
+    def decode(self, image: ImageFeatures, prompts: PromptFeatures | None) -> Output:
+        """Logits (B, 1, h, w)."""
+        if prompts is None:
+            raise ValueError("clipseg-tiny needs prompt features; call encode_prompts first")
+        features = image.tensors
+        return Output(self.mask_decoder(features["fine"], features["coarse"], prompts.tensors["sentence"]))
+
+    def restore(self, logits: Tensor, inputs: Inputs) -> list[Tensor]:
+        """Logits at the original sizes."""
+        return restore_bilinear(logits, inputs)
+
+    def forward(self, inputs: Inputs, tokens: Tokens | None) -> Output:
+        """The steps in a row."""
+        return self.decode(self.encode_image(inputs), self.encode_prompts(tokens))
+
+    def parts(self) -> dict[str, list[nn.Module]]:
+        """Trainable parts; every parameter is in one."""
+        return {
+            "image_encoder": [self.image_encoder],
+            "text_encoder": [self.text_encoder],
+            "mask_decoder": [self.mask_decoder],
+        }
+
+    def save(self, folder: Path) -> None:
+        """config.json and model.safetensors; the tokenizer needs no file."""
+        arguments = {"image_size": self.spec.image_size[0]}
+        part = our_part(self.spec.name, self.spec.protocol, self.spec.targets, arguments)
+        write_model(folder, {"vlseg": part}, self.state_dict())

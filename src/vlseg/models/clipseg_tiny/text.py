@@ -1,0 +1,31 @@
+"""The text encoder: hashed word vectors, one transformer layer, mean over words."""
+
+import torch
+from torch import Tensor, nn
+
+from vlseg.models.clipseg_tiny.tokenizer import BUCKETS, MAX_WORDS, PADDING
+
+
+class TextEncoder(nn.Module):
+    """Buckets (B, L, 2) to sentence vectors (B, width)."""
+
+    def __init__(self, width: int = 96, heads: int = 4) -> None:
+        super().__init__()
+        self.tables = nn.ModuleList([nn.Embedding(BUCKETS, width) for _ in range(2)])
+        self.positions = nn.Parameter(torch.randn(1 + MAX_WORDS, width) * 0.1)
+        self.layer = nn.TransformerEncoderLayer(
+            width, heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, buckets: Tensor) -> Tensor:
+        """(B, L, 2) int64 to (B, width)."""
+        words = buckets[..., 0] != PADDING
+        # Columns that are padding in every row change nothing.
+        length = int(words.sum(dim=1).max())
+        buckets, words = buckets[:, :length], words[:, :length]
+        vectors = self.tables[0](buckets[..., 0]) + self.tables[1](buckets[..., 1])
+        mixed = self.layer(vectors + self.positions[:length], src_key_padding_mask=~words)
+        kept = (self.norm(mixed) + vectors) * words[..., None]  # the sum lets plain word meaning through early
+        pooled: Tensor = kept.sum(dim=1) / words.sum(dim=1, keepdim=True) ** 0.5
+        return pooled

@@ -1,0 +1,52 @@
+"""Where and how exactly a model computes: device, precision, threads."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from vlseg.records import InputError
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device for "auto", "cpu", "cuda" or "mps".
+
+    Raises:
+        InputError: a device this machine does not have.
+    """
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device("cuda" if available["cuda"] else "mps" if available["mps"] else "cpu")
+    if name not in available:
+        raise InputError(f"device: '{name}' is unknown (known: auto, cpu, cuda, mps)")
+    if not available[name]:
+        raise InputError(f"device: '{name}' is not available here; take auto or cpu")
+    return torch.device(name)
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Refuse what a device cannot do.
+
+    Raises:
+        InputError: unknown precision, or fp16 on a CPU.
+    """
+    if precision not in DTYPES:
+        raise InputError(f"precision: '{precision}' is unknown (known: {', '.join(DTYPES)})")
+    if precision == "fp16" and device.type == "cpu":
+        raise InputError("precision: fp16 is not for the CPU; take bf16 or fp32")
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Mixed precision for a forward pass; nothing for fp32."""
+    check_precision(precision, device)
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, DTYPES[precision])
+
+
+def set_threads(threads: int | None) -> int:
+    """Set the number of CPU threads (None leaves it) and return the number in force."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()

@@ -1,0 +1,27 @@
+"""Prediction for files, with the model loaded once."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vlseg.evaluation import PredictedMask, find_images, load, predict_files
+
+
+def predict_to_folder(
+    source: str, image: Path, prompts: Sequence[str], out: Path, *, options: Mapping[str, Any]
+) -> tuple[list[PredictedMask], list[str]]:
+    """Masks of every image for every prompt, see `vlseg.evaluation.predict_files`.
+
+    Raises:
+        InputError: no images, no model, an unwritable `out`.
+    """
+    images = find_images(image)
+    predictor = load(source, **options)
+    console = Console(stderr=True)
+    columns = (TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("predicting", total=len(images))
+        return predict_files(predictor, images, prompts, out, on_image=lambda: bar.advance(task))

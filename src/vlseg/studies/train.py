@@ -1,0 +1,206 @@
+"""A training run: data, model and prompt joined, trained, validated, saved, recorded."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from vlseg.evaluation import mean_dice, ready
+from vlseg.models import Segmenter, build_model, load_model
+from vlseg.models.device import check_precision, resolve_device, set_threads
+from vlseg.prompts import Prompted
+from vlseg.records import InputError, RunConfig, RunRecord, read_config, read_record, write_config, write_record
+from vlseg.studies.datasets import Pool, open_pool
+from vlseg.studies.environment import git_revision, package_versions, peak_memory_bytes
+from vlseg.training import REGIMES, FitResult, fit
+from vlseg.training.seeds import derived_seed
+
+VAL_THRESHOLDS = tuple(step / 20 for step in range(1, 20))
+"""Candidates when the threshold is chosen on val: 0.05 to 0.95."""
+
+
+def train_run(config: RunConfig | None, out: Path, *, resume: bool = False) -> RunRecord:
+    """Train into the folder `out` and return the record. With `resume`, go on where `out` stopped.
+
+    `config` may be None only when a run is resumed. A finished run is returned as it is.
+
+    Raises:
+        InputError: wrong configuration or data; nothing is written then.
+        Exception: whatever stopped the training; the record says status failed and why.
+    """
+    config, record = _begin(config, out, resume)
+    if record is not None and record.status == "done":
+        return record
+    threads = set_threads(config.threads)
+    device = resolve_device(config.device)
+    check_precision(config.precision, device)
+    pool = open_pool(config.data, config.prompt, config.target)
+    train, val = pool.split("train"), pool.split("val")
+    model = _model(config, pool, train)
+    if record is not None and record.data_fingerprint != pool.fingerprint:
+        raise InputError(f"data: {pool.name} has changed since {out} was started; train into a new folder")
+    record = record or _new_record(config, out, pool, model, device, threads)
+    record = record.model_copy(update={"status": "running", "error": None})
+    write_config(out / "config.yaml", config)
+    write_record(out / "run.json", record)
+    try:
+        result = fit(
+            model,
+            train,
+            pool.infos,
+            config,
+            out,
+            validate=_validator(model, val, pool, config, device),
+            resume=resume,
+        )
+        record = _finish(record, result, model, val, pool, config, out, device)
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        message = str(error) or type(error).__name__
+        failed = {"status": status, "error": message, "ended": datetime.now(UTC)}
+        write_record(out / "run.json", record.model_copy(update=failed))
+        raise
+    return record
+
+
+def _begin(config: RunConfig | None, out: Path, resume: bool) -> tuple[RunConfig, RunRecord | None]:
+    """The configuration in force, and the earlier record when a run is resumed."""
+    if resume and (out / "run.json").exists():
+        earlier = read_config(out / "config.yaml")
+        if config is not None and config != earlier:
+            different = [key for key, value in earlier if getattr(config, key) != value]
+            raise InputError(
+                f"{out / 'config.yaml'}: the run was started with another {', '.join(different)}; "
+                "resume with --out and --resume alone, or train into a new folder"
+            )
+        return earlier, read_record(out / "run.json")
+    if config is None:
+        raise InputError(f"{out}: no run to resume there; give --model and --data to start one")
+    if config.regime not in REGIMES:
+        raise InputError(f"regime: '{config.regime}' is unknown (known: {', '.join(REGIMES)})")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out: {out} is a file; give a folder")
+    if not resume and out.is_dir() and any(out.iterdir()):
+        raise InputError(f"--out: {out} is not empty; add --resume to go on with it, or choose another folder")
+    return config, None
+
+
+def _model(config: RunConfig, pool: Pool, train: Sequence[Prompted]) -> Segmenter:
+    """The model to train: random from the seed, or from weights."""
+    torch.manual_seed(derived_seed(config.seed, "init"))
+    if config.weights is None:
+        model = build_model(
+            config.model, arguments=config.model_arguments, targets=pool.targets, protocol=config.protocol
+        )
+    else:
+        model = load_model(config.weights, revision=config.revision)
+        if model.spec.name != config.model:
+            raise InputError(f"--weights: {config.weights} holds a '{model.spec.name}', not a '{config.model}'")
+    if not model.spec.uses_text:
+        unnamed = [item.sample.id for item in train if item.sample.target is None]
+        if unnamed:
+            raise InputError(
+                f"model '{config.model}' reads no text and needs each sample's target, which {unnamed[0]} lacks; "
+                "give --target, or 'target' in the annotation file"
+            )
+    return model
+
+
+def _new_record(
+    config: RunConfig, out: Path, pool: Pool, model: Segmenter, device: torch.device, threads: int
+) -> RunRecord:
+    return RunRecord(
+        id=out.resolve().name,
+        status="running",
+        config=config.model_dump(),
+        protocol=model.spec.protocol,
+        device=str(device),
+        precision=config.precision,
+        threads=threads,
+        seeds={"run": config.seed},
+        fold=config.fold,
+        git_revision=git_revision(),
+        packages=package_versions(),
+        data_fingerprint=pool.fingerprint,
+        dataset=pool.name,
+        intensity=asdict(pool.datasets[0].info.intensity),
+        prompt=config.prompt,
+        prompt_sources=sorted(pool.sources),
+        deployable=pool.deployable,
+        started=datetime.now(UTC),
+    )
+
+
+def _validator(model: Segmenter, val: Sequence[Prompted], pool: Pool, config: RunConfig, device: torch.device):  # type: ignore[no-untyped-def]
+    """Val Dice at threshold 0.5 (or the fixed one), or None where there is no val split."""
+    labelled = [item for item in val if item.sample.mask_paths][: config.validate_limit]
+    if not labelled:
+        return None
+    threshold = 0.5 if config.threshold == "val" else config.threshold
+
+    def validate() -> float:
+        options = {"device": device, "precision": config.precision, "thresholds": [threshold]}
+        return mean_dice(ready(model, device), labelled, pool.infos, **options)[0]
+
+    return validate
+
+
+def _finish(
+    record: RunRecord,
+    result: FitResult,
+    model: Segmenter,
+    val: Sequence[Prompted],
+    pool: Pool,
+    config: RunConfig,
+    out: Path,
+    device: torch.device,
+) -> RunRecord:
+    """Save the model and close the record."""
+    threshold, origin = _threshold(model, val, pool, config, device, result)
+    now = datetime.now(UTC)
+    update: dict[str, object] = {
+        "status": result.status,
+        "threshold": threshold,
+        "threshold_origin": origin,
+        "ended": now,
+        "peak_memory_bytes": peak_memory_bytes(device),
+        "summary": {
+            "steps": result.steps,
+            "epochs": result.epochs,
+            "best_val_dice": result.best_val_dice,
+            "best_step": result.best_step,
+            "seconds": round((now - record.started).total_seconds(), 1),
+        },
+    }
+    record = record.model_copy(update=update)
+    if result.status == "done":
+        model.save(out / "model")
+    write_record(out / "run.json", record)
+    if result.status == "done":
+        # The model folder holds the weights; what only resuming needs can go.
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    return record
+
+
+def _threshold(
+    model: Segmenter,
+    val: Sequence[Prompted],
+    pool: Pool,
+    config: RunConfig,
+    device: torch.device,
+    result: FitResult,
+) -> tuple[float, str]:
+    if config.threshold != "val":
+        return config.threshold, "default" if config.threshold == model.spec.threshold else "fixed"
+    labelled = [item for item in val if item.sample.mask_paths]
+    if not labelled:
+        raise InputError("threshold: 'val' needs a val split with masks; give a number")
+    if result.status != "done":
+        return model.spec.threshold, "default"
+    options = {"device": device, "precision": config.precision, "thresholds": VAL_THRESHOLDS}
+    dice = mean_dice(ready(model, device), labelled, pool.infos, **options)
+    best = max(dice)
+    return VAL_THRESHOLDS[dice.index(best)], "val"

@@ -1,0 +1,323 @@
+"""The one training loop, for every model: freeze, step, validate, checkpoint, resume exactly."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from vlseg.losses import dice_bce_loss, published_loss
+from vlseg.models import Rows, Segmenter, as_module
+from vlseg.models.device import check_precision, resolve_device
+from vlseg.prompts import Prompted
+from vlseg.records import DatasetInfo, InputError, RunConfig
+from vlseg.training.batches import Batch, Draw, EpochBatches, ImageCache, checksum, group_by_image, plan_epoch
+from vlseg.training.checkpoint import load_checkpoint, rng_state, save_checkpoint, set_rng_state
+from vlseg.training.freezing import apply_regime, train_mode
+from vlseg.training.history import HistoryRow, write_history
+from vlseg.training.interrupt import stop_on_interrupt
+from vlseg.training.progress import ProgressBar
+from vlseg.training.schedule import Progress, learning_rate
+from vlseg.training.seeds import derived_seed
+
+FABRIC_PRECISION: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+LOG_EVERY = 10
+"""Optimiser steps whose mean loss makes one row of history.csv."""
+SAVE_SECONDS, SAVE_SHARE = 2.0, 20
+"""A checkpoint is due after two seconds, or twenty times what the last one took to write."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How training ended. `best_val_dice` is None where nothing was validated."""
+
+    status: Literal["done", "interrupted"]
+    steps: int
+    epochs: int
+    best_val_dice: float | None
+    best_step: int | None
+
+
+class TrainingStep(nn.Module):
+    """The forward pass of a step: each image and each distinct row is encoded once, then decoded per prompt."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+
+    def forward(
+        self, inputs: Mapping[str, Tensor], tokens: Mapping[str, Tensor], image_of: Tensor, channel_of: Tensor
+    ) -> Tensor:
+        """Logits (R, 1, h, w) of the R prompts, in the channel of their target."""
+        image = self.segmenter.encode_image(Rows(inputs))[image_of]
+        prompts = self.segmenter.encode_prompts(Rows(tokens) if tokens else None)
+        logits = self.segmenter.decode(image, prompts).logits
+        return logits[torch.arange(len(logits), device=logits.device), channel_of][:, None]
+
+
+def fit(
+    model: Segmenter,
+    train: Sequence[Prompted],
+    infos: Mapping[str, DatasetInfo],
+    config: RunConfig,
+    folder: Path,
+    *,
+    validate: Callable[[], float] | None = None,
+    resume: bool = False,
+) -> FitResult:
+    """Train `model` in place and leave in it the weights of the best val Dice (else the last).
+
+    Writes history.csv and checkpoints/ into `folder`. With `resume` it goes on from
+    checkpoints/last.pt where there is one. On a CPU with the same thread count and versions an
+    interrupted and resumed run ends with exactly the weights of an uninterrupted one.
+
+    Args:
+        model: a segmenter; also a torch module.
+        train: prompted samples; those without a truth are left out.
+        infos: dataset info by dataset name.
+        config: see RunConfig.
+        folder: the run's folder.
+        validate: gives the val Dice of the model as it is; None = no validation.
+        resume: go on from the last checkpoint.
+
+    Raises:
+        InputError: nothing to train on, a checkpoint of other data, an unknown regime.
+        FloatingPointError: the loss is not finite.
+    """
+    return _Fit(model, train, infos, config, folder, validate).run(resume)
+
+
+class _Fit:
+    """The state of one call of `fit`."""
+
+    def __init__(
+        self,
+        model: Segmenter,
+        train: Sequence[Prompted],
+        infos: Mapping[str, DatasetInfo],
+        config: RunConfig,
+        folder: Path,
+        validate: Callable[[], float] | None,
+    ) -> None:
+        self.model, self.infos, self.config, self.folder, self.validate = model, infos, config, folder, validate
+        self.network = as_module(model)
+        self.groups = group_by_image(train)
+        if not self.groups:
+            raise InputError("data: no training sample has a mask; check the train split and the prompt's name")
+        self.training = apply_regime(model, config.regime)
+        device = resolve_device(config.device)
+        check_precision(config.precision, device)
+        self.fabric = Fabric(accelerator=device.type, devices=1, precision=FABRIC_PRECISION[config.precision])
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        adam = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.module, self.optimizer = self.fabric.setup(TrainingStep(model), adam)
+        self.progress = Progress()
+        self.history: list[HistoryRow] = []
+        self.cache = ImageCache(infos)
+        self.steps_per_epoch = len(self._chunks(0))
+        self.total_steps = min(config.max_steps or 10**12, config.epochs * self.steps_per_epoch)
+        self.recent: list[float] = []
+        self.started = self.saved = time.monotonic()
+        self.seconds_before = self.save_cost = 0.0
+
+    def run(self, resume: bool) -> FitResult:
+        """Train to the end, or to an interrupt."""
+        if resume and self._last.exists():
+            self._load()
+        status: Literal["done", "interrupted"] = "done"
+        with (
+            _deterministic_on_cpu(self.fabric.device),
+            stop_on_interrupt() as stop,
+            ProgressBar(self.total_steps, self.progress.step) as bar,
+        ):
+            while not self._finished():
+                for chunk in self._epoch():
+                    loss = self._step(chunk)
+                    bar.step(loss, self.progress.best)
+                    if stop.requested:
+                        break
+                    self._save_if_due()
+                    if self.progress.step >= self.total_steps:
+                        break
+                if stop.requested:
+                    self._save()
+                    status = "interrupted"
+                    break
+                self._end_epoch(bar)
+            if status == "done":
+                # Again for a run that was killed between its last step and its last validation.
+                self._end_epoch(bar)
+        if status == "done":
+            self._finish()
+        best = self.progress.best
+        return FitResult(status, self.progress.step, self.progress.epoch, best, self.progress.best_step)
+
+    @property
+    def _last(self) -> Path:
+        return self.folder / "checkpoints" / "last.pt"
+
+    @property
+    def _best(self) -> Path:
+        return self.folder / "checkpoints" / "best.pt"
+
+    def _finished(self) -> bool:
+        patience = self.config.patience
+        stale = patience is not None and self.progress.since_best >= patience
+        return self.progress.step >= self.total_steps or stale
+
+    def _chunks(self, epoch: int) -> list[list[list[Draw]]]:
+        """The batches of an epoch, as many together as one optimiser step accumulates."""
+        config = self.config
+        plan = plan_epoch(
+            self.groups,
+            seed=config.seed,
+            epoch=epoch,
+            batch_size=config.batch_size,
+            prompts_per_image=config.prompts_per_image,
+        )
+        return [plan[start : start + config.accumulate] for start in range(0, len(plan), config.accumulate)]
+
+    def _epoch(self) -> Iterator[list[Batch]]:
+        """The rest of the current epoch, an optimiser step at a time."""
+        chunks = self._chunks(self.progress.epoch)[self.progress.batch :]
+        plan = [draws for chunk in chunks for draws in chunk]
+        augmentation = (self.config.seed, self.progress.epoch) if self.config.augment else None
+        batches = EpochBatches(plan, self.model, self.cache, self.infos, augmentation)
+        loader = torch.utils.data.DataLoader(
+            batches,
+            batch_size=None,
+            num_workers=self.config.workers,
+            collate_fn=_as_it_is,
+            generator=torch.Generator(),  # the loader draws a seed; not from the global generator
+        )
+        stream = iter(loader)
+        for chunk in chunks:
+            yield [next(stream) for _ in chunk]
+
+    def _step(self, batches: Sequence[Batch]) -> float:
+        """One optimiser step; its mean loss."""
+        config, progress = self.config, self.progress
+        torch.manual_seed(derived_seed(config.seed, "step", progress.step))
+        train_mode(self.model, self.training)
+        rate = learning_rate(config, progress, self.total_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        total = 0.0
+        for batch in batches:
+            loss = self._loss(batch) / len(batches)
+            self.fabric.backward(loss)
+            total += float(loss.detach())
+        if not torch.isfinite(torch.tensor(total)):
+            raise FloatingPointError(f"the loss is {total} at step {progress.step}; lower learning_rate or use fp32")
+        if config.clip_norm is not None:
+            self.fabric.clip_gradients(self.module, self.optimizer, max_norm=config.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        progress.step += 1
+        progress.batch += 1
+        self._log(total, rate)
+        return total
+
+    def _loss(self, batch: Batch) -> Tensor:
+        moved = self.fabric.to_device((batch.inputs, batch.tokens, batch.image_of, batch.channel_of, batch.masks))
+        *arguments, masks = moved
+        logits = self.module(*arguments)
+        if self.config.loss == "published":
+            return published_loss(logits, masks)
+        weights = {"bce_weight": self.config.bce_weight, "positive_weight": self.config.positive_weight}
+        return dice_bce_loss(logits, masks, **weights)
+
+    def _log(self, loss: float, rate: float) -> None:
+        self.recent.append(loss)
+        if self.progress.step % LOG_EVERY == 0 or self.progress.step == self.total_steps:
+            mean = sum(self.recent) / len(self.recent)
+            row = HistoryRow(self.progress.step, self.progress.epoch, mean, rate, None, self._seconds())
+            self.history.append(row)
+            self.recent = []
+
+    def _end_epoch(self, bar: ProgressBar) -> None:
+        progress = self.progress
+        if progress.batch >= self.steps_per_epoch:
+            progress.epoch, progress.batch = progress.epoch + 1, 0
+        last = progress.step >= self.total_steps
+        due = last or (progress.batch == 0 and progress.epoch % self.config.validate_every == 0)
+        if self.validate is not None and due and progress.validated_step != progress.step:
+            self.network.eval()
+            score = self.validate()
+            if progress.note_validation(score):
+                save_checkpoint(self._best, {"model": self._weights()})
+            rate = self.optimizer.param_groups[0]["lr"]
+            self.history.append(HistoryRow(progress.step, progress.epoch, None, rate, score, self._seconds()))
+            write_history(self.folder / "history.csv", self.history)
+            bar.validated(progress.step, progress.epoch, score, progress.best)
+        self._save_if_due()
+
+    def _finish(self) -> None:
+        """Leave the best weights in the model, in eval mode."""
+        write_history(self.folder / "history.csv", self.history)
+        if self.progress.best is not None:
+            weights = load_checkpoint(self._best)["model"]
+            self.network.load_state_dict(weights)
+        self.network.eval()
+
+    def _weights(self) -> dict[str, Tensor]:
+        return dict(self.network.state_dict())
+
+    def _seconds(self) -> float:
+        return round(self.seconds_before + time.monotonic() - self.started, 2)
+
+    def _save_if_due(self) -> None:
+        if time.monotonic() - self.saved > max(SAVE_SECONDS, SAVE_SHARE * self.save_cost):
+            self._save()
+
+    def _save(self) -> None:
+        begin = time.monotonic()
+        state = {
+            "model": self._weights(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.fabric.strategy.precision.state_dict(),
+            "progress": self.progress.state(),
+            "history": [row.values() for row in self.history],
+            "recent": list(self.recent),
+            "seconds": self._seconds(),
+            "rng": rng_state(),
+            "data": checksum(self.groups),
+        }
+        save_checkpoint(self._last, state)
+        write_history(self.folder / "history.csv", self.history)
+        self.saved = time.monotonic()
+        self.save_cost = self.saved - begin
+
+    def _load(self) -> None:
+        state = load_checkpoint(self._last)
+        if state["data"] != checksum(self.groups):
+            raise InputError(f"{self._last}: was trained on other samples or prompts; train into a new folder")
+        self.network.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(state["scaler"])
+        self.progress = Progress(**state["progress"])
+        self.history = [HistoryRow(*values) for values in state["history"]]
+        self.recent = list(state["recent"])
+        self.seconds_before = state["seconds"]
+        set_rng_state(state["rng"])
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+@contextmanager
+def _deterministic_on_cpu(device: torch.device) -> Iterator[None]:
+    """Exact resume is promised on the CPU; GPUs lack deterministic forms of some operations used here."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if device.type == "cpu":
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

@@ -1,0 +1,39 @@
+import pytest
+import torch
+from monai.losses import DiceLoss
+
+from vlseg.losses import dice_bce_loss, published_loss, soft_dice_loss
+
+
+@pytest.fixture
+def pair() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(5, 1, 9, 7, generator=generator) * 3, (torch.rand(5, 1, 9, 7, generator=generator) > 0.6).float()
+
+
+def test_soft_dice_equals_monai(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
+    logits, mask = pair
+    reference = DiceLoss(sigmoid=True, smooth_nr=1e-5, smooth_dr=1e-5)(logits, mask)
+    torch.testing.assert_close(soft_dice_loss(logits, mask), reference)
+    torch.testing.assert_close(published_loss(logits, mask), reference)
+
+
+def test_cross_entropy_term_is_alive(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
+    logits, mask = pair
+    by_hand = -(3.0 * mask * logits.sigmoid().log() + (1 - mask) * (1 - logits.sigmoid()).log()).mean()
+    total = dice_bce_loss(logits, mask, bce_weight=0.5, positive_weight=3.0)
+    torch.testing.assert_close(total - soft_dice_loss(logits, mask), 0.5 * by_hand)
+
+
+def test_empty_truth_has_a_finite_loss_and_gradient() -> None:
+    logits = torch.zeros(2, 1, 4, 4, requires_grad=True)
+    loss = dice_bce_loss(logits, torch.zeros(2, 1, 4, 4))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert (logits.grad > 0).all()
+
+
+def test_perfect_prediction_costs_nothing() -> None:
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[..., :2] = 1
+    assert dice_bce_loss((mask - 0.5) * 200, mask) < 1e-5

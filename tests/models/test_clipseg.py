@@ -1,0 +1,172 @@
+"""CLIPSeg against transformers' own forward, against stored outputs, and what trains in it."""
+
+import json
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
+
+from vlseg.models import Rows, load_model
+from vlseg.models.clipseg import ClipSeg, build_clipseg, refined_config
+from vlseg.models.clipseg.build import published_layout
+from vlseg.models.clipseg.tokenizer import clip_tokenizer
+from vlseg.models.folder import load_strictly
+from vlseg.records import InputError
+
+TEXTS = ["polyp", "one small pink round polyp, located in top left of the image", ""]
+
+
+def small_config() -> CLIPSegConfig:
+    """The refined shape with two-hundred-fold fewer weights."""
+    values = refined_config().to_dict()
+    small = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
+    values["vision_config"] |= {**small, "num_hidden_layers": 5}
+    values["text_config"] |= {**small, "num_hidden_layers": 2}
+    values |= {"projection_dim": 24, "extract_layers": [0, 1, 3], "reduce_dim": 16, "decoder_intermediate_size": 32}
+    return CLIPSegConfig.from_dict(values)
+
+
+@pytest.fixture
+def small() -> ClipSeg:
+    torch.manual_seed(0)
+    return build_clipseg(image_size=64, config=small_config()).eval()
+
+
+@pytest.fixture(scope="module")
+def full() -> ClipSeg:
+    torch.manual_seed(0)
+    return build_clipseg().eval()
+
+
+def golden_tensor(key: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The filler rule of the stored outputs for a network without batch norm."""
+    x = np.asarray(np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape)).astype(np.float32)
+    if x.ndim == 1 and key.endswith(("weight", "bias")):
+        return 1 + np.float32(0.05) * x if key.endswith("weight") else np.float32(0.05) * x
+    if x.ndim != 4 and "embed" in key:
+        return np.float32(0.05) * x
+    fan = math.prod(shape[1:]) if len(shape) > 1 else 1
+    return x * np.float32((1.25 if x.ndim == 4 else 1.0) / math.sqrt(fan))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("size", [224, 352, 416])
+def test_steps_equal_transformers_forward(full: ClipSeg, size: int, batch: int) -> None:
+    pixels = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(size))
+    tokens = full.tokenize(TEXTS[:batch])
+    with torch.inference_mode():
+        reference = full.network(pixel_values=pixels, **tokens.tensors).logits.reshape(batch, 1, size, size)
+        ours = full(Rows({"pixel_values": pixels}), tokens).logits
+    assert (ours - reference).abs().max() <= 1e-5 * reference.std()
+
+
+def test_stored_output_of_the_published_network(full: ClipSeg, golden: Path) -> None:
+    entries = json.loads((golden / "clipseg_352.keys.json").read_text())
+    weights = {entry["key"]: golden_tensor(entry["key"], tuple(entry["shape"])) for entry in entries}
+    for entry in entries:
+        assert zlib.crc32(weights[entry["key"]].tobytes()) == entry["crc32"], entry["key"]
+    network = CLIPSegForImageSegmentation(refined_config())
+    load_strictly(network, published_layout({k: torch.from_numpy(np.asarray(v)) for k, v in weights.items()}), "golden")
+    model = ClipSeg(network, full.tokenizer, full.spec).eval()
+    stored = np.load(golden / "clipseg_352.npz")
+    rng = np.random.default_rng(zlib.crc32(b"image"))
+    pixels = torch.from_numpy(rng.standard_normal((2, 3, 352, 352)).astype(np.float32))
+    np.testing.assert_array_equal(pixels.flatten()[:8], stored["image_first8"])
+    tokens = Rows({name: torch.from_numpy(stored[name]).long() for name in ("input_ids", "attention_mask")})
+    with torch.inference_mode():
+        logits = model(Rows({"pixel_values": pixels}), tokens).logits[:, 0].numpy()
+    index = np.arange(64) * 352 // 64
+    np.testing.assert_allclose(logits[0], stored["published_row0"], atol=5e-5, rtol=0)
+    np.testing.assert_allclose(logits[:, index][:, :, index], stored["published_grid"], atol=5e-5, rtol=0)
+
+
+def test_padding_is_trimmed_without_effect(small: ClipSeg) -> None:
+    alone = small.encode_prompts(small.tokenize(["polyp"])).tensors["embedding"]
+    beside_longer = small.encode_prompts(small.tokenize(["polyp", " ".join(["word"] * 90)])).tensors["embedding"]
+    torch.testing.assert_close(alone[0], beside_longer[0], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [("a photo of a cat", [49406, 320, 1125, 539, 320, 2368, 49407]), ("", [49406, 49407])],
+)
+def test_tokenizer_gives_clips_ids(text: str, ids: list[int]) -> None:
+    tokenizer = clip_tokenizer()
+    assert len(tokenizer) == 49408
+    assert tokenizer(text)["input_ids"] == ids
+
+
+def test_blocks_behind_the_last_tap_do_not_run(small: ClipSeg) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("a block that no mask depends on ran")
+
+    small.network.clip.vision_model.encoder.layers[4].register_forward_pre_hook(fail)
+    small.encode_image(small.prepare([torch.rand(3, 20, 30)]))
+
+
+def test_saved_folder_loads_in_transformers_and_here(small: ClipSeg, tmp_path: Path) -> None:
+    small.save(tmp_path)
+    theirs = CLIPSegForImageSegmentation.from_pretrained(tmp_path).eval()
+    ours = load_model(str(tmp_path))
+    assert ours.spec == small.spec
+    images = [torch.rand(3, 50, 70)]
+    with torch.inference_mode():
+        inputs, tokens = small.prepare(images), small.tokenize(["polyp"])
+        expected = small(inputs, tokens).logits
+        assert torch.equal(ours.eval()(ours.prepare(images), ours.tokenize(["polyp"])).logits, expected)
+        reference = theirs(pixel_values=inputs.tensors["pixel_values"], **tokens.tensors).logits.reshape(1, 1, 64, 64)
+    # An untrained small network gives logits of large scale; the full-size parity test is the strict one.
+    torch.testing.assert_close(expected, reference, atol=1e-5 * float(reference.std()), rtol=1e-3)
+
+
+def test_published_folder_without_our_part_loads(small: ClipSeg, tmp_path: Path) -> None:
+    """The hub's layout: config, weights (with an old position table), tokenizer files."""
+    small.network.save_pretrained(tmp_path)
+    small.tokenizer.save_pretrained(tmp_path)
+    assert "vlseg" not in json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "model.safetensors").unlink()
+    old = {"clip.text_model.embeddings.position_ids": torch.arange(77)[None]}
+    torch.save({**small.network.state_dict(), **old}, tmp_path / "pytorch_model.bin")
+    loaded = load_model(str(tmp_path))
+    assert loaded.spec.image_size == (352, 352)
+    for key, value in small.network.state_dict().items():
+        assert torch.equal(loaded.network.state_dict()[key], value)
+
+
+def test_renamed_key_is_named(small: ClipSeg, tmp_path: Path) -> None:
+    small.network.save_pretrained(tmp_path)
+    small.tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    weights = dict(small.network.state_dict())
+    weights["decoder.film_mull.weight"] = weights.pop("decoder.film_mul.weight")
+    torch.save(weights, tmp_path / "pytorch_model.bin")
+    with pytest.raises(InputError, match=r"missing \(decoder\.film_mul\.weight\).*left over \(decoder\.film_mull"):
+        load_model(str(tmp_path))
+
+
+def test_two_word_tokenizer_is_refused(small: ClipSeg, tmp_path: Path) -> None:
+    small.save(tmp_path)
+    for name in ("tokenizer.json", "merges.txt"):
+        (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / "vocab.json").write_text('{"<|startoftext|>": 0, "<|endoftext|>": 1}')
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    with pytest.raises(InputError, match="49408"):
+        load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"image_size": 350}, "multiple of the patch"), ({"protocol": "improved"}, "known: corrected, published")],
+)
+def test_bad_arguments(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        build_clipseg(config=small_config(), **arguments)
+
+
+def test_unreachable_hub_id_says_what_to_fetch() -> None:
+    with pytest.raises(InputError, match=r"model\.safetensors.*give that folder"):
+        load_model("nobody/no-such-model")

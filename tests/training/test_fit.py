@@ -1,0 +1,273 @@
+"""The loop: what trains, what stays frozen, exact resume, stopping, bad losses."""
+
+import csv
+import json
+import math
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import vlseg.training.fit as fit_module
+from vlseg.models import Segmenter, as_module, build_model
+from vlseg.models.clipseg import build_clipseg, refined_config
+from vlseg.records import InputError, RunConfig
+from vlseg.studies import open_pool
+from vlseg.training import fit
+from vlseg.training.batches import group_by_image, plan_epoch
+from vlseg.training.freezing import REGIMES
+from vlseg.training.schedule import Progress, learning_rate
+
+MakeDataset = Callable[..., Path]
+
+
+def config_for(data: Path, **changes: Any) -> RunConfig:
+    values: dict[str, Any] = {
+        "model": "clipseg-tiny",
+        "data": [str(data)],
+        "prompt": "p2",
+        "device": "cpu",
+        "threads": 1,
+        "batch_size": 2,
+        "epochs": 3,
+        "warmup_steps": 2,
+        "patience": None,
+    }
+    return RunConfig(**(values | changes))
+
+
+def model_for(data: Path, name: str = "clipseg-tiny") -> Segmenter:
+    torch.manual_seed(0)
+    if name == "clipseg":
+        values = refined_config().to_dict()
+        small = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
+        values["vision_config"] |= {**small, "num_hidden_layers": 5}
+        values["text_config"] |= {**small, "num_hidden_layers": 2}
+        values |= {"projection_dim": 24, "extract_layers": [0, 1, 3], "reduce_dim": 16}
+        values |= {"decoder_intermediate_size": 32}
+        return build_clipseg(image_size=32, config=type(refined_config()).from_dict(values))
+    return build_model(name, arguments={"image_size": 32}, targets=open_pool([str(data)], "p2").targets)
+
+
+def run_fit(model: Segmenter, config: RunConfig, folder: Path, **options: Any) -> Any:
+    pool = open_pool(config.data, config.prompt)
+    torch.set_num_threads(1)
+    return fit(model, pool.split("train"), pool.infos, config, folder, **options)
+
+
+def weights_of(model: Segmenter) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in as_module(model).state_dict().items()}
+
+
+def changed(before: dict[str, torch.Tensor], model: Segmenter) -> set[str]:
+    after = as_module(model).state_dict()
+    return {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
+
+
+def intended(model: Segmenter, regime: str) -> set[str]:
+    """Names of the parameters in the parts that the regime trains, found by identity."""
+    wanted = {
+        id(parameter)
+        for part, modules in model.parts().items()
+        if REGIMES[regime](part)
+        for module in modules
+        for parameter in module.parameters()
+    }
+    return {name for name, parameter in as_module(model).named_parameters() if id(parameter) in wanted}
+
+
+@pytest.mark.parametrize("name", ["clipseg", "clipseg-tiny", "unet", "unet-target"])
+@pytest.mark.parametrize("regime", ["full", "freeze_encoders", "decoder"])
+def test_exactly_the_intended_parameters_change(
+    make_dataset: MakeDataset, tmp_path: Path, name: str, regime: str
+) -> None:
+    data = make_dataset()
+    model = model_for(data, name)
+    before = weights_of(model)
+    # Weight decay alone would move a parameter without a gradient; so none here.
+    run_fit(model, config_for(data, model=name, regime=regime, weight_decay=0.0, augment=False), tmp_path)
+    moved, wanted = changed(before, model), intended(model, regime)
+    assert moved <= wanted
+    # Positions that no token reaches and buckets that no word hashes to have a gradient of zero.
+    assert moved == wanted
+    if regime == "full" and name == "clipseg":
+        assert {"image_encoder", "text_encoder", "mask_decoder"} == set(model.parts())
+        assert any("vision_model.encoder.layers.3" in key for key in moved)
+        assert not any("vision_model.encoder.layers.4" in key for key in moved)
+        assert any("text_model.encoder.layers.1" in key for key in moved)
+
+
+def test_published_protocol_trains_the_decoder_alone_even_in_full(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    data = make_dataset()
+    model = model_for(data, "clipseg")
+    published = type(model)(model.network, model.tokenizer, type(model.spec)(**{**vars(model.spec), "protocol": "published"}))  # type: ignore[attr-defined,call-arg]  # noqa: E501
+    before = weights_of(published)
+    run_fit(published, config_for(data, model="clipseg", regime="full"), tmp_path)
+    assert changed(before, published) == {name for name in before if name.startswith("network.decoder.")}
+
+
+def test_frozen_parts_are_in_eval_mode_and_keep_batch_norm(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    data = make_dataset()
+    model = model_for(data)
+    norm = torch.nn.BatchNorm2d(3)
+    dropout = torch.nn.Dropout(0.5)
+    encoder = model.image_encoder  # type: ignore[attr-defined]
+    encoder.norm, encoder.dropout = norm, dropout
+    seen: list[tuple[bool, bool]] = []
+    original = encoder.forward
+
+    def forward(pixels: torch.Tensor) -> Any:
+        seen.append((norm.training, dropout.training))
+        return original(norm(pixels))
+
+    encoder.forward = forward
+    run_fit(model, config_for(data, regime="freeze_encoders"), tmp_path)
+    assert seen
+    assert not any(flag for pair in seen for flag in pair)
+    assert norm.num_batches_tracked == 0
+    assert torch.equal(norm.running_mean, torch.zeros(3))
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 5, 8])
+def test_resume_equals_never_interrupted(
+    make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
+) -> None:
+    """Killed right after a checkpoint at any step, with accumulation, validation and plateau in play."""
+    data = make_dataset(counts=(7, 2, 2))
+    config = config_for(data, epochs=4, accumulate=2, schedule="plateau", seed=3)
+    scores = iter([0.1, 0.5, 0.2, 0.3])
+    straight = model_for(data)
+    run_fit(straight, config, tmp_path / "straight", validate=lambda: next(scores))
+
+    monkeypatch.setattr(fit_module, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(fit_module, "SAVE_SHARE", 0.0)
+    original = fit_module._Fit._save
+
+    def save_then_die(self: Any) -> None:
+        original(self)
+        if self.progress.step == stop_at:
+            raise Killed
+
+    by_step = {2: 0.1, 4: 0.5, 6: 0.2, 8: 0.3}
+    with monkeypatch.context() as patch:
+        patch.setattr(fit_module._Fit, "_save", save_then_die)
+        killed = model_for(data)
+        run = fit_module._Fit(killed, *_arguments(config), tmp_path / "killed", None)
+        run.validate = lambda: by_step[run.progress.step]
+        with pytest.raises(Killed):
+            run.run(resume=True)
+    torch.manual_seed(99)
+    np.random.seed(99)  # noqa: NPY002
+    resumed = build_model("clipseg-tiny", arguments={"image_size": 32}, targets=killed.spec.targets)
+    again = fit_module._Fit(resumed, *_arguments(config), tmp_path / "killed", None)
+    again.validate = lambda: by_step[again.progress.step]
+    result = again.run(resume=True)
+    assert result.best_val_dice == 0.5
+    assert not changed(weights_of(straight), resumed)
+    rows = [list(csv.reader((tmp_path / which / "history.csv").open())) for which in ("straight", "killed")]
+    assert [row[:5] for row in rows[0]] == [row[:5] for row in rows[1]]
+
+
+def _arguments(config: RunConfig) -> tuple[Any, ...]:
+    pool = open_pool(config.data, config.prompt)
+    return pool.split("train"), pool.infos, config
+
+
+def test_ctrl_c_saves_and_says_so(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    data = make_dataset()
+    model = model_for(data)
+    steps = 0
+    original = model.prepare
+
+    def prepare(rgb: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 2:
+            signal.raise_signal(signal.SIGINT)
+        return original(rgb)
+
+    model.prepare = prepare  # type: ignore[method-assign]
+    result = run_fit(model, config_for(data), tmp_path)
+    assert result.status == "interrupted"
+    assert result.steps == 2
+    assert (tmp_path / "checkpoints" / "last.pt").exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_early_stop_and_best_weights(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    data = make_dataset()
+    model = model_for(data)
+    kept: list[dict[str, torch.Tensor]] = []
+
+    def validate() -> float:
+        kept.append(weights_of(model))
+        return 0.9 if len(kept) == 2 else 0.5
+
+    result = run_fit(model, config_for(data, epochs=50, patience=3), tmp_path, validate=validate)
+    assert (result.epochs, result.best_val_dice) == (5, 0.9)
+    assert not changed(kept[1], model)
+
+
+def test_infinite_loss_stops_the_run(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    data = make_dataset()
+    model = model_for(data)
+    with torch.no_grad():
+        next(as_module(model).parameters()).fill_(math.nan)
+    with pytest.raises(FloatingPointError, match="at step 0"):
+        run_fit(model, config_for(data), tmp_path)
+
+
+def test_checkpoint_of_other_data_is_refused(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    data, other = make_dataset(), make_dataset("other", counts=(4, 1, 1))
+    model = model_for(data)
+    run = fit_module._Fit(model, *_arguments(config_for(data)), tmp_path, None)
+    run._save()
+    with pytest.raises(InputError, match="other samples or prompts"):
+        run_fit(model_for(other), config_for(other), tmp_path, resume=True)
+
+
+def test_plan_is_a_function_of_seed_and_epoch(make_dataset: MakeDataset) -> None:
+    pool = open_pool([str(make_dataset(counts=(9, 1, 1)))], "p2")
+    groups = group_by_image(pool.split("train"))
+    options = {"batch_size": 4, "prompts_per_image": 1}
+    plans = [plan_epoch(groups, seed=1, epoch=epoch, **options) for epoch in (0, 0, 1)]
+    assert plans[0] == plans[1]
+    assert plans[0] != plans[2]
+    assert [len(batch) for batch in plans[0]] == [4, 4, 1]
+    assert sorted(d.group.image_id for batch in plans[2] for d in batch) == sorted(g.image_id for g in groups)
+    both = plan_epoch(groups, seed=1, epoch=0, batch_size=4, prompts_per_image=4)
+    assert all(len(draw.chosen) == 2 for batch in both for draw in batch)
+    wordings = {text for plan in plans for batch in plan for draw in batch for _, text in draw.chosen}
+    assert wordings == {"bright disc", "a bright round disc", "dark disc", "a dark round disc"}
+
+
+def test_learning_rates() -> None:
+    base = {"model": "m", "data": ["d"], "learning_rate": 1.0, "warmup_steps": 4}
+    cosine = RunConfig(**base, schedule="cosine")
+    rates = [learning_rate(cosine, Progress(step=step), 20) for step in range(20)]
+    np.testing.assert_allclose(rates[:4], [0.25, 0.5, 0.75, 1.0])
+    np.testing.assert_allclose(rates[12], 0.5)
+    assert rates[19] < 0.01
+    progress = Progress(step=10)
+    plateau = RunConfig(**base, schedule="plateau")
+    progress.note_validation(0.5)
+    for _ in range(6):
+        progress.note_validation(0.5)
+    np.testing.assert_allclose(learning_rate(plateau, progress, 99), 0.1)
+
+
+def test_history_has_losses_and_validations(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    data = make_dataset()
+    run_fit(model_for(data), config_for(data, epochs=10), tmp_path, validate=lambda: 0.25)
+    rows = list(csv.DictReader((tmp_path / "history.csv").open()))
+    assert [row["step"] for row in rows if row["loss"]] == ["10", "20", "30"]
+    assert len([row for row in rows if row["val_dice"] == "0.25"]) == 10
+    json.dumps(rows)
