@@ -44,7 +44,8 @@ def test_counts_do_not_change_other_images(tmp_path: Path) -> None:
     write_phantoms(tmp_path / "many", "easy", COUNTS, size=32)
     many = contents(tmp_path / "many")
     pictures = {name: data for name, data in contents(tmp_path / "few").items() if name.endswith(".png")}
-    assert pictures and all(many[name] == data for name, data in pictures.items())
+    assert pictures
+    assert all(many[name] == data for name, data in pictures.items())
     assert (
         entries(tmp_path / "few", "train")
         == entries(tmp_path / "many", "train")[: len(entries(tmp_path / "few", "train"))]
@@ -55,7 +56,8 @@ def test_counts_do_not_change_other_images(tmp_path: Path) -> None:
 def test_truth_is_the_union_of_all_objects_that_satisfy_the_prompt(level: Level) -> None:
     for phantom in phantoms(level, 120):
         scene = phantom.scene
-        assert scene.masks.sum(axis=0).max() == 1 and scene.masks.any(axis=(1, 2)).all()
+        assert scene.masks.sum(axis=0).max() == 1
+        assert scene.masks.any(axis=(1, 2)).all()
         for entry in phantom.entries:
             union = np.zeros_like(entry.mask)
             for thing, mask in zip(scene.objects, scene.masks, strict=True):
@@ -96,20 +98,24 @@ def test_class_alone_is_often_not_enough() -> None:
 def test_layout_on_disk(tmp_path: Path) -> None:
     summary = write_phantoms(tmp_path / "set", "hard", COUNTS, size=48)
     card = json.loads((tmp_path / "set" / "dataset.json").read_text())
-    assert card["targets"] == list(LEVELS["hard"].values["class"]) and card["licence"] == "CC0-1.0"
+    assert card["targets"] == list(LEVELS["hard"].values["class"])
+    assert card["licence"] == "CC0-1.0"
     assert card["text_blind_ceiling"] == summary.text_blind_ceiling
     assert all(value is not None and 0 < value < 0.8 for value in summary.text_blind_ceiling.values())
     groups = {split: {row["group"] for row in entries(tmp_path / "set", split)} for split in COUNTS}
-    assert not groups["train"] & groups["test"] and not groups["train"] & groups["val"]
+    assert not groups["train"] & groups["test"]
+    assert not groups["train"] & groups["val"]
     assert len(groups["train"]) == 4
     for split in COUNTS:
         rows = entries(tmp_path / "set", split)
-        assert len(rows) == summary.entries[split] and len({row["id"] for row in rows}) == len(rows)
+        assert len(rows) == summary.entries[split]
+        assert len({row["id"] for row in rows}) == len(rows)
         for row in rows:
             assert Image.open(tmp_path / "set" / "images" / row["img_name"]).size == (48, 48)
             mask = np.asarray(Image.open(tmp_path / "set" / "masks" / row["mask_name"]))
             assert set(np.unique(mask)) <= {0, 255}
-            assert row["prompts"]["empty"] == "" and row["prompts"]["class"] == row["target"]
+            assert row["prompts"]["empty"] == ""
+            assert row["prompts"]["class"] == row["target"]
             assert {a["source"] for a in row["attributes"]} <= {"class", "mask"}
 
 

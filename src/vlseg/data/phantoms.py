@@ -228,7 +228,7 @@ def _name_object(
 ) -> dict[str, str]:
     """The class and most attributes, so that nothing else in the image fits; any one may be left out."""
     order = [str(name) for name in rng.permutation([name for name in thing if name != "class"])]
-    keep = len(order) - int(rng.random() < 0.4)
+    keep = len(order) - int(rng.random() < 0.6)
     while True:
         named = {"class": thing["class"]} | {name: thing[name] for name in order[:keep]}
         if len(satisfying(objects, named)) == 1:

@@ -1,6 +1,5 @@
 """The mask decoder: image features steered by the sentence (FiLM), cheap because it runs once per prompt."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -34,7 +33,6 @@ class MaskDecoder(nn.Module):
         self.first_film = nn.Linear(text, 2 * width)
         self.blocks = nn.ModuleList([FilmBlock(width, text) for _ in range(blocks)])
         self.kernel = nn.Conv2d(width, fine + 1, 1)
-        self.verdict = nn.Sequential(nn.Linear(width + text, width), nn.GELU(), nn.Linear(width, 1))
 
     def forward(self, fine: Tensor, coarse: Tensor, sentence: Tensor) -> Tensor:
         """(B, fine, H/2, W/2), (B, width, H/4, W/4), (B, text) to (B, 1, H, W)."""
@@ -43,19 +41,6 @@ class MaskDecoder(nn.Module):
         for block in self.blocks:
             x = block(x, sentence)
         # Each coarse place says how to weigh the fine features: edges sharper than the coarse grid.
-        kernel = self.kernel(x)
-        kernel = torch.cat([kernel[:, :1] + self._judge(x, kernel[:, :1], sentence), kernel[:, 1:]], dim=1)
-        kernel = F.interpolate(kernel, scale_factor=2.0, mode="bilinear", align_corners=False)
+        kernel = F.interpolate(self.kernel(x), scale_factor=2.0, mode="bilinear", align_corners=False)
         half = kernel[:, :1] + (kernel[:, 1:] * fine).sum(dim=1, keepdim=True) * fine.shape[1] ** -0.5
         return F.interpolate(half + START_BIAS, scale_factor=2.0, mode="bilinear", align_corners=False)
-
-    def _judge(self, x: Tensor, evidence: Tensor, sentence: Tensor) -> Tensor:
-        """One value per row (B, 1, 1, 1) from where the evidence (B, 1, h, w) is strongest.
-
-        It lifts or sinks the whole mask: a thing that is absent must leave no pixel behind, and the features of
-        the best candidate tell that better than each place does by itself.
-        """
-        attention = evidence.flatten(2).softmax(dim=2)
-        best = (attention * x.flatten(2)).sum(dim=2)
-        verdict: Tensor = self.verdict(torch.cat([best, sentence], dim=1))
-        return verdict[..., None, None]

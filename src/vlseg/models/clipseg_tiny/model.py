@@ -10,7 +10,7 @@ from vlseg.models.clipseg_tiny.image import ImageEncoder
 from vlseg.models.clipseg_tiny.text import TextEncoder
 from vlseg.models.clipseg_tiny.tokenizer import hash_prompts
 from vlseg.models.folder import our_part, write_model
-from vlseg.models.images import resize_and_normalise, restore_bilinear
+from vlseg.models.images import resize_and_normalise, resize_masks, restore_bilinear
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Spec, Tokens
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -30,6 +30,10 @@ class ClipSegTiny(nn.Module):
         """Images (3, H, W) in [0, 1] to the square input, shifted and scaled to about [-2, 2]."""
         return resize_and_normalise(rgb, self.spec.image_size, MEAN, STD)
 
+    def prepare_masks(self, masks: Sequence[Tensor]) -> Tensor:
+        """Masks (H, W), 0/1, to (B, 1, h, w) in [0, 1]."""
+        return resize_masks(masks, self.spec.image_size)
+
     def tokenize(self, prompts: Sequence[str]) -> Tokens:
         """Sentences to `buckets` (B, 78, 2); words behind the 77th are cut."""
         return hash_prompts(prompts)
@@ -46,11 +50,12 @@ class ClipSegTiny(nn.Module):
         return PromptFeatures({"sentence": self.text_encoder(tokens.tensors["buckets"])})
 
     def decode(self, image: ImageFeatures, prompts: PromptFeatures | None) -> Output:
-        """Logits (B, 1, h, w)."""
+        """Logits (B, 1, h, w); presence (B,) is the largest of them: the thing is there where it is seen."""
         if prompts is None:
             raise ValueError("clipseg-tiny needs prompt features; call encode_prompts first")
         features = image.tensors
-        return Output(self.mask_decoder(features["fine"], features["coarse"], prompts.tensors["sentence"]))
+        logits = self.mask_decoder(features["fine"], features["coarse"], prompts.tensors["sentence"])
+        return Output(logits, presence=logits.flatten(1).amax(dim=1))
 
     def restore(self, logits: Tensor, inputs: Inputs) -> list[Tensor]:
         """Logits at the original sizes."""

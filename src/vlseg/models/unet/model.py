@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vlseg.models.folder import our_part, write_model
-from vlseg.models.images import resize_and_normalise, restore_bilinear
+from vlseg.models.images import resize_and_normalise, resize_masks, restore_bilinear
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Spec, Tokens
 from vlseg.models.unet.network import Decoder, Encoder
 from vlseg.records import unknown_name
@@ -28,6 +28,10 @@ class _Steps(nn.Module):
     def prepare(self, rgb: Sequence[Tensor]) -> Inputs:
         """Images (3, H, W) in [0, 1] to the square input, shifted and scaled to about [-2, 2]."""
         return resize_and_normalise(rgb, self.spec.image_size, MEAN, STD)
+
+    def prepare_masks(self, masks: Sequence[Tensor]) -> Tensor:
+        """Masks (H, W), 0/1, to (B, 1, h, w) in [0, 1]."""
+        return resize_masks(masks, self.spec.image_size)
 
     def encode_image(self, inputs: Inputs) -> ImageFeatures:
         """Four maps, `stage0` at half the side to `stage3` at a sixteenth."""

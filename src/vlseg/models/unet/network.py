@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from vlseg.models.protocol import ImageFeatures
 
 GROUPS = 8
-WIDTHS = (32, 64, 96, 128)
+WIDTHS = (32, 64, 96, 144)
 """Channels at 1/2, 1/4, 1/8 and 1/16 of the input's side."""
 START_BIAS = -2.0
 """Of the output: foreground is rare, so an empty mask is the start."""

@@ -1,0 +1,130 @@
+"""Entries of MedVLSM's annotation files, and the samples they stand for."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+
+from vlseg.records import Attribute, InputError, Sample, Source
+
+
+class _Attribute(pydantic.BaseModel):
+    name: str
+    value: str
+    source: Source = "unknown"
+    referring: bool = False
+
+
+class Entry(pydantic.BaseModel):
+    """One (image, mask, prompts). The keys after `prompts` are ours and optional; further keys are ignored.
+
+    `mask: null` (or `mask_name: null`) marks an unlabelled image.
+    """
+
+    img_name: Annotated[str, pydantic.Field(min_length=1)]
+    mask_name: str | None = None
+    prompts: dict[str, str | list[str]]
+    mask: Any = ""
+    id: str | None = None
+    image_id: str | None = None
+    target: str | None = None
+    group: str | None = None
+    site: str | None = None
+    spacing: tuple[pydantic.PositiveFloat, pydantic.PositiveFloat] | None = None
+    spacing_source: str | None = None
+    attributes: list[_Attribute] = []
+    prompt_sources: dict[str, list[Source]] = {}
+    mask_value: int | None = None
+
+    @property
+    def unlabelled(self) -> bool:
+        """True when the entry says that it has no mask."""
+        return self.mask is None or self.mask_name is None
+
+
+def read_entries(path: Path) -> list[Entry]:
+    """The entries of one annotation file.
+
+    Raises:
+        InputError: broken JSON, not a list, or an entry with a missing or wrong field (its index is named).
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise InputError(f"{path}: broken JSON ({error}); mend the file") from error
+    if not isinstance(values, list):
+        raise InputError(f"{path}: must be a list of entries, is a {type(values).__name__}")
+    return [_parse(path, index, value) for index, value in enumerate(values)]
+
+
+def _parse(path: Path, index: int, value: Any) -> Entry:
+    try:
+        entry = Entry.model_validate(value)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "entry"
+        raise InputError(f"{path}: entry {index}: field '{field}': {first['msg']}") from error
+    if any(not wordings for wordings in entry.prompts.values() if isinstance(wordings, list)):
+        raise InputError(f"{path}: entry {index}: field 'prompts': an empty list of wordings")
+    if "mask_name" not in (value if isinstance(value, dict) else {}) and entry.mask is not None:
+        raise InputError(
+            f"{path}: entry {index}: field 'mask_name' is missing (\"mask\": null marks an unlabelled image)"
+        )
+    return entry
+
+
+def entry_samples(root: Path, dataset: str, split: str, entries: Sequence[Entry]) -> list[Sample]:
+    """One sample per entry. Ids are "split/mask name", numbered when they repeat.
+
+    Image ids carry the split: some published sets give different images the same name in val and test.
+    """
+    taken: Counter[str] = Counter()
+    samples = []
+    for entry in entries:
+        base = entry.id or f"{split}/{entry.mask_name or entry.img_name}"
+        taken[base] += 1
+        name = base if taken[base] == 1 else f"{base}#{taken[base]}"
+        samples.append(_sample(root, dataset, split, entry, name))
+    return samples
+
+
+def _sample(root: Path, dataset: str, split: str, entry: Entry, name: str) -> Sample:
+    masks = () if entry.unlabelled else (locate(root / "masks", entry.mask_name or "", split),)
+    return Sample(
+        id=name,
+        image_id=entry.image_id or f"{split}/{entry.img_name}",
+        image_path=locate(root / "images", entry.img_name, split),
+        mask_paths=masks,
+        target=entry.target,
+        prompts={key: (text,) if isinstance(text, str) else tuple(text) for key, text in entry.prompts.items()},
+        dataset=dataset,
+        split=split,
+        attributes=tuple(Attribute(a.name, a.value, a.source, a.referring) for a in entry.attributes),
+        prompt_sources={key: frozenset(sources) for key, sources in entry.prompt_sources.items()},
+        group=entry.group,
+        site=entry.site,
+        spacing=entry.spacing,
+        spacing_source=entry.spacing_source,
+        mask_value=entry.mask_value,
+    )
+
+
+def locate(folder: Path, name: str, split: str) -> Path:
+    """The file of that name; CAMUS keeps test files in test/ and all others in train/.
+
+    Raises:
+        InputError: a name that leads out of the dataset.
+    """
+    plain = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise InputError(f"{plain}: the name leads out of the dataset folder; use names below {folder.name}/")
+    if not plain.exists():
+        nested = folder / ("test" if split == "test" else "train") / name
+        if nested.exists():
+            return nested
+    return plain

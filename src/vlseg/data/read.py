@@ -1,0 +1,75 @@
+"""Datasets from disk: MedVLSM's layout, or a plain pair of folders."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlseg.data.entries import entry_samples, read_entries
+from vlseg.data.fingerprint import fingerprint
+from vlseg.data.images import read_image
+from vlseg.data.info import read_info
+from vlseg.data.masks import mask_values, read_mask
+from vlseg.data.pairs import split_pairs
+from vlseg.records import SPLITS, Dataset, DatasetInfo, InputError, Sample
+
+
+def read_dataset(path: Path, *, target: str | None = None, seed: int = 0) -> Dataset:
+    """The samples of a dataset folder in a fixed order: split, then order of the annotation file.
+
+    A folder with anns/{train,val,test}.json is read as MedVLSM's layout. A folder with images/ and
+    masks/ alone is paired by file stem, needs `target`, and is split once (80/10/10, seeded, by the
+    group that a "group" column would give; here every image by itself), written down as anns/*.json.
+
+    Image and mask files are not opened here.
+
+    Raises:
+        InputError: no such folder, no layout that is known, or annotations that cannot be read.
+    """
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder; give a dataset folder with images/, masks/ and anns/")
+    info = read_info(path)
+    files = {split: path / "anns" / f"{split}.json" for split in SPLITS}
+    present = {split: file for split, file in files.items() if file.exists()}
+    if present:
+        entries = {split: read_entries(file) for split, file in present.items()}
+    elif (path / "anns").is_dir():
+        raise InputError(f"{path / 'anns'}: holds none of train.json, val.json, test.json")
+    else:
+        entries = split_pairs(path, target, seed)
+    samples: list[Sample] = []
+    for split, items in entries.items():
+        samples += entry_samples(path, info.name, split, items)
+    groups_known = info.groups_known or (bool(samples) and all(sample.group is not None for sample in samples))
+    targets = info.targets or tuple(sorted({sample.target for sample in samples if sample.target}))
+    mark = fingerprint(path, samples)
+    info = replace(info, groups_known=groups_known, targets=targets, fingerprint=mark)
+    return Dataset(info, tuple(samples))
+
+
+def with_mask_max(dataset: Dataset) -> Dataset:
+    """The dataset with the largest value of its masks, which decides what foreground is.
+
+    Raises:
+        InputError: a mask that cannot be read.
+    """
+    paths = dict.fromkeys(path for sample in dataset.samples if sample.mask_value is None for path in sample.mask_paths)
+    largest = max((int(mask_values(path).max()) for path in paths), default=255)
+    return Dataset(replace(dataset.info, mask_max=largest or 255), dataset.samples)
+
+
+def load_image(sample: Sample, info: DatasetInfo) -> NDArray[np.float32]:
+    """The sample's image, (H, W, 3) float32 in [0, 1]."""
+    return read_image(sample.image_path, info.intensity)
+
+
+def load_mask(sample: Sample, info: DatasetInfo, size: tuple[int, int] | None) -> NDArray[np.bool_]:
+    """The sample's truth, (H, W) bool; `size` is the image's (H, W) where it is known."""
+    return read_mask(
+        sample.mask_paths,
+        mask_max=info.mask_max,
+        mask_value=sample.mask_value,
+        size=size,
+        image=sample.image_path,
+    )
