@@ -54,9 +54,7 @@ def make_dataset(tmp_path: Path) -> Callable[..., Path]:
                     mask = f"{split}{index}_{word}.png"
                     Image.fromarray(disc.astype(np.uint8) * 255).save(root / "masks" / mask)
                     prompts = {"p0": "", "p1": f"{word} disc", "p2": [f"{word} disc", f"a {word} round disc"]}
-                    entries.append(
-                        {"img_name": image, "mask_name": mask, "prompts": prompts, "target": f"{word} disc"}
-                    )
+                    entries.append({"img_name": image, "mask_name": mask, "prompts": prompts, "target": f"{word} disc"})
                 Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(root / "images" / image)
             (root / "anns" / f"{split}.json").write_text(json.dumps(entries))
         sources = {"p0": ["none"], "p1": ["class"], "p2": ["class", "user"]}

@@ -24,6 +24,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.*"))}
 
 
+def read(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
 def entries(folder: Path, split: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = json.loads((folder / "anns" / f"{split}.json").read_text())
     return rows
@@ -111,8 +116,8 @@ def test_layout_on_disk(tmp_path: Path) -> None:
         assert len(rows) == summary.entries[split]
         assert len({row["id"] for row in rows}) == len(rows)
         for row in rows:
-            assert Image.open(tmp_path / "set" / "images" / row["img_name"]).size == (48, 48)
-            mask = np.asarray(Image.open(tmp_path / "set" / "masks" / row["mask_name"]))
+            assert read(tmp_path / "set" / "images" / row["img_name"]).shape == (48, 48)
+            mask = read(tmp_path / "set" / "masks" / row["mask_name"])
             assert set(np.unique(mask)) <= {0, 255}
             assert row["prompts"]["empty"] == ""
             assert row["prompts"]["class"] == row["target"]

@@ -27,7 +27,7 @@ ABSENT_SHARE = 0.15
 CLASS_ONLY_SHARE = 0.35
 """Share of images with an entry that gives nothing but a class."""
 IMAGES_PER_PATIENT = 3
-DEFAULT_COUNTS: Mapping[str, int] = {"train": 1800, "val": 40, "test": 200}
+DEFAULT_COUNTS: Mapping[str, int] = {"train": 1600, "val": 60, "test": 200}
 
 Kind = Literal["object", "class", "absent"]
 

@@ -35,3 +35,13 @@ def published_loss(logits: Tensor, mask: Tensor) -> Tensor:
     everywhere (naamiinepal/medvlsm, src/models/base_module.py and configs/model).
     """
     return soft_dice_loss(logits, mask)
+
+
+def presence_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy of "is anything there?" on each map's largest logit.
+
+    An absent target adds little to the other terms: a handful of wrong pixels costs cross-entropy almost
+    nothing. Here one wrong pixel counts as much as a missed object.
+    """
+    present = (mask.flatten(1).amax(1) > 0).float()
+    return F.binary_cross_entropy_with_logits(logits.float().flatten(1).amax(1), present)

@@ -61,6 +61,8 @@ class RunConfig(Strict):
     bce_weight: float = pydantic.Field(1.0, ge=0)
     positive_weight: float = pydantic.Field(1.0, gt=0)
     """Weight of foreground pixels in the cross-entropy term."""
+    presence_weight: float = pydantic.Field(0.0, ge=0)
+    """Weight of the presence term, for data whose prompts may name what is absent."""
     augment: bool = True
     patience: int | None = pydantic.Field(20, ge=1)
     """Validations without a better val Dice before the run stops; None = never."""

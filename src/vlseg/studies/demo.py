@@ -12,10 +12,10 @@ from vlseg.records import InputError, RunConfig, SampleScore
 from vlseg.studies.evaluate import Evaluated, EvaluateOptions, evaluate_on
 from vlseg.studies.train import train_run
 
-COUNTS = {"train": 1500, "val": 60, "test": 200}
+COUNTS = {"train": 1600, "val": 60, "test": 200}
 IMAGE_SIZE = 96
 PROMPT = "class+attributes"
-STEPS = {"clipseg-tiny": 1200, "unet": 300, "unet-target": 300}
+STEPS = {"clipseg-tiny": 800, "unet": 250, "unet-target": 250}
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,14 @@ def _config(model: str, data: Path, seed: int, threads: int | None) -> RunConfig
         "device": "cpu",
         "max_steps": STEPS[model],
         "epochs": 10_000,
-        "validate_every": 3,
+        "validate_every": 1,
         "validate_limit": 60,
         "patience": None,
         "augment": False,
         "batch_size": 8,
         "prompts_per_image": 4,
-        "learning_rate": 4e-3,
-        "positive_weight": 4.0,
+        "learning_rate": 2e-3,
+        "presence_weight": 0.3,
     }
     return RunConfig(**common)
 

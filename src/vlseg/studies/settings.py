@@ -9,9 +9,9 @@ from vlseg.records import InputError, RunConfig, parse_config
 
 RECIPES: dict[str, dict[str, Any]] = {
     "clipseg": {"learning_rate": 2e-4, "batch_size": 4, "schedule": "plateau"},
-    "clipseg-tiny": {"learning_rate": 4e-3, "positive_weight": 4.0},
-    "unet": {"learning_rate": 4e-3, "positive_weight": 4.0},
-    "unet-target": {"learning_rate": 4e-3, "positive_weight": 4.0},
+    "clipseg-tiny": {"learning_rate": 2e-3, "presence_weight": 0.3},
+    "unet": {"learning_rate": 2e-3, "presence_weight": 0.3},
+    "unet-target": {"learning_rate": 2e-3, "presence_weight": 0.3},
 }
 """Where a model's defaults differ from RunConfig's."""
 

@@ -1,7 +1,7 @@
 """The loop: what trains, what stays frozen, exact resume, stopping, bad losses."""
 
 import csv
-import json
+
 import math
 import signal
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-import vlseg.training.fit as fit_module
+import vlseg.training.loop as fit_module
 from vlseg.models import Segmenter, as_module, build_model
 from vlseg.models.clipseg import build_clipseg, refined_config
 from vlseg.records import InputError, RunConfig
@@ -104,7 +104,9 @@ def test_exactly_the_intended_parameters_change(
 def test_published_protocol_trains_the_decoder_alone_even_in_full(make_dataset: MakeDataset, tmp_path: Path) -> None:
     data = make_dataset()
     model = model_for(data, "clipseg")
-    published = type(model)(model.network, model.tokenizer, type(model.spec)(**{**vars(model.spec), "protocol": "published"}))  # type: ignore[attr-defined,call-arg]  # noqa: E501
+    published = type(model)(
+        model.network, model.tokenizer, type(model.spec)(**{**vars(model.spec), "protocol": "published"})
+    )  # type: ignore[attr-defined,call-arg]  # noqa: E501
     before = weights_of(published)
     run_fit(published, config_for(data, model="clipseg", regime="full"), tmp_path)
     assert changed(before, published) == {name for name in before if name.startswith("network.decoder.")}
@@ -165,14 +167,17 @@ def test_resume_equals_never_interrupted(
         with pytest.raises(Killed):
             run.run(resume=True)
     torch.manual_seed(99)
-    np.random.seed(99)  # noqa: NPY002
+    np.random.seed(99)
     resumed = build_model("clipseg-tiny", arguments={"image_size": 32}, targets=killed.spec.targets)
     again = fit_module._Fit(resumed, *_arguments(config), tmp_path / "killed", None)
     again.validate = lambda: by_step[again.progress.step]
     result = again.run(resume=True)
     assert result.best_val_dice == 0.5
     assert not changed(weights_of(straight), resumed)
-    rows = [list(csv.reader((tmp_path / which / "history.csv").open())) for which in ("straight", "killed")]
+    rows = [
+        list(csv.reader((tmp_path / which / "history.csv").read_text().splitlines()))
+        for which in ("straight", "killed")
+    ]
     assert [row[:5] for row in rows[0]] == [row[:5] for row in rows[1]]
 
 
@@ -267,7 +272,6 @@ def test_learning_rates() -> None:
 def test_history_has_losses_and_validations(make_dataset: MakeDataset, tmp_path: Path) -> None:
     data = make_dataset()
     run_fit(model_for(data), config_for(data, epochs=10), tmp_path, validate=lambda: 0.25)
-    rows = list(csv.DictReader((tmp_path / "history.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "history.csv").read_text().splitlines()))
     assert [row["step"] for row in rows if row["loss"]] == ["10", "20", "30"]
     assert len([row for row in rows if row["val_dice"] == "0.25"]) == 10
-    json.dumps(rows)

@@ -11,7 +11,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from vlseg.losses import dice_bce_loss, published_loss
+from vlseg.losses import dice_bce_loss, presence_loss, published_loss
 from vlseg.models import Rows, Segmenter, as_module
 from vlseg.models.device import check_precision, resolve_device
 from vlseg.prompts import Prompted
@@ -57,7 +57,7 @@ class TrainingStep(nn.Module):
         image = self.segmenter.encode_image(Rows(inputs))[image_of]
         prompts = self.segmenter.encode_prompts(Rows(tokens) if tokens else None)
         logits = self.segmenter.decode(image, prompts).logits
-        return logits[torch.arange(len(logits), device=logits.device), channel_of][:, None]
+        return logits.take_along_dim(channel_of[:, None, None, None], dim=1)
 
 
 def fit(
@@ -114,7 +114,7 @@ class _Fit:
         check_precision(config.precision, device)
         self.fabric = Fabric(accelerator=device.type, devices=1, precision=FABRIC_PRECISION[config.precision])
         parameters = [p for p in self.network.parameters() if p.requires_grad]
-        adam = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        adam = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
         self.module, self.optimizer = self.fabric.setup(TrainingStep(model), adam)
         self.progress = Progress()
         self.history: list[HistoryRow] = []
@@ -227,10 +227,12 @@ class _Fit:
         moved = self.fabric.to_device((batch.inputs, batch.tokens, batch.image_of, batch.channel_of, batch.masks))
         *arguments, masks = moved
         logits = self.module(*arguments)
-        if self.config.loss == "published":
+        config = self.config
+        if config.loss == "published":
             return published_loss(logits, masks)
-        weights = {"bce_weight": self.config.bce_weight, "positive_weight": self.config.positive_weight}
-        return dice_bce_loss(logits, masks, **weights)
+        weights = {"bce_weight": config.bce_weight, "positive_weight": config.positive_weight}
+        loss = dice_bce_loss(logits, masks, **weights)
+        return loss + config.presence_weight * presence_loss(logits, masks) if config.presence_weight else loss
 
     def _log(self, loss: float, rate: float) -> None:
         self.recent.append(loss)
@@ -315,9 +317,13 @@ def _as_it_is(batch: Batch) -> Batch:
 def _deterministic_on_cpu(device: torch.device) -> Iterator[None]:
     """Exact resume is promised on the CPU; GPUs lack deterministic forms of some operations used here."""
     before = torch.are_deterministic_algorithms_enabled()
+    filling = torch.utils.deterministic.fill_uninitialized_memory
     if device.type == "cpu":
         torch.use_deterministic_algorithms(True)
+        # Would write NaN over every new tensor first: a debugging aid that costs time and decides nothing.
+        torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
+        torch.utils.deterministic.fill_uninitialized_memory = filling

@@ -1,0 +1,66 @@
+"""Figures as data inside the page: learning curves and the language test."""
+
+import io
+from collections.abc import Sequence
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from vlseg.metrics import Estimate
+from vlseg.reports.load import RunOnDisk, data_uri
+
+mpl.use("Agg")
+COLOURS = ("#00798c", "#d1495b", "#edae49", "#66a182", "#2e4057", "#8d6a9f")
+
+
+def learning_curves(runs: Sequence[RunOnDisk]) -> str | None:
+    """Training loss and val Dice over steps, one colour per run, as a data URI; None without any history."""
+    with_history = [run for run in runs if run.history]
+    if not with_history:
+        return None
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    loss_axes, dice_axes = figure.subplots(1, 2)
+    for index, run in enumerate(with_history):
+        colour = COLOURS[index % len(COLOURS)]
+        for axes, column in ((loss_axes, "loss"), (dice_axes, "val_dice")):
+            points = [(row["step"], row[column]) for row in run.history if row[column] is not None]
+            if points:
+                steps, values = zip(*points, strict=True)
+                marker = "." if column == "val_dice" else None
+                axes.plot(steps, values, color=colour, label=run.record.id, marker=marker, linewidth=1.4)
+    loss_axes.set(xlabel="step", ylabel="training loss")
+    dice_axes.set(xlabel="step", ylabel="val Dice", ylim=(0, 1))
+    loss_axes.legend(frameon=False)
+    for axes in (loss_axes, dice_axes):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    return _png(figure)
+
+
+def language_test(bars: Sequence[tuple[str, Estimate]]) -> str:
+    """Horizontal bars with intervals, as a data URI.
+
+    Args:
+        bars: label and Dice, top to bottom.
+    """
+    figure = Figure(figsize=(8, 0.6 * len(bars) + 0.9), layout="constrained")
+    axes = figure.subplots()
+    shown = list(reversed(bars))
+    for position, (_, estimate) in enumerate(shown):
+        mean = estimate.mean or 0.0
+        axes.barh(position, mean, color=COLOURS[(len(shown) - 1 - position) % 3], height=0.6)
+        if estimate.ci95 is not None:
+            low, high = estimate.ci95
+            axes.errorbar(mean, position, xerr=[[mean - low], [high - mean]], color="#222222", capsize=4)
+        axes.text(max(mean, (estimate.ci95 or (0, 0))[1]) + 0.015, position, f"{mean:.3f}", va="center")
+    axes.set_yticks(range(len(shown)), [label for label, _ in shown])
+    axes.set(xlim=(0, 1.1), xlabel="mean Dice, 95 % interval")
+    axes.spines[["top", "right"]].set_visible(False)
+    return _png(figure)
+
+
+def _png(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    # No software tag and no date: the same numbers give the same page.
+    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
+    return data_uri("image/png", buffer.getvalue())

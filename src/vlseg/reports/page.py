@@ -1,0 +1,104 @@
+"""One HTML page of one or several runs."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from vlseg.metrics import EMPTY_RULE, INDEPENDENT_NOTE, Estimate, aggregate
+from vlseg.records import LEAKING, SampleScore, write_text
+from vlseg.reports.figures import language_test, learning_curves
+from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, load_run
+
+WORST = 10
+
+
+def write_report(runs: Sequence[Path], out: Path, *, title: str) -> Path:
+    """Write a page that opens offline and needs no script: results, curves, pictures, language test.
+
+    Args:
+        runs: run folders.
+        out: the HTML file.
+        title: its heading.
+
+    Raises:
+        InputError: a folder without a readable run.json, or `out` cannot be written.
+    """
+    loaded = [load_run(run) for run in runs]
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("vlseg.reports"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters.update(estimate=_estimate, number=_number, share=_share)
+    values = {
+        "title": title,
+        "runs": [_run(run) for run in loaded],
+        "tables": _table(loaded),
+        "curves": learning_curves(loaded),
+        "language": [_language(run, evaluation) for run in loaded for evaluation in run.swapped],
+        "empty_rule": EMPTY_RULE,
+        "independent_note": INDEPENDENT_NOTE,
+        "any_ceiling": any(e.spec.text_blind_ceiling is not None for run in loaded for e in run.clean),
+        "any_independent": any(not e.spec.groups_known for run in loaded for e in run.evaluations),
+    }
+    write_text(out, environment.get_template("report.html.j2").render(values))
+    return out
+
+
+def _run(run: RunOnDisk) -> dict[str, Any]:
+    return {
+        "id": run.record.id,
+        "record": run.record,
+        "leaks": sorted(set(run.record.prompt_sources) & LEAKING),
+        "galleries": [evaluation for evaluation in run.clean if evaluation.pictures],
+        "worst": _worst(run.clean),
+    }
+
+
+def _table(runs: Sequence[RunOnDisk]) -> list[dict[str, Any]]:
+    return [
+        {"run": run.record, "spec": evaluation.spec, "aggregate": evaluation.aggregate()}
+        for run in runs
+        for evaluation in run.clean
+    ]
+
+
+def _worst(evaluations: Sequence[EvaluationOnDisk]) -> list[SampleScore]:
+    rows = [row for evaluation in evaluations for row in evaluation.scores if row.dice is not None]
+    return sorted(rows, key=lambda row: (row.dice or 0.0, row.sample_id))[:WORST]
+
+
+def _language(run: RunOnDisk, swapped: EvaluationOnDisk) -> dict[str, Any]:
+    """The three bars: own prompt, swapped prompt against the original, against the named target."""
+    asked = {row.sample_id for row in swapped.scores}
+    bars: list[tuple[str, Estimate]] = []
+    for clean in run.clean:
+        if (clean.spec.dataset, clean.spec.split, clean.spec.prompt) == (
+            swapped.spec.dataset,
+            swapped.spec.split,
+            swapped.spec.prompt,
+        ):
+            rows = [row for row in clean.scores if row.sample_id in asked]
+            bars.append(("own prompt, own target", aggregate(rows, groups_known=clean.spec.groups_known).dice))
+    bars.append(("swapped prompt, original target", swapped.aggregate("original").dice))
+    bars.append(("swapped prompt, named target", swapped.aggregate("named").dice))
+    return {"run": run.record, "spec": swapped.spec, "figure": language_test(bars), "bars": bars, "n": len(asked)}
+
+
+def _estimate(estimate: Estimate) -> str:
+    if estimate.mean is None:
+        return "–"
+    if estimate.ci95 is None:
+        return f"{_number(estimate.mean)} (no interval: {estimate.reason})"
+    return f"{_number(estimate.mean)} [{_number(estimate.ci95[0])}, {_number(estimate.ci95[1])}]"
+
+
+def _number(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.0f} %"
