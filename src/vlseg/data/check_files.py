@@ -20,7 +20,7 @@ class FileFacts:
     problem: str | None = None
     digest: str | None = None
     shape: tuple[int, int] | None = None
-    values: NDArray[np.uint16] | None = None
+    values: NDArray[np.int64] | None = None
     largest: int = 0
     distinct: int = 0
 
@@ -47,4 +47,4 @@ def mask_facts(path: Path, mask_value: int | None) -> FileFacts:
         return FileFacts(exists=True, problem=str(error))
     present = np.unique(values)
     shape = (values.shape[0], values.shape[1])
-    return FileFacts(True, None, None, shape, values.astype(np.uint16), int(present[-1]), len(present))
+    return FileFacts(True, None, None, shape, values, int(present[-1]), len(present))

@@ -13,7 +13,7 @@ class _Intensity(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid")
 
     kind: Literal["full_range", "bits_stored", "percentile", "window"] = "full_range"
-    bits: int | None = pydantic.Field(None, ge=1, le=32)
+    bits: int | None = pydantic.Field(default=None, ge=1, le=32)
     low: float | None = None
     high: float | None = None
 

@@ -36,7 +36,7 @@ def mask_values(path: Path, *, index: bool = False) -> NDArray[np.int64]:
         image = image.convert("RGB")
     array = np.asarray(image)
     values = array.max(axis=2) if array.ndim == 3 else array
-    return np.rint(values).astype(np.int64)
+    return np.asarray(np.rint(values), dtype=np.int64)
 
 
 def _without_alpha(image: Image.Image) -> NDArray[np.int64]:
@@ -56,7 +56,7 @@ def foreground(
             (0/1 among 0/255).
     """
     if mask_value is not None:
-        return values == mask_value
+        return np.asarray(values == mask_value)
     problem = odd_values(values, mask_max)
     if problem:
         raise InputError(f"{path}: {problem}")

@@ -1,12 +1,13 @@
 """Datasets from disk: MedVLSM's layout, or a plain pair of folders."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vlseg.data.entries import entry_samples, read_entries
+from vlseg.data.entries import Entry, entry_samples, read_entries
 from vlseg.data.fingerprint import fingerprint
 from vlseg.data.images import read_image
 from vlseg.data.info import read_info
@@ -32,6 +33,7 @@ def read_dataset(path: Path, *, target: str | None = None, seed: int = 0) -> Dat
     info = read_info(path)
     files = {split: path / "anns" / f"{split}.json" for split in SPLITS}
     present = {split: file for split, file in files.items() if file.exists()}
+    entries: Mapping[str, list[Entry]]
     if present:
         entries = {split: read_entries(file) for split, file in present.items()}
     elif (path / "anns").is_dir():

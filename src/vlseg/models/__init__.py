@@ -84,7 +84,7 @@ def load_model(source: str, *, revision: str | None = None, protocol: str | None
 
     config = read_config(folder)
     ours = config.get("vlseg")
-    name = ours["model"] if ours else config.get("model_type")
+    name = str(ours["model"] if ours else config.get("model_type"))
     if name == "clipseg":
         from vlseg.models.clipseg import load_clipseg
 

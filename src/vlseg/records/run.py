@@ -44,9 +44,9 @@ class RunConfig(Strict):
     fold: int | None = None
     device: Device = "auto"
     precision: Precision = "fp32"
-    threads: int | None = pydantic.Field(None, ge=1)
+    threads: int | None = pydantic.Field(default=None, ge=1)
     epochs: int = pydantic.Field(50, ge=1)
-    max_steps: int | None = pydantic.Field(None, ge=1)
+    max_steps: int | None = pydantic.Field(default=None, ge=1)
     """Optimiser steps; ends the run before `epochs` are over. None = no such limit."""
     batch_size: int = pydantic.Field(8, ge=1)
     """Images a step; each image brings up to `prompts_per_image` of its prompts."""
@@ -68,7 +68,7 @@ class RunConfig(Strict):
     """Validations without a better val Dice before the run stops; None = never."""
     validate_every: int = pydantic.Field(1, ge=1)
     """Epochs between validations."""
-    validate_limit: int | None = pydantic.Field(None, ge=1)
+    validate_limit: int | None = pydantic.Field(default=None, ge=1)
     """Validate on the first so many samples only."""
     threshold: float | Literal["val"] = 0.5
     """On probabilities; "val" chooses the one with the best val Dice when training ends."""

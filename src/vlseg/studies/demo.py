@@ -24,7 +24,7 @@ class DemoResult:
 
     runs: tuple[Path, ...]
     text_blind_ceiling: float
-    figures: dict[str, dict[str, float]]
+    figures: dict[str, dict[str, float | None]]
     seconds: float
 
 
@@ -97,7 +97,7 @@ def _config(model: str, data: Path, seed: int, threads: int | None) -> RunConfig
     return RunConfig(**common)
 
 
-def _figures(evaluated: dict[str, Evaluated], swapped: Evaluated) -> dict[str, dict[str, float]]:
+def _figures(evaluated: dict[str, Evaluated], swapped: Evaluated) -> dict[str, dict[str, float | None]]:
     text = evaluated["clipseg-tiny"].aggregate
     return {
         "text": {"dice": text.dice_present.mean, "absent_empty": text.absent_empty},

@@ -1,7 +1,7 @@
 """A training run: data, model and prompt joined, trained, validated, saved, recorded."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -134,7 +134,9 @@ def _new_record(
     )
 
 
-def _validator(model: Segmenter, val: Sequence[Prompted], pool: Pool, config: RunConfig, device: torch.device):  # type: ignore[no-untyped-def]
+def _validator(
+    model: Segmenter, val: Sequence[Prompted], pool: Pool, config: RunConfig, device: torch.device
+) -> Callable[[], float] | None:
     """Val Dice at threshold 0.5 (or the fixed one), or None where there is no val split."""
     labelled = [item for item in val if item.sample.mask_paths][: config.validate_limit]
     if not labelled:
@@ -142,8 +144,7 @@ def _validator(model: Segmenter, val: Sequence[Prompted], pool: Pool, config: Ru
     threshold = 0.5 if config.threshold == "val" else config.threshold
 
     def validate() -> float:
-        options = {"device": device, "precision": config.precision, "thresholds": [threshold]}
-        return mean_dice(ready(model, device), labelled, pool.infos, **options)[0]
+        return _val_dice(model, labelled, pool, config, device, [threshold])[0]
 
     return validate
 
@@ -200,7 +201,18 @@ def _threshold(
         raise InputError("threshold: 'val' needs a val split with masks; give a number")
     if result.status != "done":
         return model.spec.threshold, "default"
-    options = {"device": device, "precision": config.precision, "thresholds": VAL_THRESHOLDS}
-    dice = mean_dice(ready(model, device), labelled, pool.infos, **options)
-    best = max(dice)
-    return VAL_THRESHOLDS[dice.index(best)], "val"
+    dice = _val_dice(model, labelled, pool, config, device, VAL_THRESHOLDS)
+    return VAL_THRESHOLDS[dice.index(max(dice))], "val"
+
+
+def _val_dice(
+    model: Segmenter,
+    labelled: Sequence[Prompted],
+    pool: Pool,
+    config: RunConfig,
+    device: torch.device,
+    thresholds: Sequence[float],
+) -> list[float]:
+    """Mean Dice on labelled val samples for each threshold."""
+    prepared = ready(model, device)
+    return mean_dice(prepared, labelled, pool.infos, device=device, precision=config.precision, thresholds=thresholds)

@@ -2,7 +2,7 @@
 
 import zlib
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,7 +85,7 @@ def _draw(group: ImageGroup, seed: int, epoch: int, prompts_per_image: int) -> D
 
 
 class ImageCache:
-    """Decoded images and masks by sample, as uint8 and bool, within a byte budget."""
+    """Decoded images (float32) and masks (bool) by file, within a byte budget."""
 
     def __init__(self, infos: Mapping[str, DatasetInfo], budget: int = CACHE_BYTES) -> None:
         self._infos = infos
@@ -106,11 +106,11 @@ class ImageCache:
         key = (sample.dataset, "\n".join(str(path) for path in sample.mask_paths) + f"\n{sample.mask_value}")
         return self._get(key, lambda: load_mask(sample, self._infos[sample.dataset], size))
 
-    def _get(self, key: tuple[str, str], load) -> np.ndarray:  # type: ignore[no-untyped-def]
+    def _get(self, key: tuple[str, str], load: Callable[[], np.ndarray]) -> np.ndarray:
         if key in self._arrays:
             self._arrays.move_to_end(key)
             return self._arrays[key]
-        array: np.ndarray = load()
+        array = load()
         self._arrays[key] = array
         self._used += array.nbytes
         while self._used > self._budget and len(self._arrays) > 1:

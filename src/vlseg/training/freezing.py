@@ -1,12 +1,14 @@
 """Which parameters a regime trains; frozen parts stay in eval mode and never get a gradient."""
 
+from collections.abc import Callable
+
 from torch import nn
 
 from vlseg.models import Segmenter, as_module
 from vlseg.records import InputError, unknown_name
 
 ENCODERS = frozenset({"image_encoder", "text_encoder"})
-REGIMES = {
+REGIMES: dict[str, Callable[[str], bool]] = {
     "full": lambda part: True,
     "freeze_encoders": lambda part: part not in ENCODERS,
     "decoder": lambda part: part == "mask_decoder",

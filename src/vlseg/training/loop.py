@@ -192,7 +192,7 @@ class _Fit:
             batches,
             batch_size=None,
             num_workers=self.config.workers,
-            collate_fn=_as_it_is,
+            collate_fn=_as_it_is,  # type: ignore[arg-type]  # without batching it gets one item
             generator=torch.Generator(),  # the loader draws a seed; not from the global generator
         )
         stream = iter(loader)
@@ -317,13 +317,14 @@ def _as_it_is(batch: Batch) -> Batch:
 def _deterministic_on_cpu(device: torch.device) -> Iterator[None]:
     """Exact resume is promised on the CPU; GPUs lack deterministic forms of some operations used here."""
     before = torch.are_deterministic_algorithms_enabled()
-    filling = torch.utils.deterministic.fill_uninitialized_memory
+    deterministic: Any = torch.utils.deterministic  # its attributes are set at import, unseen by type checkers
+    filling = deterministic.fill_uninitialized_memory
     if device.type == "cpu":
         torch.use_deterministic_algorithms(True)
         # Would write NaN over every new tensor first: a debugging aid that costs time and decides nothing.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
-        torch.utils.deterministic.fill_uninitialized_memory = filling
+        deterministic.fill_uninitialized_memory = filling
