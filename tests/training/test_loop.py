@@ -1,7 +1,6 @@
 """The loop: what trains, what stays frozen, exact resume, stopping, bad losses."""
 
 import csv
-
 import math
 import signal
 from collections.abc import Callable
@@ -106,7 +105,7 @@ def test_published_protocol_trains_the_decoder_alone_even_in_full(make_dataset: 
     model = model_for(data, "clipseg")
     published = type(model)(
         model.network, model.tokenizer, type(model.spec)(**{**vars(model.spec), "protocol": "published"})
-    )  # type: ignore[attr-defined,call-arg]  # noqa: E501
+    )  # type: ignore[attr-defined,call-arg]
     before = weights_of(published)
     run_fit(published, config_for(data, model="clipseg", regime="full"), tmp_path)
     assert changed(before, published) == {name for name in before if name.startswith("network.decoder.")}
@@ -134,7 +133,7 @@ def test_frozen_parts_are_in_eval_mode_and_keep_batch_norm(make_dataset: MakeDat
     assert torch.equal(norm.running_mean, torch.zeros(3))
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -156,7 +155,7 @@ def test_resume_equals_never_interrupted(
     def save_then_die(self: Any) -> None:
         original(self)
         if self.progress.step == stop_at:
-            raise Killed
+            raise KilledError
 
     by_step = {2: 0.1, 4: 0.5, 6: 0.2, 8: 0.3}
     with monkeypatch.context() as patch:
@@ -164,7 +163,7 @@ def test_resume_equals_never_interrupted(
         killed = model_for(data)
         run = fit_module._Fit(killed, *_arguments(config), tmp_path / "killed", None)
         run.validate = lambda: by_step[run.progress.step]
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             run.run(resume=True)
     torch.manual_seed(99)
     np.random.seed(99)

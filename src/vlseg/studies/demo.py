@@ -15,7 +15,7 @@ from vlseg.studies.train import train_run
 COUNTS = {"train": 1600, "val": 60, "test": 200}
 IMAGE_SIZE = 96
 PROMPT = "class+attributes"
-STEPS = {"clipseg-tiny": 800, "unet": 250, "unet-target": 250}
+STEPS = {"clipseg-tiny": 1000, "unet": 250, "unet-target": 250}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,108 @@
+"""Aggregates by hand and intervals against scipy."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from vlseg.metrics import aggregate, bootstrap_mean
+from vlseg.records import SampleScore
+
+
+def score(index: int, dice: float | None, **changes: Any) -> SampleScore:
+    values: dict[str, Any] = {
+        "dataset": "d", "split": "test", "sample_id": f"s{index}", "image_id": f"i{index}", "group": None,
+        "site": None, "target": "polyp", "named_target": "polyp", "prompt": "class", "wording": "polyp",
+        "prompt_sources": "class", "deployable": True, "condition": "clean", "condition_arguments": "{}",
+        "model": "m", "run_id": "r", "seed": 0, "protocol": "corrected", "threshold": 0.5, "precision": "fp32",
+        "dice": dice, "iou": dice, "hd95": 2.0, "hd": 3.0, "nsd": dice, "nsd_tolerance": 2.0, "assd": 1.0,
+        "distance_unit": "px", "spacing": None, "image_diagonal": 50.0, "presence_score": 0.5, "area": 3,
+        "area_error": 0, "empty_target": False, "empty_pred": False,
+    }  # fmt: skip
+    return SampleScore(**(values | changes))
+
+
+def test_empty_rule_and_distances() -> None:
+    rows = [
+        score(0, 0.8, hd95=4.0),
+        score(1, 0.0, hd95=None, empty_pred=True),  # missed
+        score(2, 1.0, hd95=None, empty_target=True, empty_pred=True),  # rightly empty
+        score(3, 0.0, hd95=None, empty_target=True),  # invented
+        score(4, None, iou=None, nsd=None, empty_target=None),  # no truth
+    ]
+    result = aggregate(rows, groups_known=False)
+    assert (result.n, result.n_without_truth, result.n_empty_truths) == (4, 1, 2)
+    assert result.dice.mean == pytest.approx(0.45)
+    assert (result.dice_present.mean, result.dice_present.n) == (pytest.approx(0.4), 2)
+    assert (result.hd95.mean, result.hd95.n) == (4.0, 1)
+    assert result.hd95_penalised.mean == pytest.approx((4 + 50 + 0 + 50) / 4)
+    assert (result.presence.sensitivity, result.presence.specificity, result.absent_empty) == (0.5, 0.5, 0.5)
+    assert result.dice.ci95 is None
+    assert "4 groups, fewer than 10" in str(result.dice.reason)
+    json.dumps(result.to_json())
+
+
+def test_wordings_are_averaged_before_samples() -> None:
+    rows = [score(0, 1.0), score(0, 0.0, wording="a polyp"), score(1, 1.0)]
+    result = aggregate(rows, groups_known=False)
+    assert result.n == 2
+    assert result.dice.mean == pytest.approx(0.75)
+
+
+def test_macro_mean_over_targets() -> None:
+    rows = [score(i, 1.0) for i in range(3)] + [score(9, 0.0, target="vessel")]
+    result = aggregate(rows, groups_known=False)
+    assert (result.dice.mean, result.dice_macro) == (0.75, 0.5)
+
+
+def test_presence_auroc_equals_sklearn() -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        score(i, 0.5, empty_target=bool(rng.random() < 0.4), presence_score=float(rng.integers(0, 8)) / 8)
+        for i in range(60)
+    ]
+    expected = roc_auc_score([not row.empty_target for row in rows], [row.presence_score for row in rows])
+    assert aggregate(rows, groups_known=False).presence.auroc == pytest.approx(expected)
+    present = [row for row in rows if not row.empty_target]
+    presence = aggregate(present, groups_known=False).presence
+    assert (presence.auroc, presence.reason) == (None, "no absent targets")
+
+
+def test_interval_of_single_groups_equals_scipy() -> None:
+    values = np.random.default_rng(1).beta(5, 1, 80)
+    ours = bootstrap_mean(list(values), [str(i) for i in range(80)])
+    theirs = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=9999, rng=2).confidence_interval
+    assert ours.ci95 is not None
+    assert ours.ci95[0] == pytest.approx(theirs.low, abs=0.004)
+    assert ours.ci95[1] == pytest.approx(theirs.high, abs=0.004)
+    assert (ours.mean, ours.std) == (pytest.approx(values.mean()), pytest.approx(values.std(ddof=1)))
+
+
+def test_groups_widen_the_interval() -> None:
+    rng = np.random.default_rng(3)
+    patients = rng.normal(0.7, 0.1, 20)
+    values = list(np.repeat(patients, 10))
+    names = [str(i) for i in range(20) for _ in range(10)]
+    grouped = bootstrap_mean(values, names).ci95
+    alone = bootstrap_mean(values, [str(i) for i in range(200)]).ci95
+    assert grouped is not None
+    assert alone is not None
+    assert (grouped[1] - grouped[0]) > 2.5 * (alone[1] - alone[0])
+    expected = 2 * 1.96 * patients.std() / np.sqrt(20)
+    assert grouped[1] - grouped[0] == pytest.approx(expected, rel=0.1)
+
+
+def test_known_groups_are_used() -> None:
+    rows = [score(i, 0.1 * (i % 7), group=f"patient{i % 4}") for i in range(40)]
+    assert aggregate(rows, groups_known=True).n_groups == 4
+    assert aggregate(rows, groups_known=True).dice.ci95 is None
+    assert aggregate(rows, groups_known=False).dice.ci95 is not None
+
+
+def test_degenerate_cases_say_why() -> None:
+    assert bootstrap_mean([0.5] * 30, [str(i) for i in range(30)]).reason == "all values are equal"
+    assert bootstrap_mean([], []).mean is None
+    assert aggregate([], groups_known=True).dice.reason == "no value is defined"
