@@ -62,6 +62,7 @@ def random_masks(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return masks[0], masks[1]
 
 
+@pytest.mark.filterwarnings("ignore:.*always_return_as_numpy.*:FutureWarning")
 @pytest.mark.parametrize("seed", range(150))
 def test_random_masks_against_libraries(seed: int) -> None:
     pred, target = random_masks(seed)

@@ -1,0 +1,5 @@
+"""python -m vlseg"""
+
+from vlseg.cli import main
+
+main()

@@ -1,0 +1,24 @@
+"""The command line starts without the heavy libraries, and offers what it should."""
+
+import subprocess
+import sys
+
+import pytest
+
+COMMANDS = ["demo", "models", "data", "prompts", "train", "evaluate", "predict", "report"]
+HEAVY = ("torch", "transformers", "lightning", "matplotlib", "scipy", "pandas", "pyarrow", "PIL")
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], *[[command] for command in COMMANDS], ["data", "check"], ["data", "phantom"]]
+)
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    program = (
+        "import sys\nimport vlseg\nfrom vlseg.cli import main\n"
+        f"try:\n    main({[*arguments, '--help']!r})\nexcept SystemExit as stop:\n    assert not stop.code\n"
+        f"print('HEAVY', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "HEAVY []"
+    if not arguments:
+        assert all(command in done.stdout for command in COMMANDS)
