@@ -150,7 +150,8 @@ def test_odd_images_simply_work(vlseg: Callable[..., Any], trained: Path, tmp_pa
         "cmyk.jpg": (20, 30), "turned.jpg": (30, 20),
     }  # fmt: skip
     for mask in done.json["masks"]:
-        assert Image.open(mask["mask"]).size == (mask["width"], mask["height"])
+        with Image.open(mask["mask"]) as image:
+            assert image.size == (mask["width"], mask["height"])
 
 
 def test_one_broken_image_does_not_stop_the_others(vlseg: Callable[..., Any], trained: Path, tmp_path: Path) -> None:

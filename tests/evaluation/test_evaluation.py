@@ -1,0 +1,153 @@
+"""Predictions and queries against a segmenter whose answers are known."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import vlseg
+from vlseg.evaluation import Setting, clean_queries, evaluate, mean_dice, predict_image, swapped_queries
+from vlseg.evaluation.evaluate import MaskReader
+from vlseg.evaluation.overlays import panel_row
+from vlseg.models import ImageFeatures, Inputs, Output, PromptFeatures, Rows, Spec, Tokens
+from vlseg.models.images import resize_and_normalise, resize_masks, restore_bilinear
+from vlseg.records import InputError
+from vlseg.studies import Pool, open_pool
+
+MakeDataset = Callable[..., Path]
+CPU = torch.device("cpu")
+
+
+class Oracle(torch.nn.Module):
+    """Segments bright or dark discs by threshold, as the words say; deaf ones always say "bright"."""
+
+    def __init__(self, *, deaf: bool = False) -> None:
+        super().__init__()
+        self.spec = Spec(name="oracle", uses_text=True, image_size=(32, 32))
+        self.deaf = deaf
+        self.encoded = 0
+
+    def prepare(self, rgb: Sequence[Tensor]) -> Inputs:
+        return resize_and_normalise(rgb, (32, 32), (0.0,) * 3, (1.0,) * 3)
+
+    def prepare_masks(self, masks: Sequence[Tensor]) -> Tensor:
+        return resize_masks(masks, (32, 32))
+
+    def tokenize(self, prompts: Sequence[str]) -> Tokens:
+        return Rows({"dark": torch.tensor([0.0 if self.deaf else float("dark" in text) for text in prompts])})
+
+    def encode_image(self, inputs: Inputs) -> ImageFeatures:
+        self.encoded += 1
+        return Rows({"grey": inputs.tensors["pixel_values"].mean(1, keepdim=True)})
+
+    def encode_prompts(self, tokens: Tokens | None) -> PromptFeatures:
+        assert tokens is not None
+        return tokens
+
+    def decode(self, image: ImageFeatures, prompts: PromptFeatures | None) -> Output:
+        assert prompts is not None
+        grey, dark = image.tensors["grey"], prompts.tensors["dark"][:, None, None, None]
+        return Output(torch.where(dark > 0, 0.27 - grey, grey - 0.62) * 200)
+
+    def restore(self, logits: Tensor, inputs: Inputs) -> list[Tensor]:
+        return restore_bilinear(logits, inputs)
+
+    def forward(self, inputs: Inputs, tokens: Tokens | None) -> Output:
+        return self.decode(self.encode_image(inputs), self.encode_prompts(tokens))
+
+    def parts(self) -> dict[str, list[torch.nn.Module]]:
+        return {}
+
+    def save(self, folder: Path) -> None:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def pool(make_dataset: MakeDataset) -> Pool:
+    return open_pool([str(make_dataset(counts=(2, 2, 6)))], "p1")
+
+
+def swapped_dice(model: Oracle, pool: Pool) -> dict[str, float]:
+    prompted = pool.split("test")
+    masks = {i.sample.id: MaskReader(pool.infos)(i.sample, (32, 32)) for i in prompted}
+    queries = swapped_queries(prompted, {key: mask for key, mask in masks.items() if mask is not None})
+    rows = evaluate(model, queries, pool.infos, Setting("r", 0, CPU, 0.5))
+    return {
+        against: float(np.mean([r.dice for r in rows if against in r.condition_arguments and r.dice is not None]))
+        for against in ("original", "named")
+    }
+
+
+def test_one_that_reads_follows_swapped_prompts_and_a_deaf_one_does_not(pool: Pool) -> None:
+    reading, deaf = swapped_dice(Oracle(), pool), swapped_dice(Oracle(deaf=True), pool)
+    assert reading["named"] > 0.9 > 0.1 > reading["original"]
+    assert deaf["named"] == pytest.approx(deaf["original"], abs=0.05)
+
+
+def test_rows_of_a_clean_evaluation(pool: Pool) -> None:
+    model = Oracle()
+    rows = evaluate(model, clean_queries(pool.split("test")), pool.infos, Setting("run", 3, CPU, 0.5))
+    assert len(rows) == 12
+    assert model.encoded == 6  # once an image
+    first = rows[0]
+    assert (first.run_id, first.seed, first.model, first.condition) == ("run", 3, "oracle", "clean")
+    assert (first.prompt, first.wording, first.prompt_sources, first.deployable) == ("p1", "bright disc", "class", True)
+    assert first.distance_unit == "px"
+    assert first.image_diagonal == pytest.approx(32 * 2**0.5)
+    assert np.mean([row.dice for row in rows if row.dice is not None]) > 0.9
+    assert all(row.area_error is not None and abs(row.area_error) < 40 for row in rows)
+
+
+def test_mean_dice_at_several_thresholds_equals_the_rows(pool: Pool) -> None:
+    prompted = pool.split("test")
+    dice = mean_dice(Oracle(), prompted, pool.infos, device=CPU, precision="fp32", thresholds=[0.3, 0.5])
+    for value, threshold in zip(dice, (0.3, 0.5), strict=True):
+        rows = evaluate(Oracle(), clean_queries(prompted), pool.infos, Setting("r", 0, CPU, threshold))
+        assert value == pytest.approx(float(np.mean([row.dice for row in rows if row.dice is not None])))
+
+
+def test_probabilities_lie_at_the_images_own_size() -> None:
+    rgb = np.full((45, 21, 3), 0.9, np.float32)
+    found = list(predict_image(Oracle(), rgb, ["bright", "dark"] * 20, device=CPU))
+    assert len(found) == 40
+    assert found[0].probability.shape == (45, 21)
+    assert found[0].mask.all()
+    assert not found[1].mask.any()
+    assert found[0].presence > 0.99 > 0.01 > found[1].presence
+
+
+def test_no_prompt_is_an_error() -> None:
+    with pytest.raises(InputError, match="prompt"):
+        list(predict_image(Oracle(), np.zeros((4, 4, 3), np.float32), [], device=CPU))
+
+
+def test_python_api(trained: Path) -> None:
+    model = vlseg.load(trained / "run", device="cpu", threads=1)
+    path = trained / "data" / "images" / "test0.png"
+    by_path, other = model.segment(path, ["bright disc", "dark disc"])
+    assert by_path.mask.shape == (32, 32)
+    assert not np.array_equal(by_path.probability, other.probability)
+    with Image.open(path) as image:
+        from_image = model.segment(image, ["bright disc"])[0]
+    from_array = model.segment(np.asarray(Image.open(path).convert("RGB")), ["bright disc"])[0]
+    np.testing.assert_array_equal(from_array.probability, from_image.probability)
+    # Another number of prompts in a batch adds up in another order.
+    np.testing.assert_allclose(by_path.probability, from_array.probability, atol=1e-5)
+    with pytest.raises(InputError, match="array"):
+        model.segment(np.zeros((4, 4)), ["x"])
+
+
+def test_panels() -> None:
+    image = np.full((10, 20, 3), 0.5, np.float32)
+    mask = np.zeros((10, 20), bool)
+    mask[3:7, 3:9] = True
+    row = np.asarray(panel_row(image, None, mask))
+    assert row.shape == (128, 256 * 3 + 8, 3)
+    assert (row[:, 260:516] == 255).all()  # no truth: blank
+    assert len(np.unique(row[:, :256].reshape(-1, 3), axis=0)) == 1
+    assert len(np.unique(row[:, 520:].reshape(-1, 3), axis=0)) > 1
+    assert (image == 0.5).all()

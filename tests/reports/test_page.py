@@ -1,0 +1,121 @@
+"""The page: whole, offline, escaped, with the right numbers."""
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from vlseg.metrics import aggregate
+from vlseg.records import InputError, read_record, read_scores, write_record
+from vlseg.reports import find_runs, load_run, write_report
+from vlseg.studies import EvaluateOptions, evaluate_on
+
+
+class Reader(HTMLParser):
+    """Collects tags, links and text, and checks that tags close."""
+
+    VOID = frozenset({"meta", "img", "br", "link", "hr"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.tags: set[str] = set()
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def read(page: Path) -> Reader:
+    reader = Reader()
+    reader.feed(page.read_text(encoding="utf-8"))
+    assert reader.open == []
+    return reader
+
+
+@pytest.fixture(scope="module")
+def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the trained run with a clean and a swapped evaluation."""
+    import shutil
+
+    copy = tmp_path_factory.mktemp("report") / "run"
+    shutil.copytree(trained / "run", copy)
+    for condition in ("clean", "swapped"):
+        evaluate_on(str(copy), [str(trained / "data")], EvaluateOptions(condition=condition, threads=1))  # type: ignore[arg-type]
+    return copy
+
+
+def test_page_is_whole_and_offline(run: Path, tmp_path: Path) -> None:
+    page = read(write_report([run], tmp_path / "r.html", title="A title"))
+    assert "script" not in page.tags
+    assert page.links
+    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+    assert "A title" in page.text
+    assert "images treated as independent" in page.text
+    assert "Empty masks" in page.text
+    assert "deployable" in page.text
+
+
+def test_numbers_come_from_the_rows(run: Path, tmp_path: Path) -> None:
+    text = read(write_report([run], tmp_path / "r.html", title="t")).text
+    clean = next(path for path in (run / "evaluations").iterdir() if "swapped" not in path.name)
+    expected = aggregate(read_scores(clean / "scores.parquet"), groups_known=False)
+    assert f"{expected.dice.mean:.3f}" in text
+    assert f"{expected.iou.mean:.3f}" in text
+    assert "fewer than 10" in text
+    swapped = next(path for path in (run / "evaluations").iterdir() if "swapped" in path.name)
+    rows = [r for r in read_scores(swapped / "scores.parquet") if "named" in r.condition_arguments]
+    named = aggregate(rows, groups_known=False).dice.mean
+    assert load_run(run).swapped[0].aggregate("named").dice.mean == named
+
+
+def test_leak_is_marked(run: Path, tmp_path: Path) -> None:
+    for sources, words in ((["class", "mask"], "leaks the label"), (["unknown"], "sources unknown")):
+        record = read_record(run / "run.json").model_copy(update={"prompt_sources": sources, "deployable": False})
+        write_record(tmp_path / "r" / "run.json", record)
+        assert words in read(write_report([tmp_path / "r"], tmp_path / "r.html", title="t")).text
+
+
+def test_text_is_escaped(run: Path, tmp_path: Path) -> None:
+    page = write_report([run], tmp_path / "r.html", title="<script>alert(1)</script>")
+    assert "<script" not in page.read_text()
+
+
+def test_failed_run_without_anything_is_shown(run: Path, tmp_path: Path) -> None:
+    record = read_record(run / "run.json").model_copy(update={"status": "failed", "error": "the loss is nan"})
+    write_record(tmp_path / "r" / "run.json", record)
+    text = read(write_report([tmp_path / "r"], tmp_path / "r.html", title="t")).text
+    assert "the loss is nan" in text
+    assert "No evaluation yet" in text
+    assert "No history yet" in text
+
+
+def test_missing_and_found_runs(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"run\.json"):
+        write_report([tmp_path], tmp_path / "r.html", title="t")
+    with pytest.raises(InputError, match=r"no run\.json"):
+        find_runs(tmp_path)
+    assert find_runs(run.parent) == [run]
+    assert find_runs(run) == [run]
+
+
+def test_evaluation_cut_off_before_its_spec_is_left_out(run: Path, tmp_path: Path) -> None:
+    record = read_record(run / "run.json")
+    write_record(tmp_path / "r" / "run.json", record)
+    (tmp_path / "r" / "evaluations" / "half").mkdir(parents=True)
+    assert load_run(tmp_path / "r").evaluations == []
+
+
+def test_same_records_give_the_same_page(run: Path, tmp_path: Path) -> None:
+    first = write_report([run], tmp_path / "a.html", title="t").read_bytes()
+    assert write_report([run], tmp_path / "b.html", title="t").read_bytes() == first
