@@ -14,7 +14,7 @@ env: $(VENV)/.ready
 $(VENV)/.ready: requirements.lock pyproject.toml
 	test -x .uv/bin/uv || { $(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"; }
 	test -x $(BIN)/python || .uv/bin/uv venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
-	.uv/bin/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	.uv/bin/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	.uv/bin/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 

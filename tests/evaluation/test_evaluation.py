@@ -16,7 +16,7 @@ from vlseg.evaluation.overlays import panel_row
 from vlseg.models import ImageFeatures, Inputs, Output, PromptFeatures, Rows, Spec, Tokens
 from vlseg.models.images import resize_and_normalise, resize_masks, restore_bilinear
 from vlseg.records import InputError
-from vlseg.studies import Pool, open_pool
+from vlseg.studies.datasets import Pool, open_pool
 
 MakeDataset = Callable[..., Path]
 CPU = torch.device("cpu")

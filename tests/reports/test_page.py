@@ -8,7 +8,7 @@ import pytest
 from vlseg.metrics import aggregate
 from vlseg.records import InputError, read_record, read_scores, write_record
 from vlseg.reports import find_runs, load_run, write_report
-from vlseg.studies import EvaluateOptions, evaluate_on
+from vlseg.studies.evaluate import EvaluateOptions, evaluate_on
 
 
 class Reader(HTMLParser):

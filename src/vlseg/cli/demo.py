@@ -19,7 +19,7 @@ def demo(
     begin = time.monotonic()
     say("loading torch")
     from vlseg.reports import write_report
-    from vlseg.studies import run_demo
+    from vlseg.studies.demo import run_demo
 
     result = run_demo(out, seed=seed, threads=threads, say=say)
     page = write_report(result.runs, out / "report.html", title="vlseg demo")

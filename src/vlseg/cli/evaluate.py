@@ -30,7 +30,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Score a run, or a model zero-shot: one row per image, target and wording, aggregates with intervals."""
-    from vlseg.studies import EvaluateOptions, evaluate_on, summary
+    from vlseg.studies.evaluate import EvaluateOptions, evaluate_on, summary
 
     options = EvaluateOptions(
         prompt=prompt,

@@ -47,7 +47,7 @@ def train(
     }
     config = config_from_options(given, settings or [], resume=resume)
     folder = out or _DEFAULT_OUT / (model or "run")
-    from vlseg.studies import train_run
+    from vlseg.studies.train import train_run
 
     record = train_run(config, folder, resume=resume)
     summary = record.summary
