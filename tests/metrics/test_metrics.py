@@ -18,6 +18,7 @@ from vlseg.metrics import (
     score_pair,
     surface_distances,
 )
+from vlseg.records import InputError
 
 EMPTY = np.zeros((5, 6), bool)
 FULL = np.ones((5, 6), bool)
@@ -113,5 +114,6 @@ def test_single_functions_equal_the_joint_call() -> None:
 
 
 def test_masks_of_two_shapes_are_refused() -> None:
-    with pytest.raises(ValueError, match="shapes"):
-        score_pair(EMPTY, FULL.T)
+    for function in (score_pair, dice_score, iou_score, hausdorff_distance_95, normalized_surface_dice):
+        with pytest.raises(InputError, match=r"\(5, 6\) and \(6, 5\)"):
+            function(EMPTY, FULL.T)  # type: ignore[operator]

@@ -1,9 +1,11 @@
 """Scores of masks and aggregates of score rows: pure functions, free of torch."""
 
-from vlseg.metrics.aggregate import EMPTY_RULE, INDEPENDENT_NOTE, Aggregate, Estimate, aggregate, bootstrap_mean
+from vlseg.metrics.aggregate import EMPTY_RULE, INDEPENDENT_NOTE, Aggregate, Presence, aggregate
+from vlseg.metrics.bootstrap import Estimate, bootstrap_mean
 from vlseg.metrics.overlap import dice_score, iou_score
 from vlseg.metrics.surface import (
     PairScores,
+    Surface,
     SurfaceDistances,
     average_symmetric_surface_distance,
     hausdorff_distance,
@@ -19,6 +21,8 @@ __all__ = [
     "Aggregate",
     "Estimate",
     "PairScores",
+    "Presence",
+    "Surface",
     "SurfaceDistances",
     "aggregate",
     "average_symmetric_surface_distance",

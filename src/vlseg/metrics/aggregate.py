@@ -4,38 +4,32 @@ Pure functions of rows, so that whoever shows a number computes it from the same
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.stats import rankdata
 
+from vlseg.metrics.bootstrap import Estimate, bootstrap_mean
 from vlseg.records import SampleScore
 
-REPLICATES, BOOTSTRAP_SEED, MIN_GROUPS = 2000, 20240703, 10
 EMPTY_RULE = (
     "Empty masks: truth and prediction both empty count as 1 for Dice, IoU and NSD, exactly one empty as 0; "
-    "distances are given over pairs where neither is empty, and again with the image diagonal where one is."
+    "distances are given over pairs where neither is empty, and again with the image diagonal where one is "
+    "and 0 where both are."
 )
 INDEPENDENT_NOTE = "Patients or sequences are not known for this data: images treated as independent."
 
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over n samples, their standard deviation (n - 1), and a 95 % interval or the reason for none."""
-
-    mean: float | None
-    std: float | None
-    ci95: tuple[float, float] | None
-    n: int
-    reason: str | None = None
+Rows = Sequence[SampleScore]
+Value = Callable[[SampleScore], float | None]
 
 
 @dataclass(frozen=True)
 class Presence:
-    """Is the named thing there? Positive = a non-empty truth; `auroc` from presence_score."""
+    """Is the named thing there? Positive = a non-empty truth; `auroc` from presence_score, mean over wordings.
+
+    `reason` says why a value is None: no present or no absent targets, or a row without presence score.
+    """
 
     sensitivity: float | None
     specificity: float | None
@@ -45,7 +39,19 @@ class Presence:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """One line of a results table. `absent_empty` is the share of empty truths answered by an empty mask."""
+    """One line of a results table. All values are over samples, the wordings of each averaged first.
+
+    Attributes:
+        n: samples with a truth; `n_without_truth` were left out.
+        n_groups: what the intervals resample: patients or sequences, or images where those are unknown.
+        dice_present: over samples whose truth is not empty.
+        dice_macro: mean over targets of their mean Dice.
+        hd95: over pairs where neither mask is empty (its `n` says how many).
+        hd95_penalised: over all, the image diagonal where exactly one is empty, 0 where both are.
+        absent_empty: share of empty truths answered by an empty mask; None with `absent_empty_reason`.
+        distance_unit: "px", "mm", or "mm and px"; then distances have no mean.
+        note: INDEPENDENT_NOTE where groups are unknown, in whole or in part.
+    """
 
     n: int
     n_images: int
@@ -63,84 +69,80 @@ class Aggregate:
     presence: Presence
     absent_empty: float | None
     distance_unit: str
+    absent_empty_reason: str | None = None
+    note: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
+        """Plain values; intervals are [low, high]."""
+        values = asdict(self)
+        for part in values.values():
+            if isinstance(part, dict) and isinstance(part.get("ci95"), tuple):
+                part["ci95"] = list(part["ci95"])
+        return values
 
 
-def aggregate(scores: Sequence[SampleScore], *, groups_known: bool) -> Aggregate:
+def aggregate(scores: Rows, *, groups_known: bool) -> Aggregate:
     """Aggregate the rows of one evaluation and one condition.
 
     The wordings of a sample are averaged first, so that every sample counts once. Rows without a truth
-    are left out and counted. Intervals resample groups (images where groups are unknown).
+    (dice None) are left out and counted. Intervals resample groups; an image whose group is not known is
+    a group of its own.
+
+    Args:
+        scores: rows of one model, prompt name and condition.
+        groups_known: whether the group column names patients or sequences.
     """
     rows = [score for score in scores if score.dice is not None]
     samples = _by_sample(rows)
-    groups = [
-        sample[0].group if groups_known and sample[0].group is not None else sample[0].image_id for sample in samples
-    ]
+    groups = [_group(sample[0], groups_known) for sample in samples]
 
-    def estimate(value: Callable[[SampleScore], float | None], keep: Callable[[SampleScore], bool]) -> Estimate:
-        kept = [(sample, group) for sample, group in zip(samples, groups, strict=True) if keep(sample[0])]
-        means = [_mean([value(row) for row in sample]) for sample, _ in kept]
-        defined = [(mean, group) for mean, (_, group) in zip(means, kept, strict=True) if mean is not None]
+    def estimate(value: Value, present_only: bool = False) -> Estimate:
+        pairs = [
+            (_mean([value(row) for row in sample]), group)
+            for sample, group in zip(samples, groups, strict=True)
+            if not (present_only and sample[0].empty_target)
+        ]
+        defined = [(mean, group) for mean, group in pairs if mean is not None]
         return bootstrap_mean([mean for mean, _ in defined], [group for _, group in defined])
 
-    def every(row: SampleScore) -> bool:
-        return True
-
-    absent = [sample for sample in samples if sample[0].empty_target]
+    units = sorted({row.distance_unit for row in rows})
+    absent = _share_empty([sample for sample in samples if sample[0].empty_target])
+    all_known = groups_known and all(row.group is not None for row in rows)
     return Aggregate(
         n=len(samples),
         n_images=len({(row.dataset, row.image_id) for row in rows}),
         n_groups=len(set(groups)),
         groups_known=groups_known,
-        n_without_truth=len({row.sample_id for row in scores if row.dice is None}),
-        n_empty_truths=len(absent),
-        dice=estimate(lambda row: row.dice, every),
-        dice_present=estimate(lambda row: row.dice, lambda row: not row.empty_target),
+        n_without_truth=len({(row.dataset, row.sample_id) for row in scores if row.dice is None}),
+        n_empty_truths=sum(bool(sample[0].empty_target) for sample in samples),
+        dice=estimate(lambda row: row.dice),
+        dice_present=estimate(lambda row: row.dice, present_only=True),
         dice_macro=_macro(samples),
-        iou=estimate(lambda row: row.iou, every),
-        nsd=estimate(lambda row: row.nsd, every),
-        hd95=estimate(lambda row: row.hd95, every),
-        hd95_penalised=estimate(_penalised, every),
-        presence=_presence(rows),
-        absent_empty=_mean([float(row.empty_pred) for sample in absent for row in sample]),
-        distance_unit=rows[0].distance_unit if rows else "px",
+        iou=estimate(lambda row: row.iou),
+        nsd=estimate(lambda row: row.nsd),
+        hd95=_one_unit(estimate(lambda row: row.hd95), units),
+        hd95_penalised=_one_unit(estimate(_penalised), units),
+        presence=_presence(samples),
+        absent_empty=absent,
+        distance_unit=" and ".join(units) or "px",
+        absent_empty_reason="no absent targets" if absent is None else None,
+        note=None if all_known else INDEPENDENT_NOTE,
     )
 
 
-def bootstrap_mean(values: Sequence[float], groups: Sequence[str]) -> Estimate:
-    """The mean of all values with a 95 % percentile interval, resampling whole groups.
-
-    No interval below ten groups (too few to resample), or where all values are equal.
-    """
-    if not values:
-        return Estimate(None, None, None, 0, "no value is defined")
-    data = np.asarray(values, dtype=np.float64)
-    std = float(data.std(ddof=1)) if len(data) > 1 else None
-    mean = float(data.mean())
-    names, index = np.unique(np.asarray(groups), return_inverse=True)
-    if len(names) < MIN_GROUPS:
-        return Estimate(mean, std, None, len(data), f"{len(names)} groups, fewer than {MIN_GROUPS}")
-    if np.ptp(data) == 0:
-        return Estimate(mean, std, None, len(data), "all values are equal")
-    sums = np.bincount(index, weights=data)
-    counts = np.bincount(index).astype(np.float64)
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    # Row r: how often each group is drawn in replicate r.
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=REPLICATES)
-    means = (drawn @ sums) / (drawn @ counts)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Estimate(mean, std, (float(low), float(high)), len(data))
-
-
-def _by_sample(rows: Sequence[SampleScore]) -> list[list[SampleScore]]:
-    samples: dict[tuple[str, str, str], list[SampleScore]] = {}
+def _by_sample(rows: Rows) -> list[list[SampleScore]]:
+    # The arguments belong to the key: one answer may be held against two truths.
+    samples: dict[tuple[str, str, str, str], list[SampleScore]] = {}
     for row in rows:
-        samples.setdefault((row.dataset, row.sample_id, row.condition_arguments), []).append(row)
+        samples.setdefault((row.dataset, row.split, row.sample_id, row.condition_arguments), []).append(row)
     return list(samples.values())
+
+
+def _group(row: SampleScore, groups_known: bool) -> tuple[str, str, str]:
+    # Two datasets may number their patients and images alike, and a patient may be called like an image.
+    if groups_known and row.group is not None:
+        return (row.dataset, "group", row.group)
+    return (row.dataset, "image", row.image_id)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -154,7 +156,15 @@ def _penalised(row: SampleScore) -> float:
     return 0.0 if row.empty_target and row.empty_pred else row.image_diagonal
 
 
-def _macro(samples: Sequence[Sequence[SampleScore]]) -> float | None:
+def _one_unit(estimate: Estimate, units: Sequence[str]) -> Estimate:
+    """No mean over distances in different units."""
+    if len(units) < 2:
+        return estimate
+    reason = f"distances in {' and '.join(units)} have no common mean"
+    return replace(estimate, mean=None, std=None, ci95=None, reason=reason)
+
+
+def _macro(samples: Sequence[Rows]) -> float | None:
     """The mean over targets of their mean Dice."""
     targets: dict[str | None, list[float | None]] = {}
     for sample in samples:
@@ -162,17 +172,22 @@ def _macro(samples: Sequence[Sequence[SampleScore]]) -> float | None:
     return _mean([_mean(values) for values in targets.values()])
 
 
-def _presence(rows: Sequence[SampleScore]) -> Presence:
-    positive = [row for row in rows if not row.empty_target]
-    negative = [row for row in rows if row.empty_target]
-    sensitivity = _mean([float(not row.empty_pred) for row in positive])
-    specificity = _mean([float(row.empty_pred) for row in negative])
-    if not positive or not negative:
-        missing = "absent" if positive else "present"
-        return Presence(sensitivity, specificity, None, f"no {missing} targets")
-    pairs = [[row.presence_score for row in side] for side in (positive, negative)]
-    if any(value is None for side in pairs for value in side):
+def _share_empty(samples: Sequence[Rows]) -> float | None:
+    return _mean([_mean([float(row.empty_pred) for row in sample]) for sample in samples])
+
+
+def _presence(samples: Sequence[Rows]) -> Presence:
+    present = [sample for sample in samples if not sample[0].empty_target]
+    absent = [sample for sample in samples if sample[0].empty_target]
+    missed, specificity = _share_empty(present), _share_empty(absent)
+    sensitivity = None if missed is None else 1.0 - missed
+    if not present or not absent:
+        kinds = [name for name, side in (("present", present), ("absent", absent)) if not side]
+        return Presence(sensitivity, specificity, None, f"no {' and no '.join(kinds)} targets")
+    if any(row.presence_score is None for sample in samples for row in sample):
         return Presence(sensitivity, specificity, None, "no presence score")
-    high, low = (np.asarray(side, dtype=np.float64) for side in pairs)
-    wins = (high[:, None] > low[None]).mean() + 0.5 * (high[:, None] == low[None]).mean()
-    return Presence(sensitivity, specificity, float(wins), None)
+    scores = [_mean([row.presence_score for row in sample]) for sample in (*present, *absent)]
+    # Mann-Whitney: the share of (present, absent) pairs in the right order, ties counting half.
+    ranks = rankdata(np.asarray(scores, dtype=np.float64))[: len(present)]
+    wins = float(ranks.sum()) - len(present) * (len(present) + 1) / 2
+    return Presence(sensitivity, specificity, wins / (len(present) * len(absent)), None)
