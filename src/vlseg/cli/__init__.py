@@ -60,3 +60,8 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         typer.echo(f"vlseg: {' '.join(str(error).split())}", err=True)
         sys.exit(2)
+    except FloatingPointError as error:  # a training that diverged; its run.json says so too
+        if os.environ.get("VLSEG_DEBUG"):
+            raise
+        typer.echo(f"vlseg: {error}", err=True)
+        sys.exit(1)

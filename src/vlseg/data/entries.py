@@ -1,6 +1,5 @@
 """Entries of MedVLSM's annotation files, and the samples they stand for."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Annotated, Any
 
 import pydantic
 
-from vlseg.records import Attribute, InputError, Sample, Source
+from vlseg.records import Attribute, InputError, Sample, Source, read_json
 
 
 class _Attribute(pydantic.BaseModel):
@@ -51,12 +50,7 @@ def read_entries(path: Path) -> list[Entry]:
     Raises:
         InputError: broken JSON, not a list, or an entry with a missing or wrong field (its index is named).
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise InputError(f"{path}: broken JSON ({error}); mend the file") from error
+    values = read_json(path, "a dataset has anns/train.json, val.json and test.json")
     if not isinstance(values, list):
         raise InputError(f"{path}: must be a list of entries, is a {type(values).__name__}")
     return [_parse(path, index, value) for index, value in enumerate(values)]

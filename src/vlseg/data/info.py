@@ -1,12 +1,11 @@
 """dataset.json: what a dataset says of itself."""
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
 
-from vlseg.records import DatasetInfo, InputError, IntensityPolicy, Source, from_validation
+from vlseg.records import DatasetInfo, IntensityPolicy, Source, from_validation, read_json
 
 
 class _Intensity(pydantic.BaseModel):
@@ -38,12 +37,7 @@ def read_info(root: Path) -> DatasetInfo:
         InputError: dataset.json is broken or a field has a wrong value.
     """
     path = root / "dataset.json"
-    values: Any = {}
-    if path.exists():
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: broken JSON ({error})") from error
+    values: Any = read_json(path, "") if path.exists() else {}
     try:
         read = _DatasetFile.model_validate(values)
     except pydantic.ValidationError as error:

@@ -8,7 +8,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor, nn
 
-from vlseg.records import InputError, replacing, write_text
+from vlseg.records import InputError, read_json, replacing, write_text
 
 MODEL_FORMAT = 1
 
@@ -40,12 +40,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         InputError: missing or broken.
     """
     path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: not found; a model folder holds config.json and model.safetensors") from error
-    except ValueError as error:
-        raise InputError(f"{path}: broken JSON ({error})") from error
+    config = read_json(path, "a model folder holds config.json and model.safetensors")
     if not isinstance(config, dict):
         raise InputError(f"{path}: must hold one JSON object")
     return config

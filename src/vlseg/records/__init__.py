@@ -1,7 +1,7 @@
 """What crosses rooms or goes to disk: frozen, versioned, free of torch."""
 
 from vlseg.records.errors import InputError, from_validation, unknown_name
-from vlseg.records.files import replacing, write_text
+from vlseg.records.files import read_json, replacing, write_text
 from vlseg.records.run import (
     EvaluationSpec,
     RunConfig,
@@ -45,6 +45,7 @@ __all__ = [
     "is_deployable",
     "parse_config",
     "read_config",
+    "read_json",
     "read_record",
     "read_scores",
     "replacing",

@@ -1,9 +1,11 @@
-"""Writing to disk so that a reader sees the old file or the new one, never half of one."""
+"""Reading JSON with one-line errors; writing so that a reader sees the old file or the new one, never half."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from vlseg.records.errors import InputError
 
@@ -35,3 +37,23 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text through `replacing`."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path, hint: str) -> Any:
+    """The content of a JSON file.
+
+    Args:
+        path: the file.
+        hint: what to do when it is not there.
+
+    Raises:
+        InputError: missing, unreadable, or broken JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: not found; {hint}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise InputError(f"{path}: broken JSON ({error}); mend or replace the file") from error

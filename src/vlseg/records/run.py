@@ -9,7 +9,7 @@ import pydantic
 import yaml
 
 from vlseg.records.errors import InputError, from_validation
-from vlseg.records.files import write_text
+from vlseg.records.files import read_json, write_text
 
 RUN_FORMAT = 1
 
@@ -155,12 +155,7 @@ def read_record(path: Path) -> RunRecord:
     Raises:
         InputError: missing, broken, or of a later format than this version knows.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: not found; give the folder of a run made by vlseg train") from error
-    except ValueError as error:
-        raise InputError(f"{path}: broken JSON ({error}); the run's record cannot be read") from error
+    values = read_json(path, "give the folder of a run made by vlseg train")
     if isinstance(values, dict) and values.get("format_version", 0) > RUN_FORMAT:
         raise InputError(f"{path}: written by a later vlseg (format {values['format_version']}); update vlseg")
     try:

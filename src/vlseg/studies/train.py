@@ -34,6 +34,8 @@ def train_run(config: RunConfig | None, out: Path, *, resume: bool = False) -> R
     config, record = _begin(config, out, resume)
     if record is not None and record.status == "done":
         return record
+    if not (out / "checkpoints" / "last.pt").exists():
+        record = None  # it failed before there was anything to keep: mended data may be used
     threads = set_threads(config.threads)
     device = resolve_device(config.device)
     check_precision(config.precision, device)
