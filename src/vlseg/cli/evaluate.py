@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from vlseg.cli.options import Data, Device, Json, Precision, Revision, Target, Threads, Weights, finish
+from vlseg.records import verdict
 
 
 def evaluate(
@@ -47,10 +48,10 @@ def evaluate(
     )
     evaluated = evaluate_on(source, data, options, out)
     values = summary(evaluated)
-    verdict = "deployable" if evaluated.spec.deployable else "LEAKS THE LABEL"
-    sources = ", ".join(evaluated.spec.prompt_sources)
+    spec = evaluated.spec
+    words = f"{verdict(spec.prompt_sources)}: {', '.join(spec.prompt_sources)}"
     lines = [
-        f"{evaluated.spec.dataset} {split}, prompt {evaluated.spec.prompt} ({verdict}: {sources}), n = {values['n']}",
+        f"{spec.dataset} {split}, prompt {spec.prompt} ({words}), n = {values['n']}",
         *(f"  {name:<6}{_value(values[name])}" for name in ("dice", "iou", "nsd", "hd95")),
         f"  scores: {values['scores']}",
     ]

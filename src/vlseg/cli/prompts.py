@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from vlseg.cli.options import Json, Target, finish
+from vlseg.records import verdict
 
 prompts_app = typer.Typer(help="Prompts and where their words come from.", no_args_is_help=True)
 
@@ -25,8 +26,7 @@ def show(
     rows = show_prompts(dataset, target)
     lines = []
     for row in rows:
-        verdict = "deployable" if row["deployable"] else "LEAKS THE LABEL"
         alias = f" ({row['alias']})" if row["alias"] else ""
-        lines.append(f"{row['name']}{alias}: {verdict}; sources {', '.join(row['sources'])}")
+        lines.append(f"{row['name']}{alias}: {verdict(row['sources'])}; sources {', '.join(row['sources'])}")
         lines.append(f'    {row["wordings"]} wordings, longest {row["max_words"]} words, e.g. "{row["example"]}"')
     finish("prompts show", {"dataset": str(dataset), "prompts": rows}, lines, as_json=json)

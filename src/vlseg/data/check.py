@@ -157,15 +157,15 @@ def _check_prompts(samples: Sequence[Sample], found: _Collector) -> None:
         for key in sorted(keys - sample.prompts.keys()):
             message = f"prompt '{key}' is missing from entries; it cannot be chosen with --prompt"
             found.add("missing_prompt_key", "warning", sample.split, message, sample.id)
-    truths: dict[tuple[str, str, tuple[str, ...]], set[tuple[Path, ...]]] = defaultdict(set)
+    truths: dict[tuple[str, str, str, tuple[str, ...]], set[tuple[Path, ...]]] = defaultdict(set)
     for sample in samples:
         for key, wordings in sample.prompts.items():
             if any(wordings) and sample.mask_paths:
-                truths[(key, sample.image_id, wordings)].add(sample.mask_paths)
-    for (key, image, wordings), masks in truths.items():
+                truths[(key, sample.split, sample.image_id, wordings)].add(sample.mask_paths)
+    for (key, split, image, wordings), masks in truths.items():
         if len(masks) > 1:
             message = f"prompt '{key}' fits several masks of one image; its truth is their union"
-            found.add("ambiguous_prompt", "note", image.split("/")[0], message, f'{image}: "{wordings[0]}"')
+            found.add("ambiguous_prompt", "note", split, message, f'{image}: "{wordings[0]}"')
 
 
 def _check_names_across_splits(samples: Sequence[Sample], found: _Collector) -> None:

@@ -23,6 +23,7 @@ from vlseg.records.sample import (
     Sample,
     Source,
     is_deployable,
+    verdict,
 )
 from vlseg.records.score import SampleScore, read_scores, score_columns, write_scores
 
@@ -51,6 +52,7 @@ __all__ = [
     "replacing",
     "score_columns",
     "unknown_name",
+    "verdict",
     "write_config",
     "write_record",
     "write_scores",

@@ -1,6 +1,6 @@
 """What is segmented: samples, their prompts with provenance, and the dataset they belong to."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -17,6 +17,12 @@ LEAKING: frozenset[Source] = frozenset({"label", "mask", "unknown"})
 def is_deployable(sources: frozenset[Source]) -> bool:
     """True when every word of the prompt could be written without sight of the truth."""
     return not sources & LEAKING
+
+
+def verdict(sources: Collection[str]) -> str:
+    """In words: "deployable", "sources unknown" or "leaks the label"."""
+    leaks = LEAKING & set(sources)
+    return "deployable" if not leaks else "sources unknown" if leaks == {"unknown"} else "leaks the label"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 
 from vlseg.metrics import EMPTY_RULE, INDEPENDENT_NOTE, Estimate, aggregate
-from vlseg.records import LEAKING, SampleScore, write_text
+from vlseg.records import SampleScore, verdict, write_text
 from vlseg.reports.figures import language_test, learning_curves
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, load_run
 
@@ -30,7 +30,7 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str) -> Path:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("vlseg.reports"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters.update(estimate=_estimate, number=_number, share=_share)
+    environment.filters.update(estimate=_estimate, number=_number, share=_share, verdict=verdict)
     values = {
         "title": title,
         "runs": [_run(run) for run in loaded],
@@ -50,7 +50,6 @@ def _run(run: RunOnDisk) -> dict[str, Any]:
     return {
         "id": run.record.id,
         "record": run.record,
-        "leaks": sorted(set(run.record.prompt_sources) & LEAKING),
         "galleries": [evaluation for evaluation in run.clean if evaluation.pictures],
         "worst": _worst(run.clean),
     }
