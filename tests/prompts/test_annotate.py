@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from vlseg.data import read_dataset
-from vlseg.prompts import annotate, compose, describe, resolve_name, select, sources_of
-from vlseg.records import Attribute, Dataset, InputError
+from vlseg.prompts import annotate, describe, resolve_name, select, sources_of
+from vlseg.records import Dataset, InputError
 
 MakeDataset = Callable[..., Path]
 
@@ -107,16 +107,3 @@ def test_describe(make_dataset: MakeDataset) -> None:
     rows = {row.name: row for row in describe(annotate(read_dataset(make_dataset())))}
     assert (rows["p2"].wordings, rows["p2"].max_words, rows["p2"].missing) == (4, 4, 0)
     assert rows["p1"].deployable
-
-
-def test_compose_gives_text_and_sources() -> None:
-    attributes = [
-        Attribute("location", "top left", "mask"),
-        Attribute("color", "pink", "image"),
-        Attribute("number", "one", "mask"),
-        Attribute("age", "old", "metadata"),
-    ]
-    text, sources = compose("polyp", attributes)
-    assert text == "one pink polyp, located in top left of the image"
-    assert sources == {"class", "mask", "image"}
-    assert compose("polyp", []) == ("polyp", {"class"})

@@ -1,37 +1,175 @@
 """vlseg data ..."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from vlseg.cli.options import Json, Target, finish
 
-data_app = typer.Typer(help="Datasets: check them, make phantoms.", no_args_is_help=True)
+data_app = typer.Typer(help="Datasets: list, show, prepare, check, convert, make phantoms.", no_args_is_help=True)
+
+
+@data_app.command("list")
+def list_(json: Json = False) -> None:
+    """The datasets of the field that `prepare` knows."""
+    from vlseg.studies.cards import list_cards
+
+    cards = list_cards()
+    lines = []
+    for card in cards:
+        counts = ", ".join(f"{count} {split}" for split, count in card["counts"].items())
+        lines.append(f"{card['name']:<16} {card['modality']:<22} {', '.join(card['targets'])[:40]:<41} {counts}")
+    lines.append("vlseg data show NAME tells more; vlseg data prepare own is for your own images and masks")
+    finish("data list", {"datasets": cards}, lines, as_json=json)
+
+
+@data_app.command()
+def show(
+    dataset: Annotated[str, typer.Argument(help="Dataset name or folder.", metavar="NAME_OR_PATH")],
+    target: Target = None,
+    json: Json = False,
+) -> None:
+    """What is known of a dataset by name, or what a dataset folder holds."""
+    from vlseg.studies.cards import describe_dataset, show_card
+
+    if Path(dataset).is_dir():
+        values = describe_dataset(Path(dataset), target)
+        finish("data show", {"path": dataset, **values}, _folder_lines(values), as_json=json)
+        return
+    values = show_card(dataset)
+    lines = [f"{values['title']} ({values['name']})"]
+    for key in ("modality", "licence", "page", "registration", "groups", "intensity", "citation"):
+        lines.append(f"  {key}: {values[key]}")
+    lines.append(f"  counts: {', '.join(f'{count} {split}' for split, count in values['counts'].items())}")
+    for key in ("targets", "files", "prompts", "defects"):
+        lines += [f"  {key}:", *(f"    {line}" for line in values[key])]
+    lines.append(f"  symmetries for augmentation: {', '.join(values['symmetries']) or 'none'}")
+    lines.append("  layouts of the source:")
+    for structure in values["structures"]:
+        lines.append(f"    {structure['about']} ({'seen' if structure['seen'] else 'unseen: built from descriptions'})")
+    finish("data show", values, lines, as_json=json)
+
+
+def _folder_lines(values: dict[str, Any]) -> list[str]:
+    lines = [f"{values['name']}: targets {', '.join(values['targets']) or 'unknown'}"]
+    for split, entries in values["entries"].items():
+        groups = f"{values['groups'][split]} groups" if values["groups"][split] else "groups unknown"
+        lines.append(f"  {split}: {entries} entries, {values['images'][split]} images, {groups}")
+    lines.append(f"  attributes: {', '.join(values['attributes']) or 'none'}")
+    for row in values["prompts"]:
+        lines.append(f'  prompt {row["name"]}: {", ".join(row["sources"])}, e.g. "{row["example"]}"')
+    for pair, found in values["readers"].items():
+        lines.append(f"  readers {pair}: Dice {found['dice']:.3f} over {found['n']} images")
+    lines.append(f"  fingerprint {values['fingerprint']}")
+    return lines
+
+
+@data_app.command()
+def prepare(
+    name: Annotated[str, typer.Argument(help="Dataset name (vlseg data list), or own.")],
+    out: Annotated[Path, typer.Option(help="New folder for the dataset.")],
+    source: Annotated[Path | None, typer.Option(help="The archive or folder you downloaded, or your own.")] = None,
+    anns: Annotated[Path | None, typer.Option(help="Published annotation folder: its splits and prompts.")] = None,
+    target: Annotated[str | None, typer.Option(help="own: what the masks show.")] = None,
+    table: Annotated[Path | None, typer.Option(help="own: CSV with file, group, site, attributes ...")] = None,
+    readers: Annotated[
+        Literal["apart", "majority", "staple"], typer.Option(help="What becomes of several readers' masks.")
+    ] = "apart",
+    seed: Annotated[int, typer.Option(help="Of the split, where none is published.", min=0)] = 0,
+    json: Json = False,
+) -> None:
+    """Bring a download, or your own folder, to a checked dataset: paired, renamed, binarised, split by group."""
+    from vlseg.records import count_by_severity
+    from vlseg.studies.cards import prepare_dataset
+    from vlseg.studies.check import check_data
+
+    done = prepare_dataset(name, source, out, anns=anns, target=target, table=table, readers=readers, seed=seed)
+    findings, _ = check_data([out])
+    counts = count_by_severity(findings)
+    lines = [
+        f"{out}: {done.images} images, {', '.join(f'{n} {split} entries' for split, n in done.entries.items())}"
+        + (" (was there already, unchanged)" if done.unchanged else ""),
+        f"  found as: {done.structure}" + ("" if done.seen else " (a layout we never saw real files of: look at some)"),
+        *(f"  left out: {line}" for line in done.left_out),
+        *(f"  readers {pair}: Dice {e.mean:.3f} over {e.n} images" for pair, e in done.agreement.items()),
+        f"  check: {counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes; "
+        f"see vlseg data check {out}",
+    ]
+    values = {
+        "path": str(out),
+        "entries": done.entries,
+        "images": done.images,
+        "structure": done.structure,
+        "seen": done.seen,
+        "left_out": list(done.left_out),
+        "readers": {pair: {"dice": e.mean, "ci95": e.ci95, "n": e.n} for pair, e in done.agreement.items()},
+        "unchanged": done.unchanged,
+        "check": counts,
+    }
+    finish("data prepare", values, lines, as_json=json)
 
 
 @data_app.command()
 def check(
-    paths: Annotated[list[Path], typer.Argument(help="Dataset folders.", metavar="PATH...")],
+    paths: Annotated[list[Path], typer.Argument(help="Dataset folders, used together.", metavar="PATH...")],
     target: Target = None,
     anns_only: Annotated[bool, typer.Option("--anns-only", help="Read annotations, not images or masks.")] = False,
+    near: Annotated[bool, typer.Option(help="Compare all images with each other.")] = True,
+    html: Annotated[Path | None, typer.Option(help="Write a page with pictures of what was found.")] = None,
+    fix: Annotated[Path | None, typer.Option(help="Write mended annotations and a log to this new folder.")] = None,
     json: Json = False,
 ) -> None:
-    """Look for what would spoil a result: missing files, leaks between splits, odd masks, prompts that clash."""
-    from vlseg.data import check_dataset
+    """Look for what would spoil a result: missing files, leaks between splits, odd masks, texts that tell the truth."""
+    from vlseg.records import InputError, count_by_severity
+    from vlseg.studies.check import LOG, check_data, fix_annotations
 
-    findings = check_dataset(paths, target=target, anns_only=anns_only)
-    errors = sum(finding.severity == "error" for finding in findings)
-    warnings = sum(finding.severity == "warning" for finding in findings)
+    if fix is not None and len(paths) != 1:
+        raise InputError("--fix: mends one dataset at a time; give one PATH")
+    findings, statistics = check_data(paths, target=target, anns_only=anns_only, near=near)
+    counts = count_by_severity(findings)
     lines = []
     for finding in findings:
         where = "/".join(part for part in (finding.dataset, finding.split) if part)
-        lines.append(f"{finding.severity:<8}{finding.code:<22}{where}  {finding.message}")
+        lines.append(f"{finding.severity:<8}{finding.code:<20}{where}  {finding.count} x {finding.message}")
         lines += [f"        e.g. {example}" for example in finding.examples[:3]]
-    lines.append(f"{errors} errors, {warnings} warnings, {len(findings) - errors - warnings} notes")
-    values = {"errors": errors, "warnings": warnings, "findings": [finding.to_json() for finding in findings]}
+    lines.append(f"{counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes")
+    values: dict[str, Any] = {
+        "errors": counts["error"],
+        "warnings": counts["warning"],
+        "findings": [finding.to_json() for finding in findings],
+        "statistics": [one.to_json() for one in statistics],
+    }
+    if html is not None:
+        from vlseg.reports.check_page import write_check_page
+
+        write_check_page(findings, statistics, html)
+        lines.append(f"page: {html}")
+    if fix is not None:
+        log = fix_annotations(paths[0], fix)
+        values["fixes"] = len(log)
+        lines.append(f"mended: {len(log)} changes, listed in {fix / LOG}")
     finish("data check", values, lines, as_json=json)
-    raise typer.Exit(1 if errors else 0)
+    raise typer.Exit(1 if counts["error"] else 0)
+
+
+@data_app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="Dataset folder in any layout that is read.", metavar="SRC")],
+    to: Annotated[Literal["medvlsm", "lvit", "coco", "nnunet"], typer.Option(help="The layout to write.")],
+    out: Annotated[Path, typer.Option(help="New folder.")],
+    target: Target = None,
+    prompt: Annotated[str | None, typer.Option(help="lvit: the prompt whose text is written.")] = None,
+    json: Json = False,
+) -> None:
+    """Write a dataset in another layout; what that layout cannot hold is said."""
+    from vlseg.studies.convert import convert_dataset
+
+    done = convert_dataset(source, to, out, target=target, prompt=prompt)
+    lines = [f"{out}: {', '.join(f'{n} {split} entries' for split, n in done.entries.items())}"]
+    lines += [f"  not kept: {line}" for line in done.dropped]
+    values = {"path": str(out), "to": to, "entries": done.entries, "dropped": list(done.dropped)}
+    finish("data convert", values, lines, as_json=json)
 
 
 @data_app.command()

@@ -1,27 +1,47 @@
 """Readers, checks, phantoms: free of torch."""
 
 from vlseg.data.ceiling import best_text_blind_mask, text_blind_ceiling
-from vlseg.data.check import Finding, check_dataset, count_by_severity
+from vlseg.data.check import Checked, check_dataset
+from vlseg.data.entries import locate
 from vlseg.data.images import open_image, read_image
+from vlseg.data.info import read_info
 from vlseg.data.masks import foreground, mask_values, read_mask
+from vlseg.data.measure import MEASURES, REFERRING, location_words
+from vlseg.data.pairs import write_entries
 from vlseg.data.phantoms import PhantomSummary, write_phantoms
-from vlseg.data.read import load_image, load_mask, read_dataset, with_mask_max
+from vlseg.data.read import layout_folders, load_image, load_mask, read_dataset, with_mask_max
+from vlseg.data.readers import reader_agreement
+from vlseg.data.splits import split_by_group
+from vlseg.data.table import read_table, stem
+from vlseg.data.write import new_folder, write_view
 
 __all__ = [
-    "Finding",
+    "MEASURES",
+    "REFERRING",
+    "Checked",
     "PhantomSummary",
     "best_text_blind_mask",
     "check_dataset",
-    "count_by_severity",
     "foreground",
+    "layout_folders",
     "load_image",
     "load_mask",
+    "locate",
+    "location_words",
     "mask_values",
+    "new_folder",
     "open_image",
     "read_dataset",
     "read_image",
+    "read_info",
     "read_mask",
+    "read_table",
+    "reader_agreement",
+    "split_by_group",
+    "stem",
     "text_blind_ceiling",
     "with_mask_max",
+    "write_entries",
     "write_phantoms",
+    "write_view",
 ]

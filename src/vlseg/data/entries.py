@@ -37,6 +37,9 @@ class Entry(pydantic.BaseModel):
     attributes: list[_Attribute] = []
     prompt_sources: dict[str, list[Source]] = {}
     mask_value: int | None = None
+    reader: str | None = None
+    bbox: Any = None
+    """(x0, y0, x1, y1) of the published files; checked, not used."""
 
     @property
     def unlabelled(self) -> bool:
@@ -72,8 +75,8 @@ def _parse(path: Path, index: int, value: Any) -> Entry:
     return entry
 
 
-def entry_samples(root: Path, dataset: str, split: str, entries: Sequence[Entry]) -> list[Sample]:
-    """One sample per entry. Ids are "split/mask name", numbered when they repeat.
+def entry_samples(images: Path, masks: Path, dataset: str, split: str, entries: Sequence[Entry]) -> list[Sample]:
+    """One sample per entry, with its files below the folders `images` and `masks`. Ids are "split/mask name", numbered when they repeat.
 
     Image ids carry the split: some published sets give different images the same name in val and test.
     """
@@ -83,17 +86,17 @@ def entry_samples(root: Path, dataset: str, split: str, entries: Sequence[Entry]
         base = entry.id or f"{split}/{entry.mask_name or entry.img_name}"
         taken[base] += 1
         name = base if taken[base] == 1 else f"{base}#{taken[base]}"
-        samples.append(_sample(root, dataset, split, entry, name))
+        samples.append(_sample(images, masks, dataset, split, entry, name))
     return samples
 
 
-def _sample(root: Path, dataset: str, split: str, entry: Entry, name: str) -> Sample:
-    masks = () if entry.unlabelled else (locate(root / "masks", entry.mask_name or "", split),)
+def _sample(images: Path, masks: Path, dataset: str, split: str, entry: Entry, name: str) -> Sample:
+    mask_paths = () if entry.unlabelled else (locate(masks, entry.mask_name or "", split),)
     return Sample(
         id=name,
         image_id=entry.image_id or f"{split}/{entry.img_name}",
-        image_path=locate(root / "images", entry.img_name, split),
-        mask_paths=masks,
+        image_path=locate(images, entry.img_name, split),
+        mask_paths=mask_paths,
         target=entry.target,
         prompts={key: (text,) if isinstance(text, str) else tuple(text) for key, text in entry.prompts.items()},
         dataset=dataset,
@@ -105,6 +108,7 @@ def _sample(root: Path, dataset: str, split: str, entry: Entry, name: str) -> Sa
         spacing=entry.spacing,
         spacing_source=entry.spacing_source,
         mask_value=entry.mask_value,
+        reader=entry.reader,
     )
 
 

@@ -4,22 +4,22 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from vlseg.records import Sample
+from vlseg.records import DatasetInfo, Sample
 
 ENDS = 65536
 
 
-def fingerprint(root: Path, samples: Sequence[Sample]) -> str:
+def fingerprint(info: DatasetInfo, samples: Sequence[Sample]) -> str:
     """SHA-256 (16 hexadecimal digits) over annotations, dataset.json and every image and mask file used.
 
-    Of each file: its name below the root, its size and its first and last 64 KiB, so that thousands of
+    Of each file: its name below the dataset's folder, its size and its first and last 64 KiB, so that thousands of
     files take seconds. Dates do not count. A missing file counts as missing.
     """
     digest = hashlib.sha256()
-    listed = [root / "dataset.json"]
-    listed += [path for sample in samples for path in (sample.image_path, *sample.mask_paths)]
+    digest.update(_content(info.root / "dataset.json"))
+    listed = [path for sample in samples for path in (sample.image_path, *sample.mask_paths)]
     for path in dict.fromkeys(listed):
-        digest.update(str(path.relative_to(root)).encode() + b"\0" + _content(path))
+        digest.update(path.relative_to(info.files).as_posix().encode() + b"\0" + _content(path))
     for sample in samples:
         parts = (
             sample.id,
@@ -28,6 +28,7 @@ def fingerprint(root: Path, samples: Sequence[Sample]) -> str:
             sample.group,
             sample.mask_value,
             sorted(sample.prompts.items()),
+            sample.reader,
         )
         digest.update(repr(parts).encode())
     return digest.hexdigest()[:16]

@@ -1,6 +1,7 @@
 """Reading images: any common format to RGB in [0, 1], EXIF orientation applied."""
 
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,19 +20,33 @@ def open_image(path: Path) -> Image.Image:
         InputError: missing, empty, truncated, too large, or of no known format.
     """
     try:
-        if path.stat().st_size == 0:
-            raise InputError(f"{path}: the file is empty (0 bytes); copy it again")
-        with Image.open(path) as image:
-            image.load()
-            return ImageOps.exif_transpose(image)
+        with path.open("rb") as stream:
+            return decode_image(stream, str(path))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+
+
+def decode_image(stream: IO[bytes], name: str) -> Image.Image:
+    """The image in a stream, upright by its EXIF orientation; `name` stands in the errors.
+
+    Raises:
+        InputError: empty, truncated, too large, or of no known format.
+    """
+    try:
+        with Image.open(stream) as image:
+            image.load()
+            return ImageOps.exif_transpose(image)
     except UnidentifiedImageError as error:
-        raise InputError(f"{path}: not an image in a format that can be read") from error
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{path}: has too many pixels ({error}); make it smaller") from error
+        stream.seek(0)
+        if not stream.read(1):
+            raise InputError(f"{name}: the file is empty (0 bytes); copy it again") from error
+        raise InputError(f"{name}: not an image in a format that can be read") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(f"{name}: has too many pixels ({error}); make it smaller") from error
     except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path}: cannot be decoded ({error}); it may be truncated, copy it again") from error
+        raise InputError(f"{name}: cannot be decoded ({error}); it may be truncated, copy it again") from error
 
 
 def read_image(path: Path, policy: IntensityPolicy | None = None) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pydantic
 
-from vlseg.records import DatasetInfo, IntensityPolicy, Source, from_validation, read_json
+from vlseg.records import DatasetInfo, InputError, IntensityPolicy, Source, from_validation, read_json
 
 
 class _Intensity(pydantic.BaseModel):
@@ -28,6 +28,8 @@ class _DatasetFile(pydantic.BaseModel):
     groups_known: bool = False
     prompt_sources: dict[str, list[Source]] = {}
     aliases: dict[str, str] = {}
+    files: str | None = None
+    """Folder of images/ and masks/, relative to dataset.json, where these are another dataset's."""
 
 
 def read_info(root: Path) -> DatasetInfo:
@@ -38,13 +40,19 @@ def read_info(root: Path) -> DatasetInfo:
     """
     path = root / "dataset.json"
     values: Any = read_json(path, "") if path.exists() else {}
+    if isinstance(values, dict) and _is_nnunet(values):
+        values = {key: values[key] for key in ("name", "licence") if isinstance(values.get(key), str)}
     try:
         read = _DatasetFile.model_validate(values)
     except pydantic.ValidationError as error:
         raise from_validation(error, str(path)) from error
+    files = root if read.files is None else root / read.files
+    if not files.is_dir():
+        raise InputError(f"{path}: 'files' points to {files}, which is no folder; correct it or move the dataset back")
     return DatasetInfo(
         name=read.name or root.resolve().name,
         root=root,
+        files=files,
         licence=read.licence,
         targets=tuple(read.targets),
         intensity=IntensityPolicy(**read.intensity.model_dump()),
@@ -53,3 +61,8 @@ def read_info(root: Path) -> DatasetInfo:
         prompt_sources={name: frozenset(sources) for name, sources in read.prompt_sources.items()},
         aliases=read.aliases,
     )
+
+
+def _is_nnunet(values: dict[str, Any]) -> bool:
+    """nnU-Net keeps a dataset.json of its own, whose keys mean other things."""
+    return "file_ending" in values and "labels" in values

@@ -1,6 +1,7 @@
 """Reading masks: which pixels are foreground, and never a silently empty mask."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from PIL import Image
 
 from vlseg.data.images import open_image
 from vlseg.records import InputError
+
+Mask = NDArray[np.bool_]
 
 RINGING = 0.2
 """Lossy compression moves mask values; up to this share of the range they still count as 0 or as full."""
@@ -23,7 +26,11 @@ def mask_values(path: Path, *, index: bool = False) -> NDArray[np.int64]:
     Raises:
         InputError: undecodable.
     """
-    image = open_image(path)
+    return image_values(open_image(path), index=index)
+
+
+def image_values(image: Image.Image, *, index: bool = False) -> NDArray[np.int64]:
+    """`mask_values` of a decoded image."""
     if image.mode == "P" and index:
         return np.asarray(image).astype(np.int64)
     if image.mode == "P":
@@ -57,36 +64,63 @@ def foreground(
     """
     if mask_value is not None:
         return np.asarray(values == mask_value)
-    problem = odd_values(values, mask_max)
+    problem = odd_values(summarise(values), mask_max)
     if problem:
         raise InputError(f"{path}: {problem}")
     return values > mask_max / 2
 
 
-def odd_values(values: NDArray[np.int64], mask_max: int) -> str | None:
+@dataclass(frozen=True)
+class MaskSummary:
+    """The values of one mask: which, how many pixels of each, and those that cover areas.
+
+    A value covers an area when some pixel and its four neighbours have it: labels do, the grey fringe that
+    resizing or compression leaves along borders does not.
+    """
+
+    present: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    solid: NDArray[np.int64]
+
+    @property
+    def largest(self) -> int:
+        """The largest value."""
+        return int(self.present[-1])
+
+    def area(self, mask_max: int, mask_value: int | None = None) -> float:
+        """Share of the pixels that are foreground, in [0, 1]."""
+        chosen = self.present == mask_value if mask_value is not None else self.present > mask_max / 2
+        return float(self.counts[chosen].sum() / self.counts.sum())
+
+
+def summarise(values: NDArray[np.int64]) -> MaskSummary:
+    """The summary of (H, W) values."""
+    if 0 <= int(values.min()) and int(values.max()) < 65536:  # sorting takes ten times as long
+        every = np.bincount(values.ravel())
+        present = np.flatnonzero(every)
+        counts = every[present]
+    else:
+        present, counts = np.unique(values, return_counts=True)
+    solid = present
+    if len(present) > 2:
+        same = np.ones(values.shape, dtype=bool)
+        for axis in (0, 1):
+            for shift in (1, -1):
+                same &= np.roll(values, shift, axis=axis) == values
+        solid = np.unique(values[same])
+    return MaskSummary(present.astype(np.int64), counts.astype(np.int64), solid.astype(np.int64))
+
+
+def odd_values(summary: MaskSummary, mask_max: int) -> str | None:
     """What is wrong with a mask's values, given the largest value in its dataset; None when nothing is."""
-    present = np.unique(values)
-    largest = int(present[-1])
+    present, largest = summary.present, summary.largest
     if 0 < largest <= mask_max * RINGING:
         return f"its largest value is {largest} where the other masks go up to {mask_max}; rescale it to 0/{mask_max}"
-    near = (present <= mask_max * RINGING) | (present >= mask_max * (1 - RINGING))
-    if len(present) > 2 and not near.all() and _well_separated(values, mask_max):
+    low, high = mask_max * RINGING, mask_max * (1 - RINGING)
+    if len(present) > 2 and ((summary.solid > low) & (summary.solid < high)).any():
         shown = ", ".join(str(value) for value in present[:6])
         return f"holds several labels ({shown}{', ...' if len(present) > 6 else ''}); say which with mask_value"
     return None
-
-
-def _well_separated(values: NDArray[np.int64], mask_max: int) -> bool:
-    """True for a label map; false for the grey fringe that resizing or compression leaves along borders.
-
-    A label covers areas: pixels whose four neighbours have the same in-between value.
-    """
-    between = (values > mask_max * RINGING) & (values < mask_max * (1 - RINGING))
-    same = between.copy()
-    for axis in (0, 1):
-        for shift in (1, -1):
-            same &= np.roll(values, shift, axis=axis) == values
-    return bool(same.any())
 
 
 def read_mask(

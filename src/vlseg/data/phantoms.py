@@ -67,7 +67,7 @@ class Phantom:
 def make_phantom(split: str, index: int, *, level: Level = "easy", size: int = 96, seed: int = 0) -> Phantom:
     """The `index`-th phantom of a split; depends on nothing but the arguments."""
     number = index // IMAGES_PER_PATIENT
-    stream = list(SPLITS).index(split)  # type: ignore[arg-type]
+    stream = list(SPLITS).index(split)
     rng = np.random.default_rng([seed, stream, 0, index])
     patient = np.random.default_rng([seed, stream, 1, number])
     scene = draw_scene(rng, patient, level, size)

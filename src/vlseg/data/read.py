@@ -1,4 +1,4 @@
-"""Datasets from disk: MedVLSM's layout, or a plain pair of folders."""
+"""Datasets from disk: MedVLSM's layout, LViT's, COCO, nnU-Net's, or a plain pair of folders."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from vlseg.data.entries import Entry, entry_samples, read_entries
 from vlseg.data.fingerprint import fingerprint
+from vlseg.data.formats.coco import is_coco, read_coco
+from vlseg.data.formats.lvit import is_lvit, read_lvit
+from vlseg.data.formats.nnunet import is_nnunet, read_nnunet
 from vlseg.data.images import read_image
 from vlseg.data.info import read_info
 from vlseg.data.masks import mask_values, read_mask
@@ -19,9 +22,10 @@ from vlseg.records import SPLITS, Dataset, DatasetInfo, InputError, Sample
 def read_dataset(path: Path, *, target: str | None = None, seed: int = 0) -> Dataset:
     """The samples of a dataset folder in a fixed order: split, then order of the annotation file.
 
-    A folder with anns/{train,val,test}.json is read as MedVLSM's layout. A folder with images/ and
-    masks/ alone is paired by file stem, needs `target`, and is split once (80/10/10, seeded, by the
-    group that a "group" column would give; here every image by itself), written down as anns/*.json.
+    A folder with anns/{train,val,test}.json is read as MedVLSM's layout. LViT's folders, COCO files and
+    nnU-Net's raw layout are read where they lie. A folder with images/ and masks/ alone is paired by file
+    stem, needs `target`, and is split once (80/10/10, seeded, by the groups of its cases.csv, else every
+    image by itself), written down as anns/*.json.
 
     Image and mask files are not opened here.
 
@@ -31,23 +35,39 @@ def read_dataset(path: Path, *, target: str | None = None, seed: int = 0) -> Dat
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; give a dataset folder with images/, masks/ and anns/")
     info = read_info(path)
-    files = {split: path / "anns" / f"{split}.json" for split in SPLITS}
-    present = {split: file for split, file in files.items() if file.exists()}
-    entries: Mapping[str, list[Entry]]
-    if present:
-        entries = {split: read_entries(file) for split, file in present.items()}
-    elif (path / "anns").is_dir():
-        raise InputError(f"{path / 'anns'}: holds none of train.json, val.json, test.json")
-    else:
-        entries = split_pairs(path, target, seed)
+    entries, images, masks = _entries(info, target, seed)
     samples: list[Sample] = []
     for split, items in entries.items():
-        samples += entry_samples(path, info.name, split, items)
+        samples += entry_samples(images, masks, info.name, split, items)
     groups_known = info.groups_known or (bool(samples) and all(sample.group is not None for sample in samples))
     targets = info.targets or tuple(sorted({sample.target for sample in samples if sample.target}))
-    mark = fingerprint(path, samples)
+    mark = fingerprint(info, samples)
     info = replace(info, groups_known=groups_known, targets=targets, fingerprint=mark)
     return Dataset(info, tuple(samples))
+
+
+def _entries(info: DatasetInfo, target: str | None, seed: int) -> tuple[Mapping[str, list[Entry]], Path, Path]:
+    """Entries by split, and the folders below which their images and masks lie."""
+    root = info.root
+    present = {split: root / "anns" / f"{split}.json" for split in SPLITS}
+    present = {split: file for split, file in present.items() if file.exists()}
+    if present:
+        return {split: read_entries(file) for split, file in present.items()}, *layout_folders(info)
+    if (root / "anns").is_dir():
+        raise InputError(f"{root / 'anns'}: holds none of train.json, val.json, test.json")
+    for matches, read in ((is_lvit, read_lvit), (is_nnunet, read_nnunet), (is_coco, read_coco)):
+        if matches(root):
+            return read(root), root, root
+    return split_pairs(root, target, seed), root / "images", root / "masks"
+
+
+def layout_folders(info: DatasetInfo) -> tuple[Path, Path]:
+    """The folders of images and masks that annotation files name.
+
+    Annotations for files that keep another layout (LViT's, nnU-Net's) name these from that layout's root.
+    """
+    plain = info.files == info.root or (info.files / "images").is_dir()
+    return (info.files / "images", info.files / "masks") if plain else (info.files, info.files)
 
 
 def with_mask_max(dataset: Dataset) -> Dataset:

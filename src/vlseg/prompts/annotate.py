@@ -115,7 +115,7 @@ def select(dataset: Dataset, name: str, split: str) -> list[Prompted]:
     """The samples of a split under one prompt name, in order, each with its truth.
 
     The truth of a prompt is the union of all objects that satisfy it: entries of one image with the same
-    wordings become one sample with all their masks. The empty prompt on an image with several different
+    wordings become one sample with all their masks, those of each reader for themselves. The empty prompt on an image with several different
     targets names none of them and has no truth.
 
     Raises:
@@ -123,11 +123,13 @@ def select(dataset: Dataset, name: str, split: str) -> list[Prompted]:
     """
     key = resolve_name(dataset, name)
     sources = sources_of(dataset, name)
-    groups: dict[tuple[str, tuple[str, ...]], list[Sample]] = {}
+    groups: dict[tuple[str, tuple[str, ...], str | None], list[Sample]] = {}
     for sample in dataset.split(split):
         wordings = _wordings(dataset, sample, name, key)
-        groups.setdefault((sample.image_id, wordings), []).append(sample)
-    return [Prompted(_united(samples, wordings), wordings, name, sources) for (_, wordings), samples in groups.items()]
+        groups.setdefault((sample.image_id, wordings, sample.reader), []).append(sample)
+    return [
+        Prompted(_united(samples, wordings), wordings, name, sources) for (_, wordings, _), samples in groups.items()
+    ]
 
 
 def _wordings(dataset: Dataset, sample: Sample, name: str, key: str | None) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from vlseg.records.errors import InputError, from_validation, unknown_name
 from vlseg.records.files import read_json, replacing, write_text
+from vlseg.records.finding import AREA_EDGES, DatasetStatistics, Finding, Severity, count_by_severity
 from vlseg.records.run import (
     EvaluationSpec,
     RunConfig,
@@ -28,20 +29,25 @@ from vlseg.records.sample import (
 from vlseg.records.score import SampleScore, read_scores, score_columns, write_scores
 
 __all__ = [
+    "AREA_EDGES",
     "LEAKING",
     "SOURCES",
     "SPLITS",
     "Attribute",
     "Dataset",
     "DatasetInfo",
+    "DatasetStatistics",
     "EvaluationSpec",
+    "Finding",
     "InputError",
     "IntensityPolicy",
     "RunConfig",
     "RunRecord",
     "Sample",
     "SampleScore",
+    "Severity",
     "Source",
+    "count_by_severity",
     "from_validation",
     "is_deployable",
     "parse_config",

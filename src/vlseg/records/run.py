@@ -41,7 +41,15 @@ class RunConfig(Strict):
     prompt: str = "class"
     regime: Regime = "full"
     seed: int = pydantic.Field(0, ge=0)
-    fold: int | None = None
+    pooling: Literal["size", "root_size", "dataset"] = "size"
+    """Share of an epoch's images that each of several datasets gets: by its number of images (every image once), by
+    that number's root, or the same for all."""
+    train_share: float = pydantic.Field(1.0, gt=0, le=1)
+    """Share of the training images, by group; smaller shares are parts of larger ones."""
+    folds: int | None = pydantic.Field(default=None, ge=2)
+    """Number of folds that train and val together are parted into, by group; None = the dataset's own val."""
+    fold: int | None = pydantic.Field(default=None, ge=0)
+    """The fold that validates, from 0."""
     device: Device = "auto"
     precision: Precision = "fp32"
     threads: int | None = pydantic.Field(default=None, ge=1)

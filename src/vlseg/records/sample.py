@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
+SPLITS: tuple[str, ...] = get_args(Split)
 
 Source = Literal["none", "class", "metadata", "image", "user", "label", "mask", "unknown"]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -45,7 +45,8 @@ class Sample:
 
     `mask_paths` are united: the truth is foreground where any of them is. Empty = unlabelled.
     `prompts` maps a prompt name to its wordings (one or more). `group` is the patient or the
-    video sequence (None = unknown). `spacing` is (y, x) in mm with its source, or None.
+    video sequence (None = unknown). `spacing` is (y, x) in mm with its source, or None. `reader` is
+    who drew the mask, where several did and their masks are kept apart.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Sample:
     spacing: tuple[float, float] | None = None
     spacing_source: str | None = None
     mask_value: int | None = None
+    reader: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,14 @@ class DatasetInfo:
 
     `prompt_sources` is the provenance per prompt name, over the whole set (a leak is a property
     of the scheme, not of one string). `mask_max` is the largest value met in the set's masks;
-    foreground is above half of it. `symmetries` are the allowed ones of
+    foreground is above half of it. Image and mask files lie below `files`, which is `root` unless
+    dataset.json points elsewhere. `symmetries` are the allowed ones of
     ("horizontal", "vertical", "rotation"). `aliases` maps p0..p9 to content names.
     """
 
     name: str
     root: Path
+    files: Path
     licence: str | None = None
     targets: tuple[str, ...] = ()
     intensity: IntensityPolicy = IntensityPolicy()

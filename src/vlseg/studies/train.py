@@ -15,6 +15,7 @@ from vlseg.prompts import Prompted
 from vlseg.records import InputError, RunConfig, RunRecord, read_config, read_record, write_config, write_record
 from vlseg.studies.datasets import Pool, open_pool
 from vlseg.studies.environment import git_revision, package_versions, peak_memory_bytes
+from vlseg.studies.subsets import choose, write_chosen
 from vlseg.training import REGIMES, FitResult, fit
 from vlseg.training.seeds import derived_seed
 
@@ -40,7 +41,8 @@ def train_run(config: RunConfig | None, out: Path, *, resume: bool = False) -> R
     device = resolve_device(config.device)
     check_precision(config.precision, device)
     pool = open_pool(config.data, config.prompt, config.target)
-    train, val = pool.split("train"), pool.split("val")
+    chosen = choose(pool.split("train"), pool.split("val"), config)
+    train, val = chosen.train, chosen.val
     model = _model(config, pool, train)
     if record is not None and record.data_fingerprint != pool.fingerprint:
         raise InputError(f"data: {pool.name} has changed since {out} was started; train into a new folder")
@@ -48,6 +50,7 @@ def train_run(config: RunConfig | None, out: Path, *, resume: bool = False) -> R
     record = record.model_copy(update={"status": "running", "error": None})
     write_config(out / "config.yaml", config)
     write_record(out / "run.json", record)
+    write_chosen(out / "samples.json", chosen)
     try:
         result = fit(
             model,

@@ -4,6 +4,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -65,16 +66,44 @@ def group_by_image(prompted: Sequence[Prompted]) -> list[ImageGroup]:
 
 
 def plan_epoch(
-    groups: Sequence[ImageGroup], *, seed: int, epoch: int, batch_size: int, prompts_per_image: int
+    groups: Sequence[ImageGroup],
+    *,
+    seed: int,
+    epoch: int,
+    batch_size: int,
+    prompts_per_image: int,
+    pooling: Literal["size", "root_size", "dataset"] = "size",
 ) -> list[list[Draw]]:
     """The batches of an epoch: a pure function of its arguments.
 
-    Every image once; of each image up to `prompts_per_image` samples without repeats, and of each
-    sample one wording. The last batch may be smaller.
+    As many draws as there are images. By "size" every image is drawn once; else each dataset gets its share of the
+    draws, and its images are drawn in turn, some of them or again from the start. Of each image up to
+    `prompts_per_image` samples without repeats, and of each sample one wording. The last batch may be smaller.
     """
+    chosen = range(len(groups)) if pooling == "size" else _by_dataset(groups, seed, epoch, pooling)
     order = generator(seed, "order", epoch).permutation(len(groups))
-    draws = [_draw(groups[index], seed, epoch, prompts_per_image) for index in order]
+    draws = [_draw(groups[chosen[index]], seed, epoch, prompts_per_image) for index in order]
     return [draws[start : start + batch_size] for start in range(0, len(draws), batch_size)]
+
+
+def _by_dataset(
+    groups: Sequence[ImageGroup], seed: int, epoch: int, pooling: Literal["root_size", "dataset"]
+) -> list[int]:
+    """Indices of the images to draw, as many as there are, by dataset."""
+    members: dict[str, list[int]] = {}
+    for index, group in enumerate(groups):
+        members.setdefault(group.prompted[0].sample.dataset, []).append(index)
+    weights = np.array([len(inside) ** 0.5 if pooling == "root_size" else 1.0 for inside in members.values()])
+    shares = np.cumsum(weights / weights.sum()) * len(groups)
+    counts = np.diff(np.rint(shares).astype(int), prepend=0)
+    chosen: list[int] = []
+    for (name, inside), count in zip(members.items(), counts, strict=True):
+        rng = generator(seed, "pool", epoch, name)
+        turns: list[int] = []
+        while len(turns) < count:
+            turns += [inside[position] for position in rng.permutation(len(inside))]
+        chosen += turns[:count]
+    return chosen
 
 
 def _draw(group: ImageGroup, seed: int, epoch: int, prompts_per_image: int) -> Draw:

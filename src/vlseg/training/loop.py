@@ -179,6 +179,7 @@ class _Fit:
             epoch=epoch,
             batch_size=config.batch_size,
             prompts_per_image=config.prompts_per_image,
+            pooling=config.pooling,
         )
         return [plan[start : start + config.accumulate] for start in range(0, len(plan), config.accumulate)]
 

@@ -1,0 +1,33 @@
+"""MosMedData+."""
+
+from vlseg.data.cards.card import Card, Structure
+from vlseg.data.cards.find import by_pattern
+from vlseg.data.cards.lvit import lvit_structure
+
+CARD = Card(
+    name="mosmeddata-plus",
+    title="MosMedData+ (CT slices of MosMedData, Coronacases and others)",
+    modality="chest CT slice",
+    targets=("COVID-19 infected region",),
+    licence="see the sources of the slices; research",
+    page="https://www.kaggle.com/datasets/maedemaftouni/covid19-ct-segmentation-dataset",
+    registration="Kaggle account",
+    files=("archive.zip", "LViT's texts: Train_text.xlsx, Val_text.xlsx, Test_text.xlsx"),
+    counts={"train": 2183, "val": 273, "test": 273},
+    defects=(
+        "slices of one volume are on both sides of LViT's split",
+        "LViT's texts name laterality, number and place of the lesions: written with sight of the label",
+    ),
+    prompts=("text: LViT's sentence; source unknown, content from the lesion label",),
+    groups="unknown in the files; patients exist",
+    structures=(
+        lvit_structure("COVID-19 infected region", seen=False),
+        Structure(
+            "frames/NAME.png, masks/NAME.png",
+            False,
+            by_pattern(r"frames/(?P<stem>[^/]+)\.png", r"masks/(?P<stem>[^/]+)\.png", "COVID-19 infected region"),
+        ),
+    ),
+    citation="Morozov et al., MosMedData, 2020; slices by Maftouni et al., 2021; split and texts by Li et al., LViT, "
+    "TMI 2023",
+)

@@ -1,0 +1,5 @@
+ConvertSummary = object
+Layout = str
+
+
+def convert(*a, **k): ...

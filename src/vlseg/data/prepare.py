@@ -1,0 +1,363 @@
+"""From what was downloaded to a dataset in our layout: found, renamed, united, split, written as a whole."""
+
+import io
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vlseg.data.archives import Tree, open_source
+from vlseg.data.assign import Placed, assign_published, assign_seeded
+from vlseg.data.cards import Card, Item, Part
+from vlseg.data.cards.card import Mask
+from vlseg.data.cards.find import by_rule
+from vlseg.data.images import decode_image
+from vlseg.data.masks import foreground, image_values
+from vlseg.data.own import own_items
+from vlseg.data.readers import Combine, consensus, reader_agreement
+from vlseg.metrics import Estimate
+from vlseg.records import SPLITS, InputError, write_text
+
+Progress = Callable[[Sequence[Placed]], Iterator[Placed]]
+_SCANNED = 50
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What preparing did.
+
+    Attributes:
+        out: the dataset.
+        structure: the layout of the source that was recognised, in words.
+        seen: whether we ever had real files of that layout.
+        entries: by split.
+        images: number of images used.
+        left_out: one line for each file or group of files that was not used, and why.
+        agreement: mean Dice of each pair of readers, where several drew.
+        unchanged: True when `out` held this very result already.
+    """
+
+    out: Path
+    structure: str
+    seen: bool
+    entries: dict[str, int]
+    images: int
+    left_out: tuple[str, ...] = ()
+    agreement: dict[str, Estimate] = field(default_factory=dict)
+    unchanged: bool = False
+
+
+def prepare(
+    card: Card | None,
+    source: Path,
+    out: Path,
+    *,
+    anns: Path | None = None,
+    target: str | None = None,
+    table: Path | None = None,
+    readers: Combine = "apart",
+    seed: int = 0,
+    progress: Progress = iter,
+) -> Prepared:
+    """Write the dataset found in `source` to the new folder `out`.
+
+    The same source and options give the same bytes. `out` appears only when all of it is written; what a
+    killed run leaves is thrown away by the next.
+
+    Args:
+        card: the dataset; None = the user's own.
+        source: archive or folder.
+        out: a folder that does not exist, or that holds this result.
+        anns: published annotation folder (train.json, val.json, test.json), whose splits and prompts are taken.
+        target: names the masks of own data.
+        table: cases.csv of own data, where it is not in the source.
+        readers: what becomes of several readers' masks.
+        seed: of the split, where none is published.
+        progress: wraps the loop over images.
+
+    Raises:
+        InputError: nothing known in the source, a harmful archive, annotations that do not fit, `out` in use.
+    """
+    asked = _asked(card, source, anns, target, table, readers, seed)
+    done = _already(out, asked)
+    if done is not None:
+        return done
+    with open_source(source) as tree, _replaced(out) as folder:
+        items, structure, seen = _find(card, tree, target, table)
+        left_out: list[str] = []
+        if anns is not None:
+            placed, left_out = assign_published(items, anns)
+        else:
+            placed = assign_seeded(items, seed, card.val_share if card else 0.1)
+        writer = _Writer(tree, folder, _mask_max(card, tree, placed), readers)
+        for one in progress(placed):
+            writer.add(one)
+        if not writer.images:
+            raise InputError(f"{source}: no image could be used ({writer.left_out[0]})")
+        left_out += writer.left_out
+        for split in SPLITS:
+            text = json.dumps(writer.entries[split], indent=1, ensure_ascii=False)
+            write_text(folder / "anns" / f"{split}.json", text + "\n")
+        agreement = _agreement(writer)
+        result = Prepared(
+            out,
+            structure,
+            seen,
+            {split: len(writer.entries[split]) for split in SPLITS},
+            writer.images,
+            tuple(left_out),
+            agreement,
+        )
+        _write_info(folder / "dataset.json", out.name, card, writer, asked, result)
+    return result
+
+
+def _asked(
+    card: Card | None,
+    source: Path,
+    anns: Path | None,
+    target: str | None,
+    table: Path | None,
+    readers: Combine,
+    seed: int,
+) -> dict[str, Any]:
+    """What the result depends on, so that a second call can tell whether it is there already.
+
+    Sources are told by name and size: a folder's content can be gigabytes.
+    """
+    size = source.stat().st_size if source.is_file() else None
+    return {
+        "card": card.name if card else "own",
+        "source": source.resolve().name,
+        "source_bytes": size,
+        "anns": anns.resolve().name if anns else None,
+        "target": target,
+        "table": table.name if table else None,
+        "readers": readers,
+        "seed": seed,
+    }
+
+
+def _already(out: Path, asked: dict[str, Any]) -> Prepared | None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    path = out / "dataset.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))["prepared"]
+        same = all(record["asked"][key] == value for key, value in asked.items())
+    except (OSError, ValueError, KeyError, TypeError):
+        same = False
+    if not same:
+        raise InputError(f"--out: {out} exists and is not the result of this command; choose another folder")
+    agreement = {pair: Estimate(**value) for pair, value in record["agreement"].items()}
+    return Prepared(
+        out,
+        record["structure"],
+        record["seen"],
+        record["entries"],
+        record["images"],
+        tuple(record["left_out"]),
+        agreement,
+        unchanged=True,
+    )
+
+
+@contextmanager
+def _replaced(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that takes its name when all went well."""
+    folder = out.with_name(f".{out.name}.partial")
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"--out: {out.parent} cannot be written ({error})") from error
+    try:
+        yield folder
+        if out.exists():
+            out.rmdir()
+        os.replace(folder, out)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _find(card: Card | None, tree: Tree, target: str | None, table: Path | None) -> tuple[list[Item], str, bool]:
+    """The items, the structure's description and whether it is one we have seen."""
+    if card is None:
+        return own_items(tree, target, table), "images and masks of your own, paired by name", True
+    for structure in card.structures:
+        items = list(structure.find(tree))
+        if items:
+            return items, structure.about, structure.seen
+    items = by_rule(tree, card.targets[0]) if len(card.targets) == 1 else []
+    if items:
+        return items, "a layout the card does not know; masks told by their names", False
+    first = ", ".join(tree.names[:3]) or "nothing"
+    known = "; or ".join(structure.about for structure in card.structures)
+    raise InputError(
+        f"{tree.source}: no images and masks of {card.title} are found there (it holds {first}, ...); expected {known}. "
+        f"Get {', '.join(card.files)} from {card.page}"
+    )
+
+
+def _mask_max(card: Card | None, tree: Tree, placed: Sequence[Placed]) -> int:
+    """What full foreground is: the card's word, else the largest value in a spread of the masks."""
+    if card is not None and card.mask_max is not None:
+        return card.mask_max
+    files = [file for one in placed for part in one.item.parts for file in part.files]
+    step = max(1, len(files) // _SCANNED)
+    largest = 0
+    for file in (*islice(files, 0, None, step), *files):
+        largest = max(largest, int(image_values(_decode(tree, file)).max()))
+        if largest > 1:
+            return 255 if largest <= 255 else 65535
+        if largest == 1 and file == files[-1]:
+            break
+    return largest or 255
+
+
+def _decode(tree: Tree, file: str) -> Image.Image:
+    return decode_image(io.BytesIO(tree.read(file)), f"{tree.source}: {file}")
+
+
+class _Writer:
+    """Writes images and masks and keeps the entries. A file that cannot be used is left out and named."""
+
+    def __init__(self, tree: Tree, folder: Path, mask_max: int, readers: Combine) -> None:
+        self._tree = tree
+        self._folder = folder
+        self._mask_max = mask_max
+        self._readers = readers
+        self._written: Counter[str] = Counter()
+        self.entries: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
+        self.images = 0
+        self.left_out: list[str] = []
+        self.drawn: list[tuple[str | None, dict[str, Mask]]] = []
+        self.groups_known = True
+
+    def add(self, placed: Placed) -> None:
+        """One image with its masks and its entries in every split that lists it."""
+        item = placed.item
+        try:
+            size, spacing = self._image(item)
+            parts = self._masks(item, size)
+        except InputError as error:
+            self.left_out.append(str(error))
+            return
+        self.images += 1
+        self.groups_known &= item.group is not None
+        for split, published in placed.entries:
+            named = published.get("_target")
+            for part in parts:
+                if named is None or part.target == named:
+                    self.entries[split].append(_entry(item, part, spacing, published))
+
+    def _image(self, item: Item) -> tuple[tuple[int, int], tuple[float, float] | None]:
+        target = self._path("images", item.image)
+        if item.load is not None:
+            image, spacing = item.load()
+            image.save(target)
+            return (image.height, image.width), spacing
+        content = self._tree.read(item.file)
+        image = decode_image(io.BytesIO(content), f"{self._tree.source}: {item.file}")
+        if Path(item.file).suffix.lower() == target.suffix.lower():
+            target.write_bytes(content)
+        else:
+            image.save(target)
+        return (image.height, image.width), item.spacing
+
+    def _masks(self, item: Item, size: tuple[int, int]) -> list[Part]:
+        masks = [(part, self._mask(part, size)) for part in item.parts]
+        by_reader = {part.reader: mask for part, mask in masks if part.reader}
+        if by_reader:
+            self.drawn.append((item.group, {str(reader): mask for reader, mask in by_reader.items()}))
+        if by_reader and self._readers != "apart":
+            first = item.parts[0]
+            name = f"{self._readers}/{Path(first.name).name}"
+            agreed = consensus(list(by_reader.values()), self._readers)
+            masks.append((Part(first.target, name), agreed))
+        for part, mask in masks:
+            Image.fromarray(mask.astype(np.uint8) * 255).save(self._path("masks", part.name))
+        kept = [part for part, _ in masks]
+        return kept if self._readers == "apart" or not by_reader else kept[-1:]
+
+    def _mask(self, part: Part, size: tuple[int, int]) -> Mask:
+        if part.make is not None:
+            return part.make(size)
+        union: Mask | None = None
+        for file in part.files:
+            values = image_values(_decode(self._tree, file))
+            mask = foreground(values, Path(f"{self._tree.source}: {file}"), mask_max=self._mask_max)
+            if union is not None and union.shape != mask.shape:
+                raise InputError(f"{self._tree.source}: {file}: has another size than the image's other masks")
+            union = mask if union is None else union | mask
+        return np.zeros(size, dtype=bool) if union is None else union
+
+    def _path(self, kind: str, name: str) -> Path:
+        self._written[f"{kind}/{name.lower()}"] += 1
+        if self._written[f"{kind}/{name.lower()}"] > 1:
+            raise InputError(f"{self._tree.source}: two files would become {kind}/{name}; only the first is used")
+        path = self._folder / kind / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+def _entry(item: Item, part: Part, spacing: tuple[float, float] | None, published: dict[str, Any]) -> dict[str, Any]:
+    """Our entry; published prompts and further keys are kept as they are."""
+    entry: dict[str, Any] = {"img_name": item.image, "mask_name": part.name, "target": part.target}
+    if published:
+        entry |= {key: value for key, value in published.items() if key not in (*entry, "_target")}
+    else:
+        texts = [attribute for attribute in item.attributes if attribute.name == "text"]
+        entry["prompts"] = {"empty": "", "class": part.target}
+        entry["prompt_sources"] = {"empty": ["none"], "class": ["class"]}
+        if texts:
+            entry["prompts"]["text"] = [text.value for text in texts] if len(texts) > 1 else texts[0].value
+            entry["prompt_sources"]["text"] = sorted({text.source for text in texts})
+    optional = {"group": item.group, "site": item.site, "reader": part.reader}
+    entry |= {key: value for key, value in optional.items() if value is not None}
+    if spacing is not None:
+        entry |= {"spacing": list(spacing), "spacing_source": "file" if item.load else "table"}
+    described = [asdict(attribute) for attribute in item.attributes if attribute.name != "text"]
+    if described:
+        entry["attributes"] = described
+    return entry
+
+
+def _agreement(writer: _Writer) -> dict[str, Estimate]:
+    found = reader_agreement([masks for _, masks in writer.drawn], [group for group, _ in writer.drawn])
+    return {" / ".join(pair): estimate for pair, estimate in found.items()}
+
+
+def _write_info(
+    path: Path, name: str, card: Card | None, writer: _Writer, asked: dict[str, Any], result: Prepared
+) -> None:
+    values: dict[str, Any] = {"name": name, "groups_known": writer.groups_known}
+    if card is not None:
+        intensity = {key: value for key, value in asdict(card.intensity).items() if value is not None}
+        values |= {
+            "licence": card.licence,
+            "symmetries": sorted(card.symmetries),
+            "intensity": intensity,
+            "citation": card.citation,
+            "page": card.page,
+        }
+    values["prepared"] = {
+        "asked": asked,
+        "structure": result.structure,
+        "seen": result.seen,
+        "entries": result.entries,
+        "images": result.images,
+        "left_out": list(result.left_out),
+        "agreement": {pair: asdict(estimate) for pair, estimate in result.agreement.items()},
+    }
+    write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")

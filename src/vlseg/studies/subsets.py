@@ -1,0 +1,94 @@
+"""Which samples a run trains and validates on: all, a nested share by group, or one of k folds by group."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlseg.prompts import Prompted
+from vlseg.records import InputError, RunConfig, write_text
+from vlseg.training.seeds import derived_seed
+
+SUBSET_SEED = 0
+"""Subsets and folds are the same for all seeds of a run, so that seeds compare training, not data."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The samples to train and to validate on."""
+
+    train: list[Prompted]
+    val: list[Prompted]
+
+
+def choose(train: Sequence[Prompted], val: Sequence[Prompted], config: RunConfig) -> Chosen:
+    """The samples a configuration asks for.
+
+    With `folds` = k, train and val together are parted into k folds by group, of which number `fold` (0 to k - 1)
+    validates. `train_share` keeps the first groups of a fixed order until that share of the images is reached, so
+    that 10 % is part of 25 %, and that of 50 %. Groups are per dataset; where unknown, every image is one.
+
+    Raises:
+        InputError: a fold without a number, or fewer groups than folds.
+    """
+    chosen = Chosen(list(train), list(val))
+    if config.folds is not None:
+        chosen = _fold([*train, *val], config.folds, config.fold)
+    elif config.fold is not None:
+        raise InputError("fold: give the number of folds as well, e.g. --set folds=5")
+    if config.train_share < 1:
+        chosen = Chosen(_share(chosen.train, config.train_share), chosen.val)
+    return chosen
+
+
+def write_chosen(path: Path, chosen: Chosen) -> None:
+    """Ids of the samples in a file, so that anybody can see what a run saw."""
+    values = {
+        name: [f"{item.sample.dataset}: {item.sample.id}" for item in items]
+        for name, items in (("train", chosen.train), ("val", chosen.val))
+    }
+    write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+
+
+def _fold(items: Sequence[Prompted], folds: int, fold: int | None) -> Chosen:
+    if fold is None or not 0 <= fold < folds:
+        raise InputError(f"fold: give a number from 0 to {folds - 1}, e.g. --set fold=0")
+    groups = _ordered(items, "fold")
+    if len(groups) < folds:
+        raise InputError(f"folds: {folds} folds need as many groups, the data have {len(groups)}")
+    # Largest groups first into the smallest fold, so that folds have about the same number of images.
+    sizes = [0] * folds
+    number: dict[tuple[str, str], int] = {}
+    for group in sorted(groups, key=lambda name: -groups[name]):
+        number[group] = sizes.index(min(sizes))
+        sizes[number[group]] += groups[group]
+    return Chosen(
+        [item for item in items if number[_group(item)] != fold],
+        [item for item in items if number[_group(item)] == fold],
+    )
+
+
+def _share(items: Sequence[Prompted], share: float) -> list[Prompted]:
+    groups = _ordered(items, "share")
+    wanted, taken, images = math.ceil(share * sum(groups.values())), set(), 0
+    for group, count in groups.items():
+        if images >= wanted:
+            break
+        taken.add(group)
+        images += count
+    return [item for item in items if _group(item) in taken]
+
+
+def _ordered(items: Sequence[Prompted], purpose: str) -> dict[tuple[str, str], int]:
+    """Images by group, in an order that depends on names alone."""
+    images: dict[tuple[str, str], set[str]] = {}
+    for item in items:
+        images.setdefault(_group(item), set()).add(item.sample.image_id)
+    order = sorted(images, key=lambda group: (derived_seed(SUBSET_SEED, purpose, *group), group))
+    return {group: len(images[group]) for group in order}
+
+
+def _group(item: Prompted) -> tuple[str, str]:
+    sample = item.sample
+    return sample.dataset, f"group {sample.group}" if sample.group is not None else f"image {sample.image_id}"
