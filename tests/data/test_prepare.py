@@ -121,8 +121,9 @@ def busi() -> tuple[Files, Expected]:
 
 
 def camus(newer: bool) -> tuple[Files, Expected]:
-    import SimpleITK  # noqa: N813
     import tempfile
+
+    import SimpleITK
 
     def volume(array: np.ndarray, name: str) -> Files:
         image = SimpleITK.GetImageFromArray(array[None].astype(np.uint8))

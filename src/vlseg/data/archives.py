@@ -168,7 +168,8 @@ def _add_tar(tree: Tree, file: Path, prefix: str, stack: ExitStack) -> None:
     Going back in a compressed tar means unpacking it anew, so that a compressed one is first unpacked as a
     whole into an anonymous temporary file.
     """
-    archive = stack.enter_context(tarfile.open(fileobj=_plain_tar(file, stack), mode="r:"))
+    archive = tarfile.open(fileobj=_plain_tar(file, stack), mode="r:")  # noqa: SIM115
+    stack.enter_context(archive)
     total = 0
     for count, member in enumerate(archive, start=1):
         if count > MAX_MEMBERS:
@@ -195,14 +196,14 @@ def _plain_tar(file: Path, stack: ExitStack) -> IO[bytes]:
     with file.open("rb") as stream:
         head = stream.read(6)
     openers: dict[bytes, Callable[[Path], IO[bytes]]] = {
-        b"\x1f\x8b": lambda path: cast(IO[bytes], gzip.open(path)),
-        b"BZ": lambda path: cast(IO[bytes], bz2.open(path)),
-        b"\xfd7": lambda path: cast(IO[bytes], lzma.open(path)),
+        b"\x1f\x8b": lambda path: cast(IO[bytes], gzip.open(path)),  # noqa: SIM115
+        b"BZ": lambda path: cast(IO[bytes], bz2.open(path)),  # noqa: SIM115
+        b"\xfd7": lambda path: cast(IO[bytes], lzma.open(path)),  # noqa: SIM115
     }
     if head[:2] not in openers:
         return stack.enter_context(file.open("rb"))
     limit = max(RATIO_FREE_BYTES, min(MAX_TOTAL_BYTES, MAX_RATIO * file.stat().st_size))
-    plain = stack.enter_context(tempfile.TemporaryFile())
+    plain = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
     with openers[head[:2]](file) as packed:
         while block := packed.read(1 << 20):
             plain.write(block)

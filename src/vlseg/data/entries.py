@@ -76,7 +76,9 @@ def _parse(path: Path, index: int, value: Any) -> Entry:
 
 
 def entry_samples(images: Path, masks: Path, dataset: str, split: str, entries: Sequence[Entry]) -> list[Sample]:
-    """One sample per entry, with its files below the folders `images` and `masks`. Ids are "split/mask name", numbered when they repeat.
+    """One sample per entry, with its files below the folders `images` and `masks`.
+
+    Ids are "split/mask name", numbered when they repeat.
 
     Image ids carry the split: some published sets give different images the same name in val and test.
     """

@@ -30,6 +30,8 @@ class _DatasetFile(pydantic.BaseModel):
     aliases: dict[str, str] = {}
     files: str | None = None
     """Folder of images/ and masks/, relative to dataset.json, where these are another dataset's."""
+    names_from_root: bool = False
+    """True when annotations name files from that folder itself, not from images/ and masks/."""
 
 
 def read_info(root: Path) -> DatasetInfo:
@@ -53,6 +55,7 @@ def read_info(root: Path) -> DatasetInfo:
         name=read.name or root.resolve().name,
         root=root,
         files=files,
+        names_from_root=read.names_from_root,
         licence=read.licence,
         targets=tuple(read.targets),
         intensity=IntensityPolicy(**read.intensity.model_dump()),

@@ -95,7 +95,7 @@ class MaskSummary:
 
 def summarise(values: NDArray[np.int64]) -> MaskSummary:
     """The summary of (H, W) values."""
-    if 0 <= int(values.min()) and int(values.max()) < 65536:  # sorting takes ten times as long
+    if int(values.min()) >= 0 and int(values.max()) < 65536:  # sorting takes ten times as long
         every = np.bincount(values.ravel())
         present = np.flatnonzero(every)
         counts = every[present]

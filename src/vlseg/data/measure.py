@@ -106,7 +106,7 @@ def _cell(row: int, column: int) -> str:
 
 
 def shape_word(mask: Mask) -> str | None:
-    """ "round", "oval", "elongated" or "irregular", of the largest region; None for an empty mask.
+    """The largest region is "round", "oval", "elongated" or "irregular"; None for an empty mask.
 
     By the ratio of the axes of the ellipse of the same second moments, and the share of its convex hull that
     the region fills.

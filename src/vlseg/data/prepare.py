@@ -2,11 +2,8 @@
 
 import io
 import json
-import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -25,7 +22,7 @@ from vlseg.data.masks import foreground, image_values
 from vlseg.data.own import own_items
 from vlseg.data.readers import Combine, consensus, reader_agreement
 from vlseg.metrics import Estimate
-from vlseg.records import SPLITS, InputError, write_text
+from vlseg.records import SPLITS, InputError, replacing_folder, write_text
 
 Progress = Callable[[Sequence[Placed]], Iterator[Placed]]
 _SCANNED = 50
@@ -91,7 +88,7 @@ def prepare(
     done = _already(out, asked)
     if done is not None:
         return done
-    with open_source(source) as tree, _replaced(out) as folder:
+    with open_source(source) as tree, replacing_folder(out) as folder:
         items, structure, seen = _find(card, tree, target, table)
         left_out: list[str] = []
         if anns is not None:
@@ -171,25 +168,6 @@ def _already(out: Path, asked: dict[str, Any]) -> Prepared | None:
     )
 
 
-@contextmanager
-def _replaced(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its name when all went well."""
-    folder = out.with_name(f".{out.name}.partial")
-    try:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"--out: {out.parent} cannot be written ({error})") from error
-    try:
-        yield folder
-        if out.exists():
-            out.rmdir()
-        os.replace(folder, out)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
 def _find(card: Card | None, tree: Tree, target: str | None, table: Path | None) -> tuple[list[Item], str, bool]:
     """The items, the structure's description and whether it is one we have seen."""
     if card is None:
@@ -204,7 +182,8 @@ def _find(card: Card | None, tree: Tree, target: str | None, table: Path | None)
     first = ", ".join(tree.names[:3]) or "nothing"
     known = "; or ".join(structure.about for structure in card.structures)
     raise InputError(
-        f"{tree.source}: no images and masks of {card.title} are found there (it holds {first}, ...); expected {known}. "
+        f"{tree.source}: no images and masks of {card.title} are found there (it holds {first}, ...); "
+        f"expected {known}. "
         f"Get {', '.join(card.files)} from {card.page}"
     )
 

@@ -34,11 +34,10 @@ def read_dataset(path: Path, *, target: str | None = None, seed: int = 0) -> Dat
     """
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; give a dataset folder with images/, masks/ and anns/")
-    info = read_info(path)
-    entries, images, masks = _entries(info, target, seed)
+    entries, info = _entries(read_info(path), target, seed)
     samples: list[Sample] = []
     for split, items in entries.items():
-        samples += entry_samples(images, masks, info.name, split, items)
+        samples += entry_samples(*layout_folders(info), info.name, split, items)
     groups_known = info.groups_known or (bool(samples) and all(sample.group is not None for sample in samples))
     targets = info.targets or tuple(sorted({sample.target for sample in samples if sample.target}))
     mark = fingerprint(info, samples)
@@ -46,28 +45,24 @@ def read_dataset(path: Path, *, target: str | None = None, seed: int = 0) -> Dat
     return Dataset(info, tuple(samples))
 
 
-def _entries(info: DatasetInfo, target: str | None, seed: int) -> tuple[Mapping[str, list[Entry]], Path, Path]:
-    """Entries by split, and the folders below which their images and masks lie."""
+def _entries(info: DatasetInfo, target: str | None, seed: int) -> tuple[Mapping[str, list[Entry]], DatasetInfo]:
+    """Entries by split, and the info that tells where their files lie."""
     root = info.root
     present = {split: root / "anns" / f"{split}.json" for split in SPLITS}
     present = {split: file for split, file in present.items() if file.exists()}
     if present:
-        return {split: read_entries(file) for split, file in present.items()}, *layout_folders(info)
+        return {split: read_entries(file) for split, file in present.items()}, info
     if (root / "anns").is_dir():
         raise InputError(f"{root / 'anns'}: holds none of train.json, val.json, test.json")
     for matches, read in ((is_lvit, read_lvit), (is_nnunet, read_nnunet), (is_coco, read_coco)):
         if matches(root):
-            return read(root), root, root
-    return split_pairs(root, target, seed), root / "images", root / "masks"
+            return read(root), replace(info, names_from_root=True)
+    return split_pairs(root, target, seed), info
 
 
 def layout_folders(info: DatasetInfo) -> tuple[Path, Path]:
-    """The folders of images and masks that annotation files name.
-
-    Annotations for files that keep another layout (LViT's, nnU-Net's) name these from that layout's root.
-    """
-    plain = info.files == info.root or (info.files / "images").is_dir()
-    return (info.files / "images", info.files / "masks") if plain else (info.files, info.files)
+    """The folders below which annotations name images and masks."""
+    return (info.files, info.files) if info.names_from_root else (info.files / "images", info.files / "masks")
 
 
 def with_mask_max(dataset: Dataset) -> Dataset:

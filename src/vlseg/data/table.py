@@ -82,7 +82,7 @@ def _column(path: str, name: str) -> tuple[str, Source]:
     plain, _, source = name.partition(":")
     if source and source not in SOURCES:
         raise InputError(f"{path}: column '{name}': source '{source}' is unknown (known: {', '.join(SOURCES)})")
-    return plain.strip().lower(), source or "unknown"  # type: ignore[return-value]
+    return plain.strip().lower(), source or "unknown"
 
 
 def _row(where: str, line: Mapping[str, str | None], columns: Mapping[str, tuple[str, Source]]) -> Row:

@@ -18,7 +18,7 @@ def simple_itk() -> Any:
         InputError: it is not installed.
     """
     try:
-        import SimpleITK  # noqa: N813
+        import SimpleITK
     except ImportError as error:
         raise InputError("SimpleITK is not installed, which this needs: pip install 'vlseg[volumes]'") from error
     return SimpleITK

@@ -115,8 +115,8 @@ def select(dataset: Dataset, name: str, split: str) -> list[Prompted]:
     """The samples of a split under one prompt name, in order, each with its truth.
 
     The truth of a prompt is the union of all objects that satisfy it: entries of one image with the same
-    wordings become one sample with all their masks, those of each reader for themselves. The empty prompt on an image with several different
-    targets names none of them and has no truth.
+    wordings become one sample with all their masks, those of each reader for themselves. The empty prompt on an
+    image with several different targets names none of them and has no truth.
 
     Raises:
         InputError: an unknown name, a prompt missing from an entry, or a class prompt without a target.

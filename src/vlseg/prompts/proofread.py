@@ -12,8 +12,10 @@ from vlseg.records import Sample
 LONG = 60
 """Words and punctuation marks from which CLIP's 77 tokens, two of them its own, are likely not enough."""
 
-_ONES = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty"
-_PLURAL = {*_ONES.split()[1:], "several", "multiple", "many"}
+_PLURAL = frozenset(
+    "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
+    "nineteen twenty several multiple many".split()
+)
 _STOPS = frozenset("which that with in at located on near and from".split())
 _BEFORE_ARTICLE = frozenset(
     "of in on at by to from with without for into over under near within like as is are was were be has have having "

@@ -1,7 +1,7 @@
 """What crosses rooms or goes to disk: frozen, versioned, free of torch."""
 
 from vlseg.records.errors import InputError, from_validation, unknown_name
-from vlseg.records.files import read_json, replacing, write_text
+from vlseg.records.files import read_json, replacing, replacing_folder, write_text
 from vlseg.records.finding import AREA_EDGES, DatasetStatistics, Finding, Severity, count_by_severity
 from vlseg.records.run import (
     EvaluationSpec,
@@ -56,6 +56,7 @@ __all__ = [
     "read_record",
     "read_scores",
     "replacing",
+    "replacing_folder",
     "score_columns",
     "unknown_name",
     "verdict",

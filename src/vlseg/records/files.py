@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,31 @@ def replacing(path: Path) -> Iterator[Path]:
         raise InputError(
             f"{path}: cannot be written ({error.strerror or error}); choose another output folder"
         ) from error
+
+
+@contextmanager
+def replacing_folder(out: Path) -> Iterator[Path]:
+    """An empty folder beside `out` that takes its name when the block ends well; what a killed run left goes first.
+
+    `out` must not exist or be empty.
+
+    Raises:
+        InputError: the place cannot be written.
+    """
+    folder = out.with_name(f".{out.name}.partial")
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror or error}); choose another folder") from error
+    try:
+        yield folder
+        if out.exists():
+            out.rmdir()
+        folder.rename(out)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

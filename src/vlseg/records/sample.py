@@ -88,13 +88,15 @@ class DatasetInfo:
     `prompt_sources` is the provenance per prompt name, over the whole set (a leak is a property
     of the scheme, not of one string). `mask_max` is the largest value met in the set's masks;
     foreground is above half of it. Image and mask files lie below `files`, which is `root` unless
-    dataset.json points elsewhere. `symmetries` are the allowed ones of
+    dataset.json points elsewhere: in images/ and masks/, or with `names_from_root` wherever its layout has them.
+    `symmetries` are the allowed ones of
     ("horizontal", "vertical", "rotation"). `aliases` maps p0..p9 to content names.
     """
 
     name: str
     root: Path
     files: Path
+    names_from_root: bool = False
     licence: str | None = None
     targets: tuple[str, ...] = ()
     intensity: IntensityPolicy = IntensityPolicy()
