@@ -53,6 +53,7 @@ def evaluate(
     lines = [
         f"{spec.dataset} {split}, prompt {spec.prompt} ({words}), n = {values['n']}",
         *(f"  {name:<6}{_value(values[name])}" for name in ("dice", "iou", "nsd", "hd95")),
+        *(f"  {name}: dice {_value(one['dice'])}" for name, one in values["by_dataset"].items()),
         f"  scores: {values['scores']}",
     ]
     finish("evaluate", values, lines, as_json=json)

@@ -118,9 +118,10 @@ def shape_word(mask: Mask) -> str | None:
     points = np.stack([rows, columns], axis=1).astype(np.float64)
     if len(points) < 5 or np.ptp(rows) == 0 or np.ptp(columns) == 0:
         return "elongated" if len(points) > 1 else "round"
-    # A pixel is a square: its own second moment is 1/12, its corners belong to the hull.
+    # A pixel is a square: its own second moment is 1/12. The hull goes through the middles of its sides; through
+    # its corners, small round regions would seem to have dents.
     moments = np.linalg.eigvalsh(np.cov(points.T, bias=True) + np.eye(2) / 12)
-    corners = np.concatenate([points + shift for shift in ((-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5))])
+    corners = np.concatenate([points + shift for shift in ((-0.5, 0), (0.5, 0), (0, -0.5), (0, 0.5))])
     solidity = len(points) / spatial.ConvexHull(corners).volume
     ratio = float(np.sqrt(moments[1] / moments[0]))
     if solidity < SOLID:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from vlseg.models.device import resolve_device
 from vlseg.records import InputError
@@ -41,7 +42,7 @@ def load_vqa(source: str, *, revision: str | None = None, device: str = "auto") 
         ) from error
 
     def ask(image: NDArray[np.uint8], question: str) -> str:
-        inputs = processor(image, question, return_tensors="pt").to(where)
+        inputs = processor(Image.fromarray(image), question, return_tensors="pt").to(where)
         with torch.inference_mode():
             if model.can_generate():
                 written = model.generate(**inputs, max_new_tokens=10, do_sample=False)

@@ -39,6 +39,12 @@ class EvaluationOnDisk:
             rows = [row for row in rows if json.loads(row.condition_arguments).get("against") == against]
         return aggregate(rows, groups_known=self.spec.groups_known)
 
+    def by_dataset(self) -> dict[str, Aggregate]:
+        """Of the rows of each dataset."""
+        names = dict.fromkeys(row.dataset for row in self.scores)
+        rows = {name: [row for row in self.scores if row.dataset == name] for name in names}
+        return {name: aggregate(inside, groups_known=self.spec.groups_known) for name, inside in rows.items()}
+
 
 @dataclass(frozen=True)
 class RunOnDisk:

@@ -56,11 +56,17 @@ def _run(run: RunOnDisk) -> dict[str, Any]:
 
 
 def _table(runs: Sequence[RunOnDisk]) -> list[dict[str, Any]]:
-    return [
-        {"run": run.record, "spec": evaluation.spec, "aggregate": evaluation.aggregate()}
-        for run in runs
-        for evaluation in run.clean
-    ]
+    """One row per evaluation, and one per dataset where it pooled several."""
+    rows = []
+    for run in runs:
+        for evaluation in run.clean:
+            parts = evaluation.by_dataset()
+            named = {evaluation.spec.dataset: evaluation.aggregate()} | (parts if len(parts) > 1 else {})
+            rows += [
+                {"run": run.record, "spec": evaluation.spec, "dataset": name, "aggregate": one}
+                for name, one in named.items()
+            ]
+    return rows
 
 
 def _worst(evaluations: Sequence[EvaluationOnDisk]) -> list[SampleScore]:

@@ -131,11 +131,22 @@ def summary(evaluated: Evaluated) -> dict[str, Any]:
     return {
         "command": "evaluate",
         **values,
+        "by_dataset": by_dataset(evaluated),
         "prompt": evaluated.spec.prompt,
         "prompt_source": evaluated.spec.prompt_sources,
         "deployable": evaluated.spec.deployable,
         "scores": str(evaluated.folder / "scores.parquet"),
     }
+
+
+def by_dataset(evaluated: Evaluated) -> dict[str, dict[str, Any]]:
+    """The aggregate of each dataset for itself, where several were scored together."""
+    names = list(dict.fromkeys(row.dataset for row in evaluated.scores))
+    if len(names) < 2:
+        return {}
+    rows = {name: [row for row in evaluated.scores if row.dataset == name] for name in names}
+    known = evaluated.spec.groups_known
+    return {name: aggregate(inside, groups_known=known).to_json() for name, inside in rows.items()}
 
 
 def _prompted(pool: Pool, split: str) -> list[Prompted]:
