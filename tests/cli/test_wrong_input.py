@@ -72,6 +72,42 @@ CASES: dict[str, tuple[list[str], Callable[[Path], Any], str]] = {
         r"dataset\.json: field 'symmetries",
     ),
     "report of nothing": (["report", "{data}"], lambda r: None, r"no run\.json"),
+    "prepare without a source": (
+        ["data", "prepare", "kvasir-seg", "--out", "{out}"], lambda r: None, r"Get kvasir-seg\.zip from https"
+    ),
+    "prepare an unknown set": (
+        ["data", "prepare", "kvasirseg", "--source", "{data}", "--out", "{out}"], lambda r: None, "mean 'kvasir-seg'"
+    ),
+    "prepare from nowhere": (
+        ["data", "prepare", "busi", "--source", "{data}x", "--out", "{out}"], lambda r: None, "discsx: no such file"
+    ),
+    "prepare from another set": (
+        ["data", "prepare", "camus", "--source", "{data}", "--out", "{out}"], lambda r: None, "no images.*of CAMUS"
+    ),
+    "own data without a target": (
+        ["data", "prepare", "own", "--source", "{data}", "--out", "{out}"], lambda r: None, "no image with a mask"
+    ),
+    "target for a card": (
+        ["data", "prepare", "busi", "--source", "{data}", "--target", "x", "--out", "{out}"],
+        lambda r: None,
+        "has a card",
+    ),
+    "show nothing known": (["data", "show", "nowhere"], lambda r: None, "unknown dataset 'nowhere'"),
+    "convert to the dataset itself": (
+        ["data", "convert", "{data}", "--to", "coco", "--out", "{data}"], lambda r: None, "is not empty"
+    ),
+    "fix into the dataset itself": (["data", "check", "{data}", "--fix", "{data}"], lambda r: None, "is not empty"),
+    "unknown template": (
+        ["prompts", "make", "{data}", "--out", "{out}", "--template", "defalt"], lambda r: None, "mean 'default'"
+    ),
+    "prediction without a run": (
+        ["prompts", "make", "{data}", "--out", "{out}", "--measure", "prediction"], lambda r: None, "--run"
+    ),
+    "no such table": (
+        ["prompts", "make", "{data}", "--out", "{out}", "--table", "{out}.csv"], lambda r: None, "cannot be read"
+    ),
+    "unknown pooling": ([*TRAIN, "--set", "pooling=equal"], lambda r: None, "field 'pooling'"),
+    "fold without folds": ([*TRAIN, "--set", "fold=1"], lambda r: None, "number of folds"),
     "resume of nothing": (["train", "--resume", "--out", "{out}"], lambda r: None, "no run to resume"),
 }  # fmt: skip
 

@@ -42,22 +42,24 @@ COLORS: Mapping[str, tuple[int, int, int]] = {
 """sRGB prototypes; the nearest in CIELAB gives the word."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Component:
-    """One connected region: its mask (H, W), its area in pixels and its share of the image."""
+    """One connected region: the (n,) rows and columns of its pixels, and its share of the image."""
 
-    mask: Mask
-    pixels: int
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
     share: float
 
 
 def components(mask: Mask) -> list[Component]:
     """The 8-connected regions of a mask (H, W), from top to bottom."""
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
-    pixels = np.bincount(labels.ravel())[1:]
-    return [
-        Component(labels == index + 1, int(pixels[index]), float(pixels[index] / mask.size)) for index in range(count)
-    ]
+    rows, columns = np.nonzero(labels)
+    numbers = labels[rows, columns]
+    order = np.argsort(numbers, kind="stable")
+    ends = np.cumsum(np.bincount(numbers, minlength=count + 1)[1:])[:-1]
+    parted = zip(np.split(rows[order], ends), np.split(columns[order], ends), strict=True)
+    return [Component(down, across, len(down) / mask.size) for down, across in parted] if count else []
 
 
 def size_words(mask: Mask) -> str | None:
@@ -82,16 +84,15 @@ def location_words(mask: Mask, *, published: bool = False) -> str | None:
     image's height instead of its width (found by comparing texts with masks: of 100 images 96 agree so, 66 with the
     width; the other four have two lesions that touch), and a place is named once for each region.
     """
-    places = [_location(region, published) for region in components(mask)]
+    places = [_location(region, (mask.shape[0], mask.shape[1]), published) for region in components(mask)]
     return ", ".join(places if published else dict.fromkeys(places)) or None
 
 
-def _location(region: Component, published: bool) -> str:
+def _location(region: Component, size: tuple[int, int], published: bool) -> str:
     """The only cell that holds enough of the region, else the cell of its bounding box's centre."""
-    height, width = region.mask.shape
-    rows, columns = np.nonzero(region.mask)
+    (height, width), rows, columns = size, region.rows, region.columns
     cells = np.bincount((3 * rows // height) * 3 + 3 * columns // width, minlength=9)
-    held = np.flatnonzero(cells >= CELL_SHARE * region.pixels)
+    held = np.flatnonzero(cells >= CELL_SHARE * len(rows))
     if len(held) == 1:
         return _cell(int(held[0]) // 3, int(held[0]) % 3)
     row = 3 * (int(rows.min()) + int(rows.max())) // (2 * height)
@@ -114,7 +115,8 @@ def shape_word(mask: Mask) -> str | None:
     regions = components(mask)
     if not regions:
         return None
-    rows, columns = np.nonzero(max(regions, key=lambda region: region.pixels).mask)
+    largest = max(regions, key=lambda region: len(region.rows))
+    rows, columns = largest.rows, largest.columns
     points = np.stack([rows, columns], axis=1).astype(np.float64)
     if len(points) < 5 or np.ptp(rows) == 0 or np.ptp(columns) == 0:
         return "elongated" if len(points) > 1 else "round"
