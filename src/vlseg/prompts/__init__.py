@@ -1,6 +1,15 @@
 """Text and where its words come from. Strings only."""
 
-from vlseg.prompts.annotate import Prompted, PromptRow, annotate, describe, resolve_name, select, sources_of
+from vlseg.prompts.annotate import (
+    Prompted,
+    PromptRow,
+    annotate,
+    describe,
+    resolve_name,
+    select,
+    sources_of,
+    with_targets,
+)
 from vlseg.prompts.mirror import mirrored, names_a_place
 from vlseg.prompts.proofread import TextCase, head_noun, mend, proofread
 from vlseg.prompts.spelling import Spelling, spelling_of
@@ -27,4 +36,5 @@ __all__ = [
     "select",
     "sources_of",
     "spelling_of",
+    "with_targets",
 ]

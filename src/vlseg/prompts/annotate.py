@@ -50,11 +50,7 @@ def annotate(dataset: Dataset) -> Dataset:
     keys = dict.fromkeys(key for sample in dataset.samples for key in sample.prompts)
     sources = {key: _sources(dataset, key, scheme) for key in keys}
     aliases = {**(scheme.aliases if scheme else {}), **dataset.info.aliases}
-    samples = dataset.samples
-    if scheme is not None:
-        samples = tuple(
-            sample if sample.target else replace(sample, target=target_of(scheme, sample)) for sample in samples
-        )
+    samples = with_targets(dataset.samples)
     targets = dataset.info.targets or tuple(sorted({sample.target for sample in samples if sample.target}))
     info = replace(
         dataset.info,
@@ -64,6 +60,14 @@ def annotate(dataset: Dataset) -> Dataset:
         targets=targets,
     )
     return Dataset(info, samples)
+
+
+def with_targets(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """The samples of a dataset, named by a published scheme's class texts where no target is given."""
+    scheme = recognise(samples)
+    if scheme is None:
+        return tuple(samples)
+    return tuple(sample if sample.target else replace(sample, target=target_of(scheme, sample)) for sample in samples)
 
 
 def _sources(dataset: Dataset, key: str, scheme: Scheme | None) -> frozenset[Source]:

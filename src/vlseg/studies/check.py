@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlseg.data import Checked, check_dataset, layout_folders, new_folder, read_info, write_entries
-from vlseg.prompts import Spelling, TextCase, head_noun, mend, proofread, spelling_of
+from vlseg.prompts import Spelling, TextCase, head_noun, mend, proofread, spelling_of, with_targets
 from vlseg.records import SPLITS, DatasetStatistics, Finding, InputError, Severity, read_json, write_text
 
 EXAMPLES = 5
@@ -35,7 +35,7 @@ def check_data(
     Raises:
         InputError: see `vlseg.data.check_dataset`.
     """
-    checked, across = check_dataset(paths, target=target, anns_only=anns_only, near=near)
+    checked, across = check_dataset(paths, target=target, anns_only=anns_only, near=near, name_targets=with_targets)
     order = {"error": 0, "warning": 1, "note": 2}
     findings: list[Finding] = []
     for one in checked:
@@ -52,7 +52,8 @@ def _texts(checked: Checked) -> list[Finding]:
     findings = []
     for (code, split), cases in grouped.items():
         severity, message = TEXTS[code]
-        examples = [f'{case.key}: "{case.text}" ({case.detail})' for case in list(cases.values())[:EXAMPLES]]
+        shown = list(cases.values())[:EXAMPLES]
+        examples = [f'{case.sample}, {case.key}: "{case.text}" ({case.detail})' for case in shown]
         findings.append(Finding(code, severity, checked.name, split, len(cases), tuple(examples), message))
     return findings
 

@@ -1,6 +1,6 @@
 """What would spoil a result, found before training. Nothing is written, nothing stops at the first find."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,12 @@ class Checked:
 
 
 def check_dataset(
-    paths: Sequence[Path], *, target: str | None = None, anns_only: bool = False, near: bool = True
+    paths: Sequence[Path],
+    *,
+    target: str | None = None,
+    anns_only: bool = False,
+    near: bool = True,
+    name_targets: Callable[[Sequence[Sample]], Sequence[Sample]] = tuple,
 ) -> tuple[list[Checked], list[Finding]]:
     """Each dataset's check, and what is found between datasets used together.
 
@@ -39,6 +44,7 @@ def check_dataset(
         target: names the masks of a plain images/ + masks/ pair.
         anns_only: read annotation files only, not images or masks.
         near: compare all images with each other.
+        name_targets: fills in the targets of samples whose texts name them.
 
     Raises:
         InputError: a path that is no folder, or holds nothing that looks like a dataset.
@@ -48,7 +54,7 @@ def check_dataset(
             raise InputError(f"{path}: no such folder; give a dataset folder")
     checked, files = [], []
     for path in paths:
-        one, facts = _check_one(path, target, anns_only, near)
+        one, facts = _check_one(path, target, anns_only, near, name_targets)
         checked.append(one)
         files.append(facts)
     across = Collector(" + ".join(one.name for one in checked))
@@ -59,9 +65,15 @@ def check_dataset(
     return checked, across.findings()
 
 
-def _check_one(path: Path, target: str | None, anns_only: bool, near: bool) -> tuple[Checked, dict[Path, FileFacts]]:
+def _check_one(
+    path: Path,
+    target: str | None,
+    anns_only: bool,
+    near: bool,
+    name_targets: Callable[[Sequence[Sample]], Sequence[Sample]],
+) -> tuple[Checked, dict[Path, FileFacts]]:
     found = Collector(path.resolve().name)
-    samples = read_samples(path, target, found)
+    samples = name_targets(read_samples(path, target, found))
     check_entries(samples, found)
     check_prompts(samples, found)
     facts: dict[Path, FileFacts] = {}
