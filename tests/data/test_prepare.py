@@ -471,6 +471,33 @@ def test_an_unknown_layout_is_found_by_names_or_explained(tmp_path: Path) -> Non
         prepare(find_card("chexlocalize"), packed(tmp_path / "b.zip", files), tmp_path / "none")
 
 
+def test_sentences_lie_beside_the_official_archive(tmp_path: Path) -> None:
+    files, _ = qata()
+    files["Train_Val_text.xlsx"] = sheet({"mask_t1.png": "Bilateral infection EOF XXX", "mask_t2.png": "One area"})
+    files["Metadata.xlsx"] = b"another table"
+    prepare(find_card("qata-cov19"), packed(tmp_path / "q.zip", files), tmp_path / "out")
+    texts = {
+        s.image_path.stem: s.prompts["text"] for s in read_dataset(tmp_path / "out").samples if "text" in s.prompts
+    }
+    assert texts == {"t1": ("Bilateral infection",), "t2": ("One area",)}
+
+
+def test_a_changed_source_is_not_taken_for_the_same(tmp_path: Path) -> None:
+    files, _ = pairs("K/images/{}.jpg", "K/masks/{}.jpg", TEN)
+    source = tmp_path / "folder"
+    for name, content in files.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(content)
+    prepare(find_card("kvasir-seg"), source, tmp_path / "out")
+    (source / ".DS_Store").write_bytes(b"x")
+    assert prepare(find_card("kvasir-seg"), source, tmp_path / "out").unchanged
+    (source / "K/masks/1.jpg").write_bytes(files["K/masks/2.jpg"])
+    with pytest.raises(InputError, match="not the result of this command"):
+        prepare(find_card("kvasir-seg"), source, tmp_path / "out")
+    with pytest.raises(InputError, match="lies in the source"):
+        prepare(find_card("kvasir-seg"), source, source / "prepared")
+
+
 def test_broken_files_are_left_out_and_named(tmp_path: Path) -> None:
     files, expected = pairs("K/images/{}.jpg", "K/masks/{}.jpg", TEN)
     files["K/images/3.jpg"] = files["K/images/3.jpg"][:200]

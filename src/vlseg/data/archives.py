@@ -78,7 +78,7 @@ def is_archive(path: Path) -> bool:
 def _add_folder(tree: Tree, folder: Path, stack: ExitStack) -> None:
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder).as_posix()
-        if not file.is_file() or _is_noise(name):
+        if not file.is_file() or is_noise(name):
             continue
         if is_archive(file):
             _add_archive(tree, file, name[: -len(_suffix(file))] + "/", stack)
@@ -110,7 +110,8 @@ def _add(tree: Tree, name: str, size: int, read: Callable[[], bytes], where: Pat
     tree.sizes[name] = size
 
 
-def _is_noise(name: str) -> bool:
+def is_noise(name: str) -> bool:
+    """True for what operating systems leave in folders."""
     return any(part in _NOISE or part.startswith("._") for part in PurePosixPath(name).parts)
 
 
@@ -137,7 +138,7 @@ def _add_zip(tree: Tree, file: Path, prefix: str, stack: ExitStack) -> None:
         mode = member.external_attr >> 16
         if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise InputError(f"{file}: '{name}' is a link or device, which no dataset needs; do not use this archive")
-        if member.is_dir() or _is_noise(name):
+        if member.is_dir() or is_noise(name):
             continue
         if member.flag_bits & 1:
             raise InputError(f"{file}: '{name}' is encrypted; unpack it with its password and give the folder")
@@ -180,7 +181,7 @@ def _add_tar(tree: Tree, file: Path, prefix: str, stack: ExitStack) -> None:
             continue
         if not member.isreg():
             raise InputError(f"{file}: '{name}' is a link or device, which no dataset needs; do not use this archive")
-        if _is_noise(name):
+        if is_noise(name):
             continue
         total += member.size
         _check_sizes(file, name, member.size, total)

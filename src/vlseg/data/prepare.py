@@ -1,5 +1,6 @@
 """From what was downloaded to a dataset in our layout: found, renamed, united, split, written as a whole."""
 
+import hashlib
 import io
 import json
 from collections import Counter
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vlseg.data.archives import Tree, open_source
+from vlseg.data.archives import Tree, is_noise, open_source
 from vlseg.data.assign import Placed, assign_published, assign_seeded
 from vlseg.data.cards import Card, Item, Part
 from vlseg.data.cards.card import Mask
@@ -84,6 +85,8 @@ def prepare(
     Raises:
         InputError: nothing known in the source, a harmful archive, annotations that do not fit, `out` in use.
     """
+    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        raise InputError(f"--out: {out} lies in the source, which it would change; choose a folder elsewhere")
     asked = _asked(card, source, anns, target, table, readers, seed)
     done = _already(out, asked)
     if done is not None:
@@ -127,21 +130,31 @@ def _asked(
     readers: Combine,
     seed: int,
 ) -> dict[str, Any]:
-    """What the result depends on, so that a second call can tell whether it is there already.
-
-    Sources are told by name and size: a folder's content can be gigabytes.
-    """
-    size = source.stat().st_size if source.is_file() else None
+    """What the result depends on, so that a second call can tell whether it is there already."""
     return {
         "card": card.name if card else "own",
         "source": source.resolve().name,
-        "source_bytes": size,
-        "anns": anns.resolve().name if anns else None,
+        "source_sha256": _digest(source),
+        "anns_sha256": _digest(anns) if anns else None,
         "target": target,
-        "table": table.name if table else None,
+        "table_sha256": _digest(table) if table else None,
         "readers": readers,
         "seed": seed,
     }
+
+
+def _digest(path: Path) -> str:
+    """Of a file, or of the names and contents of all files in a folder."""
+    if path.is_dir():
+        digest = hashlib.sha256()
+        for file in sorted(file for file in path.rglob("*") if file.is_file() and not is_noise(file.name)):
+            digest.update(f"{file.relative_to(path).as_posix()}\0{_digest(file)}\0".encode())
+        return digest.hexdigest()
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: no such file or folder, or it cannot be read ({error.strerror})") from error
 
 
 def _already(out: Path, asked: dict[str, Any]) -> Prepared | None:
@@ -154,7 +167,10 @@ def _already(out: Path, asked: dict[str, Any]) -> Prepared | None:
     except (OSError, ValueError, KeyError, TypeError):
         same = False
     if not same:
-        raise InputError(f"--out: {out} exists and is not the result of this command; choose another folder")
+        raise InputError(
+            f"--out: {out} exists and is not the result of this command on this source; choose another folder, or "
+            "delete it to have it made anew"
+        )
     agreement = {pair: Estimate(**value) for pair, value in record["agreement"].items()}
     return Prepared(
         out,

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vlseg.data import MEASURES, REFERRING, load_image, load_mask, read_table, stem, write_view
+from vlseg.data import MEASURES, REFERRING, layout_folders, load_image, load_mask, read_table, stem, write_view
 from vlseg.prompts import Template, read_template, render
-from vlseg.records import LEAKING, Attribute, Dataset, InputError, Sample, Source, is_deployable
+from vlseg.records import LEAKING, Attribute, Dataset, DatasetInfo, InputError, Sample, Source, is_deployable
 from vlseg.studies.datasets import open_dataset
 
 MeasureOn = Literal["mask", "prediction", "nothing"]
@@ -135,7 +135,7 @@ class _Describer:
         self._wanted = template.attributes & MEASURES.keys()
         self._rows = read_table(options.table) if options.table else {}
         if options.table is not None:
-            _check_table(options.table, self._rows, dataset.samples)
+            _check_table(options.table, self._rows, dataset)
         self._ask = _asker(options)
         self._segment = _segmenter(options)
         self._source: Source = "mask" if options.measure == "mask" else "image"
@@ -143,7 +143,7 @@ class _Describer:
     def __call__(self, sample: Sample) -> tuple[Attribute, ...]:
         found = {attribute.name: attribute for attribute in sample.attributes}
         found |= {attribute.name: attribute for attribute in self._measured(sample)}
-        row = self._rows.get(stem(_name(sample)))
+        row = next((self._rows[name] for name in _names(sample, self._info) if name in self._rows), None)
         if row is not None:
             found |= {attribute.name: attribute for attribute in row.attributes}
         if self._options.deployable:
@@ -184,12 +184,14 @@ class _Describer:
         return self._ask(pixels, QUESTIONS[name].format(target=sample.target, where=where))
 
 
-def _name(sample: Sample) -> str:
-    return PurePosixPath(sample.image_id.split("/", 1)[-1]).as_posix()
+def _names(sample: Sample, info: DatasetInfo) -> tuple[str, str]:
+    """What a table may call the sample's image: its path below images/, or its bare name; both without suffix."""
+    below = sample.image_path.relative_to(layout_folders(info)[0]).as_posix()
+    return stem(below), stem(sample.image_path.name)
 
 
-def _check_table(table: Path, rows: Mapping[str, object], samples: Sequence[Sample]) -> None:
-    strange = sorted(rows.keys() - {stem(_name(sample)) for sample in samples})
+def _check_table(table: Path, rows: Mapping[str, object], dataset: Dataset) -> None:
+    strange = sorted(rows.keys() - {name for sample in dataset.samples for name in _names(sample, dataset.info)})
     if strange:
         raise InputError(
             f"{table}: '{strange[0]}' is no image of the dataset ({len(strange)} such lines); correct 'file'"

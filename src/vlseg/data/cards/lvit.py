@@ -2,6 +2,8 @@
 
 import io
 import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from vlseg.data.archives import Tree
@@ -14,7 +16,7 @@ from vlseg.records import Attribute
 _FILE = re.compile(
     r"(?:^|.*/)(?P<split>Train|Val|Test)_Folder/(?P<kind>img|labelcol)/(?P<stem>[^/]+)\.[a-z]+$", re.IGNORECASE
 )
-_SHEET = re.compile(r"(?:^|.*/)(?P<split>Train_Val|Train|Val|Test)_(?:Folder/.*)?text\.xlsx$", re.IGNORECASE)
+_SHEET = re.compile(r"(?:^|.*/)[^/]*text[^/]*\.xlsx$", re.IGNORECASE)
 
 
 def lvit_structure(target: str, *, seen: bool, group: str | None = None) -> Structure:
@@ -35,16 +37,12 @@ def lvit_structure(target: str, *, seen: bool, group: str | None = None) -> Stru
 def _find(tree: Tree, target: str, group: str | None) -> list[Item]:
     images: dict[tuple[str, str], str] = {}
     masks: dict[tuple[str, str], str] = {}
-    texts: dict[str, str] = {}
+    texts = sheet_texts(tree)
     for path in tree.names:
         match = _FILE.match(path)
         if match and PurePosixPath(path).suffix.lower() in SUFFIXES:
             kept = images if match["kind"].lower() == "img" else masks
             kept[(match["split"].lower(), match["stem"])] = path
-        elif path.lower().endswith(".xlsx"):
-            texts |= {
-                PurePosixPath(name).stem: text for name, text in read_sheet(io.BytesIO(tree.read(path)), path).items()
-            }
     items = []
     for (split, stem), path in sorted(images.items()):
         mask_stem = next((name for name in (stem, f"mask_{stem}") if (split, name) in masks), None)
@@ -63,3 +61,30 @@ def _find(tree: Tree, target: str, group: str | None) -> list[Item]:
             )
         )
     return items
+
+
+def sheet_texts(tree: Tree) -> dict[str, str]:
+    """Sentences by the stem of the mask they are about, from all sheets of LViT's in the source."""
+    return {
+        PurePosixPath(name).stem: text
+        for path in tree.names
+        if _SHEET.match(path)
+        for name, text in read_sheet(io.BytesIO(tree.read(path)), f"{tree.source}: {path}").items()
+    }
+
+
+def with_sheet_texts(find: Callable[[Tree], Sequence[Item]]) -> Callable[[Tree], list[Item]]:
+    """The finder, with LViT's sentences where its sheets lie beside the images."""
+
+    def found(tree: Tree) -> list[Item]:
+        items = find(tree)
+        texts = sheet_texts(tree) if items else {}
+        return [_with_text(item, texts) for item in items]
+
+    return found
+
+
+def _with_text(item: Item, texts: Mapping[str, str]) -> Item:
+    stems = [PurePosixPath(file).stem for part in item.parts for file in part.files] + [PurePosixPath(item.file).stem]
+    said = next((texts[stem] for stem in stems if stem in texts), None)
+    return item if said is None else replace(item, attributes=(*item.attributes, Attribute("text", said, "unknown")))

@@ -2,7 +2,7 @@
 
 from vlseg.data.cards.card import Card, Structure
 from vlseg.data.cards.find import by_pattern
-from vlseg.data.cards.lvit import lvit_structure
+from vlseg.data.cards.lvit import lvit_structure, with_sheet_texts
 
 CARD = Card(
     name="mosmeddata-plus",
@@ -25,7 +25,9 @@ CARD = Card(
         Structure(
             "frames/NAME.png, masks/NAME.png",
             False,
-            by_pattern(r"frames/(?P<stem>[^/]+)\.png", r"masks/(?P<stem>[^/]+)\.png", "COVID-19 infected region"),
+            with_sheet_texts(
+                by_pattern(r"frames/(?P<stem>[^/]+)\.png", r"masks/(?P<stem>[^/]+)\.png", "COVID-19 infected region")
+            ),
         ),
     ),
     citation="Morozov et al., MosMedData, 2020; slices by Maftouni et al., 2021; split and texts by Li et al., LViT, "

@@ -2,7 +2,7 @@
 
 from vlseg.data.cards.card import Card, Structure
 from vlseg.data.cards.find import by_pattern
-from vlseg.data.cards.lvit import lvit_structure
+from vlseg.data.cards.lvit import lvit_structure, with_sheet_texts
 
 CARD = Card(
     name="qata-cov19",
@@ -22,11 +22,13 @@ CARD = Card(
         Structure(
             "QaTa-COV19-v2/Train Set/Images/NAME.png, Train Set/Ground-truths/mask_NAME.png, Test Set/...",
             False,
-            by_pattern(
-                r"(?P<split>Train|Test) Set/Images/(?P<stem>[^/]+)\.png",
-                r"(?P<split>Train|Test) Set/Ground-truths/mask_(?P<stem>[^/]+)\.png",
-                "COVID-19 infected region",
-                official={"train": "train", "test": "test"},
+            with_sheet_texts(
+                by_pattern(
+                    r"(?P<split>Train|Test) Set/Images/(?P<stem>[^/]+)\.png",
+                    r"(?P<split>Train|Test) Set/Ground-truths/mask_(?P<stem>[^/]+)\.png",
+                    "COVID-19 infected region",
+                    official={"train": "train", "test": "test"},
+                )
             ),
         ),
     ),

@@ -222,16 +222,23 @@ def _text_key(dataset: Dataset, prompt: str | None) -> str:
 def _not_in_lvit(dataset: Dataset, key: str) -> tuple[str, ...]:
     samples = dataset.samples
     others = sorted({name for sample in samples for name in sample.prompts} - {key, "empty"})
+    return (
+        *([f"prompts other than '{key}': {', '.join(others)}"] if others else []),
+        *([f"wordings of '{key}' after the first"] if any(len(s.prompts.get(key, ())) > 1 for s in samples) else []),
+        *_known_of_entries(samples),
+    )
+
+
+def _known_of_entries(samples: Sequence[Sample]) -> list[str]:
+    """What is known of entries, in words, that neither LViT's layout nor nnU-Net's has a place for."""
     lost = [
-        (bool(others), f"prompts other than '{key}': {', '.join(others)}"),
-        (any(len(sample.prompts.get(key, ())) > 1 for sample in samples), f"wordings of '{key}' after the first"),
         (any(sample.group for sample in samples), "groups"),
         (any(sample.site for sample in samples), "sites"),
         (any(sample.spacing for sample in samples), "spacings"),
         (any(sample.attributes for sample in samples), "attributes"),
         (any(not sample.mask_paths for sample in samples), "images without a mask"),
     ]
-    return tuple(words for is_lost, words in lost if is_lost)
+    return [words for is_lost, words in lost if is_lost]
 
 
 def _nnunet(dataset: Dataset, out: Path, prompt: str | None) -> ConvertSummary:
@@ -284,18 +291,9 @@ def _label_map(samples: Sequence[Sample], dataset: Dataset, labels: Mapping[str,
 
 def _not_in_nnunet(dataset: Dataset) -> tuple[str, ...]:
     samples = dataset.samples
-    keys = {name for sample in samples for name in sample.prompts} - {"empty", "class", "p0"}
-    readers = any(sample.reader for sample in samples)
-    if readers:
+    if any(sample.reader for sample in samples):
         raise InputError(
             "--to nnunet: readers' masks are kept apart; make one first (vlseg data prepare own --readers)"
         )
-    lost = [
-        (bool(keys), "all prompts but the target's name"),
-        (any(sample.group for sample in samples), "groups"),
-        (any(sample.site for sample in samples), "sites"),
-        (any(sample.spacing for sample in samples), "spacings"),
-        (any(sample.attributes for sample in samples), "attributes"),
-        (any(not sample.mask_paths for sample in samples), "images without a mask"),
-    ]
-    return tuple(words for is_lost, words in lost if is_lost)
+    keys = {name for sample in samples for name in sample.prompts} - {"empty", "class", "p0"}
+    return (*(["all prompts but the target's name"] if keys else []), *_known_of_entries(samples))
