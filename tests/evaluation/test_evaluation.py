@@ -1,6 +1,7 @@
 """Predictions and queries against a segmenter whose answers are known."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 import vlseg
-from vlseg.evaluation import Setting, clean_queries, evaluate, mean_dice, predict_image, swapped_queries
+from vlseg.evaluation import Setting, clean_queries, evaluate, mean_dice, model_answers, predict_image, swapped_queries
 from vlseg.evaluation.evaluate import MaskReader
 from vlseg.evaluation.overlays import panel_row
 from vlseg.models import ImageFeatures, Inputs, Output, PromptFeatures, Rows, Spec, Tokens
@@ -20,6 +21,7 @@ from vlseg.studies.datasets import Pool, open_pool
 
 MakeDataset = Callable[..., Path]
 CPU = torch.device("cpu")
+SETTING = Setting("oracle", "corrected", "run", 3, CPU, 0.5)
 
 
 class Oracle(torch.nn.Module):
@@ -75,7 +77,7 @@ def swapped_dice(model: Oracle, pool: Pool) -> dict[str, float]:
     prompted = pool.split("test")
     masks = {i.sample.id: MaskReader(pool.infos)(i.sample, (32, 32)) for i in prompted}
     queries = swapped_queries(prompted, {key: mask for key, mask in masks.items() if mask is not None})
-    rows = evaluate(model, queries, pool.infos, Setting("r", 0, CPU, 0.5))
+    rows = evaluate(model_answers(model, SETTING), queries, pool.infos, SETTING)
     return {
         against: float(np.mean([r.dice for r in rows if against in r.condition_arguments and r.dice is not None]))
         for against in ("original", "named")
@@ -90,7 +92,7 @@ def test_one_that_reads_follows_swapped_prompts_and_a_deaf_one_does_not(pool: Po
 
 def test_rows_of_a_clean_evaluation(pool: Pool) -> None:
     model = Oracle()
-    rows = evaluate(model, clean_queries(pool.split("test")), pool.infos, Setting("run", 3, CPU, 0.5))
+    rows = evaluate(model_answers(model, SETTING), clean_queries(pool.split("test")), pool.infos, SETTING)
     assert len(rows) == 12
     assert model.encoded == 6  # once an image
     first = rows[0]
@@ -106,7 +108,8 @@ def test_mean_dice_at_several_thresholds_equals_the_rows(pool: Pool) -> None:
     prompted = pool.split("test")
     dice = mean_dice(Oracle(), prompted, pool.infos, device=CPU, precision="fp32", thresholds=[0.3, 0.5])
     for value, threshold in zip(dice, (0.3, 0.5), strict=True):
-        rows = evaluate(Oracle(), clean_queries(prompted), pool.infos, Setting("r", 0, CPU, threshold))
+        setting = replace(SETTING, threshold=threshold)
+        rows = evaluate(model_answers(Oracle(), setting), clean_queries(prompted), pool.infos, setting)
         assert value == pytest.approx(float(np.mean([row.dice for row in rows if row.dice is not None])))
 
 
@@ -151,3 +154,13 @@ def test_panels() -> None:
     assert len(np.unique(row[:, :256].reshape(-1, 3), axis=0)) == 1
     assert len(np.unique(row[:, 520:].reshape(-1, 3), axis=0)) > 1
     assert (image == 0.5).all()
+
+
+def test_a_generator_left_alone_does_not_switch_gradients_off() -> None:
+    image = np.full((32, 32, 3), 0.5, dtype=np.float32)
+    first, second = (predict_image(Oracle(), image, ["dark", "bright"], device=CPU) for _ in range(2))
+    for _ in zip(first, second, strict=True):
+        assert not torch.is_inference_mode_enabled()
+    left = predict_image(Oracle(), image, ["dark"] * 20, device=CPU)
+    next(left)
+    assert not torch.is_inference_mode_enabled()

@@ -91,7 +91,7 @@ def test_groups_widen_the_interval() -> None:
     assert grouped is not None
     assert alone is not None
     assert (grouped[1] - grouped[0]) > 2.5 * (alone[1] - alone[0])
-    expected = 2 * 1.96 * patients.std() / np.sqrt(20)
+    expected = 2 * stats.t.ppf(0.975, 19) * patients.std(ddof=1) / np.sqrt(20)
     assert grouped[1] - grouped[0] == pytest.approx(expected, rel=0.1)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vlseg import __version__
+from vlseg.cli.compare import compare
 from vlseg.cli.data import data_app
 from vlseg.cli.demo import demo
 from vlseg.cli.evaluate import evaluate
@@ -29,6 +30,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(prompts_app, name="prompts")
 app.command()(train)
 app.command()(evaluate)
+app.command()(compare)
 app.command()(predict)
 app.command()(report)
 

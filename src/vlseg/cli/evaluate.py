@@ -6,14 +6,20 @@ from typing import Annotated, Any, Literal
 import typer
 
 from vlseg.cli.options import Data, Device, Json, Precision, Revision, Target, Threads, Weights, finish
-from vlseg.records import verdict
+from vlseg.records import InputError, verdict
 
 
 def evaluate(
-    source: Annotated[
-        str, typer.Argument(help="Run folder, model folder, hub id or model name.", metavar="RUN_OR_MODEL")
-    ],
     data: Data,
+    source: Annotated[
+        str | None, typer.Argument(help="Run folder, model folder, hub id or model name.", metavar="RUN_OR_MODEL")
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Score the mask files of this folder instead of a model's answers.")
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Scores by site, target, size-bin, or any attribute, e.g. sex.", metavar="COLUMN")
+    ] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     prompt: Annotated[str | None, typer.Option(help="Prompt name; default: the run's own.")] = None,
     target: Target = None,
@@ -21,6 +27,9 @@ def evaluate(
         Literal["clean", "swapped"], typer.Option(help="swapped: ask with another object's prompt.")
     ] = "clean",
     threshold: Annotated[float | None, typer.Option(help="On probabilities.", min=0.0, max=1.0)] = None,
+    uncertainty: Annotated[
+        Literal["flip"] | None, typer.Option(help="flip: how far the answer on the mirrored image differs.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for scores; default: inside the run.")] = None,
     weights: Weights = None,
     revision: Revision = None,
@@ -30,8 +39,11 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Recorded with zero-shot scores.", min=0)] = 0,
     json: Json = False,
 ) -> None:
-    """Score a run, or a model zero-shot: one row per image, target and wording, aggregates with intervals."""
-    from vlseg.studies.evaluate import EvaluateOptions, evaluate_on, summary
+    """Score a run, a model zero-shot, or anybody's masks: a row per image, target and wording; means with intervals."""
+    from vlseg.studies.evaluate import EvaluateOptions, evaluate_masks, evaluate_on, subgroups, summary
+
+    if (source is None) == (masks is None):
+        raise InputError("evaluate: give a run or model, or --masks DIR (one of the two)")
 
     options = EvaluateOptions(
         prompt=prompt,
@@ -45,15 +57,26 @@ def evaluate(
         threads=threads,
         threshold=threshold,
         seed=seed,
+        uncertainty=uncertainty,
     )
-    evaluated = evaluate_on(source, data, options, out)
+    if masks is not None:
+        evaluated = evaluate_masks(masks, data, options, out)
+    else:
+        assert source is not None  # checked above
+        evaluated = evaluate_on(source, data, options, out)
     values = summary(evaluated)
+    if by is not None:
+        values["by"] = {"column": by, "groups": subgroups(evaluated, by)}
     spec = evaluated.spec
     words = f"{verdict(spec.prompt_sources)}: {', '.join(spec.prompt_sources)}"
     lines = [
         f"{spec.dataset} {split}, prompt {spec.prompt} ({words}), n = {values['n']}",
         *(f"  {name:<6}{_value(values[name])}" for name in ("dice", "iou", "nsd", "hd95")),
         *(f"  {name}: dice {_value(one['dice'])}" for name, one in values["by_dataset"].items()),
+        *(
+            f"  {by} {name}: n = {one['n']}, dice {_value(one['dice'])}"
+            for name, one in values.get("by", {}).get("groups", {}).items()
+        ),
         f"  scores: {values['scores']}",
     ]
     finish("evaluate", values, lines, as_json=json)

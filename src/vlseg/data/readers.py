@@ -52,5 +52,5 @@ def reader_agreement(
             continue
         scores = [dice_score(cases[index][first], cases[index][second]) for index in both]
         keys = [named[index] or f"image {index}" for index in both]
-        result[(first, second)] = bootstrap_mean(scores, keys)
+        result[(first, second)] = bootstrap_mean(scores, keys, bounds=(0.0, 1.0))
     return result

@@ -1,13 +1,24 @@
 """Prediction and scoring."""
 
-from vlseg.evaluation.evaluate import Setting, evaluate, gallery_for, mean_dice, read_truths
+from vlseg.evaluation.evaluate import (
+    Answer,
+    Setting,
+    evaluate,
+    gallery_for,
+    mean_dice,
+    model_answers,
+    read_truths,
+)
+from vlseg.evaluation.mask_files import mask_answers
 from vlseg.evaluation.overlays import overlay
 from vlseg.evaluation.predict import Prediction, predict_image, ready
 from vlseg.evaluation.predict_files import PredictedMask, find_images, predict_files
 from vlseg.evaluation.predictor import Predictor, load
 from vlseg.evaluation.query import Query, clean_queries, swapped_queries
+from vlseg.evaluation.uncertainty import with_flip_uncertainty
 
 __all__ = [
+    "Answer",
     "PredictedMask",
     "Prediction",
     "Predictor",
@@ -18,11 +29,14 @@ __all__ = [
     "find_images",
     "gallery_for",
     "load",
+    "mask_answers",
     "mean_dice",
+    "model_answers",
     "overlay",
     "predict_files",
     "predict_image",
     "read_truths",
     "ready",
     "swapped_queries",
+    "with_flip_uncertainty",
 ]

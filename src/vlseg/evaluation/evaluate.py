@@ -1,9 +1,10 @@
 """Scoring a model on a dataset: one row per (image, target, wording, condition) at native size."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,17 @@ from vlseg.data import load_image, load_mask
 from vlseg.evaluation.overlays import panel_row
 from vlseg.evaluation.predict import Prediction, predict_image
 from vlseg.evaluation.query import Query, Truth
-from vlseg.metrics import PairScores, dice_score, score_pair
+from vlseg.metrics import (
+    Calibration,
+    PairScores,
+    band,
+    brier_score,
+    count_lesions,
+    dice_score,
+    iou_score,
+    precision_recall,
+    score_pair,
+)
 from vlseg.models import Segmenter
 from vlseg.prompts import Prompted
 from vlseg.records import DatasetInfo, Sample, SampleScore, is_deployable, replacing, write_text
@@ -25,6 +36,8 @@ NSD_TOLERANCE = 2.0
 class Setting:
     """What is the same for every row of one evaluation."""
 
+    model: str
+    protocol: str
     run_id: str
     seed: int
     device: torch.device
@@ -84,39 +97,76 @@ class Gallery:
         write_text(self.folder / "index.json", json.dumps(self.entries, indent=1) + "\n")
 
 
+Answer = Callable[[np.ndarray, Sequence[Query]], Iterable[Prediction]]
+"""Predictions for the queries of one image (H, W, 3), in order."""
+
+
+def model_answers(model: Segmenter, setting: Setting) -> Answer:
+    """The answers of a model on the setting's device, in eval mode."""
+
+    def answer(image: np.ndarray, group: Sequence[Query]) -> Iterable[Prediction]:
+        prompts = [_prompt(model, query) for query in group]
+        seen = [query.image if query.image is not None else image for query in group]
+        for pixels, members in _runs(seen):
+            yield from predict_image(
+                model,
+                pixels,
+                [prompts[index] for index in members],
+                device=setting.device,
+                precision=setting.precision,
+                threshold=setting.threshold,
+            )
+
+    return answer
+
+
+def _runs(images: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, list[int]]]:
+    """Neighbours that are the same image together, so that it is encoded once."""
+    start = 0
+    for end in range(1, len(images) + 1):
+        if end == len(images) or images[end] is not images[start]:
+            yield images[start], list(range(start, end))
+            start = end
+
+
 def evaluate(
-    model: Segmenter,
+    answer: Answer,
     queries: Sequence[Query],
     infos: Mapping[str, DatasetInfo],
     setting: Setting,
     *,
     gallery: Gallery | None = None,
+    calibration: Calibration | None = None,
     on_image: Callable[[], None] = lambda: None,
 ) -> list[SampleScore]:
     """Score rows of all queries, in the order of the queries' images.
 
     Args:
-        model: on the setting's device, in eval mode.
+        answer: gives the predictions, see `model_answers`.
         queries: see `query`.
         infos: dataset info by dataset name.
         setting: run id, seed, device, threshold, precision.
         gallery: takes pictures where given.
+        calibration: takes the pixels of the band around truth and prediction where given.
         on_image: called after each image, for a progress bar.
     """
     masks = MaskReader(infos)
     scores: list[SampleScore] = []
     for image, group in _by_image(queries, infos):
         size = (image.shape[0], image.shape[1])
-        prompts = [_prompt(model, query) for query in group]
-        predictions = predict_image(
-            model, image, prompts, device=setting.device, precision=setting.precision, threshold=setting.threshold
-        )
-        for query, prediction in zip(group, predictions, strict=True):
+        own: dict[str, np.ndarray] = {}
+        for query, prediction in zip(group, answer(image, group), strict=True):
+            key = query.prompted.sample.id
+            if query.reference:
+                own.setdefault(key, prediction.mask)
             for truth in query.truths:
-                mask = masks(truth.sample, size)
-                scores.append(_row(model, query, truth, mask, prediction, setting))
+                mask = np.zeros(size, dtype=bool) if truth.empty else masks(truth.sample, size)
+                scores.append(_row(query, truth, mask, prediction, setting, own.get(key)))
+            truth_mask = masks(query.truths[-1].sample, size) if query.truths else None
+            if calibration is not None and truth_mask is not None:
+                calibration.add(prediction.probability, truth_mask, band(prediction.mask, truth_mask))
             if gallery is not None:
-                gallery.offer(query, image, masks(query.truths[-1].sample, size), prediction)
+                gallery.offer(query, image, truth_mask, prediction)
         on_image()
     return scores
 
@@ -176,17 +226,18 @@ def _prompt(model: Segmenter, query: Query) -> str:
 
 
 def _row(
-    model: Segmenter,
     query: Query,
     truth: Truth,
     mask: np.ndarray | None,
     prediction: Prediction,
     setting: Setting,
+    own: np.ndarray | None,
 ) -> SampleScore:
     sample, pred = truth.sample, prediction.mask
-    pair = None
+    pair, further = None, {}
     if mask is not None:
         pair = score_pair(pred, mask, spacing=sample.spacing, nsd_tolerance=setting.nsd_tolerance)
+        further = _further(prediction, mask)
     scale = sample.spacing or (1.0, 1.0)
     values = pair or PairScores(None, None, None, None, None, None)
     return SampleScore(
@@ -204,10 +255,10 @@ def _row(
         deployable=is_deployable(query.prompted.sources),
         condition=query.condition,
         condition_arguments=json.dumps(dict(truth.arguments), sort_keys=True),
-        model=model.spec.name,
+        model=setting.model,
         run_id=setting.run_id,
         seed=setting.seed,
-        protocol=model.spec.protocol,
+        protocol=setting.protocol,
         threshold=setting.threshold,
         precision=setting.precision,
         dice=values.dice,
@@ -225,4 +276,23 @@ def _row(
         area_error=None if mask is None else int(pred.sum()) - int(mask.sum()),
         empty_target=None if mask is None else not mask.any(),
         empty_pred=not pred.any(),
+        pixels=int(pred.size),
+        uncertainty=prediction.uncertainty,
+        overlap=None if own is None or query.reference else iou_score(pred, own),
+        attributes=json.dumps({one.name: one.value for one in sample.attributes}, ensure_ascii=False),
+        **further,
     )
+
+
+def _further(prediction: Prediction, mask: np.ndarray) -> dict[str, Any]:
+    """The columns beyond overlap and distances."""
+    precision, recall = precision_recall(prediction.mask, mask)
+    lesions = count_lesions(prediction.mask, mask)
+    return {
+        "pixel_precision": precision,
+        "pixel_recall": recall,
+        "lesions": lesions.true,
+        "lesions_found": lesions.found,
+        "false_lesions": lesions.false,
+        "brier": brier_score(prediction.probability, mask, band(prediction.mask, mask)),
+    }

@@ -23,12 +23,14 @@ class Prediction:
         probability: (H, W) float32 in [0, 1] at the image's size.
         mask: (H, W) bool, probability above the threshold.
         presence: in [0, 1], that the named thing is in the image: the model's own presence output
-            where it has one, else the largest probability of the map.
+            where it has one, else the largest probability of the map; None for masks without one.
+        uncertainty: of the whole case, 0 or more; None where it was not asked for.
     """
 
     probability: np.ndarray
     mask: np.ndarray
-    presence: float
+    presence: float | None
+    uncertainty: float | None = None
 
 
 def check_prompts(model: Segmenter, prompts: Sequence[str]) -> None:
@@ -74,13 +76,19 @@ def predict_image(
         pixels = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).to(device)
         inputs = model.prepare([pixels])
         features = model.encode_image(inputs)
-        for start in range(0, len(prompts), PROMPTS_AT_ONCE):
-            chunk = prompts[start : start + PROMPTS_AT_ONCE]
-            for restored, presence in _decode(model, inputs, features, chunk, device):
-                probability = restored.sigmoid()
-                score = float(probability.max()) if presence is None else float(presence.sigmoid())
-                array = probability.cpu().numpy()
-                yield Prediction(array, array > limit, score)
+    for start in range(0, len(prompts), PROMPTS_AT_ONCE):
+        # The mode is entered for each chunk: a generator that is left alone must not leave it on for its caller.
+        with torch.inference_mode(), autocast(precision, device):
+            found = _decode(model, inputs, features, prompts[start : start + PROMPTS_AT_ONCE], device)
+            chunk = [_prediction(restored, presence, limit) for restored, presence in found]
+        yield from chunk
+
+
+def _prediction(restored: Tensor, presence: Tensor | None, threshold: float) -> Prediction:
+    probability = restored.sigmoid()
+    score = float(probability.max()) if presence is None else float(presence.sigmoid())
+    array = probability.float().cpu().numpy()
+    return Prediction(array, array > threshold, score)
 
 
 def _decode(

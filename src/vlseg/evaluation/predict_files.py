@@ -30,7 +30,7 @@ class PredictedMask:
     overlay: str
     area_px: int
     present: bool
-    presence: float
+    presence: float | None
     height: int
     width: int
 
@@ -80,7 +80,7 @@ def predict_files(
             on_image()
             continue
         for prompt, prediction in zip(prompts, predictor.segment(pixels, prompts), strict=True):
-            name = _unused(f"{path.stem}__{_slug(prompt)}", names)
+            name = _unused(f"{path.stem}__{slug(prompt)}", names)
             mask_path, overlay_path = out / f"{name}.png", out / "overlays" / f"{name}.png"
             with replacing(mask_path) as temporary:
                 Image.fromarray(prediction.mask.astype("uint8") * 255).save(temporary, format="PNG")
@@ -96,7 +96,7 @@ def predict_files(
                     str(overlay_path),
                     area,
                     area > 0,
-                    round(prediction.presence, 6),
+                    None if prediction.presence is None else round(prediction.presence, 6),
                     height,
                     width,
                 )
@@ -108,7 +108,8 @@ def predict_files(
     return masks, failures
 
 
-def _slug(prompt: str) -> str:
+def slug(prompt: str) -> str:
+    """The prompt as part of a file name."""
     return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "empty"
 
 

@@ -16,10 +16,14 @@ DISJOINT_DICE = 0.2
 
 @dataclass(frozen=True)
 class Truth:
-    """A sample whose mask an answer is compared with, and the row's condition arguments."""
+    """A sample whose mask an answer is compared with, and the row's condition arguments.
+
+    `empty`: nothing should be segmented, whatever the sample's mask.
+    """
 
     sample: Sample
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Query:
         named: the sample that the sentence names (another one when prompts are swapped).
         truths: one score row each.
         condition: "clean", "swapped", ...
+        reference: True when the answer is the one that other conditions of the sample are compared with.
+        image: shown instead of the sample's own, (H, W, 3) float32 in [0, 1] of the same size.
     """
 
     prompted: Prompted
@@ -39,6 +45,8 @@ class Query:
     named: Sample
     truths: tuple[Truth, ...]
     condition: str = "clean"
+    reference: bool = False
+    image: np.ndarray | None = field(default=None, compare=False)
 
 
 def clean_queries(prompted: Sequence[Prompted]) -> list[Query]:

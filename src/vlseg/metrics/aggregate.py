@@ -96,14 +96,14 @@ def aggregate(scores: Rows, *, groups_known: bool) -> Aggregate:
     samples = _by_sample(rows)
     groups = [_group(sample[0], groups_known) for sample in samples]
 
-    def estimate(value: Value, present_only: bool = False) -> Estimate:
+    def estimate(value: Value, present_only: bool = False, largest: float = 1.0) -> Estimate:
         pairs = [
             (_mean([value(row) for row in sample]), group)
             for sample, group in zip(samples, groups, strict=True)
             if not (present_only and sample[0].empty_target)
         ]
         defined = [(mean, group) for mean, group in pairs if mean is not None]
-        return bootstrap_mean([mean for mean, _ in defined], [group for _, group in defined])
+        return bootstrap_mean([mean for mean, _ in defined], [group for _, group in defined], bounds=(0.0, largest))
 
     units = sorted({row.distance_unit for row in rows})
     absent = _share_empty([sample for sample in samples if sample[0].empty_target])
@@ -120,8 +120,8 @@ def aggregate(scores: Rows, *, groups_known: bool) -> Aggregate:
         dice_macro=_macro(samples),
         iou=estimate(lambda row: row.iou),
         nsd=estimate(lambda row: row.nsd),
-        hd95=_one_unit(estimate(lambda row: row.hd95), units),
-        hd95_penalised=_one_unit(estimate(_penalised), units),
+        hd95=_one_unit(estimate(lambda row: row.hd95, largest=np.inf), units),
+        hd95_penalised=_one_unit(estimate(_penalised, largest=np.inf), units),
         presence=_presence(samples),
         absent_empty=absent,
         distance_unit=" and ".join(units) or "px",

@@ -21,7 +21,10 @@ class SampleScore:
     Distances (`hd95`, `hd`, `assd`) are None where undefined (a mask is empty): the rule for
     empty masks acts on aggregation. `dice` and `iou` are None only when there is no truth.
     `area` and `area_error` (predicted minus true) are pixels at native size. `threshold` acts on
-    probabilities. `spacing` is "y,x" in mm or None; `distance_unit` is "px" or "mm".
+    probabilities. `spacing` is "y,x" in mm or None; `distance_unit` is "px" or "mm". `pixels` is the image's
+    number of pixels. Lesions are connected regions. `brier` is over the band around truth and prediction.
+    `uncertainty` is the case's, where it was asked for. `overlap` is the IoU with the answer to the sample's own
+    prompt, where another condition was asked. `attributes` is a JSON object of the sample's attributes.
     """
 
     dataset: str
@@ -59,6 +62,16 @@ class SampleScore:
     area_error: int | None
     empty_target: bool | None
     empty_pred: bool
+    pixels: int | None = None
+    pixel_precision: float | None = None
+    pixel_recall: float | None = None
+    lesions: int | None = None
+    lesions_found: int | None = None
+    false_lesions: int | None = None
+    brier: float | None = None
+    uncertainty: float | None = None
+    overlap: float | None = None
+    attributes: str = "{}"
 
 
 def score_columns() -> list[str]:

@@ -1,0 +1,51 @@
+"""vlseg compare"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vlseg.cli.options import Json, finish
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run or evaluation folders.", metavar="RUN_A RUN_B ...")],
+    metric: Annotated[str, typer.Option(help="dice, iou, nsd, hd95, assd, pixel_precision, pixel_recall.")] = "dice",
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    data: Annotated[list[str] | None, typer.Option(help="Names of datasets to take; default: all.")] = None,
+    json: Json = False,
+) -> None:
+    """Paired differences between runs on the same samples: interval, permutation test, what could have been seen."""
+    from vlseg.studies.compare import compare_runs
+
+    values = compare_runs(runs, metric=metric, split=split, data=data or ())
+    lines = [f"{metric} on {split}, second minus first; family for Holm: {values['family']}"]
+    for pair in values["pairs"]:
+        lines.append(f"  {pair['second']} minus {pair['first']}: {_line(pair)}")
+    for method in values["methods"]:
+        means = ", ".join(f"{mean:.4f}" for mean in method["means"])
+        lines.append(f"  method {method['method']}: seeds {means}; {_interval(method)}")
+    for effect in values["over_datasets"]:
+        if effect["n_datasets"] > 1:
+            lines.append(
+                f"  over {effect['n_datasets']} datasets: {_number(effect['difference'])}, {_interval(effect)}"
+            )
+    finish("compare", values, lines, as_json=json)
+
+
+def _line(pair: dict[str, Any]) -> str:
+    detectable = f"; 80 % power from {pair['detectable']:.4f}" if pair["detectable"] is not None else ""
+    p = f"p = {pair['p']:.4f}, Holm {pair['p_holm']:.4f}" if pair["p"] is not None else "p none"
+    return (
+        f"{_number(pair['difference'])}, {_interval(pair)}, {p}{detectable}; n = {pair['n']}, {pair['n_groups']} groups"
+    )
+
+
+def _interval(values: dict[str, Any]) -> str:
+    if values["ci95"] is None:
+        return f"no interval ({values['reason']})"
+    return f"95 % [{values['ci95'][0]:.4f}, {values['ci95'][1]:.4f}]"
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:+.4f}"

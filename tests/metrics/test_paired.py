@@ -1,0 +1,136 @@
+"""Paired comparisons and intervals against independent oracles and by simulation."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from vlseg.metrics.bootstrap import bootstrap_mean, clusters, interval, two_level_bootstrap
+from vlseg.metrics.paired import compare_paired, detectable_difference, holm, mixed_effect, sign_flip_p
+
+
+def test_sign_flips_equal_all_assignments_by_hand() -> None:
+    values, groups = [0.1, 0.2, -0.05, 0.3, 0.02, 0.02], list("aabcde")
+    sums = np.array([0.3, -0.05, 0.3, 0.02, 0.02])
+    extreme = [abs(np.dot(signs, sums)) >= abs(sums.sum()) - 1e-12 for signs in product((-1, 1), repeat=5)]
+    assert sign_flip_p(clusters(values, groups)) == pytest.approx(np.mean(extreme))
+
+
+def test_sign_flips_agree_with_scipy() -> None:
+    rng = np.random.default_rng(0)
+    for n in (8, 12):
+        values = rng.normal(0.3, 1, n)
+        theirs = stats.permutation_test((values,), np.sum, permutation_type="samples", n_resamples=np.inf).pvalue
+        assert sign_flip_p(clusters(values.tolist(), list(range(n)))) == pytest.approx(theirs)
+    values = rng.normal(0.15, 1, 60)
+    theirs = stats.permutation_test(
+        (values,), np.sum, permutation_type="samples", n_resamples=20_000, rng=np.random.default_rng(1)
+    ).pvalue
+    assert sign_flip_p(clusters(values.tolist(), list(range(60)))) == pytest.approx(theirs, abs=0.015)
+
+
+def test_type_one_error_on_clustered_data() -> None:
+    """Images of a patient share their difference: flipping images would find too much, flipping patients does not."""
+    rng = np.random.default_rng(5)
+    trials, groups, hits, naive = 4000, 12, 0, 0
+    sizes = np.array([1, 1, 2, 2, 3, 4, 5, 6, 8, 10, 12, 16])
+    names = np.repeat(np.arange(groups), sizes).tolist()
+    for _ in range(trials):
+        values = np.repeat(rng.normal(0, 1, groups), sizes) + rng.normal(0, 1, sizes.sum())
+        hits += sign_flip_p(clusters(values.tolist(), names)) < 0.05
+        naive += stats.ttest_1samp(values, 0).pvalue < 0.05
+    assert 0.04 <= hits / trials <= 0.06
+    assert naive / trials > 0.2
+
+
+def test_power_at_the_detectable_difference() -> None:
+    rng = np.random.default_rng(6)
+    groups, trials, found = 25, 1500, 0
+    spread = 0.1
+    typical = float(sum(stats.t.ppf([0.975, 0.8], groups - 1)) * spread / np.sqrt(groups))
+    for _ in range(trials):
+        values = rng.normal(typical, spread, groups)
+        found += stats.ttest_1samp(values, 0).pvalue < 0.05
+    assert found / trials == pytest.approx(0.8, abs=0.04)
+    values = rng.normal(0, spread, groups)
+    ours = detectable_difference(clusters(values.tolist(), list(range(groups))))
+    assert ours == pytest.approx(sum(stats.t.ppf([0.975, 0.8], groups - 1)) * stats.sem(values))
+
+
+def test_holm_equals_statsmodels() -> None:
+    rng = np.random.default_rng(2)
+    for n in (1, 2, 5, 20):
+        p = rng.random(n) ** 3
+        np.testing.assert_allclose(holm(p.tolist()), multipletests(p, method="holm")[1])
+    with_gaps = holm([0.01, None, 0.04])
+    assert with_gaps[1] is None
+    assert with_gaps[0] == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("method", ["percentile", "bca"])
+def test_intervals_agree_with_scipy(method: str) -> None:
+    rng = np.random.default_rng(3)
+    values = rng.beta(5, 1.2, 80)
+    low, high = interval(clusters(values.tolist(), list(range(80))), method)  # type: ignore[arg-type]
+    name = {"percentile": "percentile", "bca": "BCa"}[method]
+    theirs = stats.bootstrap((values,), np.mean, method=name, n_resamples=9999, rng=rng).confidence_interval
+    width = theirs.high - theirs.low
+    assert abs(low - theirs.low) < 0.06 * width
+    assert abs(high - theirs.high) < 0.06 * width
+
+
+def test_studentised_interval_of_normal_groups_is_students() -> None:
+    rng = np.random.default_rng(4)
+    values = rng.normal(0.7, 0.1, 40)
+    low, high = interval(clusters(values.tolist(), list(range(40))), "t")
+    theirs = stats.t.interval(0.95, 39, loc=values.mean(), scale=stats.sem(values))
+    np.testing.assert_allclose((low, high), theirs, atol=0.012)
+
+
+def test_standard_error_of_groups_of_one_is_the_usual() -> None:
+    values = np.random.default_rng(1).normal(size=30)
+    assert clusters(values.tolist(), list(range(30))).standard_error == pytest.approx(stats.sem(values))
+
+
+def test_degenerate_cases_give_null_and_the_reason() -> None:
+    same = compare_paired([0.5] * 12, [0.5] * 12, list(range(12)))
+    assert (same.p, same.ci95, same.detectable, same.difference) == (None, None, None, 0.0)
+    assert same.reason == "all differences are zero"
+    few = compare_paired([0.5, 0.6, 0.7], [0.6, 0.65, 0.9], list("abc"))
+    assert few.ci95 is None
+    assert few.detectable is None
+    assert few.p == pytest.approx(0.25)
+    assert few.reason == "3 groups, fewer than 10"
+    assert compare_paired([], [], []).reason == "no sample is in both"
+    cancelled = compare_paired([0.5, 0.6] * 12, [0.6, 0.5] * 12, [n // 2 for n in range(24)])
+    assert cancelled.p is None or cancelled.p == 1.0
+
+
+def test_two_levels_are_wider_than_one() -> None:
+    rng = np.random.default_rng(8)
+    base = rng.beta(6, 2, 60)
+    runs = [(base + rng.normal(0, 0.08) + rng.normal(0, 0.02, 60)).tolist() for _ in range(6)]
+    both = two_level_bootstrap(runs, list(range(60)))
+    one = bootstrap_mean(np.mean(runs, axis=0).tolist(), list(range(60)))
+    assert both.ci95 is not None
+    assert one.ci95 is not None
+    assert both.ci95[1] - both.ci95[0] > 1.3 * (one.ci95[1] - one.ci95[0])
+    assert both.mean == pytest.approx(one.mean)
+    three = two_level_bootstrap(runs[:3], list(range(60)))
+    assert (three.ci95, three.reason) == (None, "3 seeds, fewer than 5")
+
+
+def test_mixed_effect_over_datasets() -> None:
+    rng = np.random.default_rng(9)
+    datasets = [f"d{number}" for number in range(6) for _ in range(40)]
+    effects = dict(zip(sorted(set(datasets)), rng.normal(0.05, 0.02, 6), strict=True))
+    values = [effects[name] + rng.normal(0, 0.05) for name in datasets]
+    found = mixed_effect(values, datasets, list(range(len(values))))
+    assert found.ci95 is not None
+    assert found.difference == pytest.approx(np.mean(list(effects.values())), abs=0.01)
+    assert found.ci95[0] < found.difference < found.ci95[1]
+    assert found.between_datasets_std == pytest.approx(np.std(list(effects.values()), ddof=1), abs=0.012)
+    assert mixed_effect(values[:80], datasets[:80], list(range(80))).reason == "2 datasets, fewer than 3"
+    assert mixed_effect([0.1] * 240, datasets, list(range(240))).reason == "all differences are equal"
