@@ -13,6 +13,7 @@ from vlseg.cli.demo import demo
 from vlseg.cli.evaluate import evaluate
 from vlseg.cli.models import models
 from vlseg.cli.predict import predict
+from vlseg.cli.probe import probe
 from vlseg.cli.prompts import prompts_app
 from vlseg.cli.report import report
 from vlseg.cli.train import train
@@ -32,6 +33,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(predict)
+app.command()(probe)
 app.command()(report)
 
 

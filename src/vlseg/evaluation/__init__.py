@@ -14,6 +14,7 @@ from vlseg.evaluation.overlays import overlay
 from vlseg.evaluation.predict import Prediction, predict_image, ready
 from vlseg.evaluation.predict_files import PredictedMask, find_images, predict_files
 from vlseg.evaluation.predictor import Predictor, load
+from vlseg.evaluation.probe import Scene, probe_queries
 from vlseg.evaluation.query import Query, clean_queries, swapped_queries
 from vlseg.evaluation.uncertainty import with_flip_uncertainty
 
@@ -23,6 +24,7 @@ __all__ = [
     "Prediction",
     "Predictor",
     "Query",
+    "Scene",
     "Setting",
     "clean_queries",
     "evaluate",
@@ -35,6 +37,7 @@ __all__ = [
     "overlay",
     "predict_files",
     "predict_image",
+    "probe_queries",
     "read_truths",
     "ready",
     "swapped_queries",

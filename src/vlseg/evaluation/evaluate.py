@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from vlseg.data import load_image, load_mask
 from vlseg.evaluation.overlays import panel_row
 from vlseg.evaluation.predict import Prediction, predict_image
-from vlseg.evaluation.query import Query, Truth
+from vlseg.evaluation.query import Query, Truth, View
 from vlseg.metrics import (
     Calibration,
     PairScores,
@@ -106,11 +107,10 @@ def model_answers(model: Segmenter, setting: Setting) -> Answer:
 
     def answer(image: np.ndarray, group: Sequence[Query]) -> Iterable[Prediction]:
         prompts = [_prompt(model, query) for query in group]
-        seen = [query.image if query.image is not None else image for query in group]
-        for pixels, members in _runs(seen):
+        for view, members in _runs([query.view for query in group]):
             yield from predict_image(
                 model,
-                pixels,
+                image if view is None else view(image),
                 [prompts[index] for index in members],
                 device=setting.device,
                 precision=setting.precision,
@@ -120,13 +120,11 @@ def model_answers(model: Segmenter, setting: Setting) -> Answer:
     return answer
 
 
-def _runs(images: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """Neighbours that are the same image together, so that it is encoded once."""
-    start = 0
-    for end in range(1, len(images) + 1):
-        if end == len(images) or images[end] is not images[start]:
-            yield images[start], list(range(start, end))
-            start = end
+def _runs(views: Sequence[View | None]) -> Iterator[tuple[View | None, list[int]]]:
+    """Neighbours that see the same image together, so that it is encoded once."""
+    for _, members in groupby(range(len(views)), key=lambda index: id(views[index])):
+        indices = list(members)
+        yield views[indices[0]], indices
 
 
 def evaluate(

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from vlseg.data import load_image
-from vlseg.evaluation.query import DISJOINT_DICE, Query, Truth
+from vlseg.evaluation.query import DISJOINT_DICE, Query, Truth, View
 from vlseg.metrics import dice_score
 from vlseg.prompts import (
     FOREIGN,
@@ -56,7 +57,6 @@ def probe_queries(scene: Scene) -> list[Query]:
     key = resolve_name(scene.dataset, scene.prompted[0].prompt) if scene.prompted else None
     found = {item.sample.id: phrases(scene.dataset, item.sample, key, item.wordings[0]) for item in scene.prompted}
     every = [phrase for one in found.values() for phrase in one]
-    mean = _mean_image(scene)
     queries: list[Query] = []
     for item in scene.prompted:
         text = item.wordings[0]
@@ -66,8 +66,7 @@ def probe_queries(scene: Scene) -> list[Query]:
         queries += _in_other_words(scene, item, text)
         queries += _attribute_by_attribute(scene, item, text, found[item.sample.id], every)
         queries += _of_other_things(scene, item, text)
-        queries += _without_eyes(scene, item, text, mean)
-    return queries + selection_queries(scene)
+    return queries + selection_queries(scene) + _without_eyes(scene)
 
 
 def _query(item: Prompted, text: str, condition: str, *truths: Truth, **more: Any) -> Query:
@@ -97,12 +96,15 @@ def _attribute_by_attribute(
     """Each attribute with another value of the dataset's, without its words, and with a meaningless word."""
     queries = []
     truth = Truth(item.sample, ORIGINAL)
+    by_text = {text: one.sample for one in _of_image(scene, item) for text in one.wordings}
     for phrase in own:
         rng = _rng(scene, item)(phrase.attribute)
         others = other_values(every, phrase)
         if others:
-            words = rng.choice(others)
-            queries.append(_query(item, with_words(text, phrase, words), f"wrong_{phrase.attribute}", truth))
+            changed = with_words(text, phrase, rng.choice(others))
+            named = by_text.get(changed)
+            truths = (truth,) if named is None else (truth, Truth(named, NAMED))
+            queries.append(_query(item, changed, f"wrong_{phrase.attribute}", *truths, named=named or item.sample))
         queries.append(_query(item, with_words(text, phrase, ""), f"without_{phrase.attribute}", truth))
         strange = rng.choice(UNCOMMON)
         queries.append(_query(item, with_words(text, phrase, strange), f"random_{phrase.attribute}", truth))
@@ -129,23 +131,42 @@ def _of_other_things(scene: Scene, item: Prompted, text: str) -> list[Query]:
     )
     if elsewhere:
         queries.append(_query(item, rng("other_image").choice(elsewhere), "other_image_prompt", original))
-    partner = next((one for one in _same_image(scene, item) if _disjoint(scene, item.sample, one.sample)), None)
+    partner = next((one for one in _of_image(scene, item) if _apart(scene, item.sample, one.sample)), None)
     if partner is not None:
         truths = (original, Truth(partner.sample, NAMED))
         queries.append(_query(item, partner.wordings[0], "swapped", *truths, named=partner.sample))
+    absent = next((one for one in _of_image(scene, item) if not scene.masks[one.sample.id].any()), None)
+    if absent is not None:
+        truths = (original, Truth(absent.sample, NAMED))
+        queries.append(_query(item, absent.wordings[0], "absent_structure", *truths, named=absent.sample))
     return queries
 
 
-def _without_eyes(scene: Scene, item: Prompted, text: str, mean: Callable[[Sample], np.ndarray]) -> list[Query]:
-    """The true prompt on an image that does not show the target: what the words alone give."""
-    truth = Truth(item.sample, ORIGINAL)
-    queries = [_query(item, text, "mean_image", truth, image=mean(item.sample))]
-    others = [one.sample for one in scene.prompted if one.sample.image_path != item.sample.image_path]
-    if others:
-        other = _rng(scene, item)("other_image").choice(others)
-        shown = _resized(load_image(other, scene.dataset.info), scene.masks[item.sample.id].shape)
-        queries.append(_query(item, text, "other_image", truth, image=shown))
-    return queries
+def _without_eyes(scene: Scene) -> list[Query]:
+    """The true prompts on an image that does not show the target: what the words alone give."""
+    present = [item for item in scene.prompted if scene.masks[item.sample.id].any()]
+    images = {item.sample.image_path: item.sample for item in scene.prompted}
+    mean = _mean_image(scene, tuple(images.values()))
+    queries = [
+        _query(item, item.wordings[0], "mean_image", Truth(item.sample, ORIGINAL), view=mean) for item in present
+    ]
+    if len(images) < 2:
+        return queries
+    # One other image for all prompts of an image: it is read and encoded once.
+    others: dict[Path, View] = {}
+    for path, sample in images.items():
+        rng = chooser(scene.seed, sample.dataset, sample.image_id, "other_image")
+        others[path] = _showing(scene, rng.choice([one for name, one in images.items() if name != path]))
+    return queries + [
+        _query(
+            item,
+            item.wordings[0],
+            "other_image",
+            Truth(item.sample, ORIGINAL),
+            view=others[item.sample.image_path],
+        )
+        for item in present
+    ]
 
 
 def selection_queries(scene: Scene) -> list[Query]:
@@ -158,7 +179,7 @@ def selection_queries(scene: Scene) -> list[Query]:
     for items in by_image.values():
         kept: list[Prompted] = []
         for item in items:
-            if all(_disjoint(scene, item.sample, one.sample) and item.wordings != one.wordings for one in kept):
+            if all(_apart(scene, item.sample, one.sample) and item.wordings != one.wordings for one in kept):
                 kept.append(item)
         if len(kept) >= 2:
             for item in kept:
@@ -169,42 +190,36 @@ def selection_queries(scene: Scene) -> list[Query]:
     return queries
 
 
-def _same_image(scene: Scene, item: Prompted) -> list[Prompted]:
-    """The other present targets of the image, in order, starting after this one."""
-    items = [
-        one
-        for one in scene.prompted
-        if one.sample.image_id == item.sample.image_id and scene.masks[one.sample.id].any()
-    ]
+def _of_image(scene: Scene, item: Prompted) -> list[Prompted]:
+    """The other samples of the image, in order, starting after this one."""
+    items = [one for one in scene.prompted if one.sample.image_id == item.sample.image_id]
     position = items.index(item)
     return items[position + 1 :] + items[:position]
 
 
-def _disjoint(scene: Scene, first: Sample, second: Sample) -> bool:
-    return dice_score(scene.masks[first.id], scene.masks[second.id]) <= DISJOINT_DICE
+def _apart(scene: Scene, first: Sample, second: Sample) -> bool:
+    """Both are there and hardly overlap."""
+    one, two = scene.masks[first.id], scene.masks[second.id]
+    return bool(one.any() and two.any()) and dice_score(one, two) <= DISJOINT_DICE
 
 
 def _rng(scene: Scene, item: Prompted) -> Callable[[str], Any]:
     return lambda condition: chooser(scene.seed, item.sample.dataset, item.sample.id, condition)
 
 
-def _mean_image(scene: Scene) -> Callable[[Sample], np.ndarray]:
-    """The mean of the samples' images, at any sample's size; each image is read once."""
+def _showing(scene: Scene, sample: Sample) -> View:
+    """Another sample's image at the size of the one it takes the place of."""
+    return lambda image: _resized(load_image(sample, scene.dataset.info), image.shape)
+
+
+def _mean_image(scene: Scene, samples: Sequence[Sample]) -> View:
+    """The mean of the samples' images, at the size of the one it takes the place of."""
     side = 128
-    images = {item.sample.image_path: item.sample for item in scene.prompted}
     total = np.zeros((side, side, 3), dtype=np.float64)
-    for sample in images.values():
+    for sample in samples:
         total += _resized(load_image(sample, scene.dataset.info), (side, side))
-    mean = (total / max(1, len(images))).astype(np.float32)
-    sizes: dict[tuple[int, ...], np.ndarray] = {}
-
-    def at(sample: Sample) -> np.ndarray:
-        shape = scene.masks[sample.id].shape
-        if shape not in sizes:
-            sizes[shape] = _resized(mean, shape)
-        return sizes[shape]
-
-    return at
+    mean = (total / max(1, len(samples))).astype(np.float32)
+    return lambda image: _resized(mean, image.shape)
 
 
 def _resized(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What is asked of a model: a sentence on an image, and the truths that the answer is held against."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,9 @@ from vlseg.records import Sample
 
 DISJOINT_DICE = 0.2
 """Two targets count as different things up to this Dice of their masks."""
+
+
+View = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Query:
         truths: one score row each.
         condition: "clean", "swapped", ...
         reference: True when the answer is the one that other conditions of the sample are compared with.
-        image: shown instead of the sample's own, (H, W, 3) float32 in [0, 1] of the same size.
+        view: makes what is shown from the sample's own image, (H, W, 3) float32 in [0, 1] of the same size.
+            Neighbours with the same view object are encoded once.
     """
 
     prompted: Prompted
@@ -46,7 +50,7 @@ class Query:
     truths: tuple[Truth, ...]
     condition: str = "clean"
     reference: bool = False
-    image: np.ndarray | None = field(default=None, compare=False)
+    view: View | None = field(default=None, compare=False)
 
 
 def clean_queries(prompted: Sequence[Prompted]) -> list[Query]:

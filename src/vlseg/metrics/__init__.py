@@ -2,6 +2,7 @@
 
 from vlseg.metrics.aggregate import EMPTY_RULE, INDEPENDENT_NOTE, Aggregate, Presence, aggregate
 from vlseg.metrics.bootstrap import Estimate, bootstrap_mean, two_level_bootstrap
+from vlseg.metrics.language import Effect, Index, LanguageUse, language_use, presence_index, selection_index
 from vlseg.metrics.overlap import dice_score, iou_score
 from vlseg.metrics.paired import Comparison, MixedEffect, compare_paired, holm, mixed_effect
 from vlseg.metrics.regions import (
@@ -32,7 +33,10 @@ __all__ = [
     "Aggregate",
     "Calibration",
     "Comparison",
+    "Effect",
     "Estimate",
+    "Index",
+    "LanguageUse",
     "Lesions",
     "MixedEffect",
     "PairScores",
@@ -52,11 +56,14 @@ __all__ = [
     "hausdorff_distance_95",
     "holm",
     "iou_score",
+    "language_use",
     "mixed_effect",
     "normalized_surface_dice",
     "precision_recall",
+    "presence_index",
     "risk_coverage",
     "score_pair",
+    "selection_index",
     "surface_distances",
     "two_level_bootstrap",
 ]

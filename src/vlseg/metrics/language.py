@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vlseg.metrics.bootstrap import BOOTSTRAP_SEED, MIN_GROUPS, REPLICATES, Estimate, bootstrap_mean
-from vlseg.metrics.paired import Comparison, compare_paired
+from vlseg.metrics.paired import Comparison, compare_paired, holm
 from vlseg.records import SampleScore
 
 NO_TARGET_DICE = 0.1
@@ -43,6 +43,38 @@ class Effect:
     dice: float | None
     named: Estimate | None
     overlap: Estimate
+
+
+@dataclass(frozen=True)
+class LanguageUse:
+    """What a probe found. The family of `p_holm` is all conditions of the probe."""
+
+    selection: Index
+    presence: Index
+    effects: list[Effect]
+
+
+def language_use(rows: Rows, *, groups_known: bool) -> LanguageUse:
+    """Both indices and all effects from the rows of a probe.
+
+    Args:
+        rows: of all conditions; those of the condition "val" (own prompts on the val split) serve the threshold of
+            the presence index alone.
+        groups_known: whether the group column names patients or sequences.
+    """
+    val = [row for row in rows if row.condition == "val"]
+    probed = [row for row in rows if row.condition != "val"]
+    clean = [row for row in probed if row.condition == "clean"]
+    found = effects(probed, groups_known=groups_known)
+    adjusted = holm([effect.original.p for effect in found])
+    return LanguageUse(
+        selection_index([row for row in probed if row.condition == "selection"], groups_known=groups_known),
+        presence_index(clean, val, groups_known=groups_known),
+        [
+            replace(effect, original=replace(effect.original, p_holm=p))
+            for effect, p in zip(found, adjusted, strict=True)
+        ],
+    )
 
 
 def selection_index(rows: Rows, *, groups_known: bool) -> Index:

@@ -154,7 +154,8 @@ def _chain(dataset: Dataset, key: str | None) -> list[tuple[str, str, str]]:
 def with_words(text: str, phrase: Phrase, words: str) -> str:
     """The text with other words, or none, in the phrase's place."""
     changed = f"{text[: phrase.start]}{words}{text[phrase.end :]}"
-    return re.sub(r"\s+([,.])", r"\1", re.sub(r"\s+", " ", changed)).strip(" ,")
+    spaced = re.sub(r"\s+([,.])", r"\1", re.sub(r"\s+", " ", changed))
+    return re.sub(r",(?=[,.])", "", spaced).strip(" ,")
 
 
 def other_values(every: Sequence[Phrase], phrase: Phrase) -> list[str]:

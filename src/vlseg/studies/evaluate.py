@@ -1,76 +1,22 @@
-"""An evaluation: a model (trained run, folder, or name) on a split, scored and written down."""
+"""An evaluation: a model (trained run, folder, or name) or mask files on a split, scored and written down."""
 
 import json
-import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vlseg.data import text_blind_ceiling
-from vlseg.evaluation import (
-    Answer,
-    Query,
-    Setting,
-    clean_queries,
-    evaluate,
-    gallery_for,
-    load,
-    mask_answers,
-    model_answers,
-    read_truths,
-    swapped_queries,
-    with_flip_uncertainty,
-)
-from vlseg.metrics import Aggregate, Calibration, aggregate, risk_coverage
+from vlseg.evaluation import Query, Setting, clean_queries, mask_answers, read_truths, swapped_queries
+from vlseg.metrics import aggregate, risk_coverage
 from vlseg.models.device import resolve_device
 from vlseg.prompts import Prompted
-from vlseg.records import (
-    EvaluationSpec,
-    InputError,
-    SampleScore,
-    read_record,
-    unknown_name,
-    write_scores,
-    write_text,
-)
+from vlseg.records import InputError, SampleScore, unknown_name
 from vlseg.studies.datasets import Pool, open_pool
+from vlseg.studies.scoring import Condition, Evaluated, EvaluateOptions, Job, open_job, prompted_split, score, slug
 
-Condition = Literal["clean", "swapped"]
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """What an evaluation gave and where it lies."""
-
-    spec: EvaluationSpec
-    scores: list[SampleScore]
-    aggregate: Aggregate
-    folder: Path
-    calibration: Calibration
-
-
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """How to evaluate; None = what the run or the weights say."""
-
-    prompt: str | None = None
-    split: str = "test"
-    target: str | None = None
-    condition: Condition = "clean"
-    weights: str | None = None
-    revision: str | None = None
-    device: str = "auto"
-    precision: str = "fp32"
-    threads: int | None = None
-    threshold: float | None = None
-    seed: int = 0
-    uncertainty: Literal["flip"] | None = None
+__all__ = ["EvaluateOptions", "Evaluated", "by_dataset", "evaluate_masks", "evaluate_on", "subgroups", "summary"]
 
 
 def evaluate_masks(folder: Path, data: list[str], options: EvaluateOptions, out: Path | None = None) -> Evaluated:
@@ -82,13 +28,13 @@ def evaluate_masks(folder: Path, data: list[str], options: EvaluateOptions, out:
     begin = time.monotonic()
     prompt = options.prompt or "class"
     pool = open_pool(data, prompt, options.target)
-    queries = clean_queries(_prompted(pool, options.split))
-    answer = mask_answers(folder, queries)
-    name = _slug(folder.resolve().name)
-    identity = _slug(f"{pool.name}-{options.split}-{prompt}" + _suffix(options))
-    place = out or Path("evaluations") / f"masks-{name}" / "evaluations" / identity
+    prompted = prompted_split(pool, options.split)
+    queries = clean_queries(prompted)
+    name = slug(folder.resolve().name)
     setting = Setting("masks", "given", name, options.seed, resolve_device("cpu"), 0.5)
-    return _finish(answer, queries, pool, setting, options, prompt, identity, place, "given", begin)
+    base = Path("evaluations") / f"masks-{name}"
+    job = Job(mask_answers(folder, queries), pool, setting, options, prompt, "given", base, out)
+    return score(job, queries, begin=begin, truths=read_truths(prompted, pool.infos))
 
 
 def evaluate_on(source: str, data: list[str], options: EvaluateOptions, out: Path | None = None) -> Evaluated:
@@ -101,76 +47,11 @@ def evaluate_on(source: str, data: list[str], options: EvaluateOptions, out: Pat
         InputError: an unknown source, dataset, prompt or split, or a split without samples.
     """
     begin = time.monotonic()
-    run = Path(source)
-    record = read_record(run / "run.json") if (run / "run.json").exists() else None
-    predictor = load(
-        source,
-        weights=options.weights,
-        revision=options.revision,
-        device=options.device,
-        precision=options.precision,
-        threads=options.threads,
-    )
-    prompt = options.prompt or (record.prompt if record else "class")
-    pool = open_pool(data, prompt, options.target)
-    prompted = _prompted(pool, options.split)
-    queries = _queries(prompted, pool, options.condition)
-    threshold = predictor.threshold if options.threshold is None else options.threshold
-    identity = _slug(f"{pool.name}-{options.split}-{prompt}" + _suffix(options))
-    folder = out or ((run if record else Path("evaluations") / _slug(source)) / "evaluations" / identity)
-    origin = "fixed" if options.threshold is not None else record.threshold_origin if record else "weights"
-    run_id = record.id if record else _slug(source)
-    seed = record.seeds["run"] if record else options.seed
-    spec = predictor.model.spec
-    setting = Setting(spec.name, spec.protocol, run_id, seed, predictor.device, threshold, options.precision)
-    answer = model_answers(predictor.model, setting)
-    if options.uncertainty == "flip":
-        answer = with_flip_uncertainty(answer, pool.infos)
-    return _finish(answer, queries, pool, setting, options, prompt, identity, folder, origin, begin)
-
-
-def _finish(
-    answer: Answer,
-    queries: list[Query],
-    pool: Pool,
-    setting: Setting,
-    options: EvaluateOptions,
-    prompt: str,
-    identity: str,
-    folder: Path,
-    origin: str,
-    begin: float,
-) -> Evaluated:
-    """Score, and write the evaluation's folder."""
-    calibration = Calibration()
-    scores = _score(answer, queries, pool, setting, folder, calibration)
-    known = all(info.groups_known for info in pool.infos.values())
-    prompted = [query.prompted for query in queries if query.condition == "clean"]
-    spec = EvaluationSpec(
-        id=identity,
-        model=setting.model,
-        run_id=setting.run_id,
-        dataset=pool.name,
-        data_fingerprint=pool.fingerprint,
-        split=options.split,
-        prompt=prompt,
-        prompt_sources=sorted(pool.sources),
-        deployable=pool.deployable,
-        protocol=setting.protocol,
-        condition=options.condition,
-        threshold=setting.threshold,
-        threshold_origin=origin,
-        precision=setting.precision,
-        seed=setting.seed,
-        groups_known=known,
-        nsd_tolerance=setting.nsd_tolerance,
-        text_blind_ceiling=_ceiling(prompted, pool) if options.condition == "clean" else None,
-        seconds=round(time.monotonic() - begin, 1),
-    )
-    write_scores(folder / "scores.parquet", scores)
-    write_text(folder / "calibration.json", json.dumps(calibration.to_json(), indent=1) + "\n")
-    write_text(folder / "spec.json", spec.model_dump_json(indent=1) + "\n")
-    return Evaluated(spec, scores, aggregate(scores, groups_known=known), folder, calibration)
+    job = open_job(source, data, options, out)
+    prompted = prompted_split(job.pool, options.split)
+    queries = _queries(prompted, job.pool, options.condition)
+    truths = read_truths(prompted, job.pool.infos) if options.condition == "clean" else None
+    return score(job, queries, begin=begin, truths=truths)
 
 
 def summary(evaluated: Evaluated) -> dict[str, Any]:
@@ -246,13 +127,6 @@ def by_dataset(evaluated: Evaluated) -> dict[str, dict[str, Any]]:
     return {name: aggregate(inside, groups_known=known).to_json() for name, inside in rows.items()}
 
 
-def _prompted(pool: Pool, split: str) -> list[Prompted]:
-    splits = {sample.split for dataset in pool.datasets for sample in dataset.samples}
-    if split not in splits:
-        raise unknown_name(f"split of {pool.name} (with samples)", split, splits)
-    return pool.split(split)
-
-
 def _queries(prompted: list[Prompted], pool: Pool, condition: Condition) -> list[Query]:
     if condition == "clean":
         return clean_queries(prompted)
@@ -260,47 +134,3 @@ def _queries(prompted: list[Prompted], pool: Pool, condition: Condition) -> list
     if not queries:
         raise InputError(f"condition swapped: no image of {pool.name} has two disjoint targets to swap between")
     return queries
-
-
-def _score(
-    answer: Answer, queries: list[Query], pool: Pool, setting: Setting, folder: Path, calibration: Calibration
-) -> list[SampleScore]:
-    gallery = gallery_for(folder / "overlays", queries)
-    images = len({(q.prompted.sample.dataset, q.prompted.sample.image_id) for q in queries})
-    console = Console(stderr=True)
-    columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("scoring", total=images)
-        scores = evaluate(
-            answer,
-            queries,
-            pool.infos,
-            setting,
-            gallery=gallery,
-            calibration=calibration,
-            on_image=lambda: bar.advance(task),
-        )
-    gallery.close()
-    return scores
-
-
-def _ceiling(prompted: Sequence[Prompted], pool: Pool) -> float | None:
-    """The text-blind ceiling of the samples; None where no image has two different targets."""
-    truths = read_truths(prompted, pool.infos)
-    images: dict[tuple[str, str], list[np.ndarray]] = {}
-    for item in prompted:
-        if item.sample.id in truths:
-            images.setdefault((item.sample.dataset, item.sample.image_id), []).append(truths[item.sample.id])
-    stacks = [np.stack(masks) for masks in images.values()]
-    if not any((stack != stack[0]).any() for stack in stacks):
-        return None
-    return text_blind_ceiling(stacks)
-
-
-def _suffix(options: EvaluateOptions) -> str:
-    parts = [options.condition if options.condition != "clean" else "", options.target or ""]
-    return "".join(f"-{part}" for part in parts if part)
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9+._-]+", "-", text).strip("-.") or "evaluation"

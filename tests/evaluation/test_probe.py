@@ -1,0 +1,183 @@
+"""The probe on answers whose use of language is known: all of it, none of it, half of it."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vlseg.data import write_phantoms
+from vlseg.evaluation import (
+    Answer,
+    Prediction,
+    Query,
+    Scene,
+    Setting,
+    clean_queries,
+    evaluate,
+    probe_queries,
+    read_truths,
+)
+from vlseg.metrics import Effect, LanguageUse, language_use
+from vlseg.records import SampleScore
+from vlseg.studies.datasets import Pool, open_pool
+
+SETTING = Setting("known", "corrected", "run", 0, torch.device("cpu"), 0.5)
+MakeDataset = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
+    folder = tmp_path_factory.mktemp("probe") / "phantoms"
+    write_phantoms(folder, level="easy", counts={"train": 1, "val": 20, "test": 40}, size=32, seed=3)
+    return open_pool([str(folder)], "class+attributes")
+
+
+class Known:
+    """Follows the words in a share of its answers, drawn from image and words; else gives the image's first target."""
+
+    def __init__(self, pool: Pool, share: float) -> None:
+        self.share = share
+        prompted = [item for split in ("val", "test") for item in pool.split(split)]
+        truths = read_truths(prompted, pool.infos)
+        self.by_words = {
+            (item.sample.image_id, words): truths[item.sample.id] for item in prompted for words in item.wordings
+        }
+        self.first: dict[str, np.ndarray] = {}
+        for item in prompted:
+            if truths[item.sample.id].any():
+                self.first.setdefault(item.sample.image_id, truths[item.sample.id])
+
+    def __call__(self, image: np.ndarray, group: Sequence[Query]) -> Iterable[Prediction]:
+        for query in group:
+            key = (query.prompted.sample.image_id, query.wording)
+            draw = hashlib.sha256(repr(key).encode()).digest()[0] / 256
+            if draw < self.share:
+                mask = self.by_words.get(key, np.zeros(image.shape[:2], dtype=bool))
+                presence = float(mask.any())
+            else:
+                mask, presence = self.first[query.prompted.sample.image_id], 0.5
+            yield Prediction(mask.astype(np.float32), mask, presence)
+
+
+def probed(pool: Pool, answer: Answer) -> tuple[LanguageUse, list[SampleScore]]:
+    prompted = pool.split("test")
+    scene = Scene(pool.datasets[0], prompted, read_truths(prompted, pool.infos), 0)
+    val = [replace(query, condition="val") for query in clean_queries(pool.split("val"))]
+    rows = evaluate(answer, probe_queries(scene) + val, pool.infos, SETTING)
+    return language_use(rows, groups_known=False), rows
+
+
+def effect(use: LanguageUse, name: str) -> Effect:
+    return next(one for one in use.effects if one.name == name)
+
+
+def test_one_that_reads_everything_has_both_indices_at_one(pool: Pool) -> None:
+    use, _ = probed(pool, Known(pool, 1.0))
+    assert (use.selection.value, use.presence.value) == (1.0, 1.0)
+    assert use.selection.ci95 is None
+    assert use.selection.reason is not None
+    swapped = effect(use, "swapped")
+    assert swapped.named is not None
+    assert swapped.named.mean == pytest.approx(1.0)
+    assert swapped.dice is not None
+    assert swapped.dice < 0.05
+    assert swapped.overlap.mean is not None
+    assert swapped.overlap.mean < 0.05
+    absent = effect(use, "absent_structure")
+    assert absent.named is not None
+    assert absent.named.mean == 1.0
+    assert effect(use, "empty").original.difference == pytest.approx(-1.0)
+
+
+def test_one_that_reads_nothing_has_both_at_zero(pool: Pool) -> None:
+    use, rows = probed(pool, Known(pool, 0.0))
+    assert use.selection.value == pytest.approx(0.0, abs=1e-12)
+    assert use.presence.value == pytest.approx(0.0, abs=1e-12)
+    for one in use.effects:
+        assert one.original.difference == pytest.approx(0.0, abs=1e-12)
+        assert one.overlap.mean == pytest.approx(1.0)
+        assert one.original.p_holm is None  # nothing differs: no test
+    assert {row.condition for row in rows} >= {"clean", "val", "selection", "mean_image", "other_image", "negation"}
+
+
+def test_one_that_reads_half_of_the_time_is_half_way(pool: Pool) -> None:
+    """Accuracy 1/2 + 1/(2K) gives a selection index of 1/2; presence right for half of the prompts gives J = 1/2."""
+    use, _ = probed(pool, Known(pool, 0.5))
+    for index in (use.selection, use.presence):
+        assert index.ci95 is not None
+        low, high = index.ci95
+        assert 0.2 < low < 0.5 < high < 0.8
+
+
+def test_answering_nothing_is_not_choosing(pool: Pool) -> None:
+    def silent(image: np.ndarray, group: Sequence[Query]) -> Iterable[Prediction]:
+        nothing = np.zeros(image.shape[:2], dtype=bool)
+        return [Prediction(nothing.astype(np.float32), nothing, 0.1) for _ in group]
+
+    use, _ = probed(pool, silent)
+    assert use.selection.value is not None
+    assert use.selection.value < 0  # worse than chance: no target is chosen
+
+
+def test_the_same_seed_asks_the_same(pool: Pool) -> None:
+    prompted = pool.split("test")
+    truths = read_truths(prompted, pool.infos)
+
+    def asked(seed: int) -> list[tuple[str, str, str]]:
+        queries = probe_queries(Scene(pool.datasets[0], prompted, truths, seed))
+        return [(query.prompted.sample.id, query.condition, query.wording) for query in queries]
+
+    assert asked(0) == asked(0)
+    assert asked(0) != asked(1)
+
+
+def test_a_wrong_attribute_that_names_another_target_is_held_against_it(pool: Pool) -> None:
+    _, rows = probed(pool, Known(pool, 1.0))
+    wrong = [row for row in rows if row.condition.startswith("wrong_") and "named" in row.condition_arguments]
+    assert wrong
+    assert all(row.dice == 1.0 for row in wrong)
+
+
+def test_data_that_cannot_tell_says_why(make_dataset: MakeDataset) -> None:
+    pool = open_pool([str(make_dataset(counts=(2, 2, 3)))], "p1", "bright disc")
+    prompted = pool.split("test")
+    scene = Scene(pool.datasets[0], prompted, read_truths(prompted, pool.infos), 0)
+
+    def first(image: np.ndarray, group: Sequence[Query]) -> Iterable[Prediction]:
+        mask = image.mean(axis=2) > 0.6
+        return [Prediction(mask.astype(np.float32), mask, 0.9) for _ in group]
+
+    use = language_use(evaluate(first, probe_queries(scene), pool.infos, SETTING), groups_known=False)
+    assert use.selection.value is None
+    assert use.selection.reason is not None
+    assert "prompts of their own" in use.selection.reason
+    assert use.presence.value is None
+    assert use.presence.reason is not None
+    assert "absent" in use.presence.reason
+    assert all(one.original.ci95 is None for one in use.effects)  # three images
+
+
+def test_the_image_is_taken_away(pool: Pool) -> None:
+    """Under mean_image all targets see one and the same picture; under other_image never their own."""
+    seen: dict[str, list[bytes]] = {}
+    own: dict[str, bytes] = {}
+
+    def look(image: np.ndarray, group: Sequence[Query]) -> Iterable[Prediction]:
+        nothing = np.zeros(image.shape[:2], dtype=bool)
+        for query in group:
+            own[query.prompted.sample.image_id] = image.tobytes()
+            if query.view is not None:
+                shown = query.view(image)
+                assert shown.shape == image.shape
+                seen.setdefault(query.condition, []).append(shown.tobytes())
+                assert shown.tobytes() != image.tobytes()
+            yield Prediction(nothing.astype(np.float32), nothing, 0.5)
+
+    probed(pool, look)
+    assert len(set(seen["mean_image"])) == 1
+    assert set(seen["other_image"]) <= set(own.values())
+    assert len(set(seen["other_image"])) > 10
