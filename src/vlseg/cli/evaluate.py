@@ -24,7 +24,8 @@ def evaluate(
     prompt: Annotated[str | None, typer.Option(help="Prompt name; default: the run's own.")] = None,
     target: Target = None,
     condition: Annotated[
-        Literal["clean", "swapped"], typer.Option(help="swapped: ask with another object's prompt.")
+        Literal["clean", "swapped", "corrupted"],
+        typer.Option(help="swapped: another object's prompt. corrupted: noise, blur, JPEG ... in five severities."),
     ] = "clean",
     threshold: Annotated[float | None, typer.Option(help="On probabilities.", min=0.0, max=1.0)] = None,
     uncertainty: Annotated[
@@ -77,6 +78,10 @@ def evaluate(
             f"  {by} {name}: n = {one['n']}, dice {_value(one['dice'])}"
             for name, one in values.get("by", {}).get("groups", {}).items()
         ),
+        *(
+            f"  {row['corruption']} {row['severity']}: dice {row['dice']:.4f}, change {_change(row)}"
+            for row in values.get("corruptions", [])
+        ),
         f"  scores: {values['scores']}",
     ]
     finish("evaluate", values, lines, as_json=json)
@@ -88,3 +93,9 @@ def _value(summary: dict[str, Any]) -> str:
     interval = summary.get("ci95")
     shown = f"[{interval[0]:.4f}, {interval[1]:.4f}]" if interval else f"no interval: {summary.get('reason')}"
     return f"{summary['mean']:.4f}  95 % {shown}"
+
+
+def _change(row: dict[str, Any]) -> str:
+    interval = row["ci95"]
+    shown = f"[{interval[0]:+.4f}, {interval[1]:+.4f}]" if interval else f"(no interval: {row['reason']})"
+    return f"{row['delta_dice']:+.4f} {shown}"

@@ -1,5 +1,6 @@
 """Prediction and scoring."""
 
+from vlseg.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupted_queries
 from vlseg.evaluation.evaluate import (
     Answer,
     Setting,
@@ -19,6 +20,8 @@ from vlseg.evaluation.query import Query, clean_queries, swapped_queries
 from vlseg.evaluation.uncertainty import with_flip_uncertainty
 
 __all__ = [
+    "CORRUPTIONS",
+    "SEVERITIES",
     "Answer",
     "PredictedMask",
     "Prediction",
@@ -27,6 +30,7 @@ __all__ = [
     "Scene",
     "Setting",
     "clean_queries",
+    "corrupted_queries",
     "evaluate",
     "find_images",
     "gallery_for",

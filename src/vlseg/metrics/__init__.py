@@ -2,7 +2,15 @@
 
 from vlseg.metrics.aggregate import EMPTY_RULE, INDEPENDENT_NOTE, Aggregate, Presence, aggregate
 from vlseg.metrics.bootstrap import Estimate, bootstrap_mean, two_level_bootstrap
-from vlseg.metrics.language import Effect, Index, LanguageUse, language_use, presence_index, selection_index
+from vlseg.metrics.language import (
+    Effect,
+    Index,
+    LanguageUse,
+    corruption_effects,
+    language_use,
+    presence_index,
+    selection_index,
+)
 from vlseg.metrics.overlap import dice_score, iou_score
 from vlseg.metrics.paired import Comparison, MixedEffect, compare_paired, holm, mixed_effect
 from vlseg.metrics.regions import (
@@ -50,6 +58,7 @@ __all__ = [
     "bootstrap_mean",
     "brier_score",
     "compare_paired",
+    "corruption_effects",
     "count_lesions",
     "dice_score",
     "hausdorff_distance",

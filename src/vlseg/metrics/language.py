@@ -174,8 +174,18 @@ def effects(rows: Rows, *, groups_known: bool) -> list[Effect]:
     return [_effect(name, [row for row in rows if row.condition == name], clean, groups_known) for name in names]
 
 
+def corruption_effects(rows: Rows, *, groups_known: bool) -> dict[tuple[str, int], Effect]:
+    """By corruption and severity, what it does against the image as it is."""
+    clean = {_key(row): row for row in rows if row.condition == "clean" and row.dice is not None}
+    parts: dict[tuple[str, int], list[SampleScore]] = {}
+    for row in rows:
+        if row.condition != "clean":
+            parts.setdefault((row.condition, json.loads(row.condition_arguments)["severity"]), []).append(row)
+    return {key: _effect(key[0], inside, clean, groups_known) for key, inside in parts.items()}
+
+
 def _effect(name: str, rows: Rows, clean: dict[tuple[str, str], SampleScore], groups_known: bool) -> Effect:
-    against: Callable[[SampleScore], str] = lambda row: json.loads(row.condition_arguments).get("against", "")  # noqa: E731
+    against: Callable[[SampleScore], str] = lambda row: json.loads(row.condition_arguments).get("against", "original")  # noqa: E731
     original = [row for row in rows if against(row) == "original" and row.dice is not None and _key(row) in clean]
     named = [row for row in rows if against(row) == "named" and row.dice is not None]
     groups = [group_of(row, groups_known) for row in original]

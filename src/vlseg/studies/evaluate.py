@@ -8,8 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from vlseg.evaluation import Query, Setting, clean_queries, mask_answers, read_truths, swapped_queries
-from vlseg.metrics import aggregate, risk_coverage
+from vlseg.evaluation import (
+    Query,
+    Setting,
+    clean_queries,
+    corrupted_queries,
+    mask_answers,
+    read_truths,
+    swapped_queries,
+)
+from vlseg.metrics import aggregate, corruption_effects, risk_coverage
 from vlseg.models.device import resolve_device
 from vlseg.prompts import Prompted
 from vlseg.records import InputError, SampleScore, unknown_name
@@ -49,25 +57,49 @@ def evaluate_on(source: str, data: list[str], options: EvaluateOptions, out: Pat
     begin = time.monotonic()
     job = open_job(source, data, options, out)
     prompted = prompted_split(job.pool, options.split)
-    queries = _queries(prompted, job.pool, options.condition)
+    queries = _queries(prompted, job.pool, options.condition, options.seed)
     truths = read_truths(prompted, job.pool.infos) if options.condition == "clean" else None
     return score(job, queries, begin=begin, truths=truths)
 
 
 def summary(evaluated: Evaluated) -> dict[str, Any]:
     """The machine-readable last line of `vlseg evaluate`."""
-    values = evaluated.aggregate.to_json()
+    values = aggregate(_plain(evaluated), groups_known=evaluated.spec.groups_known).to_json()
     return {
         "command": "evaluate",
         **values,
         "by_dataset": by_dataset(evaluated),
         "calibration": evaluated.calibration.to_json(),
         "risk_coverage": _risk_coverage(evaluated.scores),
+        **({"corruptions": _corruptions(evaluated)} if evaluated.spec.condition == "corrupted" else {}),
         "prompt": evaluated.spec.prompt,
         "prompt_source": evaluated.spec.prompt_sources,
         "deployable": evaluated.spec.deployable,
         "scores": str(evaluated.folder / "scores.parquet"),
     }
+
+
+def _plain(evaluated: Evaluated) -> list[SampleScore]:
+    """The rows that stand for the evaluation as a whole: under corruptions, those of the images as they are."""
+    if evaluated.spec.condition == "corrupted":
+        return [row for row in evaluated.scores if row.condition == "clean"]
+    return evaluated.scores
+
+
+def _corruptions(evaluated: Evaluated) -> list[dict[str, Any]]:
+    changes = corruption_effects(evaluated.scores, groups_known=evaluated.spec.groups_known)
+    return [
+        {
+            "corruption": name,
+            "severity": severity,
+            "dice": effect.dice,
+            "delta_dice": effect.original.difference,
+            "ci95": effect.original.ci95,
+            "n": effect.original.n,
+            "reason": effect.original.reason,
+        }
+        for (name, severity), effect in changes.items()
+    ]
 
 
 def _risk_coverage(scores: Sequence[SampleScore]) -> dict[str, Any]:
@@ -127,9 +159,11 @@ def by_dataset(evaluated: Evaluated) -> dict[str, dict[str, Any]]:
     return {name: aggregate(inside, groups_known=known).to_json() for name, inside in rows.items()}
 
 
-def _queries(prompted: list[Prompted], pool: Pool, condition: Condition) -> list[Query]:
+def _queries(prompted: list[Prompted], pool: Pool, condition: Condition, seed: int) -> list[Query]:
     if condition == "clean":
         return clean_queries(prompted)
+    if condition == "corrupted":
+        return corrupted_queries([item for item in prompted if item.sample.mask_paths], seed)
     queries = swapped_queries(prompted, read_truths(prompted, pool.infos))
     if not queries:
         raise InputError(f"condition swapped: no image of {pool.name} has two disjoint targets to swap between")

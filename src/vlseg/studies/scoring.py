@@ -20,7 +20,7 @@ from vlseg.prompts import Prompted
 from vlseg.records import EvaluationSpec, SampleScore, read_record, unknown_name, write_scores, write_text
 from vlseg.studies.datasets import Pool, open_pool
 
-Condition = Literal["clean", "swapped"]
+Condition = Literal["clean", "swapped", "corrupted"]
 
 
 @dataclass(frozen=True)
