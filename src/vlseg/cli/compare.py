@@ -30,6 +30,9 @@ def compare(
             lines.append(
                 f"  over {effect['n_datasets']} datasets: {_number(effect['difference'])}, {_interval(effect)}"
             )
+    for row in values["cross_dataset"]:
+        if row["cross_dataset"] is not None:
+            lines.append(f"  {row['run']}: {_crossing(row)}")
     finish("compare", values, lines, as_json=json)
 
 
@@ -38,6 +41,17 @@ def _line(pair: dict[str, Any]) -> str:
     p = f"p = {pair['p']:.4f}, Holm {pair['p_holm']:.4f}" if pair["p"] is not None else "p none"
     return (
         f"{_number(pair['difference'])}, {_interval(pair)}, {p}{detectable}; n = {pair['n']}, {pair['n_groups']} groups"
+    )
+
+
+def _crossing(row: dict[str, Any]) -> str:
+    means = ", ".join(f"{name} {mean:.4f}" for name, mean in row["means"].items())
+    if row["in_domain"] is None:
+        return f"{means}; not scored on data it was trained on"
+    interval = _interval({"ci95": row["drop_ci95"], "reason": row["reason"]})
+    return (
+        f"{means}; in domain {row['in_domain']:.4f}, cross-dataset {row['cross_dataset']:.4f}, "
+        f"harmonic mean {row['harmonic_mean']:.4f}, drop {row['drop']:.4f}, {interval}"
     )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vlseg.cli.options import Device, Json, Target, finish
+from vlseg.cli.options import Data, Device, Json, Target, Threads, finish
 from vlseg.records import verdict
 
 prompts_app = typer.Typer(help="Prompts and where their words come from.", no_args_is_help=True)
@@ -77,3 +77,49 @@ def make(
     lines.append(f"written: {out}; train with --data {out} --prompt NAME")
     values = {"path": str(out), "prompts": list(made.prompts), "left_out": list(made.left_out)}
     finish("prompts make", values, lines, as_json=json)
+
+
+@prompts_app.command()
+def worth(
+    data: Data,
+    leaking: Annotated[list[str], typer.Option(help="Run on a prompt that leaks the truth; again for each seed.")],
+    honest: Annotated[list[str], typer.Option(help="Run on a deployable prompt; again for each seed.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    device: Device = "auto",
+    threads: Threads = None,
+    seed: Annotated[int, typer.Option(help="Of the choice of other images.", min=0)] = 0,
+    json: Json = False,
+) -> None:
+    """What a leak is worth: the leaking score minus that of models trained and tested on a deployable prompt."""
+    from vlseg.studies.leak import leak_worth
+    from vlseg.studies.scoring import EvaluateOptions
+
+    options = EvaluateOptions(split=split, device=device, threads=threads, seed=seed)
+    values = leak_worth(leaking, honest, data, options)
+    lines = [
+        f"{values['dataset']} {split}: '{values['leaking_prompt']}' ({', '.join(values['leaking_sources'])}) against "
+        f"'{values['honest_prompt']}' ({', '.join(values['honest_sources'])})",
+        "seed  leaking  honest   worth, all samples               leaking model: honest prompt / mean image / other image",
+    ]
+    for row in values["seeds"]:
+        change = row["worth"]
+        ci = change["ci95"]
+        shown = f"[{ci[0]:+.3f}, {ci[1]:+.3f}]" if ci else f"({change['reason']})"
+        rest = (row["leaking_model_honest_prompt"], row["blind_mean_image"], row["blind_other_image"])
+        lines.append(
+            f"{row['seed']:>4}  {_dice(row['leaking'])}    {_dice(row['honest'])}    {_signed(change['difference'])} "
+            f"{shown:<22}   {' / '.join(_dice(value) for value in rest)}"
+        )
+    total = values["worth"]
+    ci = total["ci95"]
+    shown = f"95 % [{ci[0]:+.3f}, {ci[1]:+.3f}]" if ci else f"no interval over seeds: {total['reason']}"
+    lines.append(f"worth of the leak over seeds: {_signed(total['mean'])}, {shown}")
+    finish("prompts worth", values, lines, as_json=json)
+
+
+def _dice(value: float | None) -> str:
+    return "none " if value is None else f"{value:.3f}"
+
+
+def _signed(value: float | None) -> str:
+    return "none" if value is None else f"{value:+.3f}"

@@ -15,7 +15,7 @@ from vlseg.evaluation.overlays import overlay
 from vlseg.evaluation.predict import Prediction, predict_image, ready
 from vlseg.evaluation.predict_files import PredictedMask, find_images, predict_files
 from vlseg.evaluation.predictor import Predictor, load
-from vlseg.evaluation.probe import Scene, probe_queries
+from vlseg.evaluation.probe import Scene, blind_queries, probe_queries
 from vlseg.evaluation.query import Query, clean_queries, swapped_queries
 from vlseg.evaluation.uncertainty import with_flip_uncertainty
 
@@ -29,6 +29,7 @@ __all__ = [
     "Query",
     "Scene",
     "Setting",
+    "blind_queries",
     "clean_queries",
     "corrupted_queries",
     "evaluate",

@@ -66,7 +66,7 @@ def probe_queries(scene: Scene) -> list[Query]:
         queries += _in_other_words(scene, item, text)
         queries += _attribute_by_attribute(scene, item, text, found[item.sample.id], every)
         queries += _of_other_things(scene, item, text)
-    return queries + selection_queries(scene) + _without_eyes(scene)
+    return queries + selection_queries(scene) + blind_queries(scene)
 
 
 def _query(item: Prompted, text: str, condition: str, *truths: Truth, **more: Any) -> Query:
@@ -142,7 +142,7 @@ def _of_other_things(scene: Scene, item: Prompted, text: str) -> list[Query]:
     return queries
 
 
-def _without_eyes(scene: Scene) -> list[Query]:
+def blind_queries(scene: Scene) -> list[Query]:
     """The true prompts on an image that does not show the target: what the words alone give."""
     present = [item for item in scene.prompted if scene.masks[item.sample.id].any()]
     images = {item.sample.image_path: item.sample for item in scene.prompted}

@@ -2,6 +2,7 @@
 
 from vlseg.metrics.aggregate import EMPTY_RULE, INDEPENDENT_NOTE, Aggregate, Presence, aggregate
 from vlseg.metrics.bootstrap import Estimate, bootstrap_mean, two_level_bootstrap
+from vlseg.metrics.crossing import Crossing, crossing
 from vlseg.metrics.language import (
     Effect,
     Index,
@@ -41,6 +42,7 @@ __all__ = [
     "Aggregate",
     "Calibration",
     "Comparison",
+    "Crossing",
     "Effect",
     "Estimate",
     "Index",
@@ -60,6 +62,7 @@ __all__ = [
     "compare_paired",
     "corruption_effects",
     "count_lesions",
+    "crossing",
     "dice_score",
     "hausdorff_distance",
     "hausdorff_distance_95",

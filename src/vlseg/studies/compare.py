@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vlseg.metrics import Comparison, compare_paired, holm, mixed_effect, two_level_bootstrap
+from vlseg.metrics import Comparison, compare_paired, crossing, holm, mixed_effect, two_level_bootstrap
 from vlseg.records import EvaluationSpec, InputError, SampleScore, read_record, read_scores, unknown_name
 
 Metric = Literal["dice", "iou", "nsd", "hd95", "assd", "pixel_precision", "pixel_recall"]
@@ -26,6 +26,7 @@ class Result:
     values: dict[Key, float]
     groups: dict[Key, tuple[str, str]]
     areas: dict[Key, int]
+    trained_on: tuple[str, ...] = ()
 
 
 def compare_runs(
@@ -51,7 +52,7 @@ def compare_runs(
         raise InputError("compare: give two or more runs (folders made by vlseg train or evaluate)")
     results = [_read(source, metric, split, data) for source in sources]
     results = [replace(one, name=name) for one, name in zip(results, _distinct([r.name for r in results]), strict=True)]
-    pairs = [(first, second, _compare(first, second)) for first, second in combinations(results, 2)]
+    pairs = [(first, second, paired(first, second)) for first, second in combinations(results, 2)]
     if all(comparison.n == 0 for _, _, comparison in pairs):
         raise InputError(f"compare: the runs have no {split} sample in common; evaluate them on the same data")
     adjusted = holm([comparison.p for _, _, comparison in pairs])
@@ -65,6 +66,7 @@ def compare_runs(
         ],
         "family": f"{len(pairs)} pairs of runs, {metric}, {split}",
         "methods": _methods(results),
+        "cross_dataset": [_crossing(result) for result in results],
         "over_datasets": [_over_datasets(first, second) for first, second, _ in pairs],
     }
 
@@ -89,12 +91,13 @@ def _read(source: Path, metric: str, split: str, data: Sequence[str]) -> Result:
         raise InputError(
             f"{source}: was scored under several prompts ({', '.join(sorted(prompts))}); give one evaluation's folder"
         )
-    return _result(source, metric, rows, specs, known)
+    return gather(source, metric, rows, specs, known)
 
 
-def _result(
+def gather(
     source: Path, metric: str, rows: Sequence[SampleScore], specs: Sequence[EvaluationSpec], known: bool
 ) -> Result:
+    """A run's rows as one value a sample."""
     values: dict[Key, list[float]] = {}
     groups: dict[Key, tuple[str, str]] = {}
     areas: dict[Key, int] = {}
@@ -109,6 +112,7 @@ def _result(
     return Result(
         name=source.resolve().name,
         method=_method(source, specs[0]),
+        trained_on=_trained_on(source),
         seed=specs[0].seed,
         values={key: float(np.mean(found)) for key, found in values.items()},
         groups=groups,
@@ -128,6 +132,29 @@ def _method(source: Path, spec: EvaluationSpec) -> str:
     return f"{', '.join(told)} [{mark}]"
 
 
+def _trained_on(source: Path) -> tuple[str, ...]:
+    """Names of the datasets a run, or the run an evaluation lies in, was trained on; none where that is not known."""
+    for folder in (source, source.resolve().parent.parent):
+        if (folder / "run.json").exists():
+            return tuple(read_record(folder / "run.json").dataset.split("+"))
+    return ()
+
+
+def _crossing(result: Result) -> dict[str, Any]:
+    """A run's mean on every dataset it was scored on, and what is lost off the data it was trained on."""
+    values: dict[str, list[float]] = {}
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for key, value in result.values.items():
+        values.setdefault(key[0], []).append(value)
+        groups.setdefault(key[0], []).append(result.groups[key])
+    return {
+        "run": result.name,
+        "trained_on": result.trained_on,
+        "means": {name: float(np.mean(found)) for name, found in values.items()},
+        **asdict(crossing(values, groups, result.trained_on)),
+    }
+
+
 def _distinct(names: Sequence[str]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name} ({index})" for index, name in enumerate(names, start=1)]
 
@@ -137,7 +164,8 @@ def _common(first: Result, second: Result) -> list[Key]:
     return [key for key in first.values if key in second.values and first.areas[key] == second.areas[key]]
 
 
-def _compare(first: Result, second: Result) -> Comparison:
+def paired(first: Result, second: Result) -> Comparison:
+    """Second minus first over the samples in both whose truth is the same."""
     keys = _common(first, second)
     return compare_paired(
         [first.values[key] for key in keys], [second.values[key] for key in keys], [first.groups[key] for key in keys]
@@ -165,11 +193,11 @@ def _methods(results: Sequence[Result]) -> list[dict[str, Any]]:
             }
         )
     for (one, first), (two, second) in combinations(by_method.items(), 2):
-        rows.append({"method": f"{two} minus {one}", **_method_difference(first, second)})
+        rows.append({"method": f"{two} minus {one}", **method_difference(first, second)})
     return rows
 
 
-def _method_difference(first: Sequence[Result], second: Sequence[Result]) -> dict[str, Any]:
+def method_difference(first: Sequence[Result], second: Sequence[Result]) -> dict[str, Any]:
     """Difference of two methods: the runs paired in order of their seeds."""
     one, two = (sorted(runs, key=lambda run: run.seed) for runs in (first, second))
     pairs = list(zip(one, two, strict=False))
