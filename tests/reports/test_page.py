@@ -9,6 +9,7 @@ from vlseg.metrics import aggregate
 from vlseg.records import InputError, read_record, read_scores, write_record
 from vlseg.reports import find_runs, load_run, write_report
 from vlseg.studies.evaluate import EvaluateOptions, evaluate_on
+from vlseg.studies.probe import probe_on
 
 
 class Reader(HTMLParser):
@@ -77,6 +78,31 @@ def test_numbers_come_from_the_rows(run: Path, tmp_path: Path) -> None:
     rows = [r for r in read_scores(swapped / "scores.parquet") if "named" in r.condition_arguments]
     named = aggregate(rows, groups_known=False).dice.mean
     assert load_run(run).swapped[0].aggregate("named").dice.mean == named
+
+
+def test_everything_that_was_asked_is_shown(run: Path, trained: Path, tmp_path: Path) -> None:
+    """Probe, corruptions, subgroups, calibration, other data: each with numbers recomputed from the rows."""
+    import shutil
+
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    other = tmp_path / "elsewhere"
+    shutil.copytree(trained / "data", other)
+    (other / "dataset.json").write_text((other / "dataset.json").read_text().replace('"data"', '"elsewhere"'))
+    data = [str(trained / "data")]
+    evaluate_on(str(copy), [str(other)], EvaluateOptions(threads=1, device="cpu"))
+    evaluate_on(str(copy), data, EvaluateOptions(threads=1, device="cpu", condition="corrupted"))
+    probed = probe_on(str(copy), data, EvaluateOptions(threads=1, device="cpu"))
+    text = read(write_report([copy], tmp_path / "r.html", title="t")).text
+    assert probed.use.selection.value is not None
+    assert f"{probed.use.selection.value:.3f} (no interval: 3 groups, fewer than 10), n = 3" in text
+    assert "has no prompts for absent targets" in text
+    for effect in probed.use.effects:
+        assert effect.name in text
+    for words in ("Data it was not trained on", "For whom does it work?", "target: dark disc", "Worse images"):
+        assert words in text
+    assert "occlusion" in text
+    assert "expected calibration error" in text
 
 
 def test_leak_is_marked(run: Path, tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vlseg.metrics import subgroups
 from vlseg.records import InputError, read_scores
 from vlseg.studies.compare import compare_runs
-from vlseg.studies.evaluate import EvaluateOptions, evaluate_masks, evaluate_on, subgroups, summary
+from vlseg.studies.evaluate import EvaluateOptions, evaluate_masks, evaluate_on, summary
 
 MakeDataset = Callable[..., Path]
 
@@ -111,19 +112,19 @@ def test_subgroups(make_dataset: MakeDataset, tmp_path: Path, vlseg: Callable[..
         ("sex", {"female", "male"}),
         ("target", {"bright disc", "dark disc"}),
     ):
-        found = subgroups(done, column)
+        found = subgroups(rows, column, groups_known=True)
         assert found.keys() == values
-        assert sum(one["n"] for one in found.values()) == len(rows)
+        assert sum(one.n for one in found.values()) == len(rows)
     oslo = [row.dice for row in rows if row.site == "Oslo"]
-    assert subgroups(done, "site")["Oslo"]["dice"]["mean"] == pytest.approx(np.mean(oslo))
-    assert subgroups(done, "site")["Oslo"]["dice"]["ci95"] is not None
-    assert sum(one["n"] for one in subgroups(done, "size-bin").values()) == len(rows)
+    assert subgroups(rows, "site", groups_known=True)["Oslo"].dice.mean == pytest.approx(np.mean(oslo))
+    assert subgroups(rows, "site", groups_known=True)["Oslo"].dice.ci95 is not None
+    assert sum(one.n for one in subgroups(rows, "size-bin", groups_known=True).values()) == len(rows)
     shown = vlseg(
         "evaluate", "--masks", masks, "--data", root, "--prompt", "p1", "--by", "sex", "--out", tmp_path / "x"
     )
     assert "sex female: n = 24" in shown.out
     with pytest.raises(InputError, match="sex, site, size-bin"):
-        subgroups(done, "colour")
+        subgroups(rows, "colour", groups_known=True)
 
 
 def test_compare_finds_what_was_planted(make_dataset: MakeDataset, tmp_path: Path, vlseg: Callable[..., Any]) -> None:

@@ -99,7 +99,7 @@ def worth(
     lines = [
         f"{values['dataset']} {split}: '{values['leaking_prompt']}' ({', '.join(values['leaking_sources'])}) against "
         f"'{values['honest_prompt']}' ({', '.join(values['honest_sources'])})",
-        "seed  leaking  honest   worth, all samples               leaking model: honest prompt / mean image / other image",
+        "seed  leaking  honest   worth, all samples           leaking model: honest prompt / mean image / other image",
     ]
     for row in values["seeds"]:
         change = row["worth"]

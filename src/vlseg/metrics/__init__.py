@@ -8,6 +8,7 @@ from vlseg.metrics.language import (
     Index,
     LanguageUse,
     corruption_effects,
+    group_of,
     language_use,
     presence_index,
     selection_index,
@@ -24,6 +25,7 @@ from vlseg.metrics.regions import (
     precision_recall,
     risk_coverage,
 )
+from vlseg.metrics.subgroups import columns, subgroups
 from vlseg.metrics.surface import (
     PairScores,
     Surface,
@@ -59,11 +61,13 @@ __all__ = [
     "band",
     "bootstrap_mean",
     "brier_score",
+    "columns",
     "compare_paired",
     "corruption_effects",
     "count_lesions",
     "crossing",
     "dice_score",
+    "group_of",
     "hausdorff_distance",
     "hausdorff_distance_95",
     "holm",
@@ -76,6 +80,7 @@ __all__ = [
     "risk_coverage",
     "score_pair",
     "selection_index",
+    "subgroups",
     "surface_distances",
     "two_level_bootstrap",
 ]

@@ -1,12 +1,12 @@
 """Figures as data inside the page: learning curves and the language test."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from vlseg.metrics import Estimate
+from vlseg.metrics import Effect, Estimate
 from vlseg.reports.load import RunOnDisk, data_uri
 
 mpl.use("Agg")
@@ -55,6 +55,56 @@ def language_test(bars: Sequence[tuple[str, Estimate]]) -> str:
         axes.text(max(mean, (estimate.ci95 or (0, 0))[1]) + 0.015, position, f"{mean:.3f}", va="center")
     axes.set_yticks(range(len(shown)), [label for label, _ in shown])
     axes.set(xlim=(0, 1.1), xlabel="mean Dice, 95 % interval")
+    axes.spines[["top", "right"]].set_visible(False)
+    return _png(figure)
+
+
+def forest(effects: Sequence[Effect]) -> str:
+    """The change of Dice under each condition of a probe with its interval, as a data URI."""
+    shown = [effect for effect in effects if effect.original.difference is not None][::-1]
+    figure = Figure(figsize=(8, 0.26 * len(shown) + 0.9), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(0, color="#888888", linewidth=0.8)
+    for position, effect in enumerate(shown):
+        value = effect.original.difference or 0.0
+        axes.plot(value, position, "o", color=COLOURS[0], markersize=4)
+        if effect.original.ci95 is not None:
+            axes.plot(effect.original.ci95, (position, position), color=COLOURS[0], linewidth=1.6)
+    axes.set_yticks(range(len(shown)), [effect.name for effect in shown], fontsize=8)
+    axes.set(xlabel="change of Dice with the own target, 95 % interval")
+    axes.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _png(figure)
+
+
+def reliability(curves: Sequence[tuple[str, Sequence[Sequence[float]]]]) -> str:
+    """Frequency of foreground over predicted probability, one curve an evaluation, as a data URI.
+
+    Args:
+        curves: label and points (mean probability, frequency, pixels).
+    """
+    figure = Figure(figsize=(4.2, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.plot((0, 1), (0, 1), color="#888888", linewidth=0.8)
+    for index, (label, points) in enumerate(curves):
+        colour = COLOURS[index % len(COLOURS)]
+        axes.plot([p[0] for p in points], [p[1] for p in points], "o-", markersize=3, label=label, color=colour)
+    axes.set(xlabel="predicted probability", ylabel="frequency of foreground", xlim=(0, 1), ylim=(0, 1))
+    axes.legend(frameon=False, fontsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _png(figure)
+
+
+def severities(effects: Mapping[tuple[str, int], Effect], clean: float) -> str:
+    """Dice over severity, one line a corruption, as a data URI. `clean` is severity 0."""
+    figure = Figure(figsize=(6, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for index, name in enumerate(dict.fromkeys(name for name, _ in effects)):
+        points = [(0, clean)] + [(level, effect.dice or 0.0) for (one, level), effect in effects.items() if one == name]
+        steps, values = zip(*points, strict=True)
+        axes.plot(steps, values, "o-", markersize=3, color=COLOURS[index % len(COLOURS)], label=name)
+    axes.set(xlabel="severity", ylabel="mean Dice", ylim=(0, 1))
+    axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     return _png(figure)
 

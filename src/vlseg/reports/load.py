@@ -31,6 +31,7 @@ class EvaluationOnDisk:
     spec: EvaluationSpec
     scores: list[SampleScore]
     pictures: list[Picture]
+    calibration: dict[str, Any] | None = None
 
     def aggregate(self, against: str | None = None) -> Aggregate:
         """Of all rows, or of those whose condition compares with `against`."""
@@ -59,6 +60,10 @@ class RunOnDisk:
     def clean(self) -> list[EvaluationOnDisk]:
         """Evaluations with the prompts as they are."""
         return [evaluation for evaluation in self.evaluations if evaluation.spec.condition == "clean"]
+
+    def under(self, condition: str) -> list[EvaluationOnDisk]:
+        """Evaluations under another condition: "probe", "corrupted"."""
+        return [evaluation for evaluation in self.evaluations if evaluation.spec.condition == condition]
 
     @property
     def swapped(self) -> list[EvaluationOnDisk]:
@@ -105,7 +110,13 @@ def _evaluation(path: Path) -> EvaluationOnDisk:
     except pydantic.ValidationError as error:
         raise from_validation(error, str(path)) from error
     folder = path.parent
-    return EvaluationOnDisk(spec, read_scores(folder / "scores.parquet"), _pictures(folder / "overlays"))
+    calibration = folder / "calibration.json"
+    return EvaluationOnDisk(
+        spec,
+        read_scores(folder / "scores.parquet"),
+        _pictures(folder / "overlays"),
+        json.loads(calibration.read_text(encoding="utf-8")) if calibration.exists() else None,
+    )
 
 
 def _pictures(folder: Path) -> list[Picture]:

@@ -7,12 +7,28 @@ from typing import Any
 
 import jinja2
 
-from vlseg.metrics import EMPTY_RULE, INDEPENDENT_NOTE, Estimate, aggregate
+from vlseg.metrics import (
+    EMPTY_RULE,
+    INDEPENDENT_NOTE,
+    Aggregate,
+    Comparison,
+    Effect,
+    Estimate,
+    Index,
+    aggregate,
+    columns,
+    corruption_effects,
+    crossing,
+    group_of,
+    language_use,
+    subgroups,
+)
 from vlseg.records import SampleScore, verdict, write_text
-from vlseg.reports.figures import language_test, learning_curves
+from vlseg.reports.figures import forest, language_test, learning_curves, reliability, severities
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, load_run
 
 WORST = 10
+MOST_SUBGROUPS = 12
 
 
 def write_report(runs: Sequence[Path], out: Path, *, title: str) -> Path:
@@ -30,12 +46,19 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str) -> Path:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("vlseg.reports"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters.update(estimate=_estimate, number=_number, share=_share, verdict=verdict)
+    environment.filters.update(
+        estimate=_estimate, number=_number, share=_share, verdict=verdict, index=_index, change=_change, bounds=_bounds
+    )
     values = {
         "title": title,
         "runs": [_run(run) for run in loaded],
         "tables": _table(loaded),
         "curves": learning_curves(loaded),
+        "probes": [_probe(run, evaluation) for run in loaded for evaluation in run.under("probe")],
+        "subgroups": [_subgroups(run, evaluation) for run in loaded for evaluation in run.clean],
+        "calibrations": _calibrations(loaded),
+        "corrupted": [_corrupted(run, evaluation) for run in loaded for evaluation in run.under("corrupted")],
+        "crossings": [row for run in loaded if (row := _crossing(run)) is not None],
         "language": [_language(run, evaluation) for run in loaded for evaluation in run.swapped],
         "empty_rule": EMPTY_RULE,
         "independent_note": INDEPENDENT_NOTE,
@@ -89,6 +112,92 @@ def _language(run: RunOnDisk, swapped: EvaluationOnDisk) -> dict[str, Any]:
     bars.append(("swapped prompt, original target", swapped.aggregate("original").dice))
     bars.append(("swapped prompt, named target", swapped.aggregate("named").dice))
     return {"run": run.record, "spec": swapped.spec, "figure": language_test(bars), "bars": bars, "n": len(asked)}
+
+
+def _probe(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
+    use = language_use(evaluation.scores, groups_known=evaluation.spec.groups_known)
+    by_attribute: dict[str, dict[str, Effect]] = {}
+    for effect in use.effects:
+        kind, _, name = effect.name.partition("_")
+        if kind in ("wrong", "without", "random"):
+            by_attribute.setdefault(name, {})[kind] = effect
+    return {
+        "run": run.record,
+        "spec": evaluation.spec,
+        "use": use,
+        "attributes": by_attribute,
+        "figure": forest(use.effects),
+    }
+
+
+def _subgroups(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
+    """The columns by which the rows fall into two to twelve parts."""
+    parts: dict[str, dict[str, Aggregate]] = {}
+    for column in columns(evaluation.scores, known_only=True):
+        if column in ("wording", "group", "dataset"):
+            continue
+        found = subgroups(evaluation.scores, column, groups_known=evaluation.spec.groups_known)
+        if 2 <= len(found) <= MOST_SUBGROUPS:
+            parts[column] = found
+    return {"run": run.record, "spec": evaluation.spec, "parts": parts}
+
+
+def _calibrations(runs: Sequence[RunOnDisk]) -> dict[str, Any] | None:
+    found = [
+        (f"{run.record.id}, {evaluation.spec.dataset} {evaluation.spec.split}", evaluation.calibration)
+        for run in runs
+        for evaluation in run.clean
+        if evaluation.calibration and evaluation.calibration["curve"]
+    ]
+    if not found:
+        return None
+    figure = reliability([(label, calibration["curve"]) for label, calibration in found])
+    return {"rows": found, "figure": figure}
+
+
+def _corrupted(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
+    effects = corruption_effects(evaluation.scores, groups_known=evaluation.spec.groups_known)
+    plain = [row.dice for row in evaluation.scores if row.condition == "clean" and row.dice is not None]
+    clean = sum(plain) / len(plain) if plain else 0.0
+    figure = severities(effects, clean)
+    return {"run": run.record, "spec": evaluation.spec, "effects": effects, "clean": clean, "figure": figure}
+
+
+def _crossing(run: RunOnDisk) -> dict[str, Any] | None:
+    """The run on data it was and was not trained on; None where it was scored on one kind alone."""
+    samples: dict[tuple[str, str], list[SampleScore]] = {}
+    for evaluation in run.clean:
+        if evaluation.spec.prompt == run.record.prompt and evaluation.spec.split == "test":
+            for row in evaluation.scores:
+                if row.dice is not None:
+                    samples.setdefault((row.dataset, row.sample_id), []).append(row)
+    values: dict[str, list[float]] = {}
+    groups: dict[str, list[tuple[str, str]]] = {}
+    known = all(evaluation.spec.groups_known for evaluation in run.clean)
+    for (name, _), rows in samples.items():
+        values.setdefault(name, []).append(sum(row.dice or 0.0 for row in rows) / len(rows))
+        groups.setdefault(name, []).append(group_of(rows[0], known))
+    found = crossing(values, groups, run.record.dataset.split("+"))
+    if found.cross_dataset is None or found.in_domain is None:
+        return None
+    means = {name: (sum(one) / len(one), len(one)) for name, one in values.items()}
+    return {"run": run.record, "means": means, "crossing": found}
+
+
+def _index(index: Index) -> str:
+    if index.value is None:
+        return f"none: {index.reason}"
+    return f"{index.value:.3f} {_bounds(index.ci95, index.reason)}, n = {index.n}"
+
+
+def _change(comparison: Comparison) -> str:
+    if comparison.difference is None:
+        return f"– ({comparison.reason})"
+    return f"{comparison.difference:+.3f} {_bounds(comparison.ci95, comparison.reason)}"
+
+
+def _bounds(ci95: tuple[float, float] | None, reason: str | None) -> str:
+    return f"[{ci95[0]:.3f}, {ci95[1]:.3f}]" if ci95 else f"(no interval: {reason})"
 
 
 def _estimate(estimate: Estimate) -> str:

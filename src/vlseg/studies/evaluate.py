@@ -1,6 +1,5 @@
 """An evaluation: a model (trained run, folder, or name) or mask files on a split, scored and written down."""
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,11 +19,11 @@ from vlseg.evaluation import (
 from vlseg.metrics import aggregate, corruption_effects, risk_coverage
 from vlseg.models.device import resolve_device
 from vlseg.prompts import Prompted
-from vlseg.records import InputError, SampleScore, unknown_name
+from vlseg.records import InputError, SampleScore
 from vlseg.studies.datasets import Pool, open_pool
 from vlseg.studies.scoring import Condition, Evaluated, EvaluateOptions, Job, open_job, prompted_split, score, slug
 
-__all__ = ["EvaluateOptions", "Evaluated", "by_dataset", "evaluate_masks", "evaluate_on", "subgroups", "summary"]
+__all__ = ["EvaluateOptions", "Evaluated", "by_dataset", "evaluate_masks", "evaluate_on", "summary"]
 
 
 def evaluate_masks(folder: Path, data: list[str], options: EvaluateOptions, out: Path | None = None) -> Evaluated:
@@ -112,41 +111,6 @@ def _risk_coverage(scores: Sequence[SampleScore]) -> dict[str, Any]:
     )
     assert found is not None
     return {"area": found.area, "ideal": found.ideal, "random": found.random, "n": len(rows)}
-
-
-def subgroups(evaluated: Evaluated, column: str) -> dict[str, Any]:
-    """The aggregate of each value of a column: of the score rows, an attribute, or "size-bin".
-
-    size-bin: the true area's share of the image, empty, up to 1 %, up to 5 %, up to 15 %, above.
-
-    Raises:
-        InputError: a column that no row has; the known ones are listed.
-    """
-    values = [_value_of(row, column) for row in evaluated.scores]
-    if all(value is None for value in values):
-        attributes = {name for row in evaluated.scores for name in json.loads(row.attributes)}
-        raise unknown_name("column for --by", column, {"size-bin", *BY_COLUMNS, *attributes})
-    named = ["unknown" if value is None else value for value in values]
-    known = evaluated.spec.groups_known
-    rows = {
-        name: [row for row, one in zip(evaluated.scores, named, strict=True) if one == name]
-        for name in sorted(set(named))
-    }
-    return {name: aggregate(inside, groups_known=known).to_json() for name, inside in rows.items()}
-
-
-BY_COLUMNS = ("site", "target", "group", "dataset", "wording")
-SIZE_BINS = ((0.01, "up to 1 %"), (0.05, "1 to 5 %"), (0.15, "5 to 15 %"), (1.0, "above 15 %"))
-
-
-def _value_of(row: SampleScore, column: str) -> str | None:
-    if column == "size-bin":
-        if row.area_error is None or not row.pixels:
-            return None
-        share = (row.area - row.area_error) / row.pixels
-        return "empty" if share == 0 else next(name for edge, name in SIZE_BINS if share <= edge)
-    value = getattr(row, column) if column in BY_COLUMNS else json.loads(row.attributes).get(column)
-    return None if value is None else str(value)
 
 
 def by_dataset(evaluated: Evaluated) -> dict[str, dict[str, Any]]:
