@@ -164,3 +164,21 @@ def test_a_generator_left_alone_does_not_switch_gradients_off() -> None:
     left = predict_image(Oracle(), image, ["dark"] * 20, device=CPU)
     next(left)
     assert not torch.is_inference_mode_enabled()
+
+
+class Drawing(Oracle):
+    """Three draws: as the answer, nothing, and everything."""
+
+    def decode(self, image: ImageFeatures, prompts: PromptFeatures | None) -> Output:
+        logits = super().decode(image, prompts).logits
+        return Output(
+            logits, samples=torch.stack([logits, torch.full_like(logits, -9.0), torch.full_like(logits, 9.0)])
+        )
+
+
+def test_draws_give_the_uncertainty_of_a_case() -> None:
+    image = np.full((32, 32, 3), 0.5, np.float32)
+    image[:16] = 0.9  # half of the image is bright
+    found = next(iter(predict_image(Drawing(), image, ["bright"], device=CPU)))
+    assert found.uncertainty == pytest.approx(1 - (1 + 0 + 2 / 3) / 3, abs=0.02)
+    assert next(iter(predict_image(Oracle(), image, ["bright"], device=CPU))).uncertainty is None

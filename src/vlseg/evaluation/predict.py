@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vlseg.metrics import dice_score
 from vlseg.models import ImageFeatures, Inputs, Segmenter, as_module
 from vlseg.models.device import autocast
 from vlseg.records import InputError, unknown_name
@@ -24,7 +25,8 @@ class Prediction:
         mask: (H, W) bool, probability above the threshold.
         presence: in [0, 1], that the named thing is in the image: the model's own presence output
             where it has one, else the largest probability of the map; None for masks without one.
-        uncertainty: of the whole case, 0 or more; None where it was not asked for.
+        uncertainty: of the whole case, 0 or more: for models that draw samples, 1 - the mean Dice of their masks with
+            this one; None where there are none and nothing else was asked for.
     """
 
     probability: np.ndarray
@@ -80,33 +82,49 @@ def predict_image(
         # The mode is entered for each chunk: a generator that is left alone must not leave it on for its caller.
         with torch.inference_mode(), autocast(precision, device):
             found = _decode(model, inputs, features, prompts[start : start + PROMPTS_AT_ONCE], device)
-            chunk = [_prediction(restored, presence, limit) for restored, presence in found]
+            chunk = [_prediction(answer, limit) for answer in found]
         yield from chunk
 
 
-def _prediction(restored: Tensor, presence: Tensor | None, threshold: float) -> Prediction:
-    probability = restored.sigmoid()
-    score = float(probability.max()) if presence is None else float(presence.sigmoid())
+@dataclass(frozen=True)
+class _Answer:
+    """Full-size logits (H, W), presence logit, and the logits (H, W) of Monte-Carlo draws or members."""
+
+    restored: Tensor
+    presence: Tensor | None = None
+    samples: tuple[Tensor, ...] = ()
+
+
+def _prediction(answer: _Answer, threshold: float) -> Prediction:
+    probability = answer.restored.sigmoid()
+    score = float(probability.max() if answer.presence is None else answer.presence.sigmoid())
     array = probability.float().cpu().numpy()
-    return Prediction(array, array > threshold, score)
+    mask = array > threshold
+    draws = [(sample.sigmoid() > threshold).cpu().numpy() for sample in answer.samples]
+    uncertainty = 1.0 - float(np.mean([dice_score(draw, mask) for draw in draws])) if draws else None
+    return Prediction(array, mask, score, uncertainty)
 
 
 def _decode(
     model: Segmenter, inputs: Inputs, features: ImageFeatures, prompts: Sequence[str], device: torch.device
-) -> list[tuple[Tensor, Tensor | None]]:
-    """Full-size logits (H, W) and presence logit of each prompt on the one image."""
+) -> list[_Answer]:
+    """The answer to each prompt on the one image."""
     rows = torch.zeros(len(prompts), dtype=torch.long)
     if not model.spec.uses_text and not model.spec.uses_target:
         # Image-only: one pass gives every target's channel.
         output = model.decode(features, None)
         channels = model.restore(output.logits, inputs)[0]
-        return [(channels[model.spec.targets.index(prompt)], None) for prompt in prompts]
+        return [_Answer(channels[model.spec.targets.index(prompt)]) for prompt in prompts]
     tokens = model.tokenize(prompts)
     encoded = model.encode_prompts(tokens.to(device) if tokens is not None else None)
     output = model.decode(features[rows], encoded)
     restored = model.restore(output.logits, inputs[rows])
     presence = list(output.presence) if output.presence is not None else [None] * len(prompts)
-    return [(maps[0], present) for maps, present in zip(restored, presence, strict=True)]
+    draws = [model.restore(sample, inputs[rows]) for sample in output.samples] if output.samples is not None else []
+    return [
+        _Answer(maps[0], present, tuple(draw[row][0] for draw in draws))
+        for row, (maps, present) in enumerate(zip(restored, presence, strict=True))
+    ]
 
 
 def ready(model: Segmenter, device: torch.device) -> Segmenter:

@@ -190,7 +190,7 @@ def _effect(name: str, rows: Rows, clean: dict[tuple[str, str], SampleScore], gr
     named = [row for row in rows if against(row) == "named" and row.dice is not None]
     groups = [group_of(row, groups_known) for row in original]
     comparison = compare_paired(
-        [clean[_key(row)].dice or 0.0 for row in original], [row.dice or 0.0 for row in original], groups
+        [clean[_key(row)].dice or 0.0 for row in original], [row.dice or 0.0 for row in original], groups, largest=1.0
     )
     overlaps = [(row.overlap, group) for row, group in zip(original, groups, strict=True) if row.overlap is not None]
     return Effect(

@@ -39,16 +39,19 @@ class Comparison:
     reason: str | None = None
 
 
-def compare_paired(first: Sequence[float], second: Sequence[float], groups: Sequence[Hashable]) -> Comparison:
+def compare_paired(
+    first: Sequence[float], second: Sequence[float], groups: Sequence[Hashable], *, largest: float = np.inf
+) -> Comparison:
     """The mean of second minus first over the same samples.
 
     Args:
         first: (n,) scores.
         second: (n,) scores of the same samples in the same order.
         groups: (n,) what belongs together.
+        largest: what no difference can exceed, 1 for scores in [0, 1]; the interval is cut there.
     """
     differences = [b - a for a, b in zip(first, second, strict=True)]
-    estimate = bootstrap_mean(differences, groups)
+    estimate = bootstrap_mean(differences, groups, bounds=(-largest, largest))
     if not differences:
         return Comparison(None, None, None, None, 0, 0, reason="no sample is in both")
     gathered = clusters(differences, groups)

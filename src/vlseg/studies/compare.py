@@ -13,6 +13,7 @@ from vlseg.records import EvaluationSpec, InputError, SampleScore, read_record, 
 
 Metric = Literal["dice", "iou", "nsd", "hd95", "assd", "pixel_precision", "pixel_recall"]
 METRICS: tuple[Metric, ...] = ("dice", "iou", "nsd", "hd95", "assd", "pixel_precision", "pixel_recall")
+DISTANCES = ("hd95", "assd")
 Key = tuple[str, str, str]
 
 
@@ -21,6 +22,7 @@ class Result:
     """The clean scores of one run: by (dataset, split, sample) the mean over wordings, its group, and the true area."""
 
     name: str
+    metric: str
     method: str
     seed: int
     values: dict[Key, float]
@@ -111,6 +113,7 @@ def gather(
         areas[key] = row.area - (row.area_error or 0)
     return Result(
         name=source.resolve().name,
+        metric=metric,
         method=_method(source, specs[0]),
         trained_on=_trained_on(source),
         seed=specs[0].seed,
@@ -168,7 +171,10 @@ def paired(first: Result, second: Result) -> Comparison:
     """Second minus first over the samples in both whose truth is the same."""
     keys = _common(first, second)
     return compare_paired(
-        [first.values[key] for key in keys], [second.values[key] for key in keys], [first.groups[key] for key in keys]
+        [first.values[key] for key in keys],
+        [second.values[key] for key in keys],
+        [first.groups[key] for key in keys],
+        largest=np.inf if first.metric in DISTANCES else 1.0,
     )
 
 
