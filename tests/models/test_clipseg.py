@@ -1,11 +1,10 @@
 """CLIPSeg against transformers' own forward, against stored outputs, and what trains in it."""
 
 import json
-import math
-import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
@@ -42,17 +41,6 @@ def full() -> ClipSeg:
     return build_clipseg().eval()
 
 
-def golden_tensor(key: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The filler rule of the stored outputs for a network without batch norm."""
-    x = np.asarray(np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape)).astype(np.float32)
-    if x.ndim == 1 and key.endswith(("weight", "bias")):
-        return 1 + np.float32(0.05) * x if key.endswith("weight") else np.float32(0.05) * x
-    if x.ndim != 4 and "embed" in key:
-        return np.float32(0.05) * x
-    fan = math.prod(shape[1:]) if len(shape) > 1 else 1
-    return x * np.float32((1.25 if x.ndim == 4 else 1.0) / math.sqrt(fan))
-
-
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("size", [224, 352, 416])
 def test_steps_equal_transformers_forward(full: ClipSeg, size: int, batch: int) -> None:
@@ -64,24 +52,19 @@ def test_steps_equal_transformers_forward(full: ClipSeg, size: int, batch: int) 
     assert (ours - reference).abs().max() <= 1e-5 * reference.std()
 
 
-def test_stored_output_of_the_published_network(full: ClipSeg, golden: Path) -> None:
-    entries = json.loads((golden / "clipseg_352.keys.json").read_text())
-    weights = {entry["key"]: golden_tensor(entry["key"], tuple(entry["shape"])) for entry in entries}
-    for entry in entries:
-        assert zlib.crc32(weights[entry["key"]].tobytes()) == entry["crc32"], entry["key"]
+def test_stored_output_of_the_published_network(full: ClipSeg, golden_network: Callable[[str], Any]) -> None:
+    stored = golden_network("clipseg_352")
     network = CLIPSegForImageSegmentation(refined_config())
-    load_strictly(network, published_layout({k: torch.from_numpy(np.asarray(v)) for k, v in weights.items()}), "golden")
+    load_strictly(network, published_layout(stored.weights()), "golden")
     model = ClipSeg(network, full.tokenizer, full.spec).eval()
-    stored = np.load(golden / "clipseg_352.npz")
-    rng = np.random.default_rng(zlib.crc32(b"image"))
-    pixels = torch.from_numpy(rng.standard_normal((2, 3, 352, 352)).astype(np.float32))
-    np.testing.assert_array_equal(pixels.flatten()[:8], stored["image_first8"])
-    tokens = Rows({name: torch.from_numpy(stored[name]).long() for name in ("input_ids", "attention_mask")})
     with torch.inference_mode():
-        logits = model(Rows({"pixel_values": pixels}), tokens).logits[:, 0].numpy()
-    index = np.arange(64) * 352 // 64
-    np.testing.assert_allclose(logits[0], stored["published_row0"], atol=5e-5, rtol=0)
-    np.testing.assert_allclose(logits[:, index][:, :, index], stored["published_grid"], atol=5e-5, rtol=0)
+        image = model.encode_image(Rows({"pixel_values": stored.image(2, 352)}))
+        prompts = model.encode_prompts(stored.tokens())
+        logits = model.decode(image, prompts).logits[:, 0]
+    stored.assert_maps(logits, "published", 5e-5)
+    stored.assert_middle(prompts.tensors["embedding"], "text_embedding", 5e-5)
+    for position, tap in enumerate(("tap3", "tap6", "tap9")):
+        stored.assert_middle(image.tensors["taps"][:, position], tap, 5e-5)
 
 
 def test_padding_is_trimmed_without_effect(small: ClipSeg) -> None:

@@ -1,0 +1,87 @@
+"""CRIS with random weights, from a published file, or on CLIP's ResNet."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from vlseg.models.clipseg.tokenizer import clip_tokenizer
+from vlseg.models.cris.model import PROTOCOLS, Cris, Network
+from vlseg.models.cris.shape import SHAPES
+from vlseg.models.folder import load_strictly
+from vlseg.models.protocol import Spec
+from vlseg.models.tensors import read_tensors, without_prefix
+from vlseg.records import InputError, unknown_name
+
+CLIP_EXTRAS = ("input_resolution", "context_length", "vocab_size")
+"""Numbers that OpenAI's files hold beside the weights."""
+
+
+def build_cris(
+    *,
+    image_size: int = 416,
+    backbone: str = "rn50",
+    targets: tuple[str, ...] = (),
+    protocol: str = "corrected",
+) -> Cris:
+    """CRIS with random weights; `image_size` is a multiple of 32.
+
+    Raises:
+        InputError: an unknown backbone or protocol, or an image size that does not fit.
+    """
+    if backbone not in SHAPES:
+        raise unknown_name("backbone of cris", backbone, SHAPES)
+    if protocol not in PROTOCOLS:
+        raise unknown_name("protocol of cris", protocol, PROTOCOLS)
+    if image_size < 32 or image_size % 32:
+        raise InputError(f"image_size: {image_size} is not a multiple of 32; take 416")
+    spec = Spec(
+        name="cris",
+        uses_text=True,
+        image_size=(image_size, image_size),
+        targets=targets,
+        threshold=0.5 if protocol == "corrected" else 0.35,
+        protocol=protocol,
+    )
+    return Cris(Network(SHAPES[backbone]), clip_tokenizer(), spec, backbone)
+
+
+def load_cris(path: Path, *, protocol: str | None = None) -> Cris:
+    """CRIS from a published file: a whole network, or CLIP's RN50 or RN101, around which the rest is random.
+
+    A whole network is `{"state_dict": {"module...."}}` of the authors' code, or a MedVLSM checkpoint (`net.`); its
+    protocol is `original` or `medvlsm` accordingly, unless given.
+
+    Raises:
+        InputError: weights that do not fit; every missing and left-over key is counted, five are named.
+    """
+    weights = read_tensors(path)
+    lightning = any(key.startswith("net.") for key in weights)
+    weights = without_prefix(weights, ("net.", "module.", "model."))
+    if any(key.startswith("backbone.") for key in weights):
+        model = build_cris(backbone=_backbone(weights, "backbone."), protocol=protocol or _guess(lightning))
+        load_strictly(model.network, weights, str(path))
+        return model
+    weights = {key: tensor.float() for key, tensor in weights.items() if key not in CLIP_EXTRAS}
+    model = build_cris(backbone=_backbone(weights, ""), protocol=protocol or "corrected")
+    fresh = {key: tensor for key, tensor in model.network.backbone.state_dict().items() if key.startswith(FRESH)}
+    load_strictly(model.network.backbone, {**weights, **fresh}, str(path))
+    return model
+
+
+FRESH = "visual.attnpool.connect."
+"""The branch that CLIP's file lacks."""
+
+
+def _guess(lightning: bool) -> str:
+    return "medvlsm" if lightning else "original"
+
+
+def _backbone(weights: Mapping[str, Tensor], prefix: str) -> str:
+    """The known shape with as many blocks in its third layer."""
+    start = f"{prefix}visual.layer3."
+    blocks = len({key.removeprefix(start).split(".")[0] for key in weights if key.startswith(start)})
+    for name in ("rn101", "tiny"):
+        if blocks == SHAPES[name].vision_layers[2]:
+            return name
+    return "rn50"  # whatever else does not fit is named by the strict loading

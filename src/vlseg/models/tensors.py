@@ -1,0 +1,62 @@
+"""Published weight files as plain tensors, whatever they are wrapped in."""
+
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from vlseg.records import InputError
+
+WRAPPERS = ("state_dict", "model")
+"""Keys under which training codes keep their weights."""
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors, .pt, .pth, .bin or .ckpt file, or of a TorchScript archive (OpenAI's CLIP).
+
+    Pickles are read with `weights_only`: nothing in them is executed.
+
+    Raises:
+        InputError: no such file, not readable so, or no tensors in it.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        if path.suffix == ".safetensors":
+            return dict(safetensors.torch.load_file(path))
+        values = _unpickled(path)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"{path}: cannot be read as weights ({reason}); files that hold more than tensors and plain values are "
+            "refused: save its state_dict alone with torch.save"
+        ) from error
+    for wrapper in WRAPPERS:
+        if isinstance(values, dict) and isinstance(values.get(wrapper), Mapping):
+            values = values[wrapper]
+    tensors = {key: value for key, value in values.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise InputError(f"{path}: holds no tensors")
+    return tensors
+
+
+def _unpickled(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except RuntimeError as error:
+        if "TorchScript" not in str(error):
+            raise
+        return torch.jit.load(str(path), map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
+
+
+def without_prefix(weights: Mapping[str, Tensor], prefixes: Sequence[str]) -> dict[str, Tensor]:
+    """The keys without each prefix, in this order, that all of them have; without old position tables."""
+    result = {key: tensor for key, tensor in weights.items() if not key.endswith(".position_ids")}
+    for prefix in prefixes:
+        if result and all(key.startswith(prefix) for key in result):
+            result = {key.removeprefix(prefix): tensor for key, tensor in result.items()}
+    return result
