@@ -60,3 +60,15 @@ def without_prefix(weights: Mapping[str, Tensor], prefixes: Sequence[str]) -> di
         if result and all(key.startswith(prefix) for key in result):
             result = {key.removeprefix(prefix): tensor for key, tensor in result.items()}
     return result
+
+
+def find_weights(folder: Path, names: Sequence[str]) -> Path:
+    """The first of these files that the folder holds.
+
+    Raises:
+        InputError: none of them.
+    """
+    for name in names:
+        if (folder / name).exists():
+            return folder / name
+    raise InputError(f"{folder}: holds none of {', '.join(names)}; put the weights file there")

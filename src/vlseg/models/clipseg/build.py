@@ -1,10 +1,10 @@
 """CLIPSeg built with random weights, or from a folder in the published (Hugging Face) layout."""
 
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-import torch
 from torch import Tensor
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPSegTextConfig, CLIPSegVisionConfig
 
@@ -12,6 +12,7 @@ from vlseg.models.clipseg.model import ClipSeg
 from vlseg.models.clipseg.tokenizer import clip_tokenizer, load_tokenizer
 from vlseg.models.folder import load_strictly, read_config
 from vlseg.models.protocol import Spec
+from vlseg.models.tensors import find_weights, read_tensors, without_prefix
 from vlseg.records import InputError
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -35,54 +36,133 @@ def refined_config() -> CLIPSegConfig:
     )
 
 
+def plain_config() -> CLIPSegConfig:
+    """The shape of CIDAS/clipseg-rd64: as the refined one, with a single convolution at the end."""
+    return CLIPSegConfig.from_dict({**refined_config().to_dict(), "use_complex_transposed_convolution": False})
+
+
+CONFIGS: dict[str, Callable[[], CLIPSegConfig]] = {"clipseg": refined_config, "clipseg-rd64": plain_config}
+"""By model name."""
+
+
 def build_clipseg(
     *,
+    name: str = "clipseg",
     image_size: int = 352,
     targets: tuple[str, ...] = (),
     protocol: str = "corrected",
-    config: CLIPSegConfig | None = None,
+    config: CLIPSegConfig | Mapping[str, Any] | None = None,
 ) -> ClipSeg:
     """CLIPSeg with random weights; `image_size` is a multiple of the patch (16).
+
+    Args:
+        name: "clipseg" (rd64-refined) or "clipseg-rd64".
+        image_size: side of the square input.
+        targets: recorded.
+        protocol: "corrected" or "published".
+        config: other sizes, as transformers' CLIPSegConfig or what its config.json holds.
 
     Raises:
         InputError: an image size that the patches do not fill.
     """
-    network = CLIPSegForImageSegmentation(config or refined_config())
+    if isinstance(config, Mapping):
+        config = CLIPSegConfig.from_dict({**CONFIGS[name]().to_dict(), **config})
+    network = CLIPSegForImageSegmentation(config or CONFIGS[name]())
     return ClipSeg(network, clip_tokenizer(), _spec(network, image_size, targets, protocol))
 
 
-def load_clipseg(folder: Path, *, protocol: str | None = None, image_size: int | None = None) -> ClipSeg:
-    """CLIPSeg from a folder in the published layout: config.json, weights, tokenizer files.
+def load_clipseg(
+    path: Path, *, protocol: str | None = None, image_size: int | None = None, clip: str | None = None
+) -> ClipSeg:
+    """CLIPSeg from a folder in the hub's layout, or from a file.
+
+    A file is a MedVLSM checkpoint (the whole network), or the original repository's decoder (`rd64-uni*.pth`), which
+    needs `clip`: a folder with CLIP ViT-B/16 (or CLIPSeg) in the hub's layout.
 
     Raises:
         InputError: files missing, or weights that do not fit (each offending key is named).
     """
-    values = read_config(folder)
-    ours: dict[str, Any] = values.pop("vlseg", {})
-    network = CLIPSegForImageSegmentation(CLIPSegConfig.from_dict(values))
-    load_strictly(network, published_layout(read_weights(folder)), str(folder))
-    size = image_size or ours.get("arguments", {}).get("image_size", 352)
-    spec = _spec(network, size, tuple(ours.get("targets", ())), protocol or ours.get("protocol", "corrected"))
-    return ClipSeg(network, load_tokenizer(folder), spec)
+    if path.is_dir():
+        values = read_config(path)
+        ours: dict[str, Any] = values.pop("vlseg", {})
+        network = CLIPSegForImageSegmentation(CLIPSegConfig.from_dict(values))
+        load_strictly(network, published_layout(read_weights(path)), str(path))
+        size = image_size or ours.get("arguments", {}).get("image_size", 352)
+        spec = _spec(network, size, tuple(ours.get("targets", ())), protocol or ours.get("protocol", "corrected"))
+        return ClipSeg(network, load_tokenizer(path), spec)
+    weights = published_layout(read_tensors(path))
+    whole = any(key.startswith("clip.") for key in weights)
+    if not whole:
+        weights = {f"decoder.{key}": tensor for key, tensor in _decoder_of(weights).items()}
+        if clip is None:
+            raise InputError(
+                f"{path}: holds CLIPSeg's decoder alone; give CLIP ViT-B/16 beside it: "
+                "--set 'model_arguments={clip: FOLDER}'"
+            )
+        weights |= _clip_of(Path(clip))
+    refined = "decoder.transposed_convolution.4.weight" in weights
+    network = CLIPSegForImageSegmentation(refined_config() if refined else plain_config())
+    load_strictly(network, weights, str(path))
+    chosen = protocol or ("published" if whole else "corrected")
+    return ClipSeg(network, clip_tokenizer(), _spec(network, image_size or 352, (), chosen))
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Tensors of the weights file in `folder`; a pickle is read with `weights_only`."""
-    for name in WEIGHT_FILES:
-        path = folder / name
-        if path.exists() and path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        if path.exists():
-            return dict(torch.load(path, map_location="cpu", weights_only=True))
-    raise InputError(f"{folder}: holds none of {', '.join(WEIGHT_FILES)}; put the weights file there")
+    """Tensors of the weights file in `folder`."""
+    return read_tensors(find_weights(folder, WEIGHT_FILES))
 
 
-def published_layout(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def decoder_weights(path: Path) -> dict[str, Tensor]:
+    """The decoder of a CLIPSeg folder or file, with transformers' keys.
+
+    Raises:
+        InputError: no decoder there.
+    """
+    weights = published_layout(read_weights(path) if path.is_dir() else read_tensors(path))
+    found = _decoder_of(weights)
+    if not found:
+        raise InputError(f"{path}: holds no CLIPSeg decoder (no keys decoder.* or film_mul.*)")
+    return found
+
+
+def _decoder_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Transformers' keys of the decoder, from a whole network's or from the original repository's."""
+    own = {key.removeprefix("decoder."): value for key, value in weights.items() if key.startswith("decoder.")}
+    if own:
+        return own
+    result: dict[str, Tensor] = {}
+    for key, value in weights.items():
+        name = key
+        for theirs, ours in ORIGINAL_NAMES:
+            name = re.sub(theirs, ours, name)
+        if "in_proj_" in name:
+            for part, piece in zip("qkv", value.chunk(3), strict=True):
+                result[name.replace("in_proj_", f"{part}_proj.")] = piece.clone()
+        elif not name.startswith(("clip_model.", "model.")):
+            result[name] = value
+    return result
+
+
+ORIGINAL_NAMES = (
+    (r"^blocks\.", "layers."),
+    (r"^trans_conv\.", "transposed_convolution."),
+    (r"\.linear1\.", ".mlp.fc1."),
+    (r"\.linear2\.", ".mlp.fc2."),
+    (r"\.norm([12])\.", r".layer_norm\1."),
+)
+"""The decoder's keys in the original repository (timojl/clipseg) and in transformers."""
+
+
+def _clip_of(folder: Path) -> dict[str, Tensor]:
+    weights = published_layout(read_weights(folder))
+    if any(key.startswith("clip.") for key in weights):
+        return {key: value for key, value in weights.items() if key.startswith("clip.")}
+    return {f"clip.{key}": value for key, value in weights.items()}
+
+
+def published_layout(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Keys as transformers names them: without MedVLSM's prefixes and old versions' position tables."""
-    for prefix in ("net.", "clipseg."):
-        if weights and all(key.startswith(prefix) for key in weights):
-            weights = {key.removeprefix(prefix): tensor for key, tensor in weights.items()}
-    return {key: tensor for key, tensor in weights.items() if not key.endswith(".position_ids")}
+    return without_prefix(weights, ("net.", "clipseg."))
 
 
 def _spec(network: CLIPSegForImageSegmentation, size: int, targets: tuple[str, ...], protocol: str) -> Spec:
@@ -91,4 +171,5 @@ def _spec(network: CLIPSegForImageSegmentation, size: int, targets: tuple[str, .
         raise InputError(f"image_size: {size} is not a multiple of the patch size {patch}; take {patch * 22}")
     if protocol not in ("published", "corrected"):
         raise InputError(f"protocol: '{protocol}' is unknown for clipseg (known: corrected, published)")
-    return Spec(name="clipseg", uses_text=True, image_size=(size, size), targets=targets, protocol=protocol)
+    name = "clipseg" if network.config.use_complex_transposed_convolution else "clipseg-rd64"
+    return Spec(name=name, uses_text=True, image_size=(size, size), targets=targets, protocol=protocol)
