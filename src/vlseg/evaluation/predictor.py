@@ -10,10 +10,8 @@ from vlseg.data import read_image
 from vlseg.evaluation.predict import Prediction, predict_image, ready
 from vlseg.models import MODELS, Segmenter, load_model
 from vlseg.models.device import resolve_device, set_threads
+from vlseg.models.manifest import default_weights
 from vlseg.records import InputError, IntensityPolicy, read_record
-
-DEFAULT_WEIGHTS = {"clipseg": "CIDAS/clipseg-rd64-refined"}
-"""Published weights of a model that is only named."""
 
 
 class Predictor:
@@ -92,8 +90,9 @@ def load(
         model = load_model(str(folder / "model"))
         limit = record.threshold if threshold is None else threshold
         return Predictor(model, device=device, precision=precision, threshold=limit, intensity=intensity)
-    place = weights or DEFAULT_WEIGHTS.get(str(source)) or str(source)
+    name = str(source) if str(source) in MODELS else None
+    place = weights or default_weights(str(source)) or str(source)
     if place in MODELS:
         raise InputError(f"model '{source}': give --weights (a folder or hub id); random weights predict nothing")
-    model = load_model(place, revision=revision)
+    model = load_model(place, name=name, revision=revision)
     return Predictor(model, device=device, precision=precision, threshold=threshold)

@@ -1,36 +1,55 @@
 """What `vlseg models` says of each model."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from vlseg.models import MODELS, as_module, build_model
+from vlseg.models.manifest import WEIGHTS, Published
 from vlseg.records import unknown_name
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """One line of the table; `weights` is a hub id or "random", `parameters` counts all of them."""
+    """One line of the table.
+
+    `parameters` counts all of them, `decoder` those of the mask decoder; `weights` and `licence` are the first
+    published ones' place and licence, `published` all of them.
+    """
 
     name: str
     image_size: int
     parameters: int
+    decoder: int
     text_encoder: str | None
+    protocols: tuple[str, ...]
     weights: str
     licence: str
+    published: tuple[Published, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
 
 
-_FACTS: dict[str, tuple[str | None, str, str]] = {
-    "clipseg": ("CLIP, 77 tokens", "CIDAS/clipseg-rd64-refined", "Apache-2.0 by its hub card"),
-    "clipseg-tiny": ("hashed words, 77", "random", "ours, Apache-2.0"),
-    "unet": (None, "random", "ours, Apache-2.0"),
-    "unet-target": (None, "random", "ours, Apache-2.0"),
+_BOTH = ("corrected", "published")
+_FACTS: dict[str, tuple[str | None, tuple[str, ...]]] = {
+    "clipseg": ("CLIP, 77 tokens", _BOTH),
+    "clipseg-rd64": ("CLIP, 77 tokens", _BOTH),
+    "cris": ("CLIP, 77 tokens", ("corrected", "original", "medvlsm", "attention_mask")),
+    "biomedclipseg": ("PubMedBERT, 256 tokens", _BOTH),
+    "biomedclipseg-d": ("PubMedBERT, 256 tokens", _BOTH),
+    "smp-unet": (None, _BOTH),
+    "smp-unetplusplus": (None, _BOTH),
+    "smp-deeplabv3plus": (None, _BOTH),
+    "clipseg-tiny": ("hashed words, 77", ("corrected",)),
+    "unet": (None, ("corrected",)),
+    "unet-target": (None, ("corrected",)),
 }
+"""Text encoder and protocols. An ensemble is what its members are, and has no line."""
 
 
 def model_cards(name: str | None = None) -> list[ModelCard]:
@@ -39,14 +58,29 @@ def model_cards(name: str | None = None) -> list[ModelCard]:
     Raises:
         InputError: unknown model.
     """
-    if name is not None and name not in MODELS:
-        raise unknown_name("model", name, MODELS)
-    return [_card(known) for known in MODELS if name in (None, known)]
+    if name is not None and name not in _FACTS:
+        raise unknown_name("model", name, _FACTS)
+    return [_card(known) for known in MODELS if known in _FACTS and name in (None, known)]
 
 
 def _card(name: str) -> ModelCard:
     with torch.device("meta"):
         model = build_model(name, targets=("target",))
-    parameters = sum(parameter.numel() for parameter in as_module(model).parameters())
-    text, weights, licence = _FACTS[name]
-    return ModelCard(name, model.spec.image_size[0], parameters, text, weights, licence)
+    text, protocols = _FACTS[name]
+    family = "biomedclipseg" if name == "biomedclipseg-d" else name
+    published = tuple(one for one in WEIGHTS if one.model == family)
+    return ModelCard(
+        name=name,
+        image_size=model.spec.image_size[0],
+        parameters=_count([as_module(model)]),
+        decoder=_count(model.parts()["mask_decoder"]),
+        text_encoder=text,
+        protocols=protocols,
+        weights=published[0].place if published else "random",
+        licence=published[0].licence if published else "ours or the library's, random weights",
+        published=published,
+    )
+
+
+def _count(modules: Sequence[nn.Module]) -> int:
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())

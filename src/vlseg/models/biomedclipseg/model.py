@@ -88,7 +88,7 @@ class BiomedClipSeg(nn.Module):
         """config.json, model.safetensors and the tokenizer."""
         arguments = {"image_size": self.spec.image_size[0], "size": self.size_name}
         part = our_part(self.spec.name, self.spec.protocol, self.spec.targets, arguments)
-        write_model(folder, {"vlseg": part}, self.network.state_dict())
+        write_model(folder, {"vlseg": part}, self.state_dict())
         self.tokenizer.save_pretrained(folder)
 
 

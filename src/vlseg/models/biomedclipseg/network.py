@@ -135,7 +135,12 @@ class Network(nn.Module):
 def decoder_config(shape: Shape) -> CLIPSegConfig:
     """CLIPSeg's refined decoder on these towers' widths."""
     values = refined_config().to_dict()
-    values["vision_config"] |= {"hidden_size": shape.width, "patch_size": shape.patch, "image_size": shape.side}
+    values["vision_config"] |= {
+        "hidden_size": shape.width,
+        "num_attention_heads": shape.heads,
+        "patch_size": shape.patch,
+        "image_size": shape.side,
+    }
     values |= {
         "projection_dim": shape.embed_dim,
         "reduce_dim": shape.reduce_dim,

@@ -83,7 +83,8 @@ class Cris(nn.Module):
     def encode_image(self, inputs: Inputs) -> ImageFeatures:
         """`c3`, `c4`, `c5`: maps at 1/8, 1/16, 1/32."""
         c3, c4, c5 = self.network.backbone.visual(inputs.tensors["pixel_values"])
-        return ImageFeatures({"c3": c3, "c4": c4, "c5": c5})
+        # The pool's map lies transposed in memory; written and read back it must give the same bits.
+        return ImageFeatures({"c3": c3, "c4": c4, "c5": c5.contiguous()})
 
     def encode_prompts(self, tokens: Tokens | None) -> PromptFeatures:
         """`words` (B, L, 512), `state` (B, 1024), `padding` (B, L) true where the decoder must not look."""
@@ -133,7 +134,7 @@ class Cris(nn.Module):
         """config.json, model.safetensors and the tokenizer."""
         arguments = {"image_size": self.spec.image_size[0], "backbone": self.size_name}
         part = our_part(self.spec.name, self.spec.protocol, self.spec.targets, arguments)
-        write_model(folder, {"vlseg": part}, self.network.state_dict())
+        write_model(folder, {"vlseg": part}, self.state_dict())
         self.tokenizer.save_pretrained(folder)
 
 

@@ -1,0 +1,83 @@
+"""The CNN baselines with random weights, or on an encoder trained elsewhere."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import segmentation_models_pytorch as smp
+from torch import nn
+
+from vlseg.models.folder import load_strictly
+from vlseg.models.protocol import Spec
+from vlseg.models.smp.model import STRIDE, SmpModel, lone_pooling
+from vlseg.models.tensors import read_tensors, without_prefix
+from vlseg.records import InputError, unknown_name
+
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "smp-unet": smp.Unet,
+    "smp-unetplusplus": smp.UnetPlusPlus,
+    "smp-deeplabv3plus": smp.DeepLabV3Plus,
+}
+
+
+def build_smp(
+    *,
+    name: str = "smp-unet",
+    image_size: int = 256,
+    encoder: str = "resnet50",
+    encoder_weights: str | None = None,
+    targets: tuple[str, ...] = (),
+    protocol: str = "corrected",
+) -> SmpModel:
+    """An image-only CNN with one channel per target.
+
+    Args:
+        name: smp-unet, smp-unetplusplus or smp-deeplabv3plus.
+        image_size: side of the square that images are resized to; padded inside to a multiple of 32.
+        encoder: any name that segmentation-models-pytorch knows, or "tu-NAME" for timm's.
+        encoder_weights: None = random; "imagenet" (or another name the library knows) downloads or takes the cache; a
+            file with the encoder's tensors works offline, e.g. torchvision's resnet50.
+        targets: one channel each (one unnamed when none is given).
+        protocol: "corrected" or "published", which are the same network here.
+
+    Raises:
+        InputError: an unknown encoder or protocol, weights that cannot be had, a target named twice.
+    """
+    if protocol not in ("corrected", "published"):
+        raise unknown_name(f"protocol of {name}", protocol, ("corrected", "published"))
+    if image_size < STRIDE:
+        raise InputError(f"image_size: {image_size} is less than {STRIDE}; take 256")
+    if len(set(targets)) != len(targets):
+        raise InputError(f"targets: a name is given twice in {', '.join(targets)}; name each once")
+    names = targets or ("foreground",)
+    file = Path(encoder_weights) if encoder_weights and Path(encoder_weights).is_file() else None
+    network = _network(name, encoder, None if file else encoder_weights, len(names))
+    if file is not None:
+        _fill_encoder(network, file)
+    spec = Spec(name=name, uses_text=False, image_size=(image_size, image_size), targets=names, protocol=protocol)
+    return SmpModel(lone_pooling(network), spec, {"image_size": image_size, "encoder": encoder})
+
+
+def _network(name: str, encoder: str, weights: str | None, classes: int) -> Any:
+    if not encoder.startswith("tu-") and encoder not in smp.encoders.encoders:
+        raise unknown_name("encoder", encoder, smp.encoders.encoders)
+    try:
+        return ARCHITECTURES[name](encoder_name=encoder, encoder_weights=weights, classes=classes)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{name} with encoder '{encoder}': {' '.join(str(error).split())[:200]}") from error
+    except Exception as error:  # the hub raises many kinds: offline, not found, disk full
+        if weights is None:
+            raise
+        raise InputError(
+            f"encoder_weights '{weights}' of {encoder}: not in the local cache and not downloadable here "
+            f"({type(error).__name__}); give a file with the encoder's tensors (torchvision's or timm's) instead"
+        ) from error
+
+
+def _fill_encoder(network: Any, file: Path) -> None:
+    """Torchvision's classifier heads are left out; everything else must fit."""
+    weights = without_prefix(read_tensors(file), ("module.", "encoder."))
+    kept = {
+        key: tensor for key, tensor in weights.items() if not key.startswith(("fc.", "classifier.", "last_linear."))
+    }
+    load_strictly(network.encoder, kept, str(file))
