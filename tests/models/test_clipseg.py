@@ -153,3 +153,56 @@ def test_bad_arguments(arguments: dict[str, object], message: str) -> None:
 def test_unreachable_hub_id_says_what_to_fetch() -> None:
     with pytest.raises(InputError, match=r"model\.safetensors.*give that folder"):
         load_model("nobody/no-such-model")
+
+
+def original_layout(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The decoder's keys in the original repository: fused projections, blocks, trans_conv."""
+    result: dict[str, torch.Tensor] = {}
+    for key, value in weights.items():
+        name = key.replace("layers.", "blocks.").replace("transposed_convolution.", "trans_conv.")
+        name = name.replace(".mlp.fc1.", ".linear1.").replace(".mlp.fc2.", ".linear2.").replace(".layer_norm", ".norm")
+        if any(f".{part}_proj." in name for part in "qkv"):
+            continue
+        result[name] = value
+    for index in range(3):
+        for kind in ("weight", "bias"):
+            parts = [weights[f"layers.{index}.self_attn.{part}_proj.{kind}"] for part in "qkv"]
+            result[f"blocks.{index}.self_attn.in_proj_{kind}"] = torch.cat(parts)
+    return result
+
+
+@pytest.mark.parametrize("name", ["clipseg", "clipseg-rd64"])
+def test_original_repositorys_decoder_loads_beside_clip(name: str, tmp_path: Path, monkeypatch: Any) -> None:
+    from vlseg.models.clipseg.build import CONFIGS, decoder_weights, plain_config
+
+    monkeypatch.setattr("vlseg.models.clipseg.build.refined_config", small_config)
+    monkeypatch.setitem(CONFIGS, "clipseg", small_config)
+    torch.manual_seed(1)
+    network = CLIPSegForImageSegmentation(small_config() if name == "clipseg" else plain_config())
+    torch.save(original_layout(network.decoder.state_dict()), tmp_path / "rd64-uni.pth")
+    with pytest.raises(InputError, match="decoder alone; give CLIP"):
+        load_model(str(tmp_path / "rd64-uni.pth"), name="clipseg")
+    clip = tmp_path / "clip"
+    clip.mkdir()
+    towers = {
+        key.removeprefix("clip."): value for key, value in network.state_dict().items() if key.startswith("clip.")
+    }
+    torch.save(towers, clip / "pytorch_model.bin")
+    model = load_model(str(tmp_path / "rd64-uni.pth"), name="clipseg", arguments={"clip": str(clip)})
+    assert model.spec.name == name
+    assert isinstance(model, ClipSeg)
+    for key, value in network.state_dict().items():
+        assert torch.equal(model.network.state_dict()[key], value), key
+    for key, value in decoder_weights(tmp_path / "rd64-uni.pth").items():
+        assert torch.equal(network.decoder.state_dict()[key], value), key
+
+
+def test_medvlsm_checkpoint_loads_by_the_models_name(small: ClipSeg, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("vlseg.models.clipseg.build.refined_config", small_config)
+    network = small.network
+    path = tmp_path / "best.ckpt"
+    torch.save({"state_dict": {f"net.clipseg.{key}": value for key, value in network.state_dict().items()}}, path)
+    with pytest.raises(InputError, match="does not say which model"):
+        load_model(str(path))
+    assert load_model(str(path), name="clipseg").spec.protocol == "published"
+    assert load_model(str(path), name="clipseg", protocol="corrected").spec.protocol == "corrected"

@@ -1,14 +1,16 @@
 """CRIS against stored outputs, its protocols, and the files it comes in."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from vlseg.models import Rows
-from vlseg.models.cris import build_cris
+from vlseg.models.cris import Cris, build_cris, load_cris
 from vlseg.models.folder import load_strictly
+from vlseg.records import InputError
 
 
 @pytest.mark.parametrize(("protocol", "mode"), [("medvlsm", "published"), ("attention_mask", "attention_mask")])
@@ -28,3 +30,114 @@ def test_stored_output_of_the_published_network(protocol: str, mode: str, golden
             fused = model.network.neck(*(image.tensors[name] for name in ("c3", "c4", "c5")), prompts.tensors["state"])
             stored.assert_middle(fused, "fq", 1e-3)
     stored.assert_maps(logits, mode, 2e-3)
+
+
+def tiny(protocol: str = "corrected") -> Cris:
+    torch.manual_seed(0)
+    return build_cris(backbone="tiny", image_size=64, protocol=protocol).eval()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Callable[[str], Path]:
+    """A tiny network in each layout that CRIS comes in."""
+
+    def write(layout: str) -> Path:
+        weights = tiny().network.state_dict()
+        path = tmp_path / f"{layout}.pth"
+        if layout == "authors":
+            torch.save({"epoch": 3, "state_dict": {f"module.{key}": value for key, value in weights.items()}}, path)
+        elif layout == "medvlsm":
+            torch.save({"state_dict": {f"net.{key}": value for key, value in weights.items()}}, path)
+        else:
+            start = "backbone."
+            clip = {key.removeprefix(start): value.half() for key, value in weights.items() if key.startswith(start)}
+            clip = {key: value for key, value in clip.items() if "attnpool.connect" not in key}
+            torch.save({**clip, "input_resolution": torch.tensor(64), "context_length": torch.tensor(77)}, path)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(("layout", "protocol"), [("authors", "original"), ("medvlsm", "medvlsm")])
+def test_published_files_load_under_their_protocol(layout: str, protocol: str, files: Callable[[str], Path]) -> None:
+    model = load_cris(files(layout))
+    assert (model.spec.protocol, model.spec.threshold) == (protocol, 0.35)
+    for key, value in tiny().network.state_dict().items():
+        assert torch.equal(model.network.state_dict()[key], value)
+
+
+def test_clips_resnet_becomes_the_backbone(files: Callable[[str], Path]) -> None:
+    """The rest, and the branch that CLIP's file lacks, are random; half precision becomes single."""
+    model = load_cris(files("clip"))
+    assert model.spec.protocol == "corrected"
+    weight = tiny().network.backbone.visual.conv1.weight
+    assert torch.equal(model.network.backbone.visual.conv1.weight, weight.half().float())
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_torchscript_archive_is_read(tmp_path: Path) -> None:
+    """OpenAI's file is one."""
+    from vlseg.models.tensors import read_tensors
+
+    torch.jit.script(torch.nn.Linear(2, 3)).save(str(tmp_path / "s.pt"))  # type: ignore[no-untyped-call]
+    assert read_tensors(tmp_path / "s.pt").keys() == {"weight", "bias"}
+
+
+@pytest.mark.parametrize("layout", ["authors", "medvlsm", "clip"])
+def test_a_renamed_key_is_named(layout: str, files: Callable[[str], Path]) -> None:
+    path = files(layout)
+    values = torch.load(path, weights_only=True)
+    inside = values.get("state_dict", values)
+    key = next(key for key in inside if key.endswith("layer1.0.conv1.weight"))
+    inside[key + "s"] = inside.pop(key)
+    torch.save(values, path)
+    with pytest.raises(InputError, match=r"missing .*layer1\.0\.conv1\.weight.*left over .*layer1\.0\.conv1\.weights"):
+        load_cris(path)
+
+
+def test_what_else_lies_in_a_file_is_refused(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}, "config": Path("x")}, tmp_path / "a.ckpt")
+    with pytest.raises(InputError, match="save its state_dict alone"):
+        load_cris(tmp_path / "a.ckpt")
+    torch.save({"epoch": 1}, tmp_path / "b.ckpt")
+    with pytest.raises(InputError, match="no tensors"):
+        load_cris(tmp_path / "b.ckpt")
+    (tmp_path / "c.pth").write_bytes(b"not a file of torch")
+    with pytest.raises(InputError, match="cannot be read as weights"):
+        load_cris(tmp_path / "c.pth")
+
+
+@torch.no_grad()
+def test_padding_is_seen_by_medvlsm_alone() -> None:
+    """A neighbour changes nothing in any protocol; the padding itself does where it is not masked."""
+    for protocol in ("attention_mask", "medvlsm", "original"):
+        model = tiny(protocol)
+        tokens = model.tokenize(["polyp", "one small round pink polyp at the top"])
+        assert tokens.tensors["input_ids"].shape[1] == (17 if protocol == "original" else 77)
+        assert int(tokens.tensors["input_ids"][0, -1]) == (0 if protocol == "original" else 49407)
+        image = model.encode_image(model.prepare([torch.rand(3, 40, 40)]))
+        both = model.decode(image[[0, 0]], model.encode_prompts(tokens)).logits[0]
+        alone = model.decode(image, model.encode_prompts(tokens[:1])).logits[0]
+        torch.testing.assert_close(both, alone, rtol=1e-4, atol=1e-4 * float(alone.std()))
+    seen, masked = (
+        one.decode(image, one.encode_prompts(one.tokenize(["polyp"]))).logits
+        for one in (tiny("medvlsm"), tiny("attention_mask"))
+    )
+    assert (seen - masked).abs().max() > 1e-2 * masked.std()
+
+
+@pytest.mark.parametrize("size", [(30, 90), (90, 30), (64, 64), (7, 200)])
+def test_original_letterboxes_and_comes_back(size: tuple[int, int]) -> None:
+    model = tiny("original")
+    image = torch.zeros(3, *size)
+    image[:, : size[0] // 2] = 1.0
+    inputs = model.prepare([image])
+    assert inputs.tensors["pixel_values"].shape[-2:] == (64, 64)
+    mask = (image[0] > 0.5).float()
+    grid = model.prepare_masks([mask])
+    back = model.restore(grid * 20 - 10, inputs)[0][0] > 0
+    assert back.shape == size
+    assert (back == (mask > 0.5)).float().mean() > 0.85
+    if size[0] < size[1]:
+        assert (inputs.tensors["pixel_values"][0, :, 0] == 0).all()  # the mean colour above and below
+        assert grid[0, 0, 0].sum() == 0

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import vlseg.models
-from vlseg.models import MODELS, as_module, build_model, load_model
+from vlseg.models import build_model, load_model
 from vlseg.models.unet import build_unet
 from vlseg.records import InputError
 
@@ -54,34 +53,5 @@ def test_hub_id_is_fetched_at_its_pinned_revision(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("place", ["no/such/folder", "/nowhere", "nothing"])
 def test_neither_folder_nor_hub_id(place: str) -> None:
-    with pytest.raises(InputError, match="no such folder"):
+    with pytest.raises(InputError, match="no such file or folder"):
         load_model(place)
-
-
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "clipseg"])
-def test_saved_and_loaded_model_is_bit_equal(name: str, tmp_path: Path) -> None:
-    torch.manual_seed(3)
-    model = build_model(name, arguments={"image_size": 32}, targets=("a", "b"))
-    model.save(tmp_path)
-    loaded = load_model(str(tmp_path))
-    assert loaded.spec == model.spec
-    images, prompts = [torch.rand(3, 40, 25), torch.rand(3, 32, 32)], ["a", "b"]
-    with torch.inference_mode():
-        outputs = []
-        for one in (model, loaded):
-            as_module(one).eval()
-            outputs.append(one.forward(one.prepare(images), one.tokenize(prompts)).logits)
-    assert torch.equal(*outputs)
-
-
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "clipseg"])
-def test_bf16_on_the_cpu_is_close(name: str) -> None:
-    torch.manual_seed(3)
-    model = build_model(name, arguments={"image_size": 32}, targets=("a",))
-    as_module(model).eval()
-    inputs, tokens = model.prepare([torch.rand(3, 32, 32)]), model.tokenize(["a"])
-    with torch.inference_mode():
-        exact = model.forward(inputs, tokens).logits
-        with torch.autocast("cpu", torch.bfloat16):
-            rough = model.forward(inputs, tokens).logits.float()
-    assert (exact - rough).abs().max() < 0.1 * (exact.max() - exact.min()) + 0.05

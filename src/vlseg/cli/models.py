@@ -4,19 +4,45 @@ from typing import Annotated
 
 import typer
 
-from vlseg.cli.options import Json, finish
+from vlseg.cli.options import Device, Json, Threads, finish
 
 
 def models(
-    name: Annotated[str | None, typer.Argument(help="One model; default: all.")] = None, json: Json = False
+    name: Annotated[str | None, typer.Argument(help="One model; default: all.")] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time a prediction and a training step here, and their memory.")
+    ] = False,
+    device: Device = "auto",
+    threads: Threads = None,
+    json: Json = False,
 ) -> None:
-    """The models, their input size and number of parameters."""
+    """The models: size, input, text encoder, protocols, where weights come from; with --measure what they cost here."""
     from vlseg.models.cards import model_cards
 
     cards = model_cards(name)
-    lines = [f"{'name':<14}{'input':>6}{'parameters':>13}  {'text encoder':<34}weights (licence)"]
+    lines = [f"{'name':<18}{'input':>5}{'parameters':>13}{'decoder':>12}  {'text encoder':<23}protocols"]
     lines += [
-        f"{c.name:<14}{c.image_size:>6}{c.parameters:>13,}  {c.text_encoder or 'none':<34}{c.weights} ({c.licence})"
+        f"{c.name:<18}{c.image_size:>5}{c.parameters:>13,}{c.decoder:>12,}  {c.text_encoder or 'none':<23}"
+        f"{', '.join(c.protocols)}"
         for c in cards
     ]
-    finish("models", {"models": [card.to_json() for card in cards]}, lines, as_json=json)
+    for one in dict.fromkeys(one for card in cards for one in card.published):
+        pinned = f", revision {one.revision[:12]}" if one.revision else ""
+        lines.append(f"{one.model}: {one.place} ({one.licence}{pinned})")
+        lines += [f"    {one.note}"] if one.note else []
+    values: dict[str, object] = {"models": [card.to_json() for card in cards]}
+    if measure:
+        from dataclasses import asdict
+
+        from vlseg.studies.measure import measure_models
+
+        measured = measure_models([card.name for card in cards], device=device, threads=threads)
+        values["measured"] = [asdict(one) for one in measured]
+        lines.append(f"{'name':<18}{'predict':>9}{'next prompt':>13}{'step':>9}{'memory':>11}{'with step':>11}")
+        lines += [
+            f"{m.name:<18}{m.predict_seconds:>7.2f} s"
+            f"{f'{m.next_prompt_seconds:.3f} s' if m.next_prompt_seconds is not None else '-':>13}"
+            f"{m.step_seconds:>7.2f} s{m.predict_bytes / 2**30:>7.2f} GiB{m.step_bytes / 2**30:>7.2f} GiB"
+            for m in measured
+        ]
+    finish("models", values, lines, as_json=json)

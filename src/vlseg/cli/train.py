@@ -17,6 +17,9 @@ def train(
     prompt: Annotated[str | None, typer.Option(help="Prompt name or alias, see vlseg prompts show.")] = None,
     target: Target = None,
     regime: Annotated[str | None, typer.Option(help="full, freeze_encoders or decoder.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Training settings: corrected (default) or published, where the model has one.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Any configuration value.", metavar="KEY=VALUE")
@@ -45,7 +48,7 @@ def train(
         "threads": threads,
         "seed": seed,
     }
-    config = config_from_options(given, settings or [], resume=resume)
+    config = config_from_options(given, settings or [], resume=resume, recipe=recipe)
     folder = out or _DEFAULT_OUT / (model or "run")
     from vlseg.studies.train import train_run
 

@@ -1,5 +1,7 @@
 """Segmentation losses on logits: pure functions of tensors (B, 1, h, w)."""
 
+from collections.abc import Callable
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -45,3 +47,19 @@ def presence_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """
     present = (mask.flatten(1).amax(1) > 0).float()
     return F.binary_cross_entropy_with_logits(logits.float().flatten(1).amax(1), present)
+
+
+def present_dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Soft Dice loss over the maps that have foreground; 0 where none has.
+
+    What MedVLSM's CNNs were trained with (src/losses/tuned_dice_loss.py), which gave NaN without any foreground.
+    """
+    present = mask.flatten(1).amax(1) > 0
+    return soft_dice_loss(logits[present], mask[present]) if bool(present.any()) else 0.0 * logits.float().sum()
+
+
+PUBLISHED_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "published": published_loss,
+    "present_dice": present_dice_loss,
+}
+"""By RunConfig.loss."""

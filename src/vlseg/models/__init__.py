@@ -1,5 +1,6 @@
 """Everything that segments: the contract, the named builders, loading from a folder or the hub."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -102,6 +103,8 @@ def load_model(
         return _load(name, path, protocol, arguments)
     config = read_config(path) if (path / "config.json").exists() else {}
     ours = config.get("vlseg")
+    if ours and protocol not in (None, ours["protocol"]):
+        warnings.warn(f"{path}: trained under protocol '{ours['protocol']}', used under '{protocol}'", stacklevel=2)
     if ours and ours["model"] in ("clipseg", "clipseg-rd64", "ensemble"):  # their folders are made of others'
         return _load(ours["model"], path, protocol, {})
     if ours:

@@ -64,3 +64,23 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str) 
     if problems:
         raise InputError(f"{where}: weights do not fit the model: {'; '.join(problems)}")
     module.load_state_dict(dict(weights))
+
+
+TARGET_SHARE = 0.05
+"""At most so much of a network may belong to its targets: more means that the two are not one architecture."""
+
+
+def carry_over(source: nn.Module, into: nn.Module, where: str) -> list[str]:
+    """Copy every tensor that has the same name and shape; return the names of those that start anew.
+
+    Raises:
+        InputError: names differ, or more than the outputs' own tensors have another shape.
+    """
+    theirs, ours = source.state_dict(), into.state_dict()
+    if theirs.keys() != ours.keys():
+        raise InputError(f"{where}: is built otherwise than this model; give the same model_arguments")
+    anew = [key for key, tensor in ours.items() if theirs[key].shape != tensor.shape]
+    if sum(ours[key].numel() for key in anew) > TARGET_SHARE * sum(tensor.numel() for tensor in ours.values()):
+        raise InputError(f"{where}: most of its tensors have other shapes ({', '.join(anew[:5])}, ...)")
+    into.load_state_dict({key: ours[key] if key in anew else tensor for key, tensor in theirs.items()})
+    return anew

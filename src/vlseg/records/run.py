@@ -26,7 +26,7 @@ class Strict(pydantic.BaseModel):
 
 
 class RunConfig(Strict):
-    """Everything a training run depends on. Learning rates are per AdamW step."""
+    """Everything a training run depends on. Learning rates are per optimiser step."""
 
     model: str
     model_arguments: dict[str, Any] = {}
@@ -35,7 +35,8 @@ class RunConfig(Strict):
     """Hub id or folder; None = random."""
     revision: str | None = None
     """Pinned revision of a hub id."""
-    protocol: str = "corrected"
+    protocol: str | None = None
+    """None = that of the weights, or "corrected" for random ones."""
     data: list[str] = pydantic.Field(min_length=1)
     target: str | None = None
     prompt: str = "class"
@@ -60,12 +61,16 @@ class RunConfig(Strict):
     """Images a step; each image brings up to `prompts_per_image` of its prompts."""
     prompts_per_image: int = pydantic.Field(4, ge=1)
     accumulate: int = pydantic.Field(1, ge=1)
+    optimizer: Literal["adamw", "adam"] = "adamw"
     learning_rate: float = pydantic.Field(1e-3, gt=0)
+    encoder_rate: float = pydantic.Field(1.0, gt=0)
+    """The encoders' learning rate as a share of `learning_rate`."""
     weight_decay: float = pydantic.Field(1e-3, ge=0)
     schedule: Literal["plateau", "cosine", "constant"] = "cosine"
     warmup_steps: int = pydantic.Field(20, ge=0)
     clip_norm: float | None = pydantic.Field(1.0, gt=0)
-    loss: Literal["dice_bce", "published"] = "dice_bce"
+    loss: Literal["dice_bce", "published", "present_dice"] = "dice_bce"
+    """published: Dice alone; present_dice: Dice over maps with foreground alone (MedVLSM's CNNs)."""
     bce_weight: float = pydantic.Field(1.0, ge=0)
     positive_weight: float = pydantic.Field(1.0, gt=0)
     """Weight of foreground pixels in the cross-entropy term."""

@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 from vlseg.evaluation import mean_dice, ready
-from vlseg.models import Segmenter, build_model, load_model
+from vlseg.models import Segmenter, as_module, build_model, load_model
 from vlseg.models.device import check_precision, resolve_device, set_threads
+from vlseg.models.folder import carry_over
 from vlseg.prompts import Prompted
 from vlseg.records import InputError, RunConfig, RunRecord, read_config, read_record, write_config, write_record
 from vlseg.studies.datasets import Pool, open_pool
@@ -98,12 +99,13 @@ def _model(config: RunConfig, pool: Pool, train: Sequence[Prompted]) -> Segmente
     torch.manual_seed(derived_seed(config.seed, "init"))
     if config.weights is None:
         model = build_model(
-            config.model, arguments=config.model_arguments, targets=pool.targets, protocol=config.protocol
+            config.model,
+            arguments=config.model_arguments,
+            targets=pool.targets,
+            protocol=config.protocol or "corrected",
         )
     else:
-        model = load_model(config.weights, revision=config.revision)
-        if model.spec.name != config.model:
-            raise InputError(f"--weights: {config.weights} holds a '{model.spec.name}', not a '{config.model}'")
+        model = _from_weights(config, pool)
     if not model.spec.uses_text:
         unnamed = [item.sample.id for item in train if item.sample.target is None]
         if unnamed:
@@ -112,6 +114,30 @@ def _model(config: RunConfig, pool: Pool, train: Sequence[Prompted]) -> Segmente
                 "give --target, or 'target' in the annotation file"
             )
     return model
+
+
+def _from_weights(config: RunConfig, pool: Pool) -> Segmenter:
+    """The weights' model under their own protocol, unless the configuration names one.
+
+    An image-only model that was trained on other targets keeps everything but what belongs to its targets, which
+    starts anew: transfer from one dataset to another.
+    """
+    model = load_model(
+        str(config.weights),
+        name=config.model,
+        revision=config.revision,
+        protocol=config.protocol,
+        arguments=config.model_arguments,
+    )
+    if model.spec.name != config.model:
+        raise InputError(f"--weights: {config.weights} holds a '{model.spec.name}', not a '{config.model}'")
+    if model.spec.uses_text or model.spec.targets == pool.targets:
+        return model
+    fresh = build_model(
+        config.model, arguments=config.model_arguments, targets=pool.targets, protocol=model.spec.protocol
+    )
+    carry_over(as_module(model), as_module(fresh), str(config.weights))
+    return fresh
 
 
 def _new_record(

@@ -1,6 +1,7 @@
 """Which parameters a regime trains; frozen parts stay in eval mode and never get a gradient."""
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
@@ -33,6 +34,20 @@ def apply_regime(model: Segmenter, regime: str) -> list[nn.Module]:
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise InputError(f"regime: '{regime}' leaves nothing of '{model.spec.name}' to train; take full")
     return training
+
+
+def parameter_groups(model: Segmenter, encoder_rate: float) -> list[dict[str, Any]]:
+    """What trains, for an optimiser: encoders at `encoder_rate` of the learning rate ("share"), the rest at 1."""
+    encoders = [m for part, modules in model.parts().items() if part in ENCODERS for m in modules]
+    inside = {id(parameter) for module in encoders for parameter in module.parameters()}
+    trained = [parameter for parameter in as_module(model).parameters() if parameter.requires_grad]
+    if encoder_rate == 1.0:
+        return [{"params": trained, "share": 1.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in trained if (id(p) in inside) == encoder], "share": encoder_rate if encoder else 1.0}
+        for encoder in (False, True)
+    ]
+    return [group for group in groups if group["params"]]
 
 
 def train_mode(model: Segmenter, training: list[nn.Module]) -> None:

@@ -11,14 +11,14 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from vlseg.losses import dice_bce_loss, presence_loss, published_loss
+from vlseg.losses import PUBLISHED_LOSSES, dice_bce_loss, presence_loss
 from vlseg.models import Rows, Segmenter, as_module
 from vlseg.models.device import check_precision, resolve_device
 from vlseg.prompts import Prompted
 from vlseg.records import DatasetInfo, InputError, RunConfig
 from vlseg.training.batches import Batch, Draw, EpochBatches, ImageCache, checksum, group_by_image, plan_epoch
 from vlseg.training.checkpoint import load_checkpoint, rng_state, save_checkpoint, set_rng_state
-from vlseg.training.freezing import apply_regime, train_mode
+from vlseg.training.freezing import apply_regime, parameter_groups, train_mode
 from vlseg.training.history import HistoryRow, write_history
 from vlseg.training.interrupt import stop_on_interrupt
 from vlseg.training.progress import ProgressBar
@@ -113,8 +113,13 @@ class _Fit:
         device = resolve_device(config.device)
         check_precision(config.precision, device)
         self.fabric = Fabric(accelerator=device.type, devices=1, precision=FABRIC_PRECISION[config.precision])
-        parameters = [p for p in self.network.parameters() if p.requires_grad]
-        adam = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+        kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+        adam = kind(
+            parameter_groups(model, config.encoder_rate),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
         self.module, self.optimizer = self.fabric.setup(TrainingStep(model), adam)
         self.progress = Progress()
         self.history: list[HistoryRow] = []
@@ -207,7 +212,7 @@ class _Fit:
         train_mode(self.model, self.training)
         rate = learning_rate(config, progress, self.total_steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         total = 0.0
         for batch in batches:
             loss = self._loss(batch) / len(batches)
@@ -229,8 +234,8 @@ class _Fit:
         *arguments, masks = moved
         logits = self.module(*arguments)
         config = self.config
-        if config.loss == "published":
-            return published_loss(logits, masks)
+        if config.loss != "dice_bce":
+            return PUBLISHED_LOSSES[config.loss](logits, masks)
         weights = {"bce_weight": config.bce_weight, "positive_weight": config.positive_weight}
         loss = dice_bce_loss(logits, masks, **weights)
         return loss + config.presence_weight * presence_loss(logits, masks) if config.presence_weight else loss
