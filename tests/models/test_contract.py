@@ -1,56 +1,14 @@
 """Every model, in a tiny size, against everything that the segmenter's contract promises: one table."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from tiny_models import IMAGE_ONLY, NAMES, READING, TARGETS, TINY, made
 from torch import Tensor, nn
-from transformers import CLIPSegConfig
 
 from vlseg.models import MODELS, Segmenter, as_module, build_model, load_model
-from vlseg.models.clipseg import refined_config
 from vlseg.training.freezing import REGIMES, apply_regime, train_mode
-
-TARGETS = ("dark cyst", "bright nodule")
-SMALL = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
-
-
-def small_clipseg(*, refined: bool) -> dict[str, Any]:
-    values = refined_config().to_dict()
-    values["vision_config"] |= {**SMALL, "num_hidden_layers": 5}
-    values["text_config"] |= {**SMALL, "num_hidden_layers": 2}
-    values |= {"projection_dim": 24, "extract_layers": [0, 1, 3], "reduce_dim": 16, "decoder_intermediate_size": 32}
-    return CLIPSegConfig.from_dict({**values, "use_complex_transposed_convolution": refined}).to_dict()
-
-
-TINY: dict[str, Mapping[str, Any]] = {
-    "clipseg": {"image_size": 64, "config": small_clipseg(refined=True)},
-    "clipseg-rd64": {"image_size": 64, "config": small_clipseg(refined=False)},
-    "cris": {"image_size": 64, "backbone": "tiny"},
-    "biomedclipseg": {"size": "tiny"},
-    "biomedclipseg-d": {"size": "tiny"},
-    "smp-unet": {"image_size": 64, "encoder": "resnet18"},
-    "smp-unetplusplus": {"image_size": 64, "encoder": "resnet18"},
-    "smp-deeplabv3plus": {"image_size": 70, "encoder": "resnet18"},  # padded to 96 inside
-    "ensemble": {"combine": "stack"},
-    "clipseg-tiny": {"image_size": 32},
-    "unet": {"image_size": 32},
-    "unet-target": {"image_size": 32},
-}
-NAMES = list(TINY)
-READING = [name for name in NAMES if name.startswith(("clipseg", "cris", "biomed", "ensemble"))]
-IMAGE_ONLY = ["smp-unet", "smp-unetplusplus", "smp-deeplabv3plus", "unet"]
-
-
-def made(name: str, **more: Any) -> Segmenter:
-    torch.manual_seed(0)
-    if name == "ensemble":
-        more = {"members": [made("clipseg"), made("clipseg-tiny")], **more}
-    model = build_model(name, arguments={**TINY[name], **more}, targets=TARGETS)
-    as_module(model).eval()
-    return model
 
 
 def pictures(*sizes: tuple[int, int]) -> list[Tensor]:

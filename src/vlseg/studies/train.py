@@ -53,15 +53,11 @@ def train_run(config: RunConfig | None, out: Path, *, resume: bool = False) -> R
     write_record(out / "run.json", record)
     write_chosen(out / "samples.json", chosen)
     try:
-        result = fit(
-            model,
-            train,
-            pool.infos,
-            config,
-            out,
-            validate=_validator(model, val, pool, config, device),
-            resume=resume,
-        )
+        validate = _validator(model, val, pool, config, device)
+        if model.parts():
+            result = fit(model, train, pool.infos, config, out, validate=validate, resume=resume)
+        else:  # an ensemble that only averages: there is nothing to train
+            result = FitResult("done", 0, 0, validate() if validate else None, None)
         record = _finish(record, result, model, val, pool, config, out, device)
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
