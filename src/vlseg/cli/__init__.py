@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vlseg import __version__
+from vlseg.cli.cache import cache_app
 from vlseg.cli.compare import compare
 from vlseg.cli.data import data_app
 from vlseg.cli.demo import demo
@@ -35,6 +36,7 @@ app.command()(compare)
 app.command()(predict)
 app.command()(probe)
 app.command()(report)
+app.add_typer(cache_app, name="cache")
 
 
 def _show_version(wanted: bool) -> None:

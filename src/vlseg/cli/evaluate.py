@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from vlseg.cli.options import Data, Device, Json, Precision, Revision, Target, Threads, Weights, finish
+from vlseg.cli.options import Cache, Data, Device, Json, Precision, Revision, Target, Threads, Weights, finish
 from vlseg.records import InputError, verdict
 
 
@@ -37,6 +37,7 @@ def evaluate(
     device: Device = "auto",
     precision: Precision = "fp32",
     threads: Threads = None,
+    cache: Cache = None,
     seed: Annotated[int, typer.Option(help="Recorded with zero-shot scores.", min=0)] = 0,
     json: Json = False,
 ) -> None:
@@ -60,6 +61,7 @@ def evaluate(
         threshold=threshold,
         seed=seed,
         uncertainty=uncertainty,
+        cache=cache,
     )
     if masks is not None:
         evaluated = evaluate_masks(masks, data, options, out)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,10 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="fp32, bf16 or fp16.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads; default: torch's choice.", min=1)]
 Data = Annotated[list[str], typer.Option(help="Dataset folder; give it again to pool several.")]
+Cache = Annotated[
+    Path | None,
+    typer.Option("--cache", help="Keep the images' features here, for other runs; patient data, like the images."),
+]
 Target = Annotated[
     str | None, typer.Option(help="The structure: names the masks of a plain images/ + masks/ pair, else selects.")
 ]

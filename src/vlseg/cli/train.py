@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vlseg.cli.options import Json, Revision, Target, Threads, Weights, finish
+from vlseg.cli.options import Cache, Json, Revision, Target, Threads, Weights, finish
 
 _DEFAULT_OUT = Path("runs")
 
@@ -29,6 +29,7 @@ def train(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.")] = None,
     threads: Threads = None,
+    cache: Cache = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order and augmentation.", min=0)] = None,
     json: Json = False,
 ) -> None:
@@ -46,6 +47,7 @@ def train(
         "device": device,
         "precision": precision,
         "threads": threads,
+        "feature_cache": str(cache) if cache else None,
         "seed": seed,
     }
     config = config_from_options(given, settings or [], resume=resume, recipe=recipe)

@@ -5,6 +5,7 @@ from vlseg.data.check import Checked, check_dataset
 from vlseg.data.entries import locate
 from vlseg.data.images import open_image, read_image
 from vlseg.data.info import read_info
+from vlseg.data.keys import image_key
 from vlseg.data.masks import foreground, mask_values, read_mask
 from vlseg.data.measure import MEASURES, REFERRING, location_words
 from vlseg.data.pairs import write_entries
@@ -23,6 +24,7 @@ __all__ = [
     "best_text_blind_mask",
     "check_dataset",
     "foreground",
+    "image_key",
     "layout_folders",
     "load_image",
     "load_mask",

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from vlseg.data import load_image, load_mask
+from vlseg.data import image_key, load_image, load_mask
 from vlseg.evaluation.overlays import panel_row
-from vlseg.evaluation.predict import Prediction, predict_image
+from vlseg.evaluation.predict import Prediction, answer_prompts, predict_image
 from vlseg.evaluation.query import Query, Truth, View
 from vlseg.metrics import (
     Calibration,
@@ -26,6 +26,7 @@ from vlseg.metrics import (
     score_pair,
 )
 from vlseg.models import Segmenter
+from vlseg.models.features import FeatureStore, image_features
 from vlseg.prompts import Prompted
 from vlseg.records import DatasetInfo, Sample, SampleScore, is_deployable, replacing, write_text
 
@@ -54,12 +55,12 @@ class MaskReader:
         self._infos = infos
         self._masks: dict[tuple[str, str], np.ndarray | None] = {}
 
-    def __call__(self, sample: Sample, size: tuple[int, int]) -> np.ndarray | None:
+    def __call__(self, sample: Sample, size: tuple[int, ...]) -> np.ndarray | None:
         """(H, W) bool, or None where there is no truth."""
         key = (sample.dataset, sample.id)
         if key not in self._masks:
             info = self._infos[sample.dataset]
-            self._masks[key] = load_mask(sample, info, size) if sample.mask_paths else None
+            self._masks[key] = load_mask(sample, info, (size[0], size[1])) if sample.mask_paths else None
         return self._masks[key]
 
 
@@ -102,22 +103,64 @@ Answer = Callable[[np.ndarray, Sequence[Query]], Iterable[Prediction]]
 """Predictions for the queries of one image (H, W, 3), in order."""
 
 
-def model_answers(model: Segmenter, setting: Setting) -> Answer:
-    """The answers of a model on the setting's device, in eval mode."""
+def model_answers(
+    model: Segmenter,
+    setting: Setting,
+    store: FeatureStore | None = None,
+    infos: Mapping[str, DatasetInfo] | None = None,
+) -> Answer:
+    """The answers of a model on the setting's device, in eval mode.
+
+    With a store (and the datasets' infos) images whose features it has are not encoded again.
+    """
 
     def answer(image: np.ndarray, group: Sequence[Query]) -> Iterable[Prediction]:
         prompts = [_prompt(model, query) for query in group]
         for view, members in _runs([query.view for query in group]):
+            asked = [prompts[index] for index in members]
+            if store is not None and infos is not None and view is None:
+                sample = group[members[0]].prompted.sample
+                yield from _from_store(model, store, sample, infos[sample.dataset], asked, setting, image)
+                continue
             yield from predict_image(
                 model,
                 image if view is None else view(image),
-                [prompts[index] for index in members],
+                asked,
                 device=setting.device,
                 precision=setting.precision,
                 threshold=setting.threshold,
             )
 
     return answer
+
+
+def _from_store(
+    model: Segmenter,
+    store: FeatureStore,
+    sample: Sample,
+    info: DatasetInfo,
+    prompts: Sequence[str],
+    setting: Setting,
+    image: np.ndarray | None = None,
+) -> Iterator[Prediction]:
+    """Answers on features that are kept; the image is read only where they are not."""
+
+    def pixels() -> torch.Tensor:
+        array = load_image(sample, info) if image is None else image
+        return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
+
+    features, inputs = image_features(
+        model, store, image_key(sample, info), pixels, device=setting.device, precision=setting.precision
+    )
+    yield from answer_prompts(
+        model,
+        features.to(setting.device),
+        inputs,
+        prompts,
+        device=setting.device,
+        precision=setting.precision,
+        threshold=setting.threshold,
+    )
 
 
 def _runs(views: Sequence[View | None]) -> Iterator[tuple[View | None, list[int]]]:
@@ -177,16 +220,26 @@ def mean_dice(
     device: torch.device,
     precision: str,
     thresholds: Sequence[float],
+    store: FeatureStore | None = None,
 ) -> list[float]:
-    """Mean Dice at native size for each threshold, over samples with a truth, first wording of each."""
+    """Mean Dice at native size for each threshold, over samples with a truth, first wording of each.
+
+    With a store, images whose features it has are neither read nor encoded.
+    """
     masks = MaskReader(infos)
     queries = [Query(item, item.wordings[0], item.sample, ()) for item in prompted if item.sample.mask_paths]
+    setting = Setting(model.spec.name, model.spec.protocol, "", 0, device, 0.5, precision)
     sums = np.zeros(len(thresholds))
-    for image, group in _by_image(queries, infos):
+    for group in _groups(queries):
+        sample = group[0].prompted.sample
         prompts = [_prompt(model, query) for query in group]
-        predictions = predict_image(model, image, prompts, device=device, precision=precision)
+        if store is not None:
+            predictions = _from_store(model, store, sample, infos[sample.dataset], prompts, setting)
+        else:
+            image = load_image(sample, infos[sample.dataset])
+            predictions = predict_image(model, image, prompts, device=device, precision=precision)
         for query, prediction in zip(group, predictions, strict=True):
-            truth = masks(query.prompted.sample, (image.shape[0], image.shape[1]))
+            truth = masks(query.prompted.sample, prediction.mask.shape)
             assert truth is not None  # queries are of samples with a truth
             sums += [dice_score(prediction.probability > threshold, truth) for threshold in thresholds]
     return [float(total) for total in sums / max(1, len(queries))]
@@ -210,13 +263,18 @@ def gallery_for(folder: Path, queries: Sequence[Query], count: int = 12) -> Gall
 
 def _by_image(queries: Sequence[Query], infos: Mapping[str, DatasetInfo]) -> Iterator[tuple[np.ndarray, list[Query]]]:
     """Each image (H, W, 3), read once, with its queries."""
+    for group in _groups(queries):
+        sample = group[0].prompted.sample
+        yield load_image(sample, infos[sample.dataset]), group
+
+
+def _groups(queries: Sequence[Query]) -> list[list[Query]]:
+    """The queries of each image."""
     groups: dict[tuple[str, str], list[Query]] = {}
     for query in queries:
         sample = query.prompted.sample
         groups.setdefault((sample.dataset, sample.image_id), []).append(query)
-    for group in groups.values():
-        sample = group[0].prompted.sample
-        yield load_image(sample, infos[sample.dataset]), group
+    return list(groups.values())
 
 
 def _prompt(model: Segmenter, query: Query) -> str:

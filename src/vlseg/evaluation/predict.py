@@ -73,11 +73,31 @@ def predict_image(
     if not prompts:
         raise InputError("prompt: give at least one")
     check_prompts(model, prompts)
-    limit = model.spec.threshold if threshold is None else threshold
     with torch.inference_mode(), autocast(precision, device):
         pixels = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).to(device)
         inputs = model.prepare([pixels])
         features = model.encode_image(inputs)
+    yield from answer_prompts(model, features, inputs, prompts, device=device, precision=precision, threshold=threshold)
+
+
+def answer_prompts(
+    model: Segmenter,
+    features: ImageFeatures,
+    inputs: Inputs,
+    prompts: Sequence[str],
+    *,
+    device: torch.device,
+    precision: str = "fp32",
+    threshold: float | None = None,
+) -> Iterator[Prediction]:
+    """As `predict_image`, on one image whose features are known.
+
+    Args:
+        features: one row.
+        inputs: one row, with at least what `restore` needs.
+    """
+    check_prompts(model, prompts)
+    limit = model.spec.threshold if threshold is None else threshold
     for start in range(0, len(prompts), PROMPTS_AT_ONCE):
         # The mode is entered for each chunk: a generator that is left alone must not leave it on for its caller.
         with torch.inference_mode(), autocast(precision, device):

@@ -86,6 +86,14 @@ class RunConfig(Strict):
     threshold: float | Literal["val"] = 0.5
     """On probabilities; "val" chooses the one with the best val Dice when training ends."""
     workers: int = pydantic.Field(0, ge=0)
+    feature_cache: str | None = None
+    """Folder where the features of frozen encoders are kept, for this run and for others. They are of patients' images:
+    keep the folder as you keep the images."""
+    feature_precision: Literal["fp16", "fp32"] = "fp16"
+    feature_views: int = pydantic.Field(4, ge=1)
+    """With augmentation, how many fixed variants of each image are shown (the first is the image as it is)."""
+    feature_limit_gib: float | None = pydantic.Field(default=None, gt=0)
+    """Size that the cache may reach; None = nine tenths of the free disk."""
 
 
 class RunRecord(Strict):

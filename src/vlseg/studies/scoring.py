@@ -19,6 +19,7 @@ from vlseg.models import Spec
 from vlseg.prompts import Prompted
 from vlseg.records import EvaluationSpec, SampleScore, read_record, unknown_name, write_scores, write_text
 from vlseg.studies.datasets import Pool, open_pool
+from vlseg.studies.feature_cache import open_store
 
 Condition = Literal["clean", "swapped", "corrupted"]
 
@@ -39,6 +40,7 @@ class EvaluateOptions:
     threshold: float | None = None
     seed: int = 0
     uncertainty: Literal["flip"] | None = None
+    cache: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ def open_job(source: str, data: list[str], options: EvaluateOptions, out: Path |
         predictor.threshold if options.threshold is None else options.threshold,
         options.precision,
     )
-    answer = model_answers(predictor.model, setting)
+    store = open_store(options.cache, predictor.model, predictor.device, options.precision) if options.cache else None
+    answer = model_answers(predictor.model, setting, store, pool.infos)
     if options.uncertainty == "flip":
         answer = with_flip_uncertainty(answer, pool.infos)
     origin = "fixed" if options.threshold is not None else record.threshold_origin if record else "weights"

@@ -11,11 +11,13 @@ import torch
 from vlseg.evaluation import mean_dice, ready
 from vlseg.models import Segmenter, as_module, build_model, load_model
 from vlseg.models.device import check_precision, resolve_device, set_threads
+from vlseg.models.features import FeatureStore
 from vlseg.models.folder import carry_over
 from vlseg.prompts import Prompted
 from vlseg.records import InputError, RunConfig, RunRecord, read_config, read_record, write_config, write_record
 from vlseg.studies.datasets import Pool, open_pool
 from vlseg.studies.environment import git_revision, package_versions, peak_memory_bytes
+from vlseg.studies.feature_cache import open_features
 from vlseg.studies.subsets import choose, write_chosen
 from vlseg.training import REGIMES, FitResult, fit
 from vlseg.training.seeds import derived_seed
@@ -53,9 +55,10 @@ def train_run(config: RunConfig | None, out: Path, *, resume: bool = False) -> R
     write_record(out / "run.json", record)
     write_chosen(out / "samples.json", chosen)
     try:
-        validate = _validator(model, val, pool, config, device)
+        known = open_features(config, model, train, device)
+        validate = _validator(model, val, pool, config, device, known.store if known else None)
         if model.parts():
-            result = fit(model, train, pool.infos, config, out, validate=validate, resume=resume)
+            result = fit(model, train, pool.infos, config, out, validate=validate, resume=resume, known=known)
         else:  # an ensemble that only averages: there is nothing to train
             result = FitResult("done", 0, 0, validate() if validate else None, None)
         record = _finish(record, result, model, val, pool, config, out, device)
@@ -162,7 +165,12 @@ def _new_record(
 
 
 def _validator(
-    model: Segmenter, val: Sequence[Prompted], pool: Pool, config: RunConfig, device: torch.device
+    model: Segmenter,
+    val: Sequence[Prompted],
+    pool: Pool,
+    config: RunConfig,
+    device: torch.device,
+    store: FeatureStore | None,
 ) -> Callable[[], float] | None:
     """Val Dice at threshold 0.5 (or the fixed one), or None where there is no val split."""
     labelled = [item for item in val if item.sample.mask_paths][: config.validate_limit]
@@ -171,7 +179,7 @@ def _validator(
     threshold = 0.5 if config.threshold == "val" else config.threshold
 
     def validate() -> float:
-        return _val_dice(model, labelled, pool, config, device, [threshold])[0]
+        return _val_dice(model, labelled, pool, config, device, [threshold], store)[0]
 
     return validate
 
@@ -239,7 +247,15 @@ def _val_dice(
     config: RunConfig,
     device: torch.device,
     thresholds: Sequence[float],
+    store: FeatureStore | None = None,
 ) -> list[float]:
     """Mean Dice on labelled val samples for each threshold."""
-    prepared = ready(model, device)
-    return mean_dice(prepared, labelled, pool.infos, device=device, precision=config.precision, thresholds=thresholds)
+    return mean_dice(
+        ready(model, device),
+        labelled,
+        pool.infos,
+        device=device,
+        precision=config.precision,
+        thresholds=thresholds,
+        store=store,
+    )

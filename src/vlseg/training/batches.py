@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlseg.data import load_image, load_mask
-from vlseg.models import Segmenter
+from vlseg.data import image_key, load_image, load_mask
+from vlseg.models import Rows, Segmenter, as_module
+from vlseg.models.features import SIZE_KEY, FeatureStore, image_features, prompt_features
 from vlseg.prompts import Prompted
 from vlseg.records import DatasetInfo
-from vlseg.training.augment import augment
+from vlseg.training.augment import Variant, draw_variant
 from vlseg.training.seeds import generator
 
 CACHE_BYTES = 2 * 1024**3
@@ -39,12 +40,13 @@ class Draw:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step needs. Row i of `tokens`, `masks` belongs to image `image_of[i]`.
+    """What one step needs. Row i of `masks` belongs to image `image_of[i]` and prompt `prompt_of[i]`.
 
     Attributes:
-        inputs: the model's inputs, one row per image.
-        tokens: one row per prompt; empty for image-only models.
+        inputs: the model's inputs, one row per image; its features where `encoded`.
+        tokens: one row per distinct prompt, features where `encoded_prompts`; empty for image-only models.
         image_of: (R,) int64.
+        prompt_of: (R,) int64.
         channel_of: (R,) int64, the logit channel compared with the mask.
         masks: (R, 1, h, w) in [0, 1].
     """
@@ -52,8 +54,11 @@ class Batch:
     inputs: Mapping[str, Tensor]
     tokens: Mapping[str, Tensor]
     image_of: Tensor
+    prompt_of: Tensor
     channel_of: Tensor
     masks: Tensor
+    encoded: bool = False
+    encoded_prompts: bool = False
 
 
 def group_by_image(prompted: Sequence[Prompted]) -> list[ImageGroup]:
@@ -130,10 +135,17 @@ class ImageCache:
         )
 
     def mask(self, item: Prompted, size: tuple[int, int]) -> np.ndarray:
-        """(H, W) bool."""
+        """(H, W) bool; `size` is the image's (H, W)."""
+        return self._get(self._mask_key(item), lambda: load_mask(item.sample, self._infos[item.sample.dataset], size))
+
+    def derived(self, item: Prompted, how: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """Something made of a mask, made once."""
+        name, files = self._mask_key(item)
+        return self._get((name, f"{files}\n{how}"), make)
+
+    def _mask_key(self, item: Prompted) -> tuple[str, str]:
         sample = item.sample
-        key = (sample.dataset, "\n".join(str(path) for path in sample.mask_paths) + f"\n{sample.mask_value}")
-        return self._get(key, lambda: load_mask(sample, self._infos[sample.dataset], size))
+        return sample.dataset, "\n".join(str(path) for path in sample.mask_paths) + f"\n{sample.mask_value}"
 
     def _get(self, key: tuple[str, str], load: Callable[[], np.ndarray]) -> np.ndarray:
         if key in self._arrays:
@@ -147,6 +159,24 @@ class ImageCache:
         return array
 
 
+@dataclass(frozen=True)
+class Known:
+    """Features that frozen encoders gave once and for all.
+
+    Attributes:
+        store: where they are kept.
+        views: how many fixed variants of each image there are; 1 = the image as it is.
+        prompts: the text encoder is frozen, too.
+        device, precision: of the computation of what is not there yet.
+    """
+
+    store: FeatureStore
+    views: int
+    prompts: bool
+    device: torch.device
+    precision: str
+
+
 class EpochBatches(torch.utils.data.Dataset[Batch]):
     """The planned batches of one epoch, built on demand."""
 
@@ -157,50 +187,105 @@ class EpochBatches(torch.utils.data.Dataset[Batch]):
         cache: ImageCache,
         infos: Mapping[str, DatasetInfo],
         augmentation: tuple[int, int] | None,
+        known: Known | None = None,
     ) -> None:
         self._plan = plan
         self._model = model
         self._cache = cache
         self._infos = infos
         self._augmentation = augmentation
+        self._known = known
 
     def __len__(self) -> int:
         return len(self._plan)
 
     def __getitem__(self, index: int) -> Batch:
-        images, masks, texts, image_of, channels = [], [], [], [], []
+        images: list[Tensor | Rows] = []
+        masks, image_of, channels, told = [], [], [], []
         for position, draw in enumerate(self._plan[index]):
-            image, chosen = self._load(draw)
+            variant, texts = self._variant(draw)
+            image, size = self._image(draw, variant)
             images.append(image)
-            for item, text, mask in chosen:
-                masks.append(mask)
-                texts.append(prompt_for(self._model, item, text))
+            for (item, _), text in zip(draw.chosen, texts, strict=True):
+                masks.append(self._mask(item, variant, size))
+                told.append(prompt_for(self._model, item, text))
                 channels.append(channel_for(self._model, item))
                 image_of.append(position)
-        tokens = self._model.tokenize(texts)
+        distinct = list(dict.fromkeys(told))
         return Batch(
-            self._model.prepare(images).tensors,
-            tokens.tensors if tokens is not None else {},
-            torch.tensor(image_of),
-            torch.tensor(channels),
-            self._model.prepare_masks(masks),
+            inputs=self._joined(images).tensors,
+            tokens=self._prompts(distinct),
+            image_of=torch.tensor(image_of),
+            prompt_of=torch.tensor([distinct.index(text) for text in told]),
+            channel_of=torch.tensor(channels),
+            masks=torch.cat(masks),
+            encoded=self._known is not None,
+            encoded_prompts=self._known is not None and self._known.prompts,
         )
 
-    def _load(self, draw: Draw) -> tuple[Tensor, list[tuple[Prompted, str, Tensor]]]:
-        first = draw.chosen[0][0]
-        image = self._cache.image(first)
-        size = (image.shape[0], image.shape[1])
-        masks = [self._cache.mask(item, size) for item, _ in draw.chosen]
+    def _variant(self, draw: Draw) -> tuple[Variant, list[str]]:
+        """How the image is changed, and the prompts as they are on it."""
         texts = [text for _, text in draw.chosen]
-        if self._augmentation is not None:
-            seed, epoch = self._augmentation
-            rng = generator(seed, "augment", epoch, draw.group.image_id)
-            symmetries = self._infos[first.sample.dataset].symmetries
-            image, masks, texts = augment(image, masks, texts, symmetries, rng)
-        pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        truths = [torch.from_numpy(np.ascontiguousarray(mask)) for mask in masks]
-        items = [item for item, _ in draw.chosen]
-        return pixels, list(zip(items, texts, truths, strict=True))
+        if self._augmentation is None:
+            return Variant(), texts
+        seed, epoch = self._augmentation
+        rng = generator(seed, "augment", epoch, draw.group.image_id)
+        if self._known is not None:
+            # The views are the same for every seed and run, so that all share them; which one is shown is drawn.
+            view = int(rng.integers(self._known.views))
+            if view == 0:
+                return Variant(), texts
+            rng = generator(0, "view", view, draw.group.image_id)
+        return draw_variant(texts, self._infos[draw.chosen[0][0].sample.dataset].symmetries, rng)
+
+    def _joined(self, images: Sequence[Tensor | Rows]) -> Rows:
+        """Inputs of images (3, H, W), or the rows of features one after another."""
+        rows = [image for image in images if isinstance(image, Rows)]
+        return Rows.join(rows) if rows else self._model.prepare([one for one in images if isinstance(one, Tensor)])
+
+    def _image(self, draw: Draw, variant: Variant) -> tuple[Tensor | Rows, tuple[int, int]]:
+        """The image (3, H, W), or a row of features, and the image's (H, W) before it was changed."""
+        first = draw.chosen[0][0]
+
+        def pixels() -> Tensor:
+            changed = variant.image(self._cache.image(first))
+            return torch.from_numpy(np.ascontiguousarray(changed.transpose(2, 0, 1)))
+
+        known = self._known
+        if known is None:
+            height, width = self._cache.image(first).shape[:2]
+            return pixels(), (height, width)
+        # Features are of the encoder as it predicts; the next step sets its own modes again.
+        as_module(self._model).eval()
+        own = image_key(first.sample, self._infos[first.sample.dataset])
+        key = own if variant == Variant() else f"{own} {variant}"
+        features, sizes = image_features(
+            self._model, known.store, key, pixels, device=known.device, precision=known.precision
+        )
+        height, width = (int(side) for side in sizes.tensors[SIZE_KEY][0])
+        return features, (width, height) if variant.turns % 2 else (height, width)
+
+    def _mask(self, item: Prompted, variant: Variant, size: tuple[int, int]) -> Tensor:
+        """(1, 1, h, w) on the network's grid."""
+
+        def make() -> np.ndarray:
+            changed = np.ascontiguousarray(variant.mask(self._cache.mask(item, size)))
+            return self._model.prepare_masks([torch.from_numpy(changed)]).numpy()
+
+        if self._known is None:
+            return torch.from_numpy(make())
+        return torch.from_numpy(self._cache.derived(item, str(variant), make))
+
+    def _prompts(self, texts: Sequence[str]) -> Mapping[str, Tensor]:
+        known = self._known
+        if known is not None and known.prompts and self._model.spec.uses_text:
+            found = [
+                prompt_features(self._model, known.store, text, device=known.device, precision=known.precision)
+                for text in texts
+            ]
+            return Rows.join(found).tensors
+        tokens = self._model.tokenize(texts)
+        return tokens.tensors if tokens is not None else {}
 
 
 def prompt_for(model: Segmenter, item: Prompted, text: str) -> str:

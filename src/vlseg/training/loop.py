@@ -16,7 +16,7 @@ from vlseg.models import Rows, Segmenter, as_module
 from vlseg.models.device import check_precision, resolve_device
 from vlseg.prompts import Prompted
 from vlseg.records import DatasetInfo, InputError, RunConfig
-from vlseg.training.batches import Batch, Draw, EpochBatches, ImageCache, checksum, group_by_image, plan_epoch
+from vlseg.training.batches import Batch, Draw, EpochBatches, ImageCache, Known, checksum, group_by_image, plan_epoch
 from vlseg.training.checkpoint import load_checkpoint, rng_state, save_checkpoint, set_rng_state
 from vlseg.training.freezing import apply_regime, parameter_groups, train_mode
 from vlseg.training.history import HistoryRow, write_history
@@ -51,12 +51,21 @@ class TrainingStep(nn.Module):
         self.segmenter = segmenter
 
     def forward(
-        self, inputs: Mapping[str, Tensor], tokens: Mapping[str, Tensor], image_of: Tensor, channel_of: Tensor
+        self,
+        inputs: Mapping[str, Tensor],
+        tokens: Mapping[str, Tensor],
+        image_of: Tensor,
+        prompt_of: Tensor,
+        channel_of: Tensor,
+        encoded: bool,
+        encoded_prompts: bool,
     ) -> Tensor:
-        """Logits (R, 1, h, w) of the R prompts, in the channel of their target."""
-        image = self.segmenter.encode_image(Rows(inputs))[image_of]
-        prompts = self.segmenter.encode_prompts(Rows(tokens) if tokens else None)
-        logits = self.segmenter.decode(image, prompts).logits
+        """Logits (R, 1, h, w) of the R prompts, in the channel of their target; arguments as in `Batch`."""
+        image = Rows(inputs) if encoded else self.segmenter.encode_image(Rows(inputs))
+        told = Rows(tokens) if tokens else None
+        prompts = told if encoded_prompts else self.segmenter.encode_prompts(told)
+        rows = prompts[prompt_of] if prompts is not None else None
+        logits = self.segmenter.decode(image[image_of], rows).logits
         return logits.take_along_dim(channel_of[:, None, None, None], dim=1)
 
 
@@ -69,6 +78,7 @@ def fit(
     *,
     validate: Callable[[], float] | None = None,
     resume: bool = False,
+    known: Known | None = None,
 ) -> FitResult:
     """Train `model` in place and leave in it the weights of the best val Dice (else the last).
 
@@ -84,12 +94,13 @@ def fit(
         folder: the run's folder.
         validate: gives the val Dice of the model as it is; None = no validation.
         resume: go on from the last checkpoint.
+        known: where features of frozen encoders are kept; None = encode in every step.
 
     Raises:
         InputError: nothing to train on, a checkpoint of other data, an unknown regime.
         FloatingPointError: the loss is not finite.
     """
-    return _Fit(model, train, infos, config, folder, validate).run(resume)
+    return _Fit(model, train, infos, config, folder, validate, known).run(resume)
 
 
 class _Fit:
@@ -103,8 +114,10 @@ class _Fit:
         config: RunConfig,
         folder: Path,
         validate: Callable[[], float] | None,
+        known: Known | None = None,
     ) -> None:
         self.model, self.infos, self.config, self.folder, self.validate = model, infos, config, folder, validate
+        self.known = known
         self.network = as_module(model)
         self.groups = group_by_image(train)
         if not self.groups:
@@ -193,11 +206,11 @@ class _Fit:
         chunks = self._chunks(self.progress.epoch)[self.progress.batch :]
         plan = [draws for chunk in chunks for draws in chunk]
         augmentation = (self.config.seed, self.progress.epoch) if self.config.augment else None
-        batches = EpochBatches(plan, self.model, self.cache, self.infos, augmentation)
+        batches = EpochBatches(plan, self.model, self.cache, self.infos, augmentation, self.known)
         loader = torch.utils.data.DataLoader(
             batches,
             batch_size=None,
-            num_workers=self.config.workers,
+            num_workers=0 if self.known else self.config.workers,  # the store is filled by this process
             collate_fn=_as_it_is,  # type: ignore[arg-type]  # without batching it gets one item
             generator=torch.Generator(),  # the loader draws a seed; not from the global generator
         )
@@ -230,9 +243,11 @@ class _Fit:
         return total
 
     def _loss(self, batch: Batch) -> Tensor:
-        moved = self.fabric.to_device((batch.inputs, batch.tokens, batch.image_of, batch.channel_of, batch.masks))
+        moved = self.fabric.to_device(
+            (batch.inputs, batch.tokens, batch.image_of, batch.prompt_of, batch.channel_of, batch.masks)
+        )
         *arguments, masks = moved
-        logits = self.module(*arguments)
+        logits = self.module(*arguments, batch.encoded, batch.encoded_prompts)
         config = self.config
         if config.loss != "dice_bce":
             return PUBLISHED_LOSSES[config.loss](logits, masks)

@@ -1,0 +1,38 @@
+"""vlseg cache ..."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlseg.cli.options import Json, finish
+
+cache_app = typer.Typer(help="Features of images that --cache DIR keeps.", no_args_is_help=True)
+
+
+@cache_app.command()
+def info(folder: Annotated[Path, typer.Argument(help="The cache's folder.")], json: Json = False) -> None:
+    """What a cache holds: by encoder, how many files and bytes."""
+    from vlseg.models.features import store_infos
+
+    infos = store_infos(folder)
+    told = ("model", "protocol", "image_size", "precision", "dtype", "device")
+    rows = [
+        {key: one.context.get(key) for key in told}
+        | {"files": one.files, "bytes": one.bytes, "folder": str(one.folder)}
+        for one in infos
+    ]
+    lines = [
+        f"{', '.join(str(one.context.get(key)) for key in told)}: {one.files} files, {one.bytes / 2**20:.1f} MiB"
+        for one in infos
+    ]
+    finish("cache info", {"contexts": rows}, lines or ["empty"], as_json=json)
+
+
+@cache_app.command()
+def clear(folder: Annotated[Path, typer.Argument(help="The cache's folder.")], json: Json = False) -> None:
+    """Delete what the cache holds, and nothing else that lies there."""
+    from vlseg.models.features import clear_store
+
+    freed = clear_store(folder)
+    finish("cache clear", {"bytes": freed}, [f"{freed / 2**20:.1f} MiB freed"], as_json=json)

@@ -1,0 +1,216 @@
+"""Image and prompt features kept on disk: computed once, reused by every run, prompt and seed, across processes.
+
+A store is a folder of files named by what they hold; a file appears whole or not at all, so that several processes may
+fill one store and any of them may be killed. What the numbers depend on besides the image itself (weights, protocol,
+precision, libraries) is the context: features of another context lie in another folder and are never returned.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from vlseg.models.device import autocast
+from vlseg.models.protocol import ImageFeatures, Inputs, PromptFeatures, Rows, Segmenter, as_module
+from vlseg.records import InputError, replacing, write_text
+
+FORMAT = 1
+Precision = Literal["fp16", "fp32"]
+DTYPES: dict[str, torch.dtype] = {"fp16": torch.float16, "fp32": torch.float32}
+SIZE_KEY = "original_size"
+"""Kept beside the features: what `restore` needs of the inputs."""
+LIBRARIES = ("torch", "transformers", "timm", "segmentation-models-pytorch", "vlseg")
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """One context of a store: what it was made with, how many files, how many bytes."""
+
+    folder: Path
+    context: Mapping[str, Any]
+    files: int
+    bytes: int
+
+
+class FeatureStore:
+    """Features under one context.
+
+    `limit` bytes are kept at most; what does not fit any more is computed each time, nothing is thrown away.
+    """
+
+    def __init__(self, folder: Path, context: Mapping[str, Any], dtype: Precision, limit: int | None = None) -> None:
+        told = json.dumps({**context, "dtype": dtype, "format": FORMAT}, sort_keys=True, indent=1)
+        self.folder = folder / hashlib.sha256(told.encode()).hexdigest()[:20]
+        self.dtype = DTYPES[dtype]
+        self.limit = limit
+        if not (self.folder / "context.json").exists():
+            write_text(self.folder / "context.json", told + "\n")
+        self.used = sum(file.stat().st_size for file in self.folder.glob("*/*.safetensors"))
+
+    def get(self, key: str) -> Rows | None:
+        """The features under a key, floating ones in single precision, or None.
+
+        A file that cannot be read (a disk that filled up) counts as absent and is replaced.
+        """
+        path = self._path(key)
+        try:
+            tensors = safetensors.torch.load_file(path)
+        except FileNotFoundError:
+            return None
+        except (safetensors.SafetensorError, OSError):
+            return None
+        return Rows({name: t.float() if t.is_floating_point() else t for name, t in tensors.items()})
+
+    def put(self, key: str, rows: Rows) -> Rows:
+        """Keep the features and return them as `get` will give them."""
+        kept = {name: self._kept(tensor) for name, tensor in rows.tensors.items()}
+        size = sum(tensor.nbytes for tensor in kept.values())
+        if self.limit is None or self.used + size <= self.limit:
+            path = self._path(key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as temporary:
+                safetensors.torch.save_file(kept, temporary)
+            self.used += size
+        return Rows({name: t.float() if t.is_floating_point() else t for name, t in kept.items()})
+
+    def _kept(self, tensor: Tensor) -> Tensor:
+        plain = tensor.detach().cpu().contiguous()
+        return plain.to(self.dtype) if plain.is_floating_point() else plain
+
+    def _path(self, key: str) -> Path:
+        name = hashlib.sha256(key.encode()).hexdigest()
+        return self.folder / name[:2] / f"{name}.safetensors"
+
+
+def encoder_context(model: Segmenter, device: torch.device, precision: str) -> dict[str, Any]:
+    """Everything that an image's and a prompt's features depend on besides image and prompt.
+
+    Raises:
+        InputError: a model whose encoders need each other.
+    """
+    spec = model.spec
+    if spec.image_features_depend_on_text or spec.prompt_features_depend_on_image:
+        raise InputError(f"feature cache: the encoders of '{spec.name}' depend on each other; train without")
+    decoder = {id(p) for module in model.parts().get("mask_decoder", []) for p in module.parameters()}
+    return {
+        "model": spec.name,
+        "protocol": spec.protocol,
+        "image_size": list(spec.image_size),
+        "encoder": _weights_digest(as_module(model), decoder),
+        "device": device.type,
+        "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "threads": torch.get_num_threads() if device.type == "cpu" else None,
+        "precision": precision,
+        "libraries": {name: _version(name) for name in LIBRARIES},
+    }
+
+
+def image_features(
+    model: Segmenter,
+    store: FeatureStore | None,
+    key: str,
+    pixels: Callable[[], Tensor],
+    *,
+    device: torch.device,
+    precision: str,
+) -> tuple[ImageFeatures, Inputs]:
+    """Features of one image, and as much of its inputs as `restore` needs; from the store where it has them.
+
+    Args:
+        model: on `device`, its encoder in eval mode.
+        store: None computes.
+        key: identifies the image as the encoder sees it: its bytes, how it was read, how it was changed.
+        pixels: gives (3, H, W) in [0, 1]; called only when needed.
+        device: where to compute.
+        precision: of the computation.
+    """
+    rows = store.get(f"image {key}") if store else None
+    if rows is None:
+        with torch.no_grad(), autocast(precision, device):
+            inputs = model.prepare([pixels().to(device)])
+            features = model.encode_image(inputs)
+        found = Rows({**features.tensors, SIZE_KEY: inputs.tensors[SIZE_KEY]})
+        rows = store.put(f"image {key}", found) if store else found
+    sizes = Inputs({SIZE_KEY: rows.tensors[SIZE_KEY]})
+    features = ImageFeatures({name: tensor for name, tensor in rows.tensors.items() if name != SIZE_KEY})
+    return features, sizes
+
+
+def prompt_features(
+    model: Segmenter, store: FeatureStore, prompt: str, *, device: torch.device, precision: str
+) -> PromptFeatures:
+    """Features of one prompt, from the store where it has them."""
+    rows = store.get(f"prompt {prompt}")
+    if rows is None:
+        with torch.no_grad(), autocast(precision, device):
+            tokens = model.tokenize([prompt])
+            encoded = model.encode_prompts(tokens.to(device) if tokens is not None else None)
+        assert encoded is not None  # asked only of models that read
+        rows = store.put(f"prompt {prompt}", encoded)
+    return PromptFeatures(rows.tensors)
+
+
+def store_infos(folder: Path) -> list[StoreInfo]:
+    """All contexts of a store.
+
+    Raises:
+        InputError: no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"feature cache {folder}: no such folder")
+    found = []
+    for path in sorted(folder.glob("*/context.json")):
+        files = list(path.parent.glob("*/*.safetensors"))
+        context = json.loads(path.read_text(encoding="utf-8"))
+        found.append(StoreInfo(path.parent, context, len(files), sum(file.stat().st_size for file in files)))
+    return found
+
+
+def clear_store(folder: Path) -> int:
+    """Delete all contexts, nothing else that lies in the folder; the number of bytes freed."""
+    infos = store_infos(folder)
+    for info in infos:
+        shutil.rmtree(info.folder)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+    return sum(info.bytes for info in infos)
+
+
+def _weights_digest(network: torch.nn.Module, without: set[int]) -> str:
+    digest = hashlib.sha256()
+    left_out = {name for name, parameter in network.named_parameters() if id(parameter) in without}
+    for name, tensor in sorted(network.state_dict().items()):
+        if name not in left_out:
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _processor() -> str:
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space on the folder's disk."""
+    place = folder
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(os.fspath(place)).free

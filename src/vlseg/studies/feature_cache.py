@@ -1,0 +1,73 @@
+"""Opening a store of features for a run, and saying beforehand what it will take."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from vlseg.models import Segmenter, as_module
+from vlseg.models.device import autocast
+from vlseg.models.features import FeatureStore, encoder_context, free_bytes
+from vlseg.prompts import Prompted
+from vlseg.records import InputError, RunConfig
+from vlseg.training import REGIMES
+from vlseg.training.batches import Known, group_by_image
+
+DISK_SHARE = 0.9
+
+
+def open_features(config: RunConfig, model: Segmenter, train: Sequence[Prompted], device: torch.device) -> Known | None:
+    """The store that a configuration names, or None; its final size is said on stderr.
+
+    Raises:
+        InputError: the image encoder trains under the regime, or the model's encoders need each other.
+    """
+    if config.feature_cache is None:
+        return None
+    trains = {part for part in model.parts() if REGIMES[config.regime](part)}
+    if "image_encoder" in trains:
+        raise InputError(
+            f"feature_cache: the image encoder trains under regime '{config.regime}'; "
+            "take --regime freeze_encoders or decoder"
+        )
+    place = Path(config.feature_cache)
+    store = open_store(place, model, device, config.precision, config.feature_precision, config.feature_limit_gib)
+    views = config.feature_views if config.augment else 1
+    groups = group_by_image(train)
+    one = feature_bytes(model, device, config.precision, store.dtype)
+    wanted = one * len(groups) * views
+    fits = store.limit is None or store.used + wanted <= store.limit
+    print(
+        f"feature cache {place}: {len(groups)} images x {views} views, {wanted / 2**30:.2f} GiB "
+        f"({one / 2**20:.2f} MiB each); {store.used / 2**30:.2f} GiB of this encoder are there"
+        + ("" if fits else f"; the limit of {(store.limit or 0) / 2**30:.2f} GiB holds a part of them"),
+        file=sys.stderr,
+    )
+    return Known(store, views, "text_encoder" not in trains, device, config.precision)
+
+
+def open_store(
+    folder: Path,
+    model: Segmenter,
+    device: torch.device,
+    precision: str,
+    dtype: str = "fp16",
+    limit_gib: float | None = None,
+) -> FeatureStore:
+    """The store of a model's encoders in a folder."""
+    limit = int(limit_gib * 2**30) if limit_gib is not None else int(DISK_SHARE * free_bytes(folder))
+    store = FeatureStore(folder, encoder_context(model, device, precision), "fp32" if dtype == "fp32" else "fp16")
+    store.limit = limit if limit_gib is not None else store.used + limit
+    return store
+
+
+def feature_bytes(model: Segmenter, device: torch.device, precision: str, dtype: torch.dtype) -> int:
+    """Size of one image's features, from the shapes that a blank image gives."""
+    as_module(model).to(device).eval()  # in train mode a blank image would move batch norm's statistics
+    with torch.no_grad(), autocast(precision, device):
+        features = model.encode_image(model.prepare([torch.zeros(3, 8, 8, device=device)]))
+    return sum(
+        tensor.numel() * (dtype.itemsize if tensor.is_floating_point() else tensor.element_size())
+        for tensor in features.tensors.values()
+    )

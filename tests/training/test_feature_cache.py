@@ -1,0 +1,235 @@
+"""Features of frozen encoders: computed once, the right ones, by several processes, whatever is killed."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_models import TINY, made
+
+from vlseg.models import Rows, Segmenter, as_module, load_model
+from vlseg.models.features import FeatureStore, encoder_context, image_features, store_infos
+from vlseg.records import InputError, RunConfig, read_record
+from vlseg.studies.train import train_run
+
+MakeDataset = Callable[..., Path]
+CPU = torch.device("cpu")
+READING = ["clipseg", "cris", "biomedclipseg", "clipseg-tiny"]
+
+
+def config(data: Path, name: str = "clipseg", **changes: Any) -> RunConfig:
+    values: dict[str, Any] = {
+        "model": name,
+        "model_arguments": dict(TINY[name]),
+        "data": [str(data)],
+        "prompt": "p1",
+        "regime": "decoder",
+        "device": "cpu",
+        "threads": 1,
+        "batch_size": 2,
+        "max_steps": 6,
+        "augment": False,
+    }
+    return RunConfig(**(values | changes))
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return as_module(load_model(str(run))).state_dict()
+
+
+@pytest.mark.parametrize("name", READING)
+def test_a_cached_run_ends_where_an_uncached_one_does(name: str, make_dataset: MakeDataset, tmp_path: Path) -> None:
+    """fp32: cold and warm to the same bits, and to rounding (images one by one, not in batches) with uncached."""
+    data = make_dataset()
+    store = {"feature_cache": str(tmp_path / "cache"), "feature_precision": "fp32"}
+    train_run(config(data, name), tmp_path / "plain")
+    train_run(config(data, name, **store), tmp_path / "cold")
+    files = sorted(path for path in (tmp_path / "cache").rglob("*.safetensors"))
+    before = {path: path.stat().st_mtime_ns for path in files}
+    train_run(config(data, name, **store), tmp_path / "warm")
+    assert before == {path: path.stat().st_mtime_ns for path in sorted((tmp_path / "cache").rglob("*.safetensors"))}
+    plain, cold, warm = (weights(tmp_path / run) for run in ("plain", "cold", "warm"))
+    for key, value in plain.items():
+        assert torch.equal(cold[key], warm[key]), key
+        torch.testing.assert_close(cold[key], value, rtol=1e-3, atol=2e-4, msg=key)
+    assert len(files) == 6 + 2 + 2  # train and val images, two prompts
+
+
+def test_a_warm_epoch_neither_reads_images_nor_encodes(
+    make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_dataset()
+    train_run(config(data, max_steps=1), tmp_path / "base")
+    store = {"feature_cache": str(tmp_path / "cache"), "augment": True, "feature_views": 2, "max_steps": 30}
+    store["weights"] = str(tmp_path / "base")
+    train_run(config(data, **store), tmp_path / "cold")
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("was read or encoded again")
+
+    import sys
+
+    from vlseg.models.clipseg import ClipSeg
+
+    calls = []
+    encode = ClipSeg.encode_image
+
+    def counted(self: ClipSeg, inputs: Any) -> Any:
+        calls.append(1)
+        return encode(self, inputs)
+
+    for module in ("vlseg.evaluation.evaluate", "vlseg.training.batches"):
+        monkeypatch.setattr(sys.modules[module], "load_image", fail)
+    monkeypatch.setattr(ClipSeg, "encode_image", counted)
+    train_run(config(data, **store, seed=1), tmp_path / "warm")
+    assert len(calls) == 1  # the blank image whose features tell the size
+    assert read_record(tmp_path / "warm" / "run.json").status == "done"
+
+
+def test_half_precision_is_close(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    """Largest error of the logits at most 1 % of their spread."""
+    model = made("clipseg")
+    context = encoder_context(model, CPU, "fp32")
+    images = [torch.rand(3, 40, 50, generator=torch.Generator().manual_seed(seed)) for seed in range(4)]
+    for precision, limit in (("fp32", 0.0), ("fp16", 0.01)):
+        store = FeatureStore(tmp_path / precision, context, precision)  # type: ignore[arg-type]
+        for number, image in enumerate(images):
+            with torch.no_grad():
+                direct = model.encode_image(model.prepare([image]))
+                prompts = model.encode_prompts(model.tokenize(["polyp"]))
+                kept, _ = image_features(model, store, str(number), lambda i=image: i, device=CPU, precision="fp32")
+                exact, rough = model.decode(direct, prompts).logits, model.decode(kept, prompts).logits
+            assert (exact - rough).abs().max() <= limit * exact.std()
+
+
+def test_another_encoder_protocol_image_or_reading_is_another_entry(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from vlseg.data import image_key
+    from vlseg.records import IntensityPolicy
+    from vlseg.studies.datasets import open_dataset
+
+    def folder(model: Segmenter, precision: str = "fp32", dtype: str = "fp16") -> Path:
+        return FeatureStore(tmp_path / "c", encoder_context(model, CPU, precision), dtype).folder  # type: ignore[arg-type]
+
+    model, other = made("clipseg"), made("clipseg")
+    assert folder(model) == folder(other)
+    with torch.no_grad():
+        next(p for m in other.parts()["mask_decoder"] for p in m.parameters()).add_(1)
+    assert folder(model) == folder(other)  # the decoder does not matter
+    with torch.no_grad():
+        next(p for m in other.parts()["image_encoder"] for p in m.parameters()).view(-1)[0] += 1e-6
+    places = [folder(model), folder(other), folder(model, "bf16"), folder(model, dtype="fp32")]
+    places += [folder(made("cris")), folder(made("biomedclipseg")), folder(made("clipseg", image_size=80))]
+    assert len(set(places)) == len(places)
+
+    dataset = open_dataset(make_dataset())
+    sample, info = dataset.samples[0], dataset.info
+    key = image_key(sample, info)
+    copy = tmp_path / "copy.png"
+    copy.write_bytes(sample.image_path.read_bytes())
+    assert image_key(replace(sample, image_path=copy), info) == key
+    assert image_key(sample, replace(info, intensity=IntensityPolicy("percentile"))) != key
+    pixels = np.asarray(Image.open(copy)).copy()
+    pixels[0, 0] ^= 1
+    time.sleep(0.01)
+    Image.fromarray(pixels).save(copy)
+    assert image_key(replace(sample, image_path=copy), info) != key
+
+
+def test_what_does_not_fit_is_computed_and_nothing_is_thrown_away(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path, {"a": 1}, "fp32", limit=1000)
+    row = Rows({"x": torch.arange(100.0)[None]})  # 400 bytes
+    for name in "abcd":
+        assert torch.equal(store.put(name, row).tensors["x"], row.tensors["x"])
+    assert [store.get(name) is not None for name in "abcd"] == [True, True, False, False]
+
+
+def test_a_broken_file_counts_as_absent(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path, {"a": 1}, "fp32")
+    store.put("k", Rows({"x": torch.ones(1, 3)}))
+    (path,) = tmp_path.rglob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:-5])
+    assert store.get("k") is None
+    store.put("k", Rows({"x": torch.ones(1, 3)}))
+    assert store.get("k") is not None
+
+
+def fill(folder: Path, start: int, pause: float) -> None:
+    """Write the rows 0 to 199, from `start` on and around."""
+    store = FeatureStore(folder, {"a": 1}, "fp32")
+    for index in [*range(start, 200), *range(start)]:
+        if store.get(f"{index}") is None:
+            store.put(f"{index}", Rows({"x": torch.full((1, 5000), float(index))}))
+        time.sleep(pause)
+
+
+@pytest.mark.parametrize("kills", [3])
+def test_two_processes_fill_one_store_and_one_is_killed(kills: int, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    for kill in range(kills):
+        folder = tmp_path / str(kill)
+        one = context.Process(target=fill, args=(folder, 0, 0.001))
+        two = context.Process(target=fill, args=(folder, 100, 0.0))
+        one.start()
+        two.start()
+        time.sleep(0.02 + 0.04 * kill)
+        assert one.pid is not None
+        os.kill(one.pid, signal.SIGKILL)
+        one.join()
+        two.join(60)
+        assert two.exitcode == 0
+        store = FeatureStore(folder, {"a": 1}, "fp32")
+        for index in range(200):
+            rows = store.get(f"{index}")
+            assert rows is not None
+            assert torch.equal(rows.tensors["x"], torch.full((1, 5000), float(index)))
+        (info,) = store_infos(folder)
+        assert info.files == 200
+
+
+def test_info_and_clear_from_the_command_line(
+    make_dataset: MakeDataset, tmp_path: Path, vlseg: Callable[..., Any]
+) -> None:
+    data, cache = make_dataset(), tmp_path / "cache"
+    train_run(config(data, feature_cache=str(cache)), tmp_path / "run")
+    (cache / "mine.txt").write_text("not the cache's")
+    done = vlseg("cache", "info", cache, "--json")
+    assert done.code == 0
+    (row,) = done.json["contexts"]
+    assert (row["model"], row["protocol"], row["files"]) == ("clipseg", "corrected", 10)
+    assert "clipseg" in vlseg("cache", "info", cache).out
+    assert vlseg("cache", "clear", cache, "--json").json["bytes"] == row["bytes"]
+    assert [path.name for path in cache.iterdir()] == ["mine.txt"]
+    assert vlseg("cache", "info", tmp_path / "none").code == 2
+
+
+def test_what_cannot_be_cached_is_refused(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    data = make_dataset()
+    with pytest.raises(InputError, match="the image encoder trains under regime 'full'"):
+        train_run(config(data, regime="full", feature_cache=str(tmp_path / "c")), tmp_path / "run")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        train_run(config(data, feature_cache=str(tmp_path / "file")), tmp_path / "other")
+
+
+def test_evaluation_reuses_features(make_dataset: MakeDataset, tmp_path: Path, vlseg: Callable[..., Any]) -> None:
+    data = make_dataset()
+    train_run(config(data), tmp_path / "run")
+    scores = []
+    for out, more in (("a", []), ("b", ["--cache", tmp_path / "c"]), ("c", ["--cache", tmp_path / "c"])):
+        done = vlseg(
+            "evaluate", tmp_path / "run", "--data", data, "--device", "cpu", "--out", tmp_path / out, *more, "--json"
+        )
+        assert done.code == 0, done.err
+        scores.append(done.json["dice"]["mean"])
+    assert scores[1] == scores[2]
+    assert scores[0] == pytest.approx(scores[1], abs=0.01)
+    assert len(list((tmp_path / "c").rglob("*.safetensors"))) == 3
