@@ -182,3 +182,23 @@ def test_draws_give_the_uncertainty_of_a_case() -> None:
     found = next(iter(predict_image(Drawing(), image, ["bright"], device=CPU)))
     assert found.uncertainty == pytest.approx(1 - (1 + 0 + 2 / 3) / 3, abs=0.02)
     assert next(iter(predict_image(Oracle(), image, ["bright"], device=CPU))).uncertainty is None
+
+
+def test_another_prompt_on_the_same_image_costs_no_encoding() -> None:
+    from vlseg.evaluation import Predictor
+
+    model = Oracle()
+    predictor = Predictor(model, device="cpu")
+    image, other = np.full((32, 32, 3), 0.9, np.float32), np.full((32, 32, 3), 0.1, np.float32)
+    first = predictor.segment(image, ["bright"])[0]
+    again, dark = predictor.segment(image, ["bright", "dark"])
+    assert model.encoded == 1
+    np.testing.assert_array_equal(first.probability, again.probability)
+    assert not dark.mask.any()
+    assert predictor.segment(other, ["dark"])[0].mask.all()
+    assert model.encoded == 2
+    assert predictor.segment(image, ["bright"])[0].mask.all()
+    assert model.encoded == 3  # one image is kept, not two
+    for number in range(600):
+        predictor.segment(image, [f"bright {number}"])
+    assert len(predictor._known) <= 512

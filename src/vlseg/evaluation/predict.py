@@ -1,6 +1,6 @@
 """Prediction: each image encoded once, its prompts decoded together, masks at the image's own size."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,12 +8,16 @@ import torch
 from torch import Tensor
 
 from vlseg.metrics import dice_score
-from vlseg.models import ImageFeatures, Inputs, Segmenter, as_module
+from vlseg.models import ImageFeatures, Inputs, PromptFeatures, Segmenter, as_module
 from vlseg.models.device import autocast
 from vlseg.records import InputError, unknown_name
 
 PROMPTS_AT_ONCE = 16
 """Rows decoded and restored together; bounds the memory of full-size maps."""
+
+
+EncodePrompts = Callable[[Sequence[str]], PromptFeatures | None]
+"""Features of prompts, one row each."""
 
 
 @dataclass(frozen=True)
@@ -89,19 +93,23 @@ def answer_prompts(
     device: torch.device,
     precision: str = "fp32",
     threshold: float | None = None,
+    encode: EncodePrompts | None = None,
 ) -> Iterator[Prediction]:
     """As `predict_image`, on one image whose features are known.
 
     Args:
         features: one row.
         inputs: one row, with at least what `restore` needs.
+        encode: gives prompt features on `device`, e.g. from memory; None = the model itself.
     """
     check_prompts(model, prompts)
     limit = model.spec.threshold if threshold is None else threshold
     for start in range(0, len(prompts), PROMPTS_AT_ONCE):
         # The mode is entered for each chunk: a generator that is left alone must not leave it on for its caller.
         with torch.inference_mode(), autocast(precision, device):
-            found = _decode(model, inputs, features, prompts[start : start + PROMPTS_AT_ONCE], device)
+            chosen = prompts[start : start + PROMPTS_AT_ONCE]
+            encoded = encode(chosen) if encode else encode_prompts(model, chosen, device)
+            found = _decode(model, inputs, features, chosen, encoded)
             chunk = [_prediction(answer, limit) for answer in found]
         yield from chunk
 
@@ -125,8 +133,18 @@ def _prediction(answer: _Answer, threshold: float) -> Prediction:
     return Prediction(array, mask, score, uncertainty)
 
 
+def encode_prompts(model: Segmenter, prompts: Sequence[str], device: torch.device) -> PromptFeatures | None:
+    """Features of prompts, one row each; None for image-only models."""
+    tokens = model.tokenize(prompts)
+    return model.encode_prompts(tokens.to(device) if tokens is not None else None)
+
+
 def _decode(
-    model: Segmenter, inputs: Inputs, features: ImageFeatures, prompts: Sequence[str], device: torch.device
+    model: Segmenter,
+    inputs: Inputs,
+    features: ImageFeatures,
+    prompts: Sequence[str],
+    encoded: PromptFeatures | None,
 ) -> list[_Answer]:
     """The answer to each prompt on the one image."""
     rows = torch.zeros(len(prompts), dtype=torch.long)
@@ -135,8 +153,6 @@ def _decode(
         output = model.decode(features, None)
         channels = model.restore(output.logits, inputs)[0]
         return [_Answer(channels[model.spec.targets.index(prompt)]) for prompt in prompts]
-    tokens = model.tokenize(prompts)
-    encoded = model.encode_prompts(tokens.to(device) if tokens is not None else None)
     output = model.decode(features[rows], encoded)
     restored = model.restore(output.logits, inputs[rows])
     presence = list(output.presence) if output.presence is not None else [None] * len(prompts)

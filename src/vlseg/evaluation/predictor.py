@@ -1,21 +1,28 @@
 """vlseg.load(...).segment(...): a model ready for images."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from vlseg.data import read_image
-from vlseg.evaluation.predict import Prediction, predict_image, ready
-from vlseg.models import MODELS, Segmenter, load_model
-from vlseg.models.device import resolve_device, set_threads
+from vlseg.evaluation.predict import Prediction, answer_prompts, check_prompts, encode_prompts, ready
+from vlseg.models import MODELS, ImageFeatures, Inputs, PromptFeatures, Rows, Segmenter, load_model
+from vlseg.models.device import autocast, resolve_device, set_threads
 from vlseg.models.manifest import default_weights
 from vlseg.records import InputError, IntensityPolicy, read_record
 
+PROMPTS_KEPT = 512
+
 
 class Predictor:
-    """A loaded model with its threshold and image reading policy."""
+    """A loaded model with its threshold and image reading policy.
+
+    It keeps the features of the last image and of some hundred prompts in memory, nothing else.
+    """
 
     def __init__(
         self,
@@ -31,6 +38,8 @@ class Predictor:
         self.precision = precision
         self.threshold = model.spec.threshold if threshold is None else threshold
         self.intensity = intensity or IntensityPolicy()
+        self._last: tuple[bytes, ImageFeatures, Inputs] | None = None
+        self._known: dict[str, Rows] = {}
 
     def segment(self, image: str | Path | Image.Image | np.ndarray, prompts: Sequence[str]) -> list[Prediction]:
         """One prediction per prompt at the image's own size; the image is encoded once.
@@ -42,15 +51,45 @@ class Predictor:
         Raises:
             InputError: an unreadable image, no prompts, or a target the model does not know.
         """
-        predictions = predict_image(
+        if not prompts:
+            raise InputError("prompt: give at least one")
+        check_prompts(self.model, prompts)
+        features, inputs = self._image_features(self._pixels(image))
+        spec = self.model.spec
+        reads = (spec.uses_text or spec.uses_target) and not spec.prompt_features_depend_on_image
+        predictions = answer_prompts(
             self.model,
-            self._pixels(image),
+            features,
+            inputs,
             prompts,
             device=self.device,
             precision=self.precision,
             threshold=self.threshold,
+            encode=self._prompt_features if reads else None,
         )
         return list(predictions)
+
+    def _image_features(self, pixels: np.ndarray) -> tuple[ImageFeatures, Inputs]:
+        """Of the image, or of the one before where it is the same: another prompt on it costs text and decoder only."""
+        key = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest() + repr(pixels.shape).encode()
+        if self._last is None or self._last[0] != key:
+            with torch.inference_mode(), autocast(self.precision, self.device):
+                tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).to(self.device)
+                inputs = self.model.prepare([tensor])
+                self._last = (key, self.model.encode_image(inputs), inputs)
+        return self._last[1], self._last[2]
+
+    def _prompt_features(self, prompts: Sequence[str]) -> PromptFeatures | None:
+        """Of each prompt, those of the last few hundred from memory."""
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
+        if new:
+            encoded = encode_prompts(self.model, new, self.device)
+            assert encoded is not None  # asked only of models that are told something
+            self._known |= {prompt: encoded[[row]] for row, prompt in enumerate(new)}
+        rows = Rows.join([self._known[prompt] for prompt in prompts])
+        while len(self._known) > PROMPTS_KEPT:
+            self._known.pop(next(iter(self._known)))
+        return rows
 
     def _pixels(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
         if isinstance(image, str | Path):
