@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
 export UV_LINK_MODE ?= copy
 
-.PHONY: env demo test test-slow check lock clean
+.PHONY: env demo test test-slow check bench lock clean
 
 env: $(VENV)/.ready
 
@@ -26,6 +26,9 @@ test: env
 
 test-slow: env
 	$(BIN)/python -m pytest -m "slow or not slow" $(PYTEST_ARGS)
+
+bench: env
+	$(BIN)/python benchmarks/bench.py
 
 check: env
 	$(BIN)/ruff format --check .

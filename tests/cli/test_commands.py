@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vlseg.models import MODELS
 from vlseg.records import read_record, read_scores
 
 MakeDataset = Callable[..., Path]
@@ -165,8 +166,13 @@ def test_data_check_exit_codes(vlseg: Callable[..., object], make_dataset: MakeD
 
 def test_models_table(vlseg: Callable[..., object]) -> None:
     cards = {card["name"]: card for card in vlseg("models", "--json").json["models"]}
-    assert set(cards) == {"clipseg", "clipseg-tiny", "unet", "unet-target"}
+    assert set(cards) == set(MODELS) - {"ensemble"}
     assert cards["clipseg"]["parameters"] == 150_747_746
+    assert cards["clipseg"]["decoder"] == 1_127_009
+    assert cards["cris"]["protocols"] == ["corrected", "original", "medvlsm", "attention_mask"]
+    measured = vlseg("models", "unet", "--measure", "--json").json["measured"][0]
+    assert 0 < measured["predict_seconds"] < measured["step_seconds"] * 100
+    assert measured["step_bytes"] >= measured["predict_bytes"] > 10**8
     assert vlseg("models", "clipsegg").code == 2
 
 

@@ -64,8 +64,8 @@ CASES: dict[str, tuple[list[str], Callable[[Path], Any], str]] = {
     "missing model": (["train", "--data", "{data}"], lambda r: None, "--model"),
     "unknown device": ([*TRAIN, "--device", "tpu"], lambda r: None, "field 'device'"),
     "fp16 on a CPU": ([*TRAIN, "--device", "cpu", "--precision", "fp16"], lambda r: None, "bf16 or fp32"),
-    "no weights there": ([*TRAIN, "--weights", "{data}"], lambda r: None, r"config\.json: not found"),
-    "no run there": (["evaluate", "{data}", "--data", "{data}"], lambda r: None, r"config\.json: not found"),
+    "no weights there": ([*TRAIN, "--weights", "{data}"], lambda r: None, r"holds no config\.json"),
+    "no run there": (["evaluate", "{data}", "--data", "{data}"], lambda r: None, r"holds no config\.json"),
     "unknown dataset json field value": (
         TRAIN,
         lambda r: (r / "dataset.json").write_text('{"symmetries": ["mirror"]}'),

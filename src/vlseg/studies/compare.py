@@ -128,6 +128,10 @@ def _method(source: Path, spec: EvaluationSpec) -> str:
     if not (source / "run.json").exists():
         return f"{spec.model}, {spec.prompt}, {spec.run_id}"
     config = {key: value for key, value in read_record(source / "run.json").config.items() if key != "seed"}
+    start = Path(config["weights"]) if config.get("weights") else None
+    if start is not None and (start / "run.json").exists():
+        # Another seed of the training that was started from is the same method.
+        config["weights"] = f"({_method(start, spec)})"
     told = [f"{key}={config[key]}" for key in ("model", "prompt", "regime", "weights", "fold") if config.get(key)]
     import hashlib
 
