@@ -150,7 +150,7 @@ def test_resume_equals_never_interrupted(
 
     monkeypatch.setattr(fit_module, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr(fit_module, "SAVE_SHARE", 0.0)
-    original = fit_module._Fit._save
+    original = fit_module.Fit._save
 
     def save_then_die(self: Any) -> None:
         original(self)
@@ -159,18 +159,18 @@ def test_resume_equals_never_interrupted(
 
     by_step = {2: 0.1, 4: 0.5, 6: 0.2, 8: 0.3}
     with monkeypatch.context() as patch:
-        patch.setattr(fit_module._Fit, "_save", save_then_die)
+        patch.setattr(fit_module.Fit, "_save", save_then_die)
         killed = model_for(data)
-        run = fit_module._Fit(killed, *_arguments(config), tmp_path / "killed", None)
+        run = fit_module.Fit(killed, *_arguments(config), tmp_path / "killed", resume=True)
         run.validate = lambda: by_step[run.progress.step]
         with pytest.raises(KilledError):
-            run.run(resume=True)
+            run.run()
     torch.manual_seed(99)
     np.random.seed(99)
     resumed = build_model("clipseg-tiny", arguments={"image_size": 32}, targets=killed.spec.targets)
-    again = fit_module._Fit(resumed, *_arguments(config), tmp_path / "killed", None)
+    again = fit_module.Fit(resumed, *_arguments(config), tmp_path / "killed", resume=True)
     again.validate = lambda: by_step[again.progress.step]
-    result = again.run(resume=True)
+    result = again.run()
     assert result.best_val_dice == 0.5
     assert not changed(weights_of(straight), resumed)
     rows = [
@@ -200,7 +200,7 @@ def test_ctrl_c_saves_and_says_so(make_dataset: MakeDataset, tmp_path: Path) -> 
 
     model.prepare = prepare  # type: ignore[method-assign]
     before = signal.getsignal(signal.SIGINT)  # a shell starts background jobs with SIGINT ignored
-    result = run_fit(model, config_for(data), tmp_path)
+    result = run_fit(model, config_for(data, workers=0), tmp_path)  # signals are the main thread's
     assert result.status == "interrupted"
     assert result.steps == 2
     assert (tmp_path / "checkpoints" / "last.pt").exists()
@@ -233,7 +233,7 @@ def test_infinite_loss_stops_the_run(make_dataset: MakeDataset, tmp_path: Path) 
 def test_checkpoint_of_other_data_is_refused(make_dataset: MakeDataset, tmp_path: Path) -> None:
     data, other = make_dataset(), make_dataset("other", counts=(4, 1, 1))
     model = model_for(data)
-    run = fit_module._Fit(model, *_arguments(config_for(data)), tmp_path, None)
+    run = fit_module.Fit(model, *_arguments(config_for(data)), tmp_path)
     run._save()
     with pytest.raises(InputError, match="other samples or prompts"):
         run_fit(model_for(other), config_for(other), tmp_path, resume=True)

@@ -1,11 +1,14 @@
 """vlseg train"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vlseg.cli.options import Cache, Json, Revision, Target, Threads, Weights, finish
+
+if TYPE_CHECKING:
+    from vlseg.records import RunConfig, RunRecord
 
 _DEFAULT_OUT = Path("runs")
 
@@ -23,6 +26,10 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Any configuration value.", metavar="KEY=VALUE")
+    ] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(help="Several runs, into folders of --out: every value of a setting.", metavar="KEY=[A,B]"),
     ] = None,
     weights: Weights = None,
     revision: Revision = None,
@@ -52,23 +59,53 @@ def train(
     }
     config = config_from_options(given, settings or [], resume=resume, recipe=recipe)
     folder = out or _DEFAULT_OUT / (model or "run")
+    if grid:
+        raise typer.Exit(_grid(config, folder, grid, resume=resume, as_json=json))
     from vlseg.studies.train import train_run
 
     record = train_run(config, folder, resume=resume)
-    summary = record.summary
-    values = {
-        "run": str(folder),
-        "status": record.status,
-        "epochs": summary.get("epochs"),
-        "best_val_dice": summary.get("best_val_dice"),
-        "seconds": summary.get("seconds"),
-    }
-    best = summary.get("best_val_dice")
+    values = _told(record, folder)
+    best = values["best_val_dice"]
     lines = [
-        f"{folder}: {record.status} after {summary.get('steps')} steps, "
+        f"{folder}: {record.status} after {record.summary.get('steps')} steps, "
         f"best val Dice {'none (no val split)' if best is None else f'{best:.4f}'}"
     ]
     if record.status == "interrupted":
         lines.append(f"resume with: vlseg train --resume --out {folder}")
     finish("train", values, lines, as_json=json)
     raise typer.Exit(0 if record.status == "done" else 1)
+
+
+def _told(record: "RunRecord", folder: Path) -> dict[str, Any]:
+    """What is told of a run in the machine-readable last line."""
+    summary = record.summary
+    values = {key: summary.get(key) for key in ("epochs", "best_val_dice", "seconds")}
+    return {"run": str(folder), "status": record.status, **values}
+
+
+def _grid(config: "RunConfig | None", folder: Path, axes: list[str], *, resume: bool, as_json: bool) -> int:
+    """Train a grid and print it; the exit code."""
+    from vlseg.records import InputError
+    from vlseg.studies.grid import expand, train_grid
+
+    if config is None:
+        raise InputError("--grid: give the settings again, with --resume to go on")
+    runs = expand(config, axes)
+    records = train_grid(runs, folder, resume=resume)
+    told = [_told(record, folder / name) for name, record in zip(runs, records, strict=False)]
+    done = sum(row["status"] == "done" for row in told)
+    best = [row["best_val_dice"] for row in told if row["best_val_dice"] is not None]
+    values = {
+        "run": str(folder),
+        "status": "done" if done == len(runs) else "interrupted",
+        "epochs": sum(row["epochs"] or 0 for row in told),
+        "best_val_dice": max(best, default=None),
+        "seconds": round(sum(row["seconds"] or 0 for row in told), 1),
+        "runs": told,
+    }
+    lines = [f"{row['run']}: {row['status']}, best val Dice {row['best_val_dice']}" for row in told]
+    end = f"{done} of {len(runs)} runs done" + (
+        "" if done == len(runs) else "; go on with the same command and --resume"
+    )
+    finish("train", values, [*lines, end], as_json=as_json)
+    return 0 if values["status"] == "done" else 1

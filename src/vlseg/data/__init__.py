@@ -3,14 +3,14 @@
 from vlseg.data.ceiling import best_text_blind_mask, text_blind_ceiling
 from vlseg.data.check import Checked, check_dataset
 from vlseg.data.entries import locate
-from vlseg.data.images import open_image, read_image
+from vlseg.data.images import open_image, read_image, unit_range
 from vlseg.data.info import read_info
 from vlseg.data.keys import image_key
 from vlseg.data.masks import foreground, mask_values, read_mask
 from vlseg.data.measure import MEASURES, REFERRING, location_words
 from vlseg.data.pairs import write_entries
 from vlseg.data.phantoms import PhantomSummary, write_phantoms
-from vlseg.data.read import layout_folders, load_image, load_mask, read_dataset, with_mask_max
+from vlseg.data.read import layout_folders, load_image, load_mask, load_pixels, read_dataset, with_mask_max
 from vlseg.data.readers import reader_agreement
 from vlseg.data.splits import split_by_group
 from vlseg.data.table import read_table, stem
@@ -28,6 +28,7 @@ __all__ = [
     "layout_folders",
     "load_image",
     "load_mask",
+    "load_pixels",
     "locate",
     "location_words",
     "mask_values",
@@ -42,6 +43,7 @@ __all__ = [
     "split_by_group",
     "stem",
     "text_blind_ceiling",
+    "unit_range",
     "with_mask_max",
     "write_entries",
     "write_phantoms",

@@ -57,11 +57,25 @@ def read_image(path: Path, policy: IntensityPolicy | None = None) -> NDArray[np.
     Raises:
         InputError: see `open_image`.
     """
+    return unit_range(read_pixels(path, policy))
+
+
+def read_pixels(path: Path, policy: IntensityPolicy | None = None) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """As `read_image`, but 8-bit images stay (H, W, 3) uint8: a quarter of the memory, for what keeps many.
+
+    Raises:
+        InputError: see `open_image`.
+    """
     image = open_image(path)
     if image.mode in _DEEP_MODES:
         grey = _scale(np.asarray(image).astype(np.float64), policy or IntensityPolicy(), _depth(image))
         return np.repeat(grey[:, :, None], 3, axis=2)
-    return np.asarray(image.convert("RGB"), dtype=np.float32) / np.float32(255)
+    return np.asarray(image.convert("RGB"))
+
+
+def unit_range(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
+    """Pixels of `read_pixels` as float32 in [0, 1]."""
+    return pixels.astype(np.float32) / np.float32(255) if pixels.dtype == np.uint8 else pixels.astype(np.float32)
 
 
 def _depth(image: Image.Image) -> float:

@@ -12,7 +12,7 @@ from vlseg.data.fingerprint import fingerprint
 from vlseg.data.formats.coco import is_coco, read_coco
 from vlseg.data.formats.lvit import is_lvit, read_lvit
 from vlseg.data.formats.nnunet import is_nnunet, read_nnunet
-from vlseg.data.images import read_image
+from vlseg.data.images import read_image, read_pixels
 from vlseg.data.info import read_info
 from vlseg.data.masks import mask_values, read_mask
 from vlseg.data.pairs import split_pairs
@@ -79,6 +79,11 @@ def with_mask_max(dataset: Dataset) -> Dataset:
 def load_image(sample: Sample, info: DatasetInfo) -> NDArray[np.float32]:
     """The sample's image, (H, W, 3) float32 in [0, 1]."""
     return read_image(sample.image_path, info.intensity)
+
+
+def load_pixels(sample: Sample, info: DatasetInfo) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """The sample's image as `read_pixels` gives it."""
+    return read_pixels(sample.image_path, info.intensity)
 
 
 def load_mask(sample: Sample, info: DatasetInfo, size: tuple[int, int] | None) -> NDArray[np.bool_]:

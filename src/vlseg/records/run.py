@@ -3,7 +3,7 @@
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 import yaml
@@ -60,7 +60,14 @@ class RunConfig(Strict):
     batch_size: int = pydantic.Field(8, ge=1)
     """Images a step; each image brings up to `prompts_per_image` of its prompts."""
     prompts_per_image: int = pydantic.Field(4, ge=1)
-    accumulate: int = pydantic.Field(1, ge=1)
+    accumulate: Annotated[int, pydantic.Field(ge=1)] | Literal["auto"] = 1
+    """Batches of `batch_size` images that one optimiser step takes. "auto": the step takes `batch_size` images in all,
+    cut into the largest equal pieces that fit into the free memory; config.yaml then has both numbers."""
+    checkpoint_activations: bool = False
+    """Keep less for the backward pass and compute it again: less memory, about a third more time, same gradients."""
+    compile: bool = False
+    """Compile the network for this machine (torch.compile): a minute or more at the start. Numbers change in their last
+    digits."""
     optimizer: Literal["adamw", "adam"] = "adamw"
     learning_rate: float = pydantic.Field(1e-3, gt=0)
     encoder_rate: float = pydantic.Field(1.0, gt=0)
@@ -85,7 +92,11 @@ class RunConfig(Strict):
     """Validate on the first so many samples only."""
     threshold: float | Literal["val"] = 0.5
     """On probabilities; "val" chooses the one with the best val Dice when training ends."""
-    workers: int = pydantic.Field(0, ge=0)
+    workers: int = pydantic.Field(1, ge=0)
+    """Threads that read and prepare the next batches while one is trained on; 0 = in turn."""
+    image_cache: Literal["native", "reduced"] = "native"
+    """How decoded images are kept in memory: as they are, or larger ones resized once to about the network's input
+    (8 bit; a second rounding): for photographs of many megapixels."""
     feature_cache: str | None = None
     """Folder where the features of frozen encoders are kept, for this run and for others. They are of patients' images:
     keep the folder as you keep the images."""

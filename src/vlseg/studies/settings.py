@@ -78,7 +78,7 @@ def config_from_options(
             wrong type, no model or data.
     """
     options = {key: value for key, value in given.items() if value is not None}
-    options |= dict(_setting(text) for text in settings)
+    options |= dict(parse_setting(text) for text in settings)
     if resume and not options:
         return None
     for needed in ("model", "data"):
@@ -96,14 +96,19 @@ def _recipe(model: str, name: str | None) -> dict[str, Any]:
     return recipes.get(model, {})
 
 
-def _setting(text: str) -> tuple[str, Any]:
+def parse_setting(text: str, option: str = "--set") -> tuple[str, Any]:
+    """The key and the value, as YAML reads it, of "key=value".
+
+    Raises:
+        InputError: of another form; `option` names where it came from.
+    """
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise InputError(f"--set: '{text}' is not of the form key=value")
+        raise InputError(f"{option}: '{text}' is not of the form key=value")
     try:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise InputError(f"--set {key}: '{value}' is not a value YAML can read") from error
+        raise InputError(f"{option} {key}: '{value}' is not a value YAML can read") from error
     # YAML 1.1 reads 1e-3 as text; a number was meant.
     if isinstance(parsed, str):
         try:

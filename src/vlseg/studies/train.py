@@ -1,10 +1,12 @@
 """A training run: data, model and prompt joined, trained, validated, saved, recorded."""
 
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,11 +21,25 @@ from vlseg.studies.datasets import Pool, open_pool
 from vlseg.studies.environment import git_revision, package_versions, peak_memory_bytes
 from vlseg.studies.feature_cache import open_features
 from vlseg.studies.subsets import choose, write_chosen
-from vlseg.training import REGIMES, FitResult, fit
+from vlseg.training import REGIMES, Fit, FitResult, with_fitting_pieces
 from vlseg.training.seeds import derived_seed
 
 VAL_THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 """Candidates when the threshold is chosen on val: 0.05 to 0.95."""
+
+
+@dataclass
+class OpenRun:
+    """A run whose folder is written and whose data and model are there; `record` and `config` change as it goes."""
+
+    out: Path
+    config: RunConfig
+    record: RunRecord
+    pool: Pool
+    train: Sequence[Prompted]
+    val: Sequence[Prompted]
+    model: Segmenter
+    device: torch.device
 
 
 def train_run(config: RunConfig | None, out: Path, *, resume: bool = False) -> RunRecord:
@@ -35,6 +51,20 @@ def train_run(config: RunConfig | None, out: Path, *, resume: bool = False) -> R
         InputError: wrong configuration or data; nothing is written then.
         Exception: whatever stopped the training; the record says status failed and why.
     """
+    run = open_run(config, out, resume=resume)
+    if isinstance(run, RunRecord):
+        return run
+    with recorded_failure([run]):
+        trainer = trainer_of(run, resume=resume)
+        return close_run(run, trainer.run() if trainer else _untrained(run))
+
+
+def open_run(config: RunConfig | None, out: Path, *, resume: bool = False) -> OpenRun | RunRecord:
+    """The run with its folder written, status running; the record alone where it is done already.
+
+    Raises:
+        InputError: wrong configuration or data; nothing is written then.
+    """
     config, record = _begin(config, out, resume)
     if record is not None and record.status == "done":
         return record
@@ -45,36 +75,96 @@ def train_run(config: RunConfig | None, out: Path, *, resume: bool = False) -> R
     check_precision(config.precision, device)
     pool = open_pool(config.data, config.prompt, config.target)
     chosen = choose(pool.split("train"), pool.split("val"), config)
-    train, val = chosen.train, chosen.val
-    model = _model(config, pool, train)
+    model = _model(config, pool, chosen.train)
     if record is not None and record.data_fingerprint != pool.fingerprint:
         raise InputError(f"data: {pool.name} has changed since {out} was started; train into a new folder")
     record = record or _new_record(config, out, pool, model, device, threads)
-    record = record.model_copy(update={"status": "running", "error": None})
-    write_config(out / "config.yaml", config)
-    write_record(out / "run.json", record)
+    run = OpenRun(out, config, record, pool, chosen.train, chosen.val, model, device)
+    _note(run, status="running", error=None)
     write_chosen(out / "samples.json", chosen)
+    return run
+
+
+def trainer_of(run: OpenRun, *, resume: bool = False) -> Fit | None:
+    """What trains the run's model; None where there is nothing to train (an ensemble that only averages)."""
+    known = open_features(run.config, run.model, run.train, run.device)
+    if not run.model.parts():
+        return None
+    run.config = with_fitting_pieces(run.config, run.model, run.train, run.pool.infos, known)
+    _note(run)
+    return Fit(
+        run.model,
+        run.train,
+        run.pool.infos,
+        run.config,
+        run.out,
+        validate=_validator(run, known.store if known else None),
+        resume=resume,
+        known=known,
+    )
+
+
+def close_run(run: OpenRun, result: FitResult) -> RunRecord:
+    """Save the model and close the record."""
+    threshold, origin = _threshold(run, result)
+    now = datetime.now(UTC)
+    if result.status == "done":
+        run.model.save(run.out / "model")
+    _note(
+        run,
+        status=result.status,
+        threshold=threshold,
+        threshold_origin=origin,
+        ended=now,
+        peak_memory_bytes=peak_memory_bytes(run.device),
+        summary={
+            "steps": result.steps,
+            "epochs": result.epochs,
+            "best_val_dice": result.best_val_dice,
+            "best_step": result.best_step,
+            "seconds": round((now - run.record.started).total_seconds(), 1),
+        },
+    )
+    if result.status == "done":
+        # The model folder holds the weights; what only resuming needs can go.
+        shutil.rmtree(run.out / "checkpoints", ignore_errors=True)
+    return run.record
+
+
+@contextmanager
+def recorded_failure(runs: Sequence[OpenRun]) -> Iterator[None]:
+    """Whatever ends the block early is written into the records of the runs that are not done."""
     try:
-        known = open_features(config, model, train, device)
-        validate = _validator(model, val, pool, config, device, known.store if known else None)
-        if model.parts():
-            result = fit(model, train, pool.infos, config, out, validate=validate, resume=resume, known=known)
-        else:  # an ensemble that only averages: there is nothing to train
-            result = FitResult("done", 0, 0, validate() if validate else None, None)
-        record = _finish(record, result, model, val, pool, config, out, device)
+        yield
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        message = str(error) or type(error).__name__
-        failed = {"status": status, "error": message, "ended": datetime.now(UTC)}
-        write_record(out / "run.json", record.model_copy(update=failed))
+        for run in runs:
+            if run.record.status == "running":
+                _note(run, status=status, error=str(error) or type(error).__name__, ended=datetime.now(UTC))
         raise
-    return record
+
+
+def _note(run: OpenRun, **changes: Any) -> None:
+    """Write configuration and record as they are now."""
+    run.record = run.record.model_copy(update={"config": run.config.model_dump(), **changes})
+    write_config(run.out / "config.yaml", run.config)
+    write_record(run.out / "run.json", run.record)
+
+
+def _untrained(run: OpenRun) -> FitResult:
+    validate = _validator(run, None)
+    return FitResult("done", 0, 0, validate() if validate else None, None)
 
 
 def _begin(config: RunConfig | None, out: Path, resume: bool) -> tuple[RunConfig, RunRecord | None]:
     """The configuration in force, and the earlier record when a run is resumed."""
     if resume and (out / "run.json").exists():
         earlier = read_config(out / "config.yaml")
+        if config is not None and config.accumulate == "auto" and earlier.accumulate != "auto":
+            # Already resolved when the run was started.
+            same = config.batch_size == earlier.batch_size * earlier.accumulate
+            pieces = {"batch_size": earlier.batch_size, "accumulate": earlier.accumulate}
+            config = config.model_copy(update=pieces) if same else config
         if config is not None and config != earlier:
             different = [key for key, value in earlier if getattr(config, key) != value]
             raise InputError(
@@ -164,98 +254,38 @@ def _new_record(
     )
 
 
-def _validator(
-    model: Segmenter,
-    val: Sequence[Prompted],
-    pool: Pool,
-    config: RunConfig,
-    device: torch.device,
-    store: FeatureStore | None,
-) -> Callable[[], float] | None:
+def _validator(run: OpenRun, store: FeatureStore | None) -> Callable[[], float] | None:
     """Val Dice at threshold 0.5 (or the fixed one), or None where there is no val split."""
-    labelled = [item for item in val if item.sample.mask_paths][: config.validate_limit]
+    labelled = [item for item in run.val if item.sample.mask_paths][: run.config.validate_limit]
     if not labelled:
         return None
-    threshold = 0.5 if config.threshold == "val" else config.threshold
-
-    def validate() -> float:
-        return _val_dice(model, labelled, pool, config, device, [threshold], store)[0]
-
-    return validate
+    threshold = 0.5 if run.config.threshold == "val" else run.config.threshold
+    return lambda: _val_dice(run, labelled, [threshold], store)[0]
 
 
-def _finish(
-    record: RunRecord,
-    result: FitResult,
-    model: Segmenter,
-    val: Sequence[Prompted],
-    pool: Pool,
-    config: RunConfig,
-    out: Path,
-    device: torch.device,
-) -> RunRecord:
-    """Save the model and close the record."""
-    threshold, origin = _threshold(model, val, pool, config, device, result)
-    now = datetime.now(UTC)
-    update: dict[str, object] = {
-        "status": result.status,
-        "threshold": threshold,
-        "threshold_origin": origin,
-        "ended": now,
-        "peak_memory_bytes": peak_memory_bytes(device),
-        "summary": {
-            "steps": result.steps,
-            "epochs": result.epochs,
-            "best_val_dice": result.best_val_dice,
-            "best_step": result.best_step,
-            "seconds": round((now - record.started).total_seconds(), 1),
-        },
-    }
-    record = record.model_copy(update=update)
-    if result.status == "done":
-        model.save(out / "model")
-    write_record(out / "run.json", record)
-    if result.status == "done":
-        # The model folder holds the weights; what only resuming needs can go.
-        shutil.rmtree(out / "checkpoints", ignore_errors=True)
-    return record
-
-
-def _threshold(
-    model: Segmenter,
-    val: Sequence[Prompted],
-    pool: Pool,
-    config: RunConfig,
-    device: torch.device,
-    result: FitResult,
-) -> tuple[float, str]:
-    if config.threshold != "val":
-        return config.threshold, "default" if config.threshold == model.spec.threshold else "fixed"
-    labelled = [item for item in val if item.sample.mask_paths]
+def _threshold(run: OpenRun, result: FitResult) -> tuple[float, str]:
+    wanted, own = run.config.threshold, run.model.spec.threshold
+    if wanted != "val":
+        return wanted, "default" if wanted == own else "fixed"
+    labelled = [item for item in run.val if item.sample.mask_paths]
     if not labelled:
         raise InputError("threshold: 'val' needs a val split with masks; give a number")
     if result.status != "done":
-        return model.spec.threshold, "default"
-    dice = _val_dice(model, labelled, pool, config, device, VAL_THRESHOLDS)
+        return own, "default"
+    dice = _val_dice(run, labelled, VAL_THRESHOLDS)
     return VAL_THRESHOLDS[dice.index(max(dice))], "val"
 
 
 def _val_dice(
-    model: Segmenter,
-    labelled: Sequence[Prompted],
-    pool: Pool,
-    config: RunConfig,
-    device: torch.device,
-    thresholds: Sequence[float],
-    store: FeatureStore | None = None,
+    run: OpenRun, labelled: Sequence[Prompted], thresholds: Sequence[float], store: FeatureStore | None = None
 ) -> list[float]:
     """Mean Dice on labelled val samples for each threshold."""
     return mean_dice(
-        ready(model, device),
+        ready(run.model, run.device),
         labelled,
-        pool.infos,
-        device=device,
-        precision=config.precision,
+        run.pool.infos,
+        device=run.device,
+        precision=run.config.precision,
         thresholds=thresholds,
         store=store,
     )

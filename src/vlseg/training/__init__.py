@@ -1,6 +1,7 @@
 """fit(): one loop for every model."""
 
 from vlseg.training.freezing import REGIMES
-from vlseg.training.loop import FitResult, fit
+from vlseg.training.grid import fit_together, runs_as_one, share_frozen
+from vlseg.training.loop import Fit, FitResult, fit, with_fitting_pieces
 
-__all__ = ["REGIMES", "FitResult", "fit"]
+__all__ = ["REGIMES", "Fit", "FitResult", "fit", "fit_together", "runs_as_one", "share_frozen", "with_fitting_pieces"]

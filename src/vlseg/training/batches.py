@@ -1,5 +1,6 @@
 """Batches: some images, each with some of its prompts, chosen by (seed, epoch, sample id) alone."""
 
+import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -8,10 +9,11 @@ from typing import Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from vlseg.data import image_key, load_image, load_mask
-from vlseg.models import Rows, Segmenter, as_module
+from vlseg.data import image_key, load_mask, load_pixels, unit_range
+from vlseg.models import Rows, Segmenter
 from vlseg.models.features import SIZE_KEY, FeatureStore, image_features, prompt_features
 from vlseg.prompts import Prompted
 from vlseg.records import DatasetInfo
@@ -59,6 +61,10 @@ class Batch:
     masks: Tensor
     encoded: bool = False
     encoded_prompts: bool = False
+
+    def tensors(self) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor], Tensor, Tensor, Tensor, Tensor]:
+        """What a step computes with, in the order of the fields."""
+        return self.inputs, self.tokens, self.image_of, self.prompt_of, self.channel_of, self.masks
 
 
 def group_by_image(prompted: Sequence[Prompted]) -> list[ImageGroup]:
@@ -119,43 +125,87 @@ def _draw(group: ImageGroup, seed: int, epoch: int, prompts_per_image: int) -> D
 
 
 class ImageCache:
-    """Decoded images (float32) and masks (bool) by file, within a byte budget."""
+    """Decoded images and masks by file, within a byte budget; threads may share it.
 
-    def __init__(self, infos: Mapping[str, DatasetInfo], budget: int = CACHE_BYTES) -> None:
+    8-bit images are kept in 8 bit, which loses nothing. With `reduced_to`, the longer side of the network's input,
+    larger images and their masks are kept at the size whose shorter side is that long (antialiased, 8 bit): what the
+    network sees then differs by a second rounding, and photographs of many megapixels are resized once instead of in
+    every epoch.
+    """
+
+    def __init__(
+        self, infos: Mapping[str, DatasetInfo], *, budget: int = CACHE_BYTES, reduced_to: int | None = None
+    ) -> None:
         self._infos = infos
         self._budget = budget
+        self._reduced_to = reduced_to
         self._used = 0
         self._arrays: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
+        self._sizes: dict[tuple[str, str], tuple[int, int]] = {}
+        self._lock = threading.Lock()
 
     def image(self, item: Prompted) -> np.ndarray:
         """(H, W, 3) float32 in [0, 1]."""
-        sample = item.sample
-        return self._get(
-            (sample.dataset, str(sample.image_path)), lambda: load_image(sample, self._infos[sample.dataset])
-        )
+        key = self._image_key(item)
+
+        def load() -> np.ndarray:
+            pixels = load_pixels(item.sample, self._infos[item.sample.dataset])
+            self._sizes[key] = (pixels.shape[0], pixels.shape[1])
+            return self._reduced(pixels)
+
+        return unit_range(self._get(key, load))
+
+    def size(self, item: Prompted) -> tuple[int, int]:
+        """The image's own (H, W)."""
+        key = self._image_key(item)
+        if key not in self._sizes:
+            self.image(item)
+        return self._sizes[key]
 
     def mask(self, item: Prompted, size: tuple[int, int]) -> np.ndarray:
-        """(H, W) bool; `size` is the image's (H, W)."""
-        return self._get(self._mask_key(item), lambda: load_mask(item.sample, self._infos[item.sample.dataset], size))
+        """(H, W) bool, or where it was reduced float32 in [0, 1]; `size` is the image's own (H, W)."""
+
+        def load() -> np.ndarray:
+            mask = load_mask(item.sample, self._infos[item.sample.dataset], size)
+            smaller = self._reduced(mask.astype(np.uint8) * np.uint8(255))
+            return mask if smaller.shape == mask.shape else smaller
+
+        kept = self._get(self._mask_key(item), load)
+        return kept if kept.dtype == np.bool_ else unit_range(kept)
 
     def derived(self, item: Prompted, how: str, make: Callable[[], np.ndarray]) -> np.ndarray:
         """Something made of a mask, made once."""
         name, files = self._mask_key(item)
         return self._get((name, f"{files}\n{how}"), make)
 
+    def _reduced(self, pixels: np.ndarray) -> np.ndarray:
+        """8-bit pixels (H, W) or (H, W, 3) at the size they are kept in; deeper ones stay as they are."""
+        side = self._reduced_to
+        shorter = min(pixels.shape[:2])
+        if side is None or shorter <= side or pixels.dtype != np.uint8:
+            return pixels
+        height, width = (max(side, round(length * side / shorter)) for length in pixels.shape[:2])
+        return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+
+    def _image_key(self, item: Prompted) -> tuple[str, str]:
+        return item.sample.dataset, str(item.sample.image_path)
+
     def _mask_key(self, item: Prompted) -> tuple[str, str]:
         sample = item.sample
         return sample.dataset, "\n".join(str(path) for path in sample.mask_paths) + f"\n{sample.mask_value}"
 
     def _get(self, key: tuple[str, str], load: Callable[[], np.ndarray]) -> np.ndarray:
-        if key in self._arrays:
-            self._arrays.move_to_end(key)
-            return self._arrays[key]
-        array = load()
-        self._arrays[key] = array
-        self._used += array.nbytes
-        while self._used > self._budget and len(self._arrays) > 1:
-            self._used -= self._arrays.popitem(last=False)[1].nbytes
+        with self._lock:
+            if key in self._arrays:
+                self._arrays.move_to_end(key)
+                return self._arrays[key]
+        array = load()  # not under the lock: threads decode side by side
+        with self._lock:
+            if key not in self._arrays:
+                self._arrays[key] = array
+                self._used += array.nbytes
+            while self._used > self._budget and len(self._arrays) > 1:
+                self._used -= self._arrays.popitem(last=False)[1].nbytes
         return array
 
 
@@ -177,8 +227,11 @@ class Known:
     precision: str
 
 
-class EpochBatches(torch.utils.data.Dataset[Batch]):
-    """The planned batches of one epoch, built on demand."""
+class EpochBatches:
+    """The planned batches of one epoch, built on demand, by several threads if need be.
+
+    Where features are known the encoders must be in eval mode: what is not there yet is encoded as in prediction.
+    """
 
     def __init__(
         self,
@@ -253,10 +306,7 @@ class EpochBatches(torch.utils.data.Dataset[Batch]):
 
         known = self._known
         if known is None:
-            height, width = self._cache.image(first).shape[:2]
-            return pixels(), (height, width)
-        # Features are of the encoder as it predicts; the next step sets its own modes again.
-        as_module(self._model).eval()
+            return pixels(), self._cache.size(first)
         own = image_key(first.sample, self._infos[first.sample.dataset])
         key = own if variant == Variant() else f"{own} {variant}"
         features, sizes = image_features(

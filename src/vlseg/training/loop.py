@@ -1,7 +1,8 @@
 """The one training loop, for every model: freeze, step, validate, checkpoint, resume exactly."""
 
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,13 @@ from vlseg.models import Rows, Segmenter, as_module
 from vlseg.models.device import check_precision, resolve_device
 from vlseg.prompts import Prompted
 from vlseg.records import DatasetInfo, InputError, RunConfig
+from vlseg.training.ahead import made_ahead
 from vlseg.training.batches import Batch, Draw, EpochBatches, ImageCache, Known, checksum, group_by_image, plan_epoch
 from vlseg.training.checkpoint import load_checkpoint, rng_state, save_checkpoint, set_rng_state
 from vlseg.training.freezing import apply_regime, parameter_groups, train_mode
 from vlseg.training.history import HistoryRow, write_history
-from vlseg.training.interrupt import stop_on_interrupt
+from vlseg.training.interrupt import Stop, stop_on_interrupt
+from vlseg.training.memory import checkpoint_blocks, images_that_fit, pieces_for
 from vlseg.training.progress import ProgressBar
 from vlseg.training.schedule import Progress, learning_rate
 from vlseg.training.seeds import derived_seed
@@ -100,11 +103,29 @@ def fit(
         InputError: nothing to train on, a checkpoint of other data, an unknown regime.
         FloatingPointError: the loss is not finite.
     """
-    return _Fit(model, train, infos, config, folder, validate, known).run(resume)
+    return Fit(model, train, infos, config, folder, validate=validate, resume=resume, known=known).run()
 
 
-class _Fit:
-    """The state of one call of `fit`."""
+def with_fitting_pieces(
+    config: RunConfig,
+    model: Segmenter,
+    train: Sequence[Prompted],
+    infos: Mapping[str, DatasetInfo],
+    known: Known | None = None,
+) -> RunConfig:
+    """The configuration with batch_size and accumulate as numbers, see `RunConfig.accumulate`."""
+    if config.accumulate != "auto":
+        return config
+    one = config.model_copy(update={"batch_size": 1, "accumulate": 1, "compile": False})
+    trial = Fit(model, train, infos, one, Path(), known=known)
+    batch = trial.first_batch()
+    fitting = images_that_fit(model, lambda: trial.batch_loss(batch), trial.fabric.device)
+    size, pieces = pieces_for(config.batch_size, fitting)
+    return config.model_copy(update={"batch_size": size, "accumulate": pieces})
+
+
+class Fit:
+    """The state of one call of `fit`, whose arguments it takes."""
 
     def __init__(
         self,
@@ -113,7 +134,9 @@ class _Fit:
         infos: Mapping[str, DatasetInfo],
         config: RunConfig,
         folder: Path,
-        validate: Callable[[], float] | None,
+        *,
+        validate: Callable[[], float] | None = None,
+        resume: bool = False,
         known: Known | None = None,
     ) -> None:
         self.model, self.infos, self.config, self.folder, self.validate = model, infos, config, folder, validate
@@ -133,47 +156,66 @@ class _Fit:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        self.module, self.optimizer = self.fabric.setup(TrainingStep(model), adam)
+        if config.checkpoint_activations:
+            checkpoint_blocks(model, self.training)
+        step = TrainingStep(model)
+        if config.compile:
+            step.compile()
+        self.module, self.optimizer = self.fabric.setup(step, adam)
         self.progress = Progress()
         self.history: list[HistoryRow] = []
-        self.cache = ImageCache(infos)
+        self.status: Literal["done", "interrupted"] = "done"
+        reduced_to = max(model.spec.image_size) if config.image_cache == "reduced" else None
+        self.cache = ImageCache(infos, reduced_to=reduced_to)
         self.steps_per_epoch = len(self._chunks(0))
         self.total_steps = min(config.max_steps or 10**12, config.epochs * self.steps_per_epoch)
         self.recent: list[float] = []
         self.started = self.saved = time.monotonic()
         self.seconds_before = self.save_cost = 0.0
-
-    def run(self, resume: bool) -> FitResult:
-        """Train to the end, or to an interrupt."""
         if resume and self._last.exists():
             self._load()
-        status: Literal["done", "interrupted"] = "done"
+
+    def run(self) -> FitResult:
+        """Train to the end, or to an interrupt."""
         with (
-            _deterministic_on_cpu(self.fabric.device),
+            deterministic_on_cpu(self.fabric.device),
             stop_on_interrupt() as stop,
             ProgressBar(self.total_steps, self.progress.step) as bar,
         ):
-            while not self._finished():
-                for chunk in self._epoch():
-                    loss = self._step(chunk)
-                    bar.step(loss, self.progress.best)
-                    if stop.requested:
-                        break
-                    self._save_if_due()
-                    if self.progress.step >= self.total_steps:
-                        break
+            steps = self.steps(bar, stop)
+            chunk = next(steps, None)
+            while chunk is not None:
+                chunk = advance(steps, self.gradients(chunk))
+        return self.result()
+
+    def steps(self, bar: ProgressBar, stop: Stop) -> Generator[list[Batch], float, None]:
+        """The run, an optimiser step at a time: yields a step's batches and is sent their mean loss.
+
+        Whoever drives it accumulates the gradients in between; random numbers, modes and the rate are set before.
+        """
+        train_mode(self.model, self.training)
+        while not self._finished():
+            for chunk in self._epoch():
+                rate = self._begin_step()
+                loss = yield chunk
+                self._end_step(loss, rate)
+                bar.step(loss, self.progress.best)
                 if stop.requested:
                     self._save()
-                    status = "interrupted"
+                    self.status = "interrupted"
+                    return
+                self._save_if_due()
+                if self.progress.step >= self.total_steps:
                     break
-                self._end_epoch(bar)
-            if status == "done":
-                # Again for a run that was killed between its last step and its last validation.
-                self._end_epoch(bar)
-        if status == "done":
-            self._finish()
-        best = self.progress.best
-        return FitResult(status, self.progress.step, self.progress.epoch, best, self.progress.best_step)
+            self._end_epoch(bar)
+        # Again for a run that was killed between its last step and its last validation.
+        self._end_epoch(bar)
+        self._finish()
+
+    def result(self) -> FitResult:
+        """How it ended."""
+        progress = self.progress
+        return FitResult(self.status, progress.step, progress.epoch, progress.best, progress.best_step)
 
     @property
     def _last(self) -> Path:
@@ -199,6 +241,8 @@ class _Fit:
             prompts_per_image=config.prompts_per_image,
             pooling=config.pooling,
         )
+        if config.accumulate == "auto":
+            raise ValueError("accumulate: 'auto' is a wish; see with_fitting_pieces")
         return [plan[start : start + config.accumulate] for start in range(0, len(plan), config.accumulate)]
 
     def _epoch(self) -> Iterator[list[Batch]]:
@@ -207,53 +251,63 @@ class _Fit:
         plan = [draws for chunk in chunks for draws in chunk]
         augmentation = (self.config.seed, self.progress.epoch) if self.config.augment else None
         batches = EpochBatches(plan, self.model, self.cache, self.infos, augmentation, self.known)
-        loader = torch.utils.data.DataLoader(
-            batches,
-            batch_size=None,
-            num_workers=0 if self.known else self.config.workers,  # the store is filled by this process
-            collate_fn=_as_it_is,  # type: ignore[arg-type]  # without batching it gets one item
-            generator=torch.Generator(),  # the loader draws a seed; not from the global generator
-        )
-        stream = iter(loader)
+        stream = made_ahead(batches.__getitem__, len(plan), self.config.workers)
         for chunk in chunks:
             yield [next(stream) for _ in chunk]
 
-    def _step(self, batches: Sequence[Batch]) -> float:
-        """One optimiser step; its mean loss."""
-        config, progress = self.config, self.progress
-        torch.manual_seed(derived_seed(config.seed, "step", progress.step))
+    def first_batch(self) -> Batch:
+        """The first batch of the run, with everything in the mode that training has."""
         train_mode(self.model, self.training)
-        rate = learning_rate(config, progress, self.total_steps)
+        return next(self._epoch())[0]
+
+    def _begin_step(self) -> float:
+        """Random numbers, modes and the rate of the coming step; the rate."""
+        self.seed_step()
+        train_mode(self.model, self.training)
+        rate = learning_rate(self.config, self.progress, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["share"]
-        total = 0.0
-        for batch in batches:
-            loss = self._loss(batch) / len(batches)
-            self.fabric.backward(loss)
-            total += float(loss.detach())
-        if not torch.isfinite(torch.tensor(total)):
-            raise FloatingPointError(f"the loss is {total} at step {progress.step}; lower learning_rate or use fp32")
-        if config.clip_norm is not None:
-            self.fabric.clip_gradients(self.module, self.optimizer, max_norm=config.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        progress.step += 1
-        progress.batch += 1
-        self._log(total, rate)
-        return total
+        return rate
 
-    def _loss(self, batch: Batch) -> Tensor:
-        moved = self.fabric.to_device(
-            (batch.inputs, batch.tokens, batch.image_of, batch.prompt_of, batch.channel_of, batch.masks)
-        )
-        *arguments, masks = moved
-        logits = self.module(*arguments, batch.encoded, batch.encoded_prompts)
+    def seed_step(self) -> None:
+        """Random numbers of the coming step (dropout)."""
+        torch.manual_seed(derived_seed(self.config.seed, "step", self.progress.step))
+
+    def gradients(self, batches: Sequence[Batch]) -> float:
+        """Accumulate the gradients of a step; its mean loss."""
+        total = torch.zeros((), device=self.fabric.device)
+        for batch in batches:
+            loss = self.batch_loss(batch) / len(batches)
+            self.fabric.backward(loss)
+            total += loss.detach()
+        return float(total)  # waits for the device, once a step
+
+    def batch_loss(self, batch: Batch) -> Tensor:
+        """The mean loss of a batch."""
+        *arguments, masks = self.fabric.to_device(batch.tensors())
+        return self.loss(self.module(*arguments, batch.encoded, batch.encoded_prompts), masks)
+
+    def loss(self, logits: Tensor, masks: Tensor) -> Tensor:
+        """The configured loss of logits (R, 1, h, w) against masks (R, 1, h, w) in [0, 1]."""
         config = self.config
         if config.loss != "dice_bce":
             return PUBLISHED_LOSSES[config.loss](logits, masks)
         weights = {"bce_weight": config.bce_weight, "positive_weight": config.positive_weight}
         loss = dice_bce_loss(logits, masks, **weights)
         return loss + config.presence_weight * presence_loss(logits, masks) if config.presence_weight else loss
+
+    def _end_step(self, loss: float, rate: float) -> None:
+        """Move the weights along their gradients."""
+        progress = self.progress
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss} at step {progress.step}; lower learning_rate or use fp32")
+        if self.config.clip_norm is not None:
+            self.fabric.clip_gradients(self.module, self.optimizer, max_norm=self.config.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        progress.step += 1
+        progress.batch += 1
+        self._log(loss, rate)
 
     def _log(self, loss: float, rate: float) -> None:
         self.recent.append(loss)
@@ -277,7 +331,7 @@ class _Fit:
             rate = self.optimizer.param_groups[0]["lr"]
             self.history.append(HistoryRow(progress.step, progress.epoch, None, rate, score, self._seconds()))
             write_history(self.folder / "history.csv", self.history)
-            bar.validated(progress.step, progress.epoch, score, progress.best)
+            bar.validated(self.folder.name, progress.step, progress.epoch, score, progress.best)
         self._save_if_due()
 
     def _finish(self) -> None:
@@ -330,12 +384,16 @@ class _Fit:
         set_rng_state(state["rng"])
 
 
-def _as_it_is(batch: Batch) -> Batch:
-    return batch
+def advance(steps: Generator[list[Batch], float, None], loss: float) -> list[Batch] | None:
+    """The next step's batches, or None at the end."""
+    try:
+        return steps.send(loss)
+    except StopIteration:
+        return None
 
 
 @contextmanager
-def _deterministic_on_cpu(device: torch.device) -> Iterator[None]:
+def deterministic_on_cpu(device: torch.device) -> Iterator[None]:
     """Exact resume is promised on the CPU; GPUs lack deterministic forms of some operations used here."""
     before = torch.are_deterministic_algorithms_enabled()
     deterministic: Any = torch.utils.deterministic  # its attributes are set at import, unseen by type checkers

@@ -10,7 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 class ProgressBar:
     """Steps done, rate, loss, best val Dice, time left."""
 
-    def __init__(self, total: int, done: int) -> None:
+    def __init__(self, total: int, done: int, *, named: bool = False) -> None:
+        """With `named`, lines say which of several runs they are about."""
         self._console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("training"),
@@ -24,7 +25,7 @@ class ProgressBar:
             disable=not self._console.is_terminal,
             transient=True,
         )
-        self._total, self._done = total, done
+        self._total, self._done, self._named = total, done, named
         self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
@@ -47,9 +48,12 @@ class ProgressBar:
         dice = "-" if best is None else f"{best:.4f}"
         self._bar.update(self._task, advance=1, loss=loss, dice=dice, rate=rate)
 
-    def validated(self, step: int, epoch: int, score: float, best: float | None) -> None:
+    def validated(self, run: str, step: int, epoch: int, score: float, best: float | None) -> None:
         """Say a validation's result."""
         best_text = "-" if best is None else f"{best:.4f}"
         self._console.print(
-            f"step {step}/{self._total}  epoch {epoch}  val Dice {score:.4f}  best {best_text}", highlight=False
+            f"{run}  step {step}  epoch {epoch}  val Dice {score:.4f}  best {best_text}"
+            if self._named
+            else f"step {step}/{self._total}  epoch {epoch}  val Dice {score:.4f}  best {best_text}",
+            highlight=False,
         )
