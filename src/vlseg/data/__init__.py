@@ -1,5 +1,6 @@
 """Readers, checks, phantoms: free of torch."""
 
+from vlseg.data.ahead import made_ahead
 from vlseg.data.ceiling import best_text_blind_mask, text_blind_ceiling
 from vlseg.data.check import Checked, check_dataset
 from vlseg.data.entries import locate
@@ -31,6 +32,7 @@ __all__ = [
     "load_pixels",
     "locate",
     "location_words",
+    "made_ahead",
     "mask_values",
     "new_folder",
     "open_image",

@@ -3,6 +3,7 @@
 from vlseg.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupted_queries
 from vlseg.evaluation.evaluate import (
     Answer,
+    MaskReader,
     Setting,
     evaluate,
     gallery_for,
@@ -23,6 +24,7 @@ __all__ = [
     "CORRUPTIONS",
     "SEVERITIES",
     "Answer",
+    "MaskReader",
     "PredictedMask",
     "Prediction",
     "Predictor",

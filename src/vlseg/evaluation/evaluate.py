@@ -1,16 +1,19 @@
 """Scoring a model on a dataset: one row per (image, target, wording, condition) at native size."""
 
 import json
+import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from vlseg.data import image_key, load_image, load_mask
+from vlseg.data import image_key, load_image, load_mask, made_ahead
 from vlseg.evaluation.overlays import panel_row
 from vlseg.evaluation.predict import Prediction, answer_prompts, predict_image
 from vlseg.evaluation.query import Query, Truth, View
@@ -30,6 +33,8 @@ from vlseg.models.features import FeatureStore, image_features
 from vlseg.prompts import Prompted
 from vlseg.records import DatasetInfo, Sample, SampleScore, is_deployable, replacing, write_text
 
+SCORERS = max(1, min(4, os.cpu_count() or 1))
+"""Threads that score answers while the model gives the next ones."""
 NSD_TOLERANCE = 2.0
 """Pixels, or mm where the spacing is known."""
 
@@ -49,19 +54,22 @@ class Setting:
 
 
 class MaskReader:
-    """Truths by sample, each file read once."""
+    """Truths by sample, each file read once and kept at one bit a pixel; threads may share it."""
 
     def __init__(self, infos: Mapping[str, DatasetInfo]) -> None:
         self._infos = infos
-        self._masks: dict[tuple[str, str], np.ndarray | None] = {}
+        self._packed: dict[tuple[str, str], tuple[np.ndarray, tuple[int, int]]] = {}
 
     def __call__(self, sample: Sample, size: tuple[int, ...]) -> np.ndarray | None:
         """(H, W) bool, or None where there is no truth."""
+        if not sample.mask_paths:
+            return None
         key = (sample.dataset, sample.id)
-        if key not in self._masks:
-            info = self._infos[sample.dataset]
-            self._masks[key] = load_mask(sample, info, (size[0], size[1])) if sample.mask_paths else None
-        return self._masks[key]
+        if key not in self._packed:
+            mask = load_mask(sample, self._infos[sample.dataset], (size[0], size[1]))
+            self._packed[key] = np.packbits(mask), (mask.shape[0], mask.shape[1])
+        bits, (height, width) = self._packed[key]
+        return np.unpackbits(bits, count=height * width).view(np.bool_).reshape(height, width)
 
 
 @dataclass
@@ -182,6 +190,8 @@ def evaluate(
 ) -> list[SampleScore]:
     """Score rows of all queries, in the order of the queries' images.
 
+    Reading, the model and scoring overlap; the rows do not depend on it.
+
     Args:
         answer: gives the predictions, see `model_answers`.
         queries: see `query`.
@@ -193,23 +203,61 @@ def evaluate(
     """
     masks = MaskReader(infos)
     scores: list[SampleScore] = []
-    for image, group in _by_image(queries, infos):
-        size = (image.shape[0], image.shape[1])
-        own: dict[str, np.ndarray] = {}
-        for query, prediction in zip(group, answer(image, group), strict=True):
-            key = query.prompted.sample.id
-            if query.reference:
-                own.setdefault(key, prediction.mask)
-            for truth in query.truths:
-                mask = np.zeros(size, dtype=bool) if truth.empty else masks(truth.sample, size)
-                scores.append(_row(query, truth, mask, prediction, setting, own.get(key)))
-            truth_mask = masks(query.truths[-1].sample, size) if query.truths else None
-            if calibration is not None and truth_mask is not None:
-                calibration.add(prediction.probability, truth_mask, band(prediction.mask, truth_mask))
-            if gallery is not None:
-                gallery.offer(query, image, truth_mask, prediction)
-        on_image()
+    waiting: deque[tuple[Query, np.ndarray, Prediction, Future[_Scored]]] = deque()
+
+    def finish() -> None:
+        query, image, prediction, future = waiting.popleft()
+        scored = future.result()
+        scores.extend(scored.rows)
+        if calibration is not None:
+            calibration.join(scored.calibration)
+        if gallery is not None:
+            gallery.offer(query, image, scored.truth, prediction)
+
+    with ThreadPoolExecutor(SCORERS, thread_name_prefix="score") as pool:
+        for image, group in _by_image(queries, infos, masks):
+            own: dict[str, np.ndarray] = {}
+            for query, prediction in zip(group, answer(image, group), strict=True):
+                key = query.prompted.sample.id
+                if query.reference:
+                    own.setdefault(key, prediction.mask)
+                job = pool.submit(_scored, query, prediction, masks, setting, own.get(key), calibration is not None)
+                waiting.append((query, image, prediction, job))
+                if len(waiting) > 2 * SCORERS:
+                    finish()
+            on_image()
+        while waiting:
+            finish()
     return scores
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What is made of one answer: its rows, its pixels' calibration, and the truth that a picture shows."""
+
+    rows: list[SampleScore]
+    calibration: Calibration
+    truth: np.ndarray | None
+
+
+def _scored(
+    query: Query,
+    prediction: Prediction,
+    masks: MaskReader,
+    setting: Setting,
+    own: np.ndarray | None,
+    calibrate: bool,
+) -> _Scored:
+    size = prediction.mask.shape
+    rows = []
+    for truth in query.truths:
+        mask = np.zeros(size, dtype=bool) if truth.empty else masks(truth.sample, size)
+        rows.append(_row(query, truth, mask, prediction, setting, own))
+    shown = masks(query.truths[-1].sample, size) if query.truths else None
+    pixels = Calibration()
+    if calibrate and shown is not None:
+        pixels.add(prediction.probability, shown, band(prediction.mask, shown))
+    return _Scored(rows, pixels, shown)
 
 
 def mean_dice(
@@ -221,22 +269,28 @@ def mean_dice(
     precision: str,
     thresholds: Sequence[float],
     store: FeatureStore | None = None,
+    masks: MaskReader | None = None,
 ) -> list[float]:
     """Mean Dice at native size for each threshold, over samples with a truth, first wording of each.
 
-    With a store, images whose features it has are neither read nor encoded.
+    With a store, images whose features it has are neither read nor encoded; with `masks` from an earlier call, neither
+    are the truths read again.
     """
-    masks = MaskReader(infos)
+    masks = masks or MaskReader(infos)
     queries = [Query(item, item.wordings[0], item.sample, ()) for item in prompted if item.sample.mask_paths]
     setting = Setting(model.spec.name, model.spec.protocol, "", 0, device, 0.5, precision)
     sums = np.zeros(len(thresholds))
-    for group in _groups(queries):
-        sample = group[0].prompted.sample
+    groups = _groups(queries)
+    samples = [group[0].prompted.sample for group in groups]
+    images: Iterator[np.ndarray | None] = repeat(None)
+    if store is None:
+        images = made_ahead(lambda index: load_image(samples[index], infos[samples[index].dataset]), len(groups), 1)
+    for sample, group, image in zip(samples, groups, images, strict=False):
         prompts = [_prompt(model, query) for query in group]
         if store is not None:
             predictions = _from_store(model, store, sample, infos[sample.dataset], prompts, setting)
         else:
-            image = load_image(sample, infos[sample.dataset])
+            assert image is not None
             predictions = predict_image(model, image, prompts, device=device, precision=precision)
         for query, prediction in zip(group, predictions, strict=True):
             truth = masks(query.prompted.sample, prediction.mask.shape)
@@ -261,11 +315,21 @@ def gallery_for(folder: Path, queries: Sequence[Query], count: int = 12) -> Gall
     return Gallery(folder, frozenset(ids[::step][:count]))
 
 
-def _by_image(queries: Sequence[Query], infos: Mapping[str, DatasetInfo]) -> Iterator[tuple[np.ndarray, list[Query]]]:
-    """Each image (H, W, 3), read once, with its queries."""
-    for group in _groups(queries):
-        sample = group[0].prompted.sample
-        yield load_image(sample, infos[sample.dataset]), group
+def _by_image(
+    queries: Sequence[Query], infos: Mapping[str, DatasetInfo], masks: MaskReader
+) -> Iterator[tuple[np.ndarray, list[Query]]]:
+    """Each image (H, W, 3), read once, with its queries; the next one is read with its truths meanwhile."""
+    groups = _groups(queries)
+
+    def load(index: int) -> np.ndarray:
+        sample = groups[index][0].prompted.sample
+        image = load_image(sample, infos[sample.dataset])
+        for query in groups[index]:
+            for truth in query.truths:
+                masks(truth.sample, image.shape[:2])
+        return image
+
+    yield from zip(made_ahead(load, len(groups), 1), groups, strict=True)
 
 
 def _groups(queries: Sequence[Query]) -> list[list[Query]]:

@@ -71,7 +71,17 @@ def band(pred: Mask, target: Mask) -> Mask:
     if not union.any():
         return union
     reach = BAND_SHARE * float(np.hypot(*union.shape))
-    return np.asarray(ndimage.distance_transform_edt(~union) <= reach)
+    box = _box_within(union, int(np.ceil(reach)))
+    near = np.zeros_like(union)
+    near[box] = ndimage.distance_transform_edt(~union[box]) <= reach
+    return near
+
+
+def _box_within(mask: Mask, reach: int) -> tuple[slice, slice]:
+    """The bounding box of a mask that is not empty, and `reach` pixels around it inside the image."""
+    sides = (np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0)))
+    rows, columns = (slice(max(0, int(side[0]) - reach), int(side[-1]) + reach + 1) for side in sides)
+    return rows, columns
 
 
 @dataclass
@@ -92,6 +102,12 @@ class Calibration:
         self.count += np.bincount(bins, minlength=BINS)
         self.probability += np.bincount(bins, weights=values, minlength=BINS)
         self.true += np.bincount(bins, weights=truth, minlength=BINS).astype(np.int64)
+
+    def join(self, other: "Calibration") -> None:
+        """Take in the sums of other pixels."""
+        self.count += other.count
+        self.probability += other.probability
+        self.true += other.true
 
     def expected_error(self) -> float | None:
         """Expected calibration error: mean absolute gap between probability and frequency, weighted by pixels."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from vlseg.evaluation import mean_dice, ready
+from vlseg.evaluation import MaskReader, mean_dice, ready
 from vlseg.models import Segmenter, as_module, build_model, load_model
 from vlseg.models.device import check_precision, resolve_device, set_threads
 from vlseg.models.features import FeatureStore
@@ -260,7 +260,8 @@ def _validator(run: OpenRun, store: FeatureStore | None) -> Callable[[], float] 
     if not labelled:
         return None
     threshold = 0.5 if run.config.threshold == "val" else run.config.threshold
-    return lambda: _val_dice(run, labelled, [threshold], store)[0]
+    masks = MaskReader(run.pool.infos)
+    return lambda: _val_dice(run, labelled, [threshold], store, masks)[0]
 
 
 def _threshold(run: OpenRun, result: FitResult) -> tuple[float, str]:
@@ -277,7 +278,11 @@ def _threshold(run: OpenRun, result: FitResult) -> tuple[float, str]:
 
 
 def _val_dice(
-    run: OpenRun, labelled: Sequence[Prompted], thresholds: Sequence[float], store: FeatureStore | None = None
+    run: OpenRun,
+    labelled: Sequence[Prompted],
+    thresholds: Sequence[float],
+    store: FeatureStore | None = None,
+    masks: MaskReader | None = None,
 ) -> list[float]:
     """Mean Dice on labelled val samples for each threshold."""
     return mean_dice(
@@ -288,4 +293,5 @@ def _val_dice(
         precision=run.config.precision,
         thresholds=thresholds,
         store=store,
+        masks=masks,
     )

@@ -12,12 +12,12 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
+from vlseg.data import made_ahead
 from vlseg.losses import PUBLISHED_LOSSES, dice_bce_loss, presence_loss
 from vlseg.models import Rows, Segmenter, as_module
 from vlseg.models.device import check_precision, resolve_device
 from vlseg.prompts import Prompted
 from vlseg.records import DatasetInfo, InputError, RunConfig
-from vlseg.training.ahead import made_ahead
 from vlseg.training.batches import Batch, Draw, EpochBatches, ImageCache, Known, checksum, group_by_image, plan_epoch
 from vlseg.training.checkpoint import load_checkpoint, rng_state, save_checkpoint, set_rng_state
 from vlseg.training.freezing import apply_regime, parameter_groups, train_mode
