@@ -1,8 +1,11 @@
 """Predictions and queries against a segmenter whose answers are known."""
 
+import importlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ import vlseg
 from vlseg.evaluation import Setting, clean_queries, evaluate, mean_dice, model_answers, predict_image, swapped_queries
 from vlseg.evaluation.evaluate import MaskReader
 from vlseg.evaluation.overlays import panel_row
+from vlseg.metrics import Calibration
 from vlseg.models import ImageFeatures, Inputs, Output, PromptFeatures, Rows, Spec, Tokens
 from vlseg.models.images import resize_and_normalise, resize_masks, restore_bilinear
 from vlseg.records import InputError
@@ -202,3 +206,35 @@ def test_another_prompt_on_the_same_image_costs_no_encoding() -> None:
     for number in range(600):
         predictor.segment(image, [f"bright {number}"])
     assert len(predictor._known) <= 512
+
+
+def test_rows_do_not_depend_on_who_is_scored_first(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several threads score; some answers take longer."""
+    queries = clean_queries(pool.split("test"))
+    plain = evaluate(model_answers(Oracle(), SETTING), queries, pool.infos, SETTING)
+    module = importlib.import_module("vlseg.evaluation.evaluate")
+    scored, calls = module._scored, []
+
+    def slow(*values: Any) -> Any:
+        calls.append(1)
+        time.sleep(0.03 if len(calls) % 3 == 1 else 0.0)
+        return scored(*values)
+
+    monkeypatch.setattr(module, "_scored", slow)
+    monkeypatch.setattr(module, "SCORERS", 4)
+    one, two = Calibration(), Calibration()
+    again = evaluate(model_answers(Oracle(), SETTING), queries, pool.infos, SETTING, calibration=one)
+    assert again == plain
+    monkeypatch.setattr(module, "SCORERS", 1)
+    assert evaluate(model_answers(Oracle(), SETTING), queries, pool.infos, SETTING, calibration=two) == plain
+    assert one.to_json() == two.to_json()
+    assert one.count.sum() > 0
+
+
+def test_an_error_while_scoring_is_raised(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise InputError("mask.png: cannot be decoded")
+
+    monkeypatch.setattr(importlib.import_module("vlseg.evaluation.evaluate"), "_scored", fail)
+    with pytest.raises(InputError, match="cannot be decoded"):
+        evaluate(model_answers(Oracle(), SETTING), clean_queries(pool.split("test")), pool.infos, SETTING)

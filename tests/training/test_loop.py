@@ -18,6 +18,7 @@ from vlseg.records import InputError, RunConfig
 from vlseg.studies.datasets import open_pool
 from vlseg.training import fit
 from vlseg.training.batches import group_by_image, plan_epoch
+from vlseg.training.checkpoint import load_checkpoint
 from vlseg.training.freezing import REGIMES
 from vlseg.training.schedule import Progress, learning_rate
 
@@ -237,6 +238,22 @@ def test_checkpoint_of_other_data_is_refused(make_dataset: MakeDataset, tmp_path
     run._save()
     with pytest.raises(InputError, match="other samples or prompts"):
         run_fit(model_for(other), config_for(other), tmp_path, resume=True)
+
+
+def test_a_checkpoint_holds_what_trains_and_knows_the_rest(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    config = config_for(make_dataset(), regime="decoder")
+    run = fit_module.Fit(model_for(Path(config.data[0])), *_arguments(config), tmp_path)
+    run._save()
+    kept = load_checkpoint(tmp_path / "checkpoints" / "last.pt")["model"]
+    trained = {name for name, p in as_module(run.model).named_parameters() if p.requires_grad}
+    assert trained <= kept.keys()
+    assert len(kept) < len(as_module(run.model).state_dict())
+    other = model_for(Path(config.data[0]))
+    frozen = next(p for m in other.parts()["image_encoder"] for p in m.parameters())
+    with torch.no_grad():
+        frozen.view(-1)[0] += 1e-3
+    with pytest.raises(InputError, match="the weights that the run started from have changed"):
+        fit_module.Fit(other, *_arguments(config), tmp_path, resume=True)
 
 
 def test_plan_is_a_function_of_seed_and_epoch(make_dataset: MakeDataset) -> None:

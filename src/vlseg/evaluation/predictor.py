@@ -1,6 +1,7 @@
 """vlseg.load(...).segment(...): a model ready for images."""
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from PIL import Image
 from vlseg.data import read_image
 from vlseg.evaluation.predict import Prediction, answer_prompts, check_prompts, encode_prompts, ready
 from vlseg.models import MODELS, ImageFeatures, Inputs, PromptFeatures, Rows, Segmenter, load_model
-from vlseg.models.device import autocast, resolve_device, set_threads
+from vlseg.models.device import autocast, resolve_device, set_threads, slow_precision
 from vlseg.models.manifest import default_weights
 from vlseg.records import InputError, IntensityPolicy, read_record
 
@@ -117,6 +118,8 @@ def load(
             predict nothing.
     """
     set_threads(threads)
+    if slow := slow_precision(precision, resolve_device(device)):
+        print(slow, file=sys.stderr)
     folder = Path(source)
     if (folder / "run.json").exists():
         record = read_record(folder / "run.json")

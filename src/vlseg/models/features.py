@@ -28,6 +28,8 @@ from vlseg.records import InputError, replacing, write_text
 FORMAT = 1
 Precision = Literal["fp16", "fp32"]
 DTYPES: dict[str, torch.dtype] = {"fp16": torch.float16, "fp32": torch.float32}
+RECOUNTS = 32
+"""What all processes wrote is counted again after each such share of the limit."""
 SIZE_KEY = "original_size"
 """Kept beside the features: what `restore` needs of the inputs."""
 LIBRARIES = ("torch", "transformers", "timm", "segmentation-models-pytorch", "vlseg")
@@ -56,7 +58,7 @@ class FeatureStore:
         self.limit = limit
         if not (self.folder / "context.json").exists():
             write_text(self.folder / "context.json", told + "\n")
-        self.used = sum(file.stat().st_size for file in self.folder.glob("*/*.safetensors"))
+        self.used = self._counted = self._written()
 
     def get(self, key: str) -> Rows | None:
         """The features under a key, floating ones in single precision, or None.
@@ -76,6 +78,8 @@ class FeatureStore:
         """Keep the features and return them as `get` will give them."""
         kept = {name: self._kept(tensor) for name, tensor in rows.tensors.items()}
         size = sum(tensor.nbytes for tensor in kept.values())
+        if self.limit is not None and self.used - self._counted > self.limit // RECOUNTS:
+            self.used = self._counted = self._written()  # other processes fill the store, too
         if self.limit is None or self.used + size <= self.limit:
             path = self._path(key)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,6 +87,9 @@ class FeatureStore:
                 safetensors.torch.save_file(kept, temporary)
             self.used += size
         return Rows({name: t.float() if t.is_floating_point() else t for name, t in kept.items()})
+
+    def _written(self) -> int:
+        return sum(file.stat().st_size for file in self.folder.glob("*/*.safetensors"))
 
     def _kept(self, tensor: Tensor) -> Tensor:
         plain = tensor.detach().cpu().contiguous()

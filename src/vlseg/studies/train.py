@@ -1,6 +1,7 @@
 """A training run: data, model and prompt joined, trained, validated, saved, recorded."""
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ import torch
 
 from vlseg.evaluation import MaskReader, mean_dice, ready
 from vlseg.models import Segmenter, as_module, build_model, load_model
-from vlseg.models.device import check_precision, resolve_device, set_threads
+from vlseg.models.device import check_precision, resolve_device, set_threads, slow_precision
 from vlseg.models.features import FeatureStore
 from vlseg.models.folder import carry_over
 from vlseg.prompts import Prompted
@@ -73,6 +74,8 @@ def open_run(config: RunConfig | None, out: Path, *, resume: bool = False) -> Op
     threads = set_threads(config.threads)
     device = resolve_device(config.device)
     check_precision(config.precision, device)
+    if slow := slow_precision(config.precision, device):
+        print(slow, file=sys.stderr)
     pool = open_pool(config.data, config.prompt, config.target)
     chosen = choose(pool.split("train"), pool.split("val"), config)
     model = _model(config, pool, chosen.train)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vlseg.records import InputError, replacing
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

@@ -2,9 +2,11 @@
 
 import math
 import time
+import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -338,12 +340,29 @@ class Fit:
         """Leave the best weights in the model, in eval mode."""
         write_history(self.folder / "history.csv", self.history)
         if self.progress.best is not None:
-            weights = load_checkpoint(self._best)["model"]
-            self.network.load_state_dict(weights)
+            self._put_back(load_checkpoint(self._best)["model"])
         self.network.eval()
 
     def _weights(self) -> dict[str, Tensor]:
-        return dict(self.network.state_dict())
+        """What training changes: trained parameters and the buffers beside them."""
+        trained = {id(p) for p in self.network.parameters() if p.requires_grad}
+        changing = trained | {id(buffer) for module in self.training for buffer in module.buffers()}
+        named = self.network.state_dict(keep_vars=True)
+        return {name: tensor.detach() for name, tensor in named.items() if id(tensor) in changing}
+
+    def _put_back(self, weights: Mapping[str, Tensor]) -> None:
+        unknown = self.network.load_state_dict(weights, strict=False).unexpected_keys
+        if unknown or weights.keys() != self._weights().keys():
+            raise InputError(f"{self._last}: holds other weights than this model trains; train into a new folder")
+
+    @cached_property
+    def _frozen(self) -> int:
+        """CRC-32 of what training does not change: a resumed run must start from the same."""
+        changing, sum_so_far = self._weights().keys(), 0
+        for name, tensor in sorted(self.network.state_dict().items()):
+            if name not in changing:
+                sum_so_far = zlib.crc32(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy(), sum_so_far)
+        return sum_so_far
 
     def _seconds(self) -> float:
         return round(self.seconds_before + time.monotonic() - self.started, 2)
@@ -364,6 +383,7 @@ class Fit:
             "seconds": self._seconds(),
             "rng": rng_state(),
             "data": checksum(self.groups),
+            "frozen": self._frozen,
         }
         save_checkpoint(self._last, state)
         write_history(self.folder / "history.csv", self.history)
@@ -374,7 +394,11 @@ class Fit:
         state = load_checkpoint(self._last)
         if state["data"] != checksum(self.groups):
             raise InputError(f"{self._last}: was trained on other samples or prompts; train into a new folder")
-        self.network.load_state_dict(state["model"])
+        if state["frozen"] != self._frozen:
+            raise InputError(
+                f"{self._last}: the weights that the run started from have changed; train into a new folder"
+            )
+        self._put_back(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["scaler"])
         self.progress = Progress(**state["progress"])
