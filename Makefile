@@ -1,6 +1,7 @@
 # The environment lives in .venv and is made from requirements.lock; the rest uses it.
 PYTHON ?= python3
 UV_VERSION ?= 0.13.9
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
@@ -21,11 +22,14 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 demo: env
 	$(BIN)/vlseg demo --out demo
 
+# Several workers of one thread each: two threads in each of two workers would wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
 test: env
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 test-slow: env
-	$(BIN)/python -m pytest -m "slow or not slow" $(PYTEST_ARGS)
+	$(PYTEST) -m "slow or not slow" $(PYTEST_ARGS)
 
 bench: env
 	$(BIN)/python benchmarks/bench.py

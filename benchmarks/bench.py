@@ -1,15 +1,18 @@
 """What vlseg saves: each work against a named peer, on the same machine, in one run, with the equality of the results.
 
-    python benchmarks/bench.py [--images FOLDER] [--only NAME ...] [--quick]
+    make bench            or: python benchmarks/bench.py [--images FOLDER ...] [--only WORK ...] [--device cuda]
 
-CLIPSeg ViT-B/16, 352 px, random weights. Peers: transformers as its users call it, and the plain loop of the published
-code (transformers' forward, images decoded in every step, fp32). Writes results/latest.json.
+CLIPSeg ViT-B/16, 352 px, random weights. Peers: transformers as its users call it, the plain loop of the published code
+(transformers' forward, images decoded in every step, fp32), MONAI. Both sides take turns, so that a slow moment of the
+machine hits both. Prints a table and writes results/latest.json.
 """
 
 import argparse
+import csv
 import json
+import os
 import platform
-import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -21,71 +24,49 @@ from typing import Any
 
 import numpy as np
 import torch
+from peers import WORDS, model_and_processor, synchronise, transformers_answer
 from PIL import Image
+from scipy.stats import spearmanr
+from surface_metrics import monai, ours, pair
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from vlseg.data import read_image
 from vlseg.evaluation import Predictor
 from vlseg.losses import dice_bce_loss
-from vlseg.models.clipseg import ClipSeg, build_clipseg
-from vlseg.records import IntensityPolicy, RunConfig, read_record
-from vlseg.studies.train import train_run
+from vlseg.metrics import score_pair
+from vlseg.models import Rows
+from vlseg.models.device import set_threads, slow_precision
+from vlseg.records import IntensityPolicy
 
-RESULTS = Path(__file__).parent / "results"
+HERE = Path(__file__).parent
+SHARED = HERE.parent.parent / "shared" / "data"
 PROMPTS = [f"one small round lesion number {number} at the top" for number in range(20)]
+Row = dict[str, Any]
 
 
-def timed(action: Callable[[], Any], repeats: int) -> tuple[float, Any]:
-    """Median seconds after one call that does not count, and the last result."""
-    result = action()
-    seconds = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        result = action()
-        seconds.append(time.perf_counter() - begin)
-    return statistics.median(seconds), result
-
-
-def ratio(ours: Callable[[], Any], theirs: Callable[[], Any], repeats: int) -> dict[str, Any]:
-    """Both in turn, so that a slow moment of the machine hits both."""
+def in_turn(mine: Callable[[], Any], theirs: Callable[[], Any], repeats: int) -> Row:
+    """Median ratio of their seconds to ours, its spread, and both medians."""
+    mine(), theirs()
     pairs = []
-    ours(), theirs()
     for _ in range(repeats):
         begin = time.perf_counter()
-        ours()
+        mine()
         middle = time.perf_counter()
         theirs()
         pairs.append((middle - begin, time.perf_counter() - middle))
+    return told(pairs)
+
+
+def told(pairs: list[tuple[float, float]]) -> Row:
+    """A row's figures from (our seconds, their seconds)."""
     ratios = sorted(b / a for a, b in pairs)
-    return {
-        "ratio": statistics.median(ratios),
-        "spread": [ratios[0], ratios[-1]],
-        "seconds": [statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)],
-    }
+    seconds = [statistics.median(side) for side in zip(*pairs, strict=True)]
+    return {"ratio": statistics.median(ratios), "spread": [ratios[0], ratios[-1]], "seconds": seconds}
 
 
-def model_and_processor() -> tuple[ClipSeg, Any]:
-    """Ours, and transformers' processor around the same tokenizer; both share the network."""
-    from transformers import CLIPSegProcessor, ViTImageProcessor
-
-    torch.manual_seed(0)
-    model = build_clipseg().eval()
-    mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-    images = ViTImageProcessor(size={"height": 352, "width": 352}, image_mean=mean, image_std=std, resample=2)
-    return model, CLIPSegProcessor(images, model.tokenizer)
-
-
-def theirs(model: ClipSeg, processor: Any, picture: Image.Image, prompts: list[str]) -> torch.Tensor:
-    """transformers: one call with as many copies of the image as prompts, maps brought to the image's size."""
-    inputs = processor(text=prompts, images=[picture] * len(prompts), padding=True, return_tensors="pt")
-    with torch.no_grad():
-        logits = model.network(**inputs).logits.reshape(len(prompts), 1, 352, 352)
-        return torch.nn.functional.interpolate(logits, size=picture.size[::-1], mode="bilinear")[:, 0].sigmoid()
-
-
-def agreement(ours: torch.Tensor, reference: torch.Tensor) -> dict[str, float]:
-    """Dice of the masks at thresholds of 5, 20 and 50 % foreground, and the rank correlation of the values."""
-    from scipy.stats import spearmanr
-
+def agreement(ours: Tensor, reference: Tensor) -> dict[str, float]:
+    """Dice of the masks at thresholds of 5, 20 and 50 % foreground (the least), and the rank correlation."""
     a, b = ours.flatten().double().numpy(), reference.flatten().double().numpy()
     dice = []
     for share in (0.05, 0.2, 0.5):
@@ -95,277 +76,246 @@ def agreement(ours: torch.Tensor, reference: torch.Tensor) -> dict[str, float]:
     return {"dice": min(dice), "rank": float(spearmanr(a[::step], b[::step]).statistic)}
 
 
-def many_prompts(pictures: list[Path], repeats: int) -> list[dict[str, Any]]:
+def many_prompts(pictures: list[Path], repeats: int, device: str) -> list[Row]:
     """20 prompts on one image; a new prompt on a known image; one prompt over a folder."""
-    model, processor = model_and_processor()
+    model, processor = model_and_processor(device)
     picture = Image.open(pictures[0]).convert("RGB")
     pixels = read_image(pictures[0], IntensityPolicy())
-    fresh = lambda precision="fp32": Predictor(model, device="cpu", precision=precision)  # noqa: E731
-    rows = []
-    reference = theirs(model, processor, picture, PROMPTS)
-    own = torch.stack([torch.from_numpy(one.probability) for one in fresh().segment(pixels, PROMPTS)])
-    row = ratio(lambda: fresh().segment(pixels, PROMPTS), lambda: theirs(model, processor, picture, PROMPTS), repeats)
-    rows.append(
+    reference = transformers_answer(model, processor, picture, PROMPTS)
+
+    def fresh(precision: str = "fp32") -> Predictor:
+        return Predictor(model, device=device, precision=precision)
+
+    def asked(predictor: Predictor, image: Any, prompts: list[str]) -> Tensor:
+        return torch.stack([torch.from_numpy(one.probability) for one in predictor.segment(image, prompts)])
+
+    rows: list[Row] = [
         {"work": "20 prompts on one image", "against": "transformers, one call with 20 copies", "target": 8.0}
-        | row
-        | {"equality": agreement(own, reference)}
-    )
+        | in_turn(
+            lambda: asked(fresh(), pixels, PROMPTS),
+            lambda: transformers_answer(model, processor, picture, PROMPTS),
+            max(1, repeats // 2),
+        )
+        | {"equality": agreement(asked(fresh(), pixels, PROMPTS), reference), "floor": floor(model, 1, 20)}
+    ]
     known = fresh()
     known.segment(pixels, ["first"])
     count = iter(range(10**6))
-    row = ratio(
-        lambda: known.segment(pixels, [f"lesion {next(count)} at the left"]),
-        lambda: theirs(model, processor, picture, ["lesion at the left"]),
-        2 * repeats,
+    rows.append(
+        {"work": "new prompt on a known image", "against": "transformers", "target": 15.0}
+        | in_turn(
+            lambda: known.segment(pixels, [f"lesion {next(count)} at the left"]),
+            lambda: transformers_answer(model, processor, picture, ["lesion at the left"]),
+            2 * repeats,
+        )
+        | {"equality": agreement(asked(known, pixels, PROMPTS[:1]), reference[:1]), "floor": floor(model, 0, 1)}
     )
-    rows.append({"work": "new prompt on a known image", "against": "transformers", "target": 15.0} | row)
     some = pictures[: 4 * repeats]
-    for precision in ("fp32", "bf16"):
+    for precision in precisions(device):
         predictor = fresh(precision)
-
-        def folder() -> None:
-            for path in some:
-                predictor.segment(path, ["breast tumor"])  # noqa: B023
-
-        def plain() -> None:
-            for path in some:
-                theirs(model, processor, Image.open(path).convert("RGB"), ["breast tumor"])
-
-        row = ratio(folder, plain, 2)
-        a = torch.from_numpy(fresh(precision).segment(some[0], ["breast tumor"])[0].probability)
-        b = theirs(model, processor, Image.open(some[0]).convert("RGB"), ["breast tumor"])[0]
         rows.append(
-            {"work": f"zero-shot over a folder, one prompt, {precision}", "against": "transformers fp32", "target": 2.0}
-            | row
-            | {"equality": agreement(a, b)}
+            {"work": f"zero-shot over a folder, one prompt, {precision}", "against": "transformers", "target": 2.0}
+            | in_turn(
+                lambda p=predictor: [p.segment(path, [WORDS]) for path in some],
+                lambda: [
+                    transformers_answer(model, processor, Image.open(path).convert("RGB"), [WORDS]) for path in some
+                ],
+                3,
+            )
+            | {
+                "equality": agreement(asked(fresh(precision), pixels, PROMPTS[:1]), reference[:1]),
+                "floor": floor(model, 1, 1),
+            }
         )
     return rows
 
 
-def plain_epoch_seconds(model: ClipSeg, processor: Any, pairs: list[tuple[Path, Path]], steps: int) -> float:
-    """Seconds an image of the plain loop: decode, process, transformers' forward, backward through the decoder."""
-    decoder = list(model.network.decoder.parameters())
-    optimizer = torch.optim.AdamW(decoder, lr=1e-4)
-    network = model.network.train()
-
-    def step(batch: list[tuple[Path, Path]]) -> None:
-        pictures = [Image.open(image).convert("RGB") for image, _ in batch]
-        inputs = processor(text=["breast tumor"] * len(batch), images=pictures, padding=True, return_tensors="pt")
-        masks = [Image.open(mask).convert("L").resize((352, 352), Image.Resampling.NEAREST) for _, mask in batch]
-        truth = torch.stack([torch.from_numpy(np.asarray(mask) > 127).float()[None] for mask in masks])
-        logits = network(**inputs).logits.reshape(len(batch), 1, 352, 352)
-        dice_bce_loss(logits, truth).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        optimizer.zero_grad()
-
-    step(pairs[:4])
-    begin = time.perf_counter()
-    for number in range(steps):
-        start = 4 * number % max(1, len(pairs) - 4)
-        step(pairs[start : start + 4])
-    return (time.perf_counter() - begin) / (4 * steps)
+def precisions(device: str) -> list[str]:
+    """fp32, and bf16 where the machine computes it."""
+    return ["fp32"] if slow_precision("bf16", torch.device(device)) else ["fp32", "bf16"]
 
 
-def frozen_training(pictures: list[Path], masks: Path, repeats: int) -> list[dict[str, Any]]:
+def floor(model: Any, images: int, prompts: int) -> Row:
+    """FLOPs of so many encoded images and decoded prompts: nothing that gives these answers computes less."""
+    device = next(model.parameters()).device
+    one = model.prepare([torch.rand(3, 352, 352, device=device)])
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        features = model.encode_image(one)
+    encode = counter.get_total_flops()
+    told_prompts = model.tokenize([WORDS]).to(device)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.decode(features, model.encode_prompts(told_prompts))
+    return {"gflop": round((images * encode + prompts * counter.get_total_flops()) / 1e9, 2)}
+
+
+def decoder_step(device: str) -> Row:
+    """Seconds an image of a training step on features in memory, its FLOPs, and the features' bytes."""
+    model, _ = model_and_processor(device)
+    with torch.no_grad():
+        features = model.encode_image(model.prepare([torch.rand(3, 352, 352, device=device)] * 4))
+        prompts = model.encode_prompts(model.tokenize([WORDS] * 4).to(device))
+    truth = torch.zeros(4, 1, 352, 352, device=device)
+    features, prompts = (Rows({k: t.clone() for k, t in rows.tensors.items()}) for rows in (features, prompts))
+
+    def step() -> None:
+        dice_bce_loss(model.decode(features, prompts).logits, truth).backward()  # type: ignore[no-untyped-call]
+        synchronise(device)
+
+    with FlopCounterMode(display=False) as counter:
+        step()
+    seconds = []
+    for _ in range(7):
+        begin = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - begin)
+    size = sum(tensor.numel() * 2 for tensor in features.tensors.values()) / 4
+    return {
+        "seconds_per_image": statistics.median(seconds) / 4,
+        "gflop_per_image": round(counter.get_total_flops() / 4e9, 2),
+        "feature_mb_per_image": round(size / 1e6, 2),
+    }
+
+
+def child(script: str, *arguments: object) -> Any:
+    """The JSON that a script prints last, run in a process of its own."""
+    call = [sys.executable, str(HERE / script), *map(str, arguments)]
+    done = subprocess.run(call, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(HERE)})
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def frozen_training(root: Path, repeats: int, device: str) -> list[Row]:
     """A cold and a warm epoch of `vlseg train --cache` against the plain loop, and the grid of 10 prompts x 3 seeds."""
-    model, processor = model_and_processor()
-    pairs = [(path, masks / path.name) for path in pictures]
+    model, _ = model_and_processor()
+    model.save(root / "clipseg")
+    images = len(list((root / "data" / "images").iterdir()))
+    low = decoder_step(device)
     rows = []
-    with tempfile.TemporaryDirectory() as place:
-        root = Path(place)
-        data = _dataset(root / "data", pairs)
-        model.save(root / "clipseg")
+    for precision in precisions(device):
+        cache = root / f"cache-{precision}"
+        options = ["--model", "clipseg", "--weights", root / "clipseg", "--data", root / "data", "--prompt", "p1"]
+        options += ["--regime", "decoder", "--device", device, "--precision", precision, "--cache", cache]
+        options += [f"--set={key}" for key in ("batch_size=4", "augment=false", "patience=null", "prompts_per_image=1")]
 
-        def run(name: str, precision: str, epochs: int, seed: int = 0) -> float:
-            config = RunConfig(
-                model="clipseg",
-                weights=str(root / "clipseg"),
-                data=[str(data)],
-                prompt="p1",
-                regime="decoder",
-                device="cpu",
-                batch_size=4,
-                epochs=epochs,
-                augment=False,
-                patience=None,
-                precision=precision,  # type: ignore[arg-type]
-                feature_cache=str(root / f"cache-{precision}"),
-                seed=seed,
-            )
-            out = root / name
-            train_run(config, out)
-            last = [float(row.split(",")[-1]) for row in (out / "history.csv").read_text().splitlines()[1:]]
-            assert read_record(out / "run.json").status == "done"
-            return last[-1]
+        def train(name: str, epochs: int, options: list[Any] = options) -> list[tuple[int, float]]:
+            call = [sys.executable, "-m", "vlseg", "train", *options, f"--set=epochs={epochs}", "--out", root / name]
+            subprocess.run([str(part) for part in call], check=True, capture_output=True)
+            with (root / name / "history.csv").open() as file:
+                return [(int(row["step"]), float(row["seconds"])) for row in csv.DictReader(file)]
 
-        for precision in ("fp32", "bf16"):
-            cold = run(f"cold-{precision}", precision, 1)
-            one = run(f"one-{precision}", precision, 1)
-            three = run(f"three-{precision}", precision, 3)
-            warm = (three - one) / 2
-            plain = plain_epoch_seconds(model, processor, pairs, 3 * repeats) * len(pairs)
-            rows.append(
-                {
-                    "work": f"warm epoch, frozen encoders, {len(pairs)} real images, {precision} decoder",
-                    "against": "plain loop, per image times images",
-                    "target": 12.0,
-                    "ratio": plain / warm,
-                    "spread": None,
-                    "seconds": [warm, plain],
-                    "cold_ratio": plain / cold,
-                }
-            )
-            job, other = cold + 299 * warm, 300 * plain
-            rows.append(
-                {
-                    "work": f"10 prompts x 3 seeds, 10 epochs, with the first encoding, {precision}",
-                    "against": "plain loop; both computed from the epochs above",
-                    "target": 12.0,
-                    "ratio": other / job,
-                    "spread": None,
-                    "seconds": [job, other],
-                }
-            )
+        cold = train(f"cold-{precision}", 1)[-1][1]
+        pairs = []
+        for turn in range(max(2, repeats // 2)):
+            history = train(f"warm-{precision}-{turn}", 4)
+            # The first epoch decodes masks and tokenizes; the later ones are the many.
+            (first, begin), (last, end) = history[len(history) // 4], history[-1]
+            warm = (end - begin) / (last - first) * last / 4
+            plain = child("peers.py", "epoch", root / "data" / "images", root / "data" / "masks", 2 * repeats, device)
+            pairs.append((warm, plain * images))
+        flushed = child(
+            "peers.py", "epoch", root / "data" / "images", root / "data" / "masks", 2 * repeats, device, "flush"
+        )
+        figures = told(pairs)
+        warm, plain = figures["seconds"]
+        rows.append(
+            {"work": f"warm epoch, frozen encoders, {images} images from disk, {precision}", "against": "plain loop"}
+            | {"target": 12.0, **figures, "floor": low}
+            | {"cold_epoch_ratio": plain / cold, "ratio_with_denormals_flushed_in_both": flushed * images / warm}
+        )
+        rows.append(
+            {"work": f"10 prompts x 3 seeds, 10 epochs, first encoding included, {precision}"}
+            | {"against": "plain loop; both extrapolated from the epochs above", "target": 12.0}
+            | {"ratio": 300 * plain / (cold + 299 * warm), "spread": None}
+            | {"seconds": [cold + 299 * warm, 300 * plain], "floor": low}
+        )
+        rows.append(paper_grid(cold / images, warm / images, plain / images, precision))
     return rows
 
 
-def _dataset(root: Path, pairs: list[tuple[Path, Path]]) -> Path:
+PAPER_PAIRS = {"kvasir": (800, 10), "clinicdb": (490, 10), "bkai": (800, 10), "isic": (810, 10), "dfu": (1600, 10)}
+PAPER_PAIRS |= {"camus": (4800, 8), "busi": (624, 7), "chexlocalize": (1279, 7), "pooled": (11203, 11)}
+"""Training samples and prompts of the paper's 83 dataset-prompt pairs; the pooled set with what is left of the 83."""
+PAPER_EPOCHS = 30
+
+
+def paper_grid(cold: float, warm: float, plain: float, precision: str) -> Row:
+    """Hours of the paper's frozen grid: 4 models x 83 dataset-prompt pairs, 30 epochs, each model taken as CLIPSeg."""
+    samples = sum(count for count, _ in PAPER_PAIRS.values())
+    work = sum(count * prompts for count, prompts in PAPER_PAIRS.values()) * PAPER_EPOCHS
+    mine, theirs = (4 * (samples * cold + work * warm) / 3600, 4 * work * plain / 3600)
+    return {
+        "work": f"the paper's frozen grid: 4 models x 83 pairs, {PAPER_EPOCHS} epochs, computed, {precision}",
+        "against": "plain loop, computed",
+        "target": None,
+        "ratio": theirs / mine,
+        "spread": None,
+        "hours": [mine, theirs],
+        "floor": None,
+    }
+
+
+def full_training(repeats: int, device: str) -> list[Row]:
+    """A step with both encoders trained, and its memory; each kind in a process of its own."""
+    kinds = ["fp32", "checkpointed"] + (["bf16"] if "bf16" in precisions(device) else [])
+    found: dict[str, list[tuple[float, float]]] = {}
+    for _ in range(max(2, repeats // 2)):
+        for kind in ["plain", *kinds]:
+            found.setdefault(kind, []).append(child("peers.py", "step", kind, 2, device))
+    rows = []
+    for kind in kinds:
+        both = list(zip(found[kind], found["plain"], strict=True))
+        memory = [statistics.median(one[1] for one in found[name]) for name in (kind, "plain")]
+        rows.append(
+            {"work": f"full fine-tuning step, both encoders trained, batch 4, {kind}", "against": "plain PyTorch loop"}
+            | {"target": 1.5, **told([(a[0], b[0]) for a, b in both]), "floor": None}
+        )
+        rows.append(
+            {
+                "work": f"peak memory of full fine-tuning, {kind}",
+                "against": "plain PyTorch loop (share; less is better)",
+            }
+            | {"target": 0.7, "ratio": memory[0] / memory[1], "spread": None, "gib": memory, "floor": None}
+        )
+    return rows
+
+
+def surfaces(repeats: int) -> list[Row]:
+    """All surface metrics of 500 pairs of masks of 512 x 512."""
+    pairs = [pair(seed, 512) for seed in range(500)]
+    worst = 0.0
+    for (pred, target), other in zip(pairs[:100], monai(pairs[:100]), strict=True):
+        mine = score_pair(pred, target)
+        values = zip((mine.hd95, mine.hd, mine.nsd, mine.assd), other, strict=True)
+        worst = max([worst, *(abs(a - b) for a, b in values if a is not None and np.isfinite(b))])
+    work = {"work": "surface metrics of 500 pairs of masks, 512 x 512", "against": "MONAI loop", "target": 5.0}
+    figures = in_turn(lambda: ours(pairs), lambda: monai(pairs), max(2, repeats // 2))
+    return [work | figures | {"equality": {"largest_difference": worst}, "floor": None}]
+
+
+def dataset(root: Path, sources: list[Path]) -> Path:
+    """The images of several folders, with their masks, as one training split; made-up ones where there is no source."""
     for name in ("images", "masks", "anns"):
         (root / name).mkdir(parents=True)
-    entries = []
-    for image, mask in pairs:
-        (root / "images" / image.name).write_bytes(image.read_bytes())
-        (root / "masks" / image.name).write_bytes(mask.read_bytes())
-        entries.append({"img_name": image.name, "mask_name": image.name, "prompts": {"p1": "breast tumor"}})
+    if not sources:
+        made_up(root)
+    for source in sources:
+        masks = {path.stem: path for path in (source / "masks").iterdir()}
+        for image in sorted((source / "images").iterdir()):
+            name = f"{source.name}-{image.stem}.png"
+            Image.open(image).convert("RGB").save(root / "images" / name)
+            mask = np.asarray(Image.open(masks[image.stem]).convert("L"))
+            Image.fromarray(np.where(mask > 0, np.uint8(255), np.uint8(0))).save(root / "masks" / name)
+    entries = [
+        {"img_name": path.name, "mask_name": path.name, "prompts": {"p1": WORDS}}
+        for path in sorted((root / "images").iterdir())
+    ]
     for split, found in (("train", entries), ("val", []), ("test", [])):
         (root / "anns" / f"{split}.json").write_text(json.dumps(found))
     (root / "dataset.json").write_text(json.dumps({"name": "bench", "prompt_sources": {"p1": ["class"]}}))
     return root
 
 
-def full_step(kind: str, steps: int) -> tuple[float, float]:
-    """Median seconds of a full fine-tuning step of batch 4, and the process's peak memory in GiB."""
-    model, _ = model_and_processor()
-    tokens = model.tokenize(["breast tumor"] * 4)
-    images = torch.rand(4, 3, 352, 352, generator=torch.Generator().manual_seed(0))
-    truth = torch.zeros(4, 1, 352, 352)
-    truth[:, :, 100:200, 100:200] = 1
-    trained = [p for modules in model.parts().values() for m in modules for p in m.parameters()]
-    optimizer = torch.optim.AdamW(trained, lr=1e-6, fused=kind != "plain")
-    network = model.network.train()
-
-    def plain() -> None:
-        vision = network.clip.vision_model(images, output_hidden_states=True, interpolate_pos_encoding=True)
-        text = network.clip.get_text_features(**tokens.tensors).pooler_output
-        taps = [vision.hidden_states[index + 1] for index in (3, 6, 9)]
-        logits = network.decoder(taps, text).logits[:, None]
-        dice_bce_loss(logits, truth).backward()  # type: ignore[no-untyped-call]
-
-    def ours() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=kind == "bf16"):
-            image = model.encode_image(type(tokens)({"pixel_values": images}))
-            prompts = model.encode_prompts(tokens[[0]])[[0, 0, 0, 0]]
-            logits = model.decode(image, prompts).logits
-        dice_bce_loss(logits, truth).backward()  # type: ignore[no-untyped-call]
-
-    def step() -> None:
-        (plain if kind == "plain" else ours)()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    seconds, _ = timed(step, steps)
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def full_training(repeats: int) -> list[dict[str, Any]]:
-    """Each kind in a process of its own: peak memory belongs to a process."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    for _ in range(max(1, repeats // 2)):
-        for kind in ("plain", "fp32", "bf16"):
-            call = [sys.executable, __file__, "--step", kind]
-            done = subprocess.run(call, capture_output=True, text=True, check=True)
-            found.setdefault(kind, []).append(tuple(json.loads(done.stdout.splitlines()[-1])))
-    rows = []
-    for kind in ("fp32", "bf16"):
-        ratios = sorted(a[0] / b[0] for a, b in zip(found["plain"], found[kind], strict=True))
-        rows.append(
-            {
-                "work": f"full fine-tuning step, both encoders trained, batch 4, {kind}",
-                "against": "plain PyTorch loop over the same towers, fp32",
-                "target": 1.5,
-                "ratio": statistics.median(ratios),
-                "spread": [ratios[0], ratios[-1]],
-                "seconds": [found[kind][0][0], found["plain"][0][0]],
-                "memory_ratio": statistics.median(
-                    o[1] / p[1] for o, p in zip(found[kind], found["plain"], strict=True)
-                ),
-                "memory_gib": [found[kind][0][1], found["plain"][0][1]],
-            }
-        )
-    return rows
-
-
-def floors() -> dict[str, float]:
-    """Seconds of the parts on their own: what no caching of features can go below."""
-    model, _ = model_and_processor()
-    inputs = model.prepare([torch.rand(3, 352, 352)])
-    with torch.inference_mode():
-        image_seconds, image = timed(lambda: model.encode_image(inputs), 3)
-        text_seconds, text = timed(lambda: model.encode_prompts(model.tokenize(PROMPTS[:1])), 3)
-        decode_seconds, _ = timed(lambda: model.decode(image, text), 5)
-    features, prompts = image[[0] * 4], text[[0] * 4]
-    features = type(image)({k: t.clone() for k, t in features.tensors.items()})
-    prompts = type(text)({k: t.clone() for k, t in prompts.tensors.items()})
-    truth = torch.zeros(4, 1, 352, 352)
-
-    def step() -> None:
-        dice_bce_loss(model.decode(features, prompts).logits, truth).backward()  # type: ignore[no-untyped-call]
-
-    step_seconds, _ = timed(step, 5)
-    return {
-        "encode_image": image_seconds,
-        "encode_prompt": text_seconds,
-        "decode": decode_seconds,
-        "decoder_step_per_image": step_seconds / 4,
-    }
-
-
-def main() -> None:
-    """Run what is asked for and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=Path, help="folder with images/ and masks/ of equal names")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--step", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.step:
-        print(json.dumps(full_step(options.step, 3)))
-        return
-    with tempfile.TemporaryDirectory() as place:
-        root = options.images or _made_up(Path(place))
-        pictures = sorted((root / "images").iterdir())
-        rows = many_prompts(pictures, options.repeats)
-        rows += frozen_training(pictures, root / "masks", options.repeats)
-        rows += full_training(options.repeats)
-        for row in rows:
-            row["spread"] = row.get("spread")
-        told = {
-            "date": time.strftime("%Y-%m-%d"),
-            "machine": {"processor": platform.machine(), "threads": torch.get_num_threads()},
-            "torch": torch.__version__,
-            "images": "made up" if options.images is None else f"{len(pictures)} real ones",
-            "floor": floors(),
-            "results": rows,
-        }
-    for row in rows:
-        print(f"{row['work']:<75} {row['ratio']:7.1f} x  (target {row['target']:g} x) against {row['against']}")
-    print(json.dumps(told["floor"]))
-    (RESULTS / "latest.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-
-
-def _made_up(root: Path) -> Path:
+def made_up(root: Path) -> None:
     """Forty images of 500 x 560 with a disc."""
-    for name in ("images", "masks"):
-        (root / name).mkdir()
     yy, xx = np.mgrid[:500, :560]
     for number in range(40):
         rng = np.random.default_rng(number)
@@ -373,7 +323,51 @@ def _made_up(root: Path) -> Path:
         pixels = np.clip(rng.normal(100, 25, (500, 560)) + 70 * mask, 0, 255).astype(np.uint8)
         Image.fromarray(pixels).convert("RGB").save(root / "images" / f"{number}.png")
         Image.fromarray(mask.astype(np.uint8) * 255).save(root / "masks" / f"{number}.png")
-    return root
+
+
+def machine(device: str) -> Row:
+    """What the figures were measured on."""
+    found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return {
+        "processor": found.get("cpu_name", platform.processor()),
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
+        "threads": torch.get_num_threads(),
+        "bf16_instructions": not slow_precision("bf16", torch.device("cpu")),
+        "torch": torch.__version__,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def main() -> None:
+    """Run what is asked for, print the table, write results/latest.json."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=Path, nargs="*", help="folders with images/ and masks/ of equal names")
+    parser.add_argument("--only", nargs="*", choices=["prompts", "frozen", "full", "surfaces"])
+    parser.add_argument("--repeats", type=int, default=4)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "latest.json")
+    options = parser.parse_args()
+    sources = options.images
+    if sources is None:
+        sources = [path for name in ("busi_sample", "chase_db1") if (path := SHARED / name).is_dir()]
+    set_threads(None)
+    root = Path(tempfile.mkdtemp())
+    try:
+        pictures = sorted((dataset(root / "data", sources) / "images").iterdir())
+        works: dict[str, Callable[[], list[Row]]] = {
+            "prompts": lambda: many_prompts(pictures, options.repeats, options.device),
+            "frozen": lambda: frozen_training(root, options.repeats, options.device),
+            "full": lambda: full_training(options.repeats, options.device),
+            "surfaces": lambda: surfaces(options.repeats),
+        }
+        here = machine(options.device) | {"images": f"{len(pictures)} {'real' if sources else 'made-up'} ones"}
+        rows = [row | {"machine": here} for name in options.only or works for row in works[name]()]
+    finally:
+        shutil.rmtree(root)
+    for row in rows:
+        target = "" if row["target"] is None else f"(target {row['target']:g})"
+        print(f"{row['work']:<84} {row['ratio']:6.2f} {target:<13} against {row['against']}")
+    options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
