@@ -2,17 +2,23 @@
 
 import json
 import re
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from vlseg.data import read_image
+from vlseg.data import made_ahead, read_image
 from vlseg.evaluation.overlays import overlay
+from vlseg.evaluation.predict import Prediction
 from vlseg.evaluation.predictor import Predictor
 from vlseg.records import InputError, replacing, write_text
 
+WRITERS = 2
+"""Threads that write masks while the next image is read and answered."""
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
 
 
@@ -72,40 +78,44 @@ def predict_files(
     masks: list[PredictedMask] = []
     failures: list[str] = []
     names: set[str] = set()
-    for path in images:
+    waiting: deque[Future[PredictedMask]] = deque()
+
+    def load(index: int) -> np.ndarray | InputError:
         try:
-            pixels = read_image(path, predictor.intensity)
+            return read_image(images[index], predictor.intensity)
         except InputError as error:
-            failures.append(str(error))
+            return error
+
+    with ThreadPoolExecutor(WRITERS, thread_name_prefix="write") as writers:
+        for path, pixels in zip(images, made_ahead(load, len(images), 1), strict=True):
+            if isinstance(pixels, InputError):
+                failures.append(str(pixels))
+                on_image()
+                continue
+            for prompt, prediction in zip(prompts, predictor.segment(pixels, prompts), strict=True):
+                name = _unused(f"{path.stem}__{slug(prompt)}", names)
+                waiting.append(writers.submit(_write, path, prompt, pixels, prediction, out, name))
+                if len(waiting) > 2 * WRITERS:
+                    masks.append(waiting.popleft().result())
             on_image()
-            continue
-        for prompt, prediction in zip(prompts, predictor.segment(pixels, prompts), strict=True):
-            name = _unused(f"{path.stem}__{slug(prompt)}", names)
-            mask_path, overlay_path = out / f"{name}.png", out / "overlays" / f"{name}.png"
-            with replacing(mask_path) as temporary:
-                Image.fromarray(prediction.mask.astype("uint8") * 255).save(temporary, format="PNG")
-            with replacing(overlay_path) as temporary:
-                overlay(pixels, prediction.mask).save(temporary, format="PNG")
-            area = int(prediction.mask.sum())
-            height, width = prediction.mask.shape
-            masks.append(
-                PredictedMask(
-                    str(path),
-                    prompt,
-                    str(mask_path),
-                    str(overlay_path),
-                    area,
-                    area > 0,
-                    None if prediction.presence is None else round(prediction.presence, 6),
-                    height,
-                    width,
-                )
-            )
-        on_image()
+        masks += [job.result() for job in waiting]
     if not masks:
         raise InputError(failures[0])
     write_text(out / "predictions.json", json.dumps([asdict(mask) for mask in masks], indent=1) + "\n")
     return masks, failures
+
+
+def _write(path: Path, prompt: str, pixels: np.ndarray, prediction: Prediction, out: Path, name: str) -> PredictedMask:
+    """The mask and the picture of one answer."""
+    mask_path, overlay_path = out / f"{name}.png", out / "overlays" / f"{name}.png"
+    with replacing(mask_path) as temporary:
+        Image.fromarray(prediction.mask.astype("uint8") * 255).save(temporary, format="PNG")
+    with replacing(overlay_path) as temporary:
+        overlay(pixels, prediction.mask).save(temporary, format="PNG")
+    area = int(prediction.mask.sum())
+    height, width = prediction.mask.shape
+    presence = None if prediction.presence is None else round(prediction.presence, 6)
+    return PredictedMask(str(path), prompt, str(mask_path), str(overlay_path), area, area > 0, presence, height, width)
 
 
 def slug(prompt: str) -> str:
