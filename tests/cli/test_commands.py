@@ -164,6 +164,7 @@ def test_data_check_exit_codes(vlseg: Callable[..., object], make_dataset: MakeD
     assert broken.json["findings"][0]["code"] == "missing_file"
 
 
+@pytest.mark.slow
 def test_models_table(vlseg: Callable[..., object]) -> None:
     cards = {card["name"]: card for card in vlseg("models", "--json").json["models"]}
     assert set(cards) == set(MODELS) - {"ensemble"}

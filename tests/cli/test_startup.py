@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-COMMANDS = ["demo", "models", "data", "prompts", "train", "evaluate", "predict", "report"]
+COMMANDS = ["demo", "models", "data", "prompts", "train", "evaluate", "compare", "predict", "probe", "report", "cache"]
 HEAVY = ("torch", "transformers", "lightning", "matplotlib", "scipy", "pandas", "pyarrow", "PIL")
 
 

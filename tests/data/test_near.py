@@ -165,6 +165,7 @@ def test_no_workers_are_refused() -> None:
         describe_images([], workers=0)
 
 
+@pytest.mark.slow
 def test_copies_of_real_ultrasound_are_found(shared: Path, tmp_path: Path) -> None:
     paths = sorted((shared / "data" / "busi_sample" / "images").glob("*.png"))
     real = describe_images(paths)

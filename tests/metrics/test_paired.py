@@ -31,6 +31,7 @@ def test_sign_flips_agree_with_scipy() -> None:
     assert sign_flip_p(clusters(values.tolist(), list(range(60)))) == pytest.approx(theirs, abs=0.015)
 
 
+@pytest.mark.slow
 def test_type_one_error_on_clustered_data() -> None:
     """Images of a patient share their difference: flipping images would find too much, flipping patients does not."""
     rng = np.random.default_rng(5)

@@ -173,7 +173,9 @@ def test_no_such_folder(tmp_path: Path) -> None:
         findings(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("name", ["busi_sample", "chest_xray_sample", "chase_db1"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("busi_sample", marks=pytest.mark.slow), "chest_xray_sample", "chase_db1"]
+)
 def test_real_samples_have_no_errors(shared: Path, name: str) -> None:
     assert not [finding for finding in findings(shared / "data" / name) if finding.severity == "error"]
 

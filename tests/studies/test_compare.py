@@ -161,6 +161,7 @@ def test_other_metrics(make_dataset: MakeDataset, tmp_path: Path, metric: str) -
     assert (difference > 0) == (metric == "hd95")
 
 
+@pytest.mark.slow
 def test_methods_over_seeds(make_dataset: MakeDataset, tmp_path: Path) -> None:
     from vlseg.records import RunConfig
     from vlseg.studies.train import train_run

@@ -88,7 +88,9 @@ def test_resumed_ends_with_the_same_weights(
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-@pytest.mark.parametrize("combine", ["mean", "majority", "stack"])
+@pytest.mark.parametrize(
+    "combine", ["mean", *(pytest.param(how, marks=pytest.mark.slow) for how in ("majority", "stack"))]
+)
 def test_seeds_become_an_ensemble(
     combine: str, make_dataset: MakeDataset, tmp_path: Path, vlseg: Callable[..., Any]
 ) -> None:

@@ -134,6 +134,7 @@ def tiny_vqa(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_question_answering_model_gives_shape_and_color(make_dataset: MakeDataset, tmp_path: Path) -> None:
     root = make_dataset()
     vqa = str(tiny_vqa(tmp_path / "vqa"))
