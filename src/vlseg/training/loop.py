@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vlseg.data import made_ahead
 from vlseg.losses import PUBLISHED_LOSSES, dice_bce_loss, presence_loss
-from vlseg.models import Rows, Segmenter, as_module
+from vlseg.models import Output, Rows, Segmenter, as_module
 from vlseg.models.device import check_precision, resolve_device
 from vlseg.prompts import Prompted
 from vlseg.records import DatasetInfo, InputError, RunConfig
@@ -51,9 +51,14 @@ class FitResult:
 class TrainingStep(nn.Module):
     """The forward pass of a step: each image and each distinct row is encoded once, then decoded per prompt."""
 
-    def __init__(self, segmenter: Segmenter) -> None:
+    def __init__(self, segmenter: Segmenter, *, compiled: bool = False) -> None:
+        """`compiled`: image encoder and decoder through torch.compile; prompts differ in length from step to step."""
         super().__init__()
         self.segmenter = segmenter
+        self._encode_image: Callable[[Rows], Rows] = segmenter.encode_image
+        self._decode: Callable[[Rows, Rows | None], Output] = segmenter.decode
+        if compiled:
+            self._encode_image, self._decode = torch.compile(self._encode_image), torch.compile(self._decode)
 
     def forward(
         self,
@@ -66,11 +71,11 @@ class TrainingStep(nn.Module):
         encoded_prompts: bool,
     ) -> Tensor:
         """Logits (R, 1, h, w) of the R prompts, in the channel of their target; arguments as in `Batch`."""
-        image = Rows(inputs) if encoded else self.segmenter.encode_image(Rows(inputs))
+        image = Rows(inputs) if encoded else self._encode_image(Rows(inputs))
         told = Rows(tokens) if tokens else None
         prompts = told if encoded_prompts else self.segmenter.encode_prompts(told)
         rows = prompts[prompt_of] if prompts is not None else None
-        logits = self.segmenter.decode(image[image_of], rows).logits
+        logits = self._decode(image[image_of], rows).logits
         return logits.take_along_dim(channel_of[:, None, None, None], dim=1)
 
 
@@ -160,9 +165,7 @@ class Fit:
         )
         if config.checkpoint_activations:
             checkpoint_blocks(model, self.training)
-        step = TrainingStep(model)
-        if config.compile:
-            step.compile()
+        step = TrainingStep(model, compiled=config.compile)
         self.module, self.optimizer = self.fabric.setup(step, adam)
         self.progress = Progress()
         self.history: list[HistoryRow] = []
