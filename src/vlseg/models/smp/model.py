@@ -52,7 +52,11 @@ class SmpModel(nn.Module):
 
     def decode(self, image: ImageFeatures, prompts: object = None) -> Output:
         """Logits (B, number of targets, h, w)."""
-        stages = [image.tensors[f"stage{number}"] for number in range(len(image.tensors))]
+        # Features read from disk give the same bits only in the same order in memory.
+        stages = [
+            image.tensors[f"stage{number}"].contiguous(memory_format=torch.channels_last)
+            for number in range(len(image.tensors))
+        ]
         logits = self.network.segmentation_head(self.network.decoder(stages))
         height, width = self.spec.image_size
         return Output(logits[..., :height, :width])
