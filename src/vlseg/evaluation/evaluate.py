@@ -188,7 +188,7 @@ def evaluate(
         infos: dataset info by dataset name.
         setting: run id, seed, device, threshold, precision.
         gallery: takes pictures where given.
-        calibration: takes the pixels of the band around truth and prediction where given.
+        calibration: takes the pixels of the band around truth and prediction of the clean queries where given.
         on_image: called after each image, for a progress bar.
     """
     masks = MaskReader(infos)
@@ -204,7 +204,8 @@ def evaluate(
                 mask = np.zeros(size, dtype=bool) if truth.empty else masks(truth.sample, size)
                 scores.append(_row(query, truth, mask, prediction, setting, own.get(key)))
             truth_mask = masks(query.truths[-1].sample, size) if query.truths else None
-            if calibration is not None and truth_mask is not None:
+            told = query.condition == "clean" and prediction.probability.dtype != np.bool_
+            if calibration is not None and truth_mask is not None and told:
                 calibration.add(prediction.probability, truth_mask, band(prediction.mask, truth_mask))
             if gallery is not None:
                 gallery.offer(query, image, truth_mask, prediction)
@@ -246,7 +247,7 @@ def mean_dice(
 
 
 def read_truths(prompted: Sequence[Prompted], infos: Mapping[str, DatasetInfo]) -> dict[str, np.ndarray]:
-    """Masks by sample id, for the samples that have one."""
+    """Masks by sample id, for the samples that have one. Of one dataset: two may name their samples alike."""
     return {
         item.sample.id: load_mask(item.sample, infos[item.sample.dataset], None)
         for item in prompted
@@ -335,6 +336,7 @@ def _row(
         pixels=int(pred.size),
         uncertainty=prediction.uncertainty,
         overlap=None if own is None or query.reference else iou_score(pred, own),
+        own_dice=None if own is None or mask is None or query.reference else dice_score(own, mask),
         attributes=json.dumps({one.name: one.value for one in sample.attributes}, ensure_ascii=False),
         **further,
     )
@@ -344,11 +346,12 @@ def _further(prediction: Prediction, mask: np.ndarray) -> dict[str, Any]:
     """The columns beyond overlap and distances."""
     precision, recall = precision_recall(prediction.mask, mask)
     lesions = count_lesions(prediction.mask, mask)
+    told = prediction.probability.dtype != np.bool_  # mask files hold no probabilities
     return {
         "pixel_precision": precision,
         "pixel_recall": recall,
         "lesions": lesions.true,
         "lesions_found": lesions.found,
         "false_lesions": lesions.false,
-        "brier": brier_score(prediction.probability, mask, band(prediction.mask, mask)),
+        "brier": brier_score(prediction.probability, mask, band(prediction.mask, mask)) if told else None,
     }

@@ -96,7 +96,7 @@ def predict_files(
                     str(overlay_path),
                     area,
                     area > 0,
-                    None if prediction.presence is None else round(prediction.presence, 6),
+                    prediction.presence,
                     height,
                     width,
                 )

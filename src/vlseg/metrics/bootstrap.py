@@ -186,5 +186,7 @@ def two_level_bootstrap(runs: Sequence[Sequence[float]], groups: Sequence[Hashab
         chosen = rng.integers(number, size=number)
         mean_of_seeds = sums[rng.integers(seeds, size=seeds)][:, chosen].sum() / seeds
         resampled[replicate] = mean_of_seeds / counts[chosen].sum()
+    if np.ptp(resampled) < 1e-12 * max(1.0, float(np.abs(data).max())):
+        return Estimate(float(means.mean()), std, None, n, "all seeds and groups have the same mean")
     low, high = np.percentile(resampled, [2.5, 97.5])
     return Estimate(float(means.mean()), std, (float(low), float(high)), n)
