@@ -81,6 +81,10 @@ def test_one_that_reads_everything_has_both_indices_at_one(pool: Pool) -> None:
     assert use.selection.ci95 is None
     assert use.selection.reason is not None
     swapped = effect(use, "swapped")
+    assert swapped.towards is not None
+    assert swapped.towards.difference is not None
+    assert swapped.towards.difference > 0.95  # the own prompt's answer hardly touches the other target
+    assert swapped.towards.p_holm is not None
     assert swapped.named is not None
     assert swapped.named.mean == pytest.approx(1.0)
     assert swapped.dice is not None
@@ -101,6 +105,7 @@ def test_one_that_reads_nothing_has_both_at_zero(pool: Pool) -> None:
         assert one.original.difference == pytest.approx(0.0, abs=1e-12)
         assert one.overlap.mean == pytest.approx(1.0)
         assert one.original.p_holm is None  # nothing differs: no test
+        assert one.towards is None or one.towards.difference == pytest.approx(0.0, abs=1e-12)
     assert {row.condition for row in rows} >= {"clean", "val", "selection", "mean_image", "other_image", "negation"}
 
 
@@ -159,6 +164,9 @@ def test_data_that_cannot_tell_says_why(make_dataset: MakeDataset) -> None:
     assert use.presence.reason is not None
     assert "absent" in use.presence.reason
     assert all(one.original.ci95 is None for one in use.effects)  # three images
+    assert use.not_asked["swapped"] == "no image has two targets that do not overlap"
+    assert {"absent_structure", "wrong_X", "language_X"} <= use.not_asked.keys()
+    assert not {"empty", "typos", "mean_image"} & use.not_asked.keys()
 
 
 def test_the_image_is_taken_away(pool: Pool) -> None:
@@ -181,3 +189,26 @@ def test_the_image_is_taken_away(pool: Pool) -> None:
     assert len(set(seen["mean_image"])) == 1
     assert set(seen["other_image"]) <= set(own.values())
     assert len(set(seen["other_image"])) > 10
+
+
+def test_two_datasets_whose_files_are_named_alike_are_probed_each_with_its_own_masks(
+    make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    from vlseg.records import read_scores
+    from vlseg.studies.evaluate import EvaluateOptions, evaluate_on
+    from vlseg.studies.probe import probe_on
+
+    roots = [str(make_dataset("one", (1, 1, 2), 32)), str(make_dataset("two", (1, 1, 2), 40))]
+    options = EvaluateOptions(prompt="p1", device="cpu", threads=1)
+
+    def scores(data: list[str], name: str) -> list[tuple[object, ...]]:
+        probe_on("clipseg-tiny", data, options, tmp_path / name)
+        rows = read_scores(tmp_path / name / "scores.parquet")
+        return sorted((row.dataset, row.sample_id, row.condition, row.condition_arguments, row.dice) for row in rows)
+
+    assert scores(roots, "both") == sorted(scores(roots[:1], "first") + scores(roots[1:], "second"))
+    ceilings = [
+        evaluate_on("clipseg-tiny", data, options, tmp_path / f"clean{index}").spec.text_blind_ceiling
+        for index, data in enumerate((roots, roots[:1], roots[1:]))
+    ]
+    assert ceilings[0] == pytest.approx((ceilings[1] + ceilings[2]) / 2)  # type: ignore[operator]

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from itertools import product
+from functools import cache
 
 import numpy as np
 from scipy import optimize, stats
@@ -86,14 +86,20 @@ def sign_flip_p(gathered: Clusters) -> float:
     observed = abs(float(sums.sum()))
     slack = 1e-12 * float(np.abs(sums).sum())  # sums of the same numbers in another order
     if len(sums) <= EXACT_GROUPS:
-        signs = np.asarray(list(product((-1.0, 1.0), repeat=len(sums))))
-        return float(np.mean(np.abs(signs @ sums) >= observed - slack))
+        return float(np.mean(np.abs(_all_signs(len(sums)) @ sums) >= observed - slack))
     rng = np.random.default_rng(FLIP_SEED)
     extreme = 0
     for start in range(0, FLIPS, 1000):
         signs = 2.0 * rng.integers(0, 2, size=(min(1000, FLIPS - start), len(sums))) - 1
         extreme += int(np.count_nonzero(np.abs(signs @ sums) >= observed - slack))
     return (1 + extreme) / (1 + FLIPS)
+
+
+@cache
+def _all_signs(number: int) -> Floats:
+    """(2**number, number) every assignment of signs."""
+    bits = np.arange(2**number)[:, None] >> np.arange(number) & 1
+    return (2 * bits - 1).astype(np.float64)
 
 
 def detectable_difference(gathered: Clusters) -> float | None:
