@@ -192,7 +192,7 @@ def test_the_image_is_taken_away(pool: Pool) -> None:
 
 
 def test_two_datasets_whose_files_are_named_alike_are_probed_each_with_its_own_masks(
-    make_dataset: MakeDataset, tmp_path: Path
+    trained: Path, make_dataset: MakeDataset, tmp_path: Path
 ) -> None:
     from vlseg.records import read_scores
     from vlseg.studies.evaluate import EvaluateOptions, evaluate_on
@@ -202,13 +202,13 @@ def test_two_datasets_whose_files_are_named_alike_are_probed_each_with_its_own_m
     options = EvaluateOptions(prompt="p1", device="cpu", threads=1)
 
     def scores(data: list[str], name: str) -> list[tuple[object, ...]]:
-        probe_on("clipseg-tiny", data, options, tmp_path / name)
+        probe_on(str(trained / "run"), data, options, tmp_path / name)
         rows = read_scores(tmp_path / name / "scores.parquet")
         return sorted((row.dataset, row.sample_id, row.condition, row.condition_arguments, row.dice) for row in rows)
 
     assert scores(roots, "both") == sorted(scores(roots[:1], "first") + scores(roots[1:], "second"))
     ceilings = [
-        evaluate_on("clipseg-tiny", data, options, tmp_path / f"clean{index}").spec.text_blind_ceiling
+        evaluate_on(str(trained / "run"), data, options, tmp_path / f"clean{index}").spec.text_blind_ceiling
         for index, data in enumerate((roots, roots[:1], roots[1:]))
     ]
     assert ceilings[0] == pytest.approx((ceilings[1] + ceilings[2]) / 2)  # type: ignore[operator]
