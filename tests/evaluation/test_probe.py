@@ -21,7 +21,7 @@ from vlseg.evaluation import (
     probe_queries,
     read_truths,
 )
-from vlseg.metrics import Effect, LanguageUse, language_use
+from vlseg.metrics import Effect, LanguageUse, language_use, presence_index
 from vlseg.records import SampleScore
 from vlseg.studies.datasets import Pool, open_pool
 
@@ -116,6 +116,20 @@ def test_one_that_reads_half_of_the_time_is_half_way(pool: Pool) -> None:
         assert index.ci95 is not None
         low, high = index.ci95
         assert 0.2 < low < 0.5 < high < 0.8
+
+
+def test_one_that_looks_at_the_image_alone_is_at_zero_within_the_interval(pool: Pool) -> None:
+    """Its presence score differs from image to image, but not from prompt to prompt."""
+
+    def blind(image: np.ndarray, group: Sequence[Query]) -> Iterable[Prediction]:
+        mask = np.zeros(image.shape[:2], dtype=bool)
+        presence = hashlib.sha256(image.tobytes()).digest()[0] / 256
+        return [Prediction(mask.astype(np.float32), mask, presence) for _ in group]
+
+    rows = [evaluate(blind, clean_queries(pool.split(split)), pool.infos, SETTING) for split in ("test", "val")]
+    index = presence_index(rows[0], rows[1], groups_known=False)
+    assert index.ci95 is not None
+    assert index.ci95[0] < 0 < index.ci95[1]
 
 
 def test_answering_nothing_is_not_choosing(pool: Pool) -> None:

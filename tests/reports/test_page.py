@@ -101,6 +101,10 @@ def test_everything_that_was_asked_is_shown(run: Path, trained: Path, tmp_path: 
         assert effect.name in text
     for words in ("Data it was not trained on", "For whom does it work?", "target: dark disc", "Worse images"):
         assert words in text
+    for words in ("lesions found", "pixel precision", "change towards what", "Not asked: ", "n = 6 samples, 3 images"):
+        assert words in text
+    # Every table but the pictures' and the settings' has the rule for empty masks beside it.
+    assert text.count("Empty masks: truth and prediction both empty") >= 5
     assert "occlusion" in text
     assert "expected calibration error" in text
 
