@@ -103,7 +103,8 @@ def attribute_bars(probes: Sequence[tuple[str, Mapping[str, Mapping[str, Effect]
         axes.set_yticks(range(len(names)), names, fontsize=8)
         axes.set(xlabel="change of Dice in points, 95 % interval", title=title)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].legend(frameon=False, fontsize=7)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize=7)
     return _png(figure)
 
 

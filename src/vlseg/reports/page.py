@@ -54,6 +54,7 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str, comparison: Map
         change=_change,
         bounds=_bounds,
         signed=_signed,
+        pvalue=_pvalue,
     )
     probes = [_probe(run, evaluation) for run in loaded for evaluation in run.under("probe")]
     values = {
@@ -216,6 +217,13 @@ def _number(value: float | None) -> str:
 
 def _signed(value: float | None) -> str:
     return "–" if value is None else f"{value:+.3f}"
+
+
+def _pvalue(value: float | None) -> str:
+    """A p-value is never zero."""
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _share(value: float | None) -> str:
