@@ -105,6 +105,13 @@ def test_known_groups_are_used() -> None:
 def test_degenerate_cases_say_why() -> None:
     assert bootstrap_mean([0.5] * 30, [str(i) for i in range(30)]).reason == "all values are equal"
     assert bootstrap_mean([], []).mean is None
+    names = [str(i) for i in range(60)]
+    one = bootstrap_mean([-0.3] + [0.0] * 59, names)
+    assert (one.mean, one.ci95) == (pytest.approx(-0.005), None)
+    assert one.reason == "1 of 60 groups differ from the others, too few to resample"
+    assert bootstrap_mean([0.1, 0.2, 0.3] + [1.0] * 57, names).ci95 is None
+    assert bootstrap_mean([0.1, 0.2, 0.3, 0.3] + [1.0] * 56, names).ci95 is not None
+    assert bootstrap_mean([0.0] * 30 + [1.0] * 30, names).ci95 is not None
     assert aggregate([], groups_known=True).dice.reason == "no value is defined"
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from vlseg.metrics import subgroups
 from vlseg.records import InputError, read_scores
-from vlseg.studies.compare import compare_runs
+from vlseg.studies.compare import compare_runs, comparison_for_report
 from vlseg.studies.evaluate import EvaluateOptions, evaluate_masks, evaluate_on, summary
 
 MakeDataset = Callable[..., Path]
@@ -207,6 +207,9 @@ def test_what_cannot_be_compared_is_one_line(make_dataset: MakeDataset, tmp_path
     second = scored(two, noisy(two, tmp_path / "b", 0, 0.1), tmp_path / "second")
     with pytest.raises(InputError, match="no test sample in common"):
         compare_runs([first, second])
+    assert "no test sample in common" in str(comparison_for_report([first, second]))
+    assert comparison_for_report([first]) is None
+    assert "more than 12" in str(comparison_for_report([first] * 13))
     with pytest.raises(InputError, match="two or more"):
         compare_runs([first])
     with pytest.raises(InputError, match="holds no val scores"):
