@@ -53,6 +53,16 @@ def test_band_is_a_dilation_by_five_percent_of_the_diagonal() -> None:
     assert not band(np.zeros_like(mask), np.zeros_like(mask)).any()
 
 
+def test_band_equals_distances_over_the_whole_image() -> None:
+    rng = np.random.default_rng(6)
+    for _ in range(60):
+        shape = tuple(rng.integers(5, 90, 2))
+        pred, target = (rng.random(shape) < rng.choice([0.0, 0.001, 0.02]) for _ in range(2))
+        union = pred | target
+        far = ndimage.distance_transform_edt(~union) if union.any() else np.full(shape, np.inf)
+        np.testing.assert_array_equal(band(pred, target), far <= 0.05 * np.hypot(*shape))
+
+
 def test_brier_equals_scikit_learn() -> None:
     rng = np.random.default_rng(2)
     probability, target = rng.random((20, 20)), rng.random((20, 20)) > 0.6
