@@ -34,7 +34,12 @@ class Result:
 
 
 def compare_runs(
-    sources: Sequence[Path], *, metric: str = "dice", split: str = "test", data: Sequence[str] = ()
+    sources: Sequence[Path],
+    *,
+    metric: str = "dice",
+    split: str = "test",
+    data: Sequence[str] = (),
+    own_prompt: bool = False,
 ) -> dict[str, Any]:
     """All pairs of runs, second minus first, on the samples both were scored on, with Holm over the pairs.
 
@@ -46,6 +51,7 @@ def compare_runs(
         metric: a column of the scores.
         split: of the evaluations to take.
         data: names of datasets to take; all where empty.
+        own_prompt: of a run that was scored under several prompts, take the one it was trained on.
 
     Raises:
         InputError: fewer than two, no scores in one of them, an unknown metric, or no common samples.
@@ -54,7 +60,7 @@ def compare_runs(
         raise unknown_name("metric", metric, METRICS)
     if len(sources) < 2:
         raise InputError("compare: give two or more runs (folders made by vlseg train or evaluate)")
-    results = [_read(source, metric, split, data) for source in sources]
+    results = [_read(source, metric, split, data, own_prompt) for source in sources]
     results = [replace(one, name=name) for one, name in zip(results, _distinct([r.name for r in results]), strict=True)]
     pairs = [(first, second, paired(first, second)) for first, second in combinations(results, 2)]
     if all(comparison.n == 0 for _, _, comparison in pairs):
@@ -82,13 +88,14 @@ def comparison_for_report(sources: Sequence[Path]) -> dict[str, Any] | None:
     if len(sources) > MOST_COMPARED:
         return {"reason": f"{len(sources)} runs are more than {MOST_COMPARED}; vlseg compare takes those you choose"}
     try:
-        return compare_runs(sources)
+        return compare_runs(sources, own_prompt=True)
     except InputError as error:
         return {"reason": str(error)}
 
 
-def _read(source: Path, metric: str, split: str, data: Sequence[str]) -> Result:
+def _read(source: Path, metric: str, split: str, data: Sequence[str], own_prompt: bool = False) -> Result:
     folders = [source] if (source / "scores.parquet").exists() else sorted((source / "evaluations").glob("*"))
+    wanted = read_record(source / "run.json").prompt if own_prompt and (source / "run.json").exists() else None
     rows: list[SampleScore] = []
     specs = []
     known = True
@@ -96,7 +103,7 @@ def _read(source: Path, metric: str, split: str, data: Sequence[str]) -> Result:
         if not (folder / "spec.json").exists() or not (folder / "scores.parquet").exists():
             continue
         spec = EvaluationSpec.read(folder / "spec.json")
-        if spec.condition == "clean" and spec.split == split:
+        if spec.condition == "clean" and spec.split == split and wanted in (None, spec.prompt):
             specs.append(spec)
             known &= spec.groups_known
             rows += [row for row in read_scores(folder / "scores.parquet") if not data or row.dataset in data]
