@@ -21,7 +21,7 @@ from vlseg.evaluation import (
     probe_queries,
     read_truths,
 )
-from vlseg.metrics import Effect, LanguageUse, language_use
+from vlseg.metrics import Effect, LanguageUse, language_use, presence_index
 from vlseg.records import SampleScore
 from vlseg.studies.datasets import Pool, open_pool
 
@@ -81,6 +81,10 @@ def test_one_that_reads_everything_has_both_indices_at_one(pool: Pool) -> None:
     assert use.selection.ci95 is None
     assert use.selection.reason is not None
     swapped = effect(use, "swapped")
+    assert swapped.towards is not None
+    assert swapped.towards.difference is not None
+    assert swapped.towards.difference > 0.95  # the own prompt's answer hardly touches the other target
+    assert swapped.towards.p_holm is not None
     assert swapped.named is not None
     assert swapped.named.mean == pytest.approx(1.0)
     assert swapped.dice is not None
@@ -101,6 +105,7 @@ def test_one_that_reads_nothing_has_both_at_zero(pool: Pool) -> None:
         assert one.original.difference == pytest.approx(0.0, abs=1e-12)
         assert one.overlap.mean == pytest.approx(1.0)
         assert one.original.p_holm is None  # nothing differs: no test
+        assert one.towards is None or one.towards.difference == pytest.approx(0.0, abs=1e-12)
     assert {row.condition for row in rows} >= {"clean", "val", "selection", "mean_image", "other_image", "negation"}
 
 
@@ -111,6 +116,20 @@ def test_one_that_reads_half_of_the_time_is_half_way(pool: Pool) -> None:
         assert index.ci95 is not None
         low, high = index.ci95
         assert 0.2 < low < 0.5 < high < 0.8
+
+
+def test_one_that_looks_at_the_image_alone_is_at_zero_within_the_interval(pool: Pool) -> None:
+    """Its presence score differs from image to image, but not from prompt to prompt."""
+
+    def blind(image: np.ndarray, group: Sequence[Query]) -> Iterable[Prediction]:
+        mask = np.zeros(image.shape[:2], dtype=bool)
+        presence = hashlib.sha256(image.tobytes()).digest()[0] / 256
+        return [Prediction(mask.astype(np.float32), mask, presence) for _ in group]
+
+    rows = [evaluate(blind, clean_queries(pool.split(split)), pool.infos, SETTING) for split in ("test", "val")]
+    index = presence_index(rows[0], rows[1], groups_known=False)
+    assert index.ci95 is not None
+    assert index.ci95[0] < 0 < index.ci95[1]
 
 
 def test_answering_nothing_is_not_choosing(pool: Pool) -> None:
@@ -159,6 +178,9 @@ def test_data_that_cannot_tell_says_why(make_dataset: MakeDataset) -> None:
     assert use.presence.reason is not None
     assert "absent" in use.presence.reason
     assert all(one.original.ci95 is None for one in use.effects)  # three images
+    assert use.not_asked["swapped"] == "no image has two targets that do not overlap"
+    assert {"absent_structure", "wrong_X", "language_X"} <= use.not_asked.keys()
+    assert not {"empty", "typos", "mean_image"} & use.not_asked.keys()
 
 
 def test_the_image_is_taken_away(pool: Pool) -> None:
@@ -181,3 +203,26 @@ def test_the_image_is_taken_away(pool: Pool) -> None:
     assert len(set(seen["mean_image"])) == 1
     assert set(seen["other_image"]) <= set(own.values())
     assert len(set(seen["other_image"])) > 10
+
+
+def test_two_datasets_whose_files_are_named_alike_are_probed_each_with_its_own_masks(
+    trained: Path, make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    from vlseg.records import read_scores
+    from vlseg.studies.evaluate import EvaluateOptions, evaluate_on
+    from vlseg.studies.probe import probe_on
+
+    roots = [str(make_dataset("one", (1, 1, 2), 32)), str(make_dataset("two", (1, 1, 2), 40))]
+    options = EvaluateOptions(prompt="p1", device="cpu", threads=1)
+
+    def scores(data: list[str], name: str) -> list[tuple[object, ...]]:
+        probe_on(str(trained / "run"), data, options, tmp_path / name)
+        rows = read_scores(tmp_path / name / "scores.parquet")
+        return sorted((row.dataset, row.sample_id, row.condition, row.condition_arguments, row.dice) for row in rows)
+
+    assert scores(roots, "both") == sorted(scores(roots[:1], "first") + scores(roots[1:], "second"))
+    ceilings = [
+        evaluate_on(str(trained / "run"), data, options, tmp_path / f"clean{index}").spec.text_blind_ceiling
+        for index, data in enumerate((roots, roots[:1], roots[1:]))
+    ]
+    assert ceilings[0] == pytest.approx((ceilings[1] + ceilings[2]) / 2)  # type: ignore[operator]

@@ -105,4 +105,29 @@ def test_known_groups_are_used() -> None:
 def test_degenerate_cases_say_why() -> None:
     assert bootstrap_mean([0.5] * 30, [str(i) for i in range(30)]).reason == "all values are equal"
     assert bootstrap_mean([], []).mean is None
+    names = [str(i) for i in range(60)]
+    one = bootstrap_mean([-0.3] + [0.0] * 59, names)
+    assert (one.mean, one.ci95) == (pytest.approx(-0.005), None)
+    assert one.reason == "1 of 60 groups differ from the others, too few to resample"
+    assert bootstrap_mean([0.1, 0.2, 0.3] + [1.0] * 57, names).ci95 is None
+    assert bootstrap_mean([0.1, 0.2, 0.3, 0.3] + [1.0] * 56, names).ci95 is not None
+    assert bootstrap_mean([0.0] * 30 + [1.0] * 30, names).ci95 is not None
     assert aggregate([], groups_known=True).dice.reason == "no value is defined"
+
+
+def test_further_scores_by_hand() -> None:
+    rows = [
+        score(0, 0.8, hd=5.0, assd=2.0, area_error=10, lesions=3, lesions_found=1, false_lesions=2, pixel_recall=0.5),
+        score(0, 0.6, wording="a polyp", area_error=-4, lesions=3, lesions_found=2, false_lesions=0, pixel_recall=0.7),
+        score(1, 0.5, image_id="i0", area_error=-8, lesions=1, lesions_found=1, false_lesions=1, pixel_recall=None),
+        score(2, 0.0, hd=None, assd=None, area_error=0, lesions=0, lesions_found=0, false_lesions=0, brier=0.2),
+    ]
+    found = aggregate(rows, groups_known=False)
+    assert found.area_error.mean == pytest.approx((3 - 8 + 0) / 3)
+    assert found.area_error_size.mean == pytest.approx((7 + 8 + 0) / 3)
+    assert (found.lesion_sensitivity.mean, found.lesion_sensitivity.n) == (pytest.approx((1.5 + 1) / 4), 4)
+    assert (found.false_lesions.mean, found.false_lesions.n) == (pytest.approx(2.0 / 2), 2)  # two images
+    assert (found.pixel_recall.mean, found.pixel_recall.n) == (pytest.approx(0.6), 1)
+    assert (found.hd.mean, found.hd.n) == (pytest.approx((4.0 + 3.0) / 2), 2)
+    assert (found.brier.mean, found.brier.n) == (0.2, 1)
+    assert found.pixel_precision.reason == "no value is defined"

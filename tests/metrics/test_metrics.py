@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import surface_distance
 import torch
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from sklearn.metrics import f1_score, jaccard_score
@@ -25,11 +26,12 @@ FULL = np.ones((5, 6), bool)
 
 
 def stored_pairs(golden: Path) -> list[tuple[np.ndarray, np.ndarray, dict[str, float]]]:
-    stored = np.load(golden / "metrics.npz")
+    with np.load(golden / "metrics.npz") as file:
+        stored = {name: file[name] for name in file.files}
     pairs = []
     for index, (height, width) in enumerate(stored["height_width"]):
         masks = [stored[name][index, :height, :width] > 0 for name in ("pred", "target")]
-        expected = {name: float(stored[name][index]) for name in stored.files if stored[name].dtype.kind == "f"}
+        expected = {name: float(stored[name][index]) for name in stored if stored[name].dtype.kind == "f"}
         pairs.append((masks[0], masks[1], expected))
     return pairs
 
@@ -52,6 +54,78 @@ def test_stored_results(golden: Path) -> None:
                 assert value is None
             else:
                 assert value == (1.0 if not pred.any() and not target.any() else 0.0)
+
+
+def test_stored_results_of_the_contour_convention(golden: Path) -> None:
+    for pred, target, expected in stored_pairs(golden):
+        scores = score_pair(pred, target, surface="contour")
+        for ours, name in (
+            ("hd95", "hd95_surface_distance"),
+            ("hd", "hd100_surface_distance"),
+            ("nsd", "nsd2_surface_distance"),
+        ):
+            value = getattr(scores, ours)
+            if not np.isfinite(expected[name]):
+                assert value is None or not (pred.any() and target.any())
+            elif pred.any() and target.any():
+                assert value == pytest.approx(expected[name], abs=1e-9)
+            else:
+                assert value == 0.0  # the share of one surface without the other
+
+
+def contour_by_the_library(
+    pred: np.ndarray, target: np.ndarray, spacing: tuple[float, float], tolerance: float
+) -> tuple[float, float, float, float]:
+    """HD95, HD, NSD and ASSD of the surface-distance library."""
+    found = surface_distance.compute_surface_distances(target, pred, spacing)
+    lengths = np.concatenate([found["surfel_areas_gt"], found["surfel_areas_pred"]])
+    distances = np.concatenate([found["distances_gt_to_pred"], found["distances_pred_to_gt"]])
+    return (
+        surface_distance.compute_robust_hausdorff(found, 95),
+        surface_distance.compute_robust_hausdorff(found, 100),
+        surface_distance.compute_surface_dice_at_tolerance(found, tolerance),
+        float((lengths * distances).sum() / lengths.sum()),
+    )
+
+
+def check_contour(seed: int) -> None:
+    pred, target = random_masks(seed)
+    rng = np.random.default_rng([seed, 1])
+    spacing = None if seed % 3 == 0 else tuple(rng.uniform(0.2, 3, 2).tolist())
+    tolerance = float(rng.uniform(0, 3))
+    scores = score_pair(pred, target, spacing=spacing, nsd_tolerance=tolerance, surface="contour")  # type: ignore[arg-type]
+    expected = contour_by_the_library(pred, target, spacing or (1.0, 1.0), tolerance)  # type: ignore[arg-type]
+    assert (scores.hd95, scores.hd, scores.nsd, scores.assd) == pytest.approx(expected, abs=1e-12)
+
+
+def test_random_masks_in_the_contour_convention_equal_the_library() -> None:
+    for seed in range(150):
+        check_contour(seed)
+
+
+@pytest.mark.slow
+def test_thousands_of_random_masks_in_both_conventions() -> None:
+    for seed in range(150, 4150):
+        check_contour(seed)
+        pred, target = random_masks(seed)
+        scores = score_pair(pred, target)
+        expected = _edge_by_all_pairs(pred, target)
+        assert (scores.hd95, scores.hd, scores.nsd, scores.assd) == pytest.approx(expected, abs=1e-9)
+
+
+def _edge_by_all_pairs(pred: np.ndarray, target: np.ndarray) -> tuple[float, float, float, float]:
+    first, second = (_edge_points(mask) for mask in (pred, target))
+    distances = np.linalg.norm(first[:, None] - second[None], axis=2)
+    one, two = distances.min(1), distances.min(0)
+    both = np.concatenate([one, two])
+    hd95 = max(float(np.percentile(one, 95)), float(np.percentile(two, 95)))
+    return hd95, float(both.max()), float((both <= 2).mean()), float(both.mean())
+
+
+def _edge_points(mask: np.ndarray) -> np.ndarray:
+    padded = np.pad(mask, 1)
+    inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return np.argwhere(mask & ~inside).astype(float)
 
 
 def random_masks(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -81,11 +155,7 @@ def test_random_masks_against_libraries(seed: int) -> None:
 
 
 def _assd_by_all_pairs(pred: np.ndarray, target: np.ndarray, spacing: tuple[float, float]) -> float:
-    edges = []
-    for mask in (pred, target):
-        padded = np.pad(mask, 1)
-        inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-        edges.append(np.argwhere(mask & ~inside) * spacing)
+    edges = [_edge_points(mask) * spacing for mask in (pred, target)]
     distances = np.linalg.norm(edges[0][:, None] - edges[1][None], axis=2)
     return float(np.concatenate([distances.min(1), distances.min(0)]).mean())
 

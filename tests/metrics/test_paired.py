@@ -105,8 +105,10 @@ def test_degenerate_cases_give_null_and_the_reason() -> None:
     assert few.p == pytest.approx(0.25)
     assert few.reason == "3 groups, fewer than 10"
     assert compare_paired([], [], []).reason == "no sample is in both"
-    cancelled = compare_paired([0.5, 0.6] * 12, [0.6, 0.5] * 12, [n // 2 for n in range(24)])
-    assert cancelled.p is None or cancelled.p == 1.0
+    # Every group gains a tenth and loses a tenth; the sums differ from zero by rounding alone, all in one direction.
+    cancelled = compare_paired([0.7, 0.6] * 12, [0.8, 0.5] * 12, [n // 2 for n in range(24)])
+    assert (cancelled.p, cancelled.ci95, cancelled.detectable) == (None, None, None)
+    assert cancelled.reason == "no group differs"
 
 
 def test_two_levels_are_wider_than_one() -> None:
@@ -119,6 +121,8 @@ def test_two_levels_are_wider_than_one() -> None:
     assert one.ci95 is not None
     assert both.ci95[1] - both.ci95[0] > 1.3 * (one.ci95[1] - one.ci95[0])
     assert both.mean == pytest.approx(one.mean)
+    level = two_level_bootstrap([[0.2, 0.4] * 12] * 5, [n // 2 for n in range(24)])
+    assert (level.ci95, level.reason) == (None, "all seeds and groups have the same mean")
     three = two_level_bootstrap(runs[:3], list(range(60)))
     assert (three.ci95, three.reason) == (None, "3 seeds, fewer than 5")
 
@@ -135,3 +139,52 @@ def test_mixed_effect_over_datasets() -> None:
     assert found.between_datasets_std == pytest.approx(np.std(list(effects.values()), ddof=1), abs=0.012)
     assert mixed_effect(values[:80], datasets[:80], list(range(80))).reason == "2 datasets, fewer than 3"
     assert mixed_effect([0.1] * 240, datasets, list(range(240))).reason == "all differences are equal"
+
+
+def test_mixed_effect_of_equally_large_datasets_is_the_analysis_of_variance() -> None:
+    """Balanced restricted likelihood has a closed form: mean squares between and within."""
+    rng = np.random.default_rng(10)
+    for shift in (0.1, 0.02):
+        values = rng.normal(0, shift, (5, 1)) + rng.normal(0.05, 0.05, (5, 20))
+        between = 20 * values.mean(axis=1).var(ddof=1)
+        within = float(np.mean(values.var(axis=1, ddof=1)))
+        names = [f"d{number}" for number in range(5) for _ in range(20)]
+        found = mixed_effect(values.ravel().tolist(), names, list(range(100)))
+        assert found.ci95 is not None
+        assert found.difference == pytest.approx(values.mean())
+        if between > within:
+            half = stats.t.ppf(0.975, 4) * np.sqrt(between / 100)
+            assert found.ci95 == pytest.approx((values.mean() - half, values.mean() + half), rel=1e-4)
+            assert found.between_datasets_std == pytest.approx(np.sqrt((between - within) / 20), rel=1e-3)
+
+
+def test_mixed_effect_has_the_largest_restricted_likelihood() -> None:
+    """Against the multivariate normal density of error contrasts, on datasets of unequal size."""
+    rng = np.random.default_rng(11)
+    sizes = (3, 8, 20, 5)
+    names = [f"d{number}" for number, size in enumerate(sizes) for _ in range(size)]
+    values = np.concatenate([rng.normal(0.05 + rng.normal(0, 0.06), 0.05, size) for size in sizes])
+    same = np.array(names)[:, None] == np.array(names)[None]
+    contrasts = np.eye(len(values))[:-1] - 1 / len(values)
+
+    def likelihood(between: float, within: float) -> float:
+        covariance = contrasts @ (between**2 * same + within**2 * np.eye(len(values))) @ contrasts.T
+        return float(stats.multivariate_normal.logpdf(contrasts @ values, cov=covariance))
+
+    found = mixed_effect(values.tolist(), names, list(range(len(values))))
+    assert found.between_datasets_std is not None
+    best = max((likelihood(b, w), b) for b in np.linspace(0, 0.2, 81) for w in np.linspace(0.03, 0.08, 26))
+    assert found.between_datasets_std == pytest.approx(best[1], abs=0.004)
+
+
+def test_mixed_effect_is_finite_whatever_the_data() -> None:
+    rng = np.random.default_rng(12)
+    for spread in (0.0, 1e-9, 0.05, 0.3):
+        for _ in range(20):
+            sizes = rng.integers(1, 12, int(rng.integers(3, 6)))
+            names = [f"d{number}" for number, size in enumerate(sizes) for _ in range(size)]
+            values = [0.05 + 0.01 * (int(name[1:]) % 2) + float(rng.normal(0, spread)) for name in names]
+            found = mixed_effect(values, names, list(range(len(names))))
+            assert found.ci95 is not None
+            assert np.isfinite([found.difference, *found.ci95]).all()
+            assert min(values) - 1e-12 <= float(found.difference or 0) <= max(values) + 1e-12

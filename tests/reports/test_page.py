@@ -8,6 +8,7 @@ import pytest
 from vlseg.metrics import aggregate
 from vlseg.records import InputError, read_record, read_scores, write_record
 from vlseg.reports import find_runs, load_run, write_report
+from vlseg.reports.page import _pvalue
 from vlseg.studies.evaluate import EvaluateOptions, evaluate_on
 from vlseg.studies.probe import probe_on
 
@@ -101,8 +102,16 @@ def test_everything_that_was_asked_is_shown(run: Path, trained: Path, tmp_path: 
         assert effect.name in text
     for words in ("Data it was not trained on", "For whom does it work?", "target: dark disc", "Worse images"):
         assert words in text
+    for words in ("lesions found", "pixel precision", "change towards what", "Not asked: ", "n = 6 samples, 3 images"):
+        assert words in text
+    # Every table but the pictures' and the settings' has the rule for empty masks beside it.
+    assert text.count("Empty masks: truth and prediction both empty") >= 5
     assert "occlusion" in text
     assert "expected calibration error" in text
+
+
+def test_a_p_value_is_never_shown_as_zero() -> None:
+    assert [_pvalue(one) for one in (None, 5e-5, 0.00099, 0.001, 0.2)] == ["–", "< 0.001", "< 0.001", "0.001", "0.200"]
 
 
 def test_leak_is_marked(run: Path, tmp_path: Path) -> None:

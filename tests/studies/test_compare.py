@@ -11,7 +11,7 @@ from PIL import Image
 
 from vlseg.metrics import subgroups
 from vlseg.records import InputError, read_scores
-from vlseg.studies.compare import compare_runs
+from vlseg.studies.compare import compare_runs, comparison_for_report
 from vlseg.studies.evaluate import EvaluateOptions, evaluate_masks, evaluate_on, summary
 
 MakeDataset = Callable[..., Path]
@@ -77,7 +77,13 @@ def test_masks_that_predict_wrote_score_as_the_run_does(
     )
     assert [[getattr(row, c) for c in columns] for row in one] == [[getattr(row, c) for c in columns] for row in two]
     for first, second in zip(one, two, strict=True):
-        assert second.presence_score == pytest.approx(first.presence_score, abs=1e-6)
+        assert second.presence_score == first.presence_score
+        assert second.brier is None  # a mask is no probability
+    assert done.json["presence"] == summary(direct)["presence"]
+    assert done.json["calibration"]["expected_calibration_error"] is None
+    assert done.json["calibration"]["reason"] == "mask files hold no probabilities"
+    assert done.json["detectable"]["value"] is None
+    assert "single run" in done.json["detectable"]["reason"]
     values = summary(direct)
     assert done.json["dice"] == values["dice"]
     assert done.json["hd95"] == values["hd95"]
@@ -202,6 +208,9 @@ def test_what_cannot_be_compared_is_one_line(make_dataset: MakeDataset, tmp_path
     second = scored(two, noisy(two, tmp_path / "b", 0, 0.1), tmp_path / "second")
     with pytest.raises(InputError, match="no test sample in common"):
         compare_runs([first, second])
+    assert "no test sample in common" in str(comparison_for_report([first, second]))
+    assert comparison_for_report([first]) is None
+    assert "more than 12" in str(comparison_for_report([first] * 13))
     with pytest.raises(InputError, match="two or more"):
         compare_runs([first])
     with pytest.raises(InputError, match="holds no val scores"):
@@ -230,7 +239,33 @@ def test_flip_uncertainty_and_calibration(trained: Path, vlseg: Callable[..., An
     rows = read_scores(tmp_path / "b" / "scores.parquet")
     assert all(row.uncertainty is not None and 0 <= row.uncertainty <= 1 for row in rows)
     assert done.json["risk_coverage"]["n"] == 6
+    assert len(done.json["risk_coverage"]["curve"]) == 6
     saved = json.loads((tmp_path / "b" / "calibration.json").read_text())
     assert saved == done.json["calibration"]
     assert saved["pixels"] == sum(point[2] for point in saved["curve"])
     assert all(row.brier is None or 0 <= row.brier <= 1 for row in rows)
+
+
+def test_a_missed_object_counts_in_the_penalised_distance(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    root = make_dataset(counts=(4, 1, 12))
+    good = scored(root, noisy(root, tmp_path / "g", 0, 0.02), tmp_path / "good")
+    missing = noisy(root, tmp_path / "m", 0, 0.02)
+    for path in sorted(missing.glob("*dark.png")):
+        Image.fromarray(np.zeros((32, 32), np.uint8)).save(path)
+    missed = scored(root, missing, tmp_path / "missed")
+    plain = compare_runs([good, missed], metric="hd95")["pairs"][0]
+    penalised = compare_runs([good, missed], metric="hd95_penalised")["pairs"][0]
+    assert (plain["n"], plain["difference"]) == (12, 0.0)
+    assert penalised["n"] == 24
+    assert penalised["difference"] > 10
+
+
+def test_corruptions_do_not_mix_with_the_scores_of_images_as_they_are(
+    trained: Path, vlseg: Callable[..., Any], tmp_path: Path
+) -> None:
+    common = ("evaluate", trained / "run", "--data", trained / "data", "--device", "cpu", "--by", "target", "--json")
+    clean = vlseg(*common, "--out", tmp_path / "a").json
+    corrupted = vlseg(*common, "--condition", "corrupted", "--out", tmp_path / "b").json
+    assert corrupted["dice"] == clean["dice"]
+    assert corrupted["by"] == clean["by"]
+    assert corrupted["calibration"] == clean["calibration"]

@@ -50,7 +50,7 @@ def runs(make_dataset: MakeDataset, tmp_path: Path) -> tuple[Path, list[Path], l
 
 
 def test_worth_is_the_difference_of_the_two_evaluations(
-    runs: tuple[Path, list[Path], list[Path]], vlseg: Callable[..., Any]
+    runs: tuple[Path, list[Path], list[Path]], vlseg: Callable[..., Any], tmp_path: Path
 ) -> None:
     root, leaking, honest = runs
     sources = [flag for one in leaking for flag in ("--leaking", one)]
@@ -64,6 +64,11 @@ def test_worth_is_the_difference_of_the_two_evaluations(
         b = [one.dice for one in read_scores(second / "evaluations" / "discs-test-p1" / "scores.parquet")]
         assert row["worth"]["difference"] == pytest.approx(np.mean(a) - np.mean(b))
         assert row["worth"]["n"] == 24
+        assert row["leaking"] - row["honest"] == pytest.approx(row["worth"]["difference"])
+        assert row["leaking_present"] == pytest.approx(np.mean(a))  # every target is present
+        assert json.loads((first / "leak_worth.json").read_text()) == {
+            k: v for k, v in values.items() if k != "command"
+        }
         assert row["leaking_model_honest_prompt"] is not None
         blind = read_scores(first / "evaluations" / "discs-test-p3-blind" / "scores.parquet")
         assert {one.condition for one in blind} == {"mean_image", "other_image"}
@@ -71,6 +76,13 @@ def test_worth_is_the_difference_of_the_two_evaluations(
             np.mean([one.dice for one in blind if one.condition == "mean_image"])
         )
     assert values["worth"]["reason"] == "2 seeds, fewer than 5"
+    page = tmp_path / "report.html"
+    assert vlseg("report", *leaking, *honest, "--out", page).code == 0
+    text = page.read_text()
+    assert text.count("What the leak is worth") == 1
+    assert "Run against run" in text
+    assert "No comparison" not in text  # scored under two prompts each, compared under their own
+    assert f"{values['seeds'][0]['worth']['difference']:+.3f}" in text
     assert "worth of the leak" in vlseg("prompts", "worth", *sources, "--data", root, "--device", "cpu").out
 
 

@@ -10,7 +10,9 @@ from vlseg.cli.options import Json, finish
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run or evaluation folders.", metavar="RUN_A RUN_B ...")],
-    metric: Annotated[str, typer.Option(help="dice, iou, nsd, hd95, assd, pixel_precision, pixel_recall.")] = "dice",
+    metric: Annotated[
+        str, typer.Option(help="dice, iou, nsd, hd95, hd95_penalised, hd, assd, pixel_precision, pixel_recall, brier.")
+    ] = "dice",
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     data: Annotated[list[str] | None, typer.Option(help="Names of datasets to take; default: all.")] = None,
     json: Json = False,

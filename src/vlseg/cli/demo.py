@@ -19,10 +19,12 @@ def demo(
     begin = time.monotonic()
     say("loading torch")
     from vlseg.reports import write_report
+    from vlseg.studies.compare import comparison_for_report
     from vlseg.studies.demo import run_demo
 
     result = run_demo(out, seed=seed, threads=threads, say=say)
-    page = write_report(result.runs, out / "report.html", title="vlseg demo")
+    comparison = comparison_for_report(result.runs)
+    page = write_report(result.runs, out / "report.html", title="vlseg demo", comparison=comparison)
     seconds = round(time.monotonic() - begin, 1)
     values = {
         "seconds": seconds,

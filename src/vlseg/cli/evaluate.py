@@ -43,7 +43,7 @@ def evaluate(
 ) -> None:
     """Score a run, a model zero-shot, or anybody's masks: a row per image, target and wording; means with intervals."""
     from vlseg.metrics import subgroups
-    from vlseg.studies.evaluate import EvaluateOptions, evaluate_masks, evaluate_on, summary
+    from vlseg.studies.evaluate import EvaluateOptions, evaluate_masks, evaluate_on, plain, summary
 
     if (source is None) == (masks is None):
         raise InputError("evaluate: give a run or model, or --masks DIR (one of the two)")
@@ -70,7 +70,7 @@ def evaluate(
         evaluated = evaluate_on(source, data, options, out)
     values = summary(evaluated)
     if by is not None:
-        parts = subgroups(evaluated.scores, by, groups_known=evaluated.spec.groups_known)
+        parts = subgroups(plain(evaluated), by, groups_known=evaluated.spec.groups_known)
         values["by"] = {"column": by, "groups": {name: one.to_json() for name, one in parts.items()}}
     spec = evaluated.spec
     words = f"{verdict(spec.prompt_sources)}: {', '.join(spec.prompt_sources)}"

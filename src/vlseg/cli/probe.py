@@ -47,6 +47,8 @@ def probe(
         f"presence index   {_index(values['presence_index'])}",
         f"{'condition':<24}{'n':>6}  change of Dice, own target",
         *(f"{test['name']:<24}{test['n']:>6}  {_effect(test)}" for test in values["tests"]),
+        *_attributes(values["attributes"]),
+        *(f"not asked: {name} ({reason})" for name, reason in values["not_asked"].items()),
         f"scores: {values['scores']}",
     ]
     finish("probe", values, lines, as_json=json)
@@ -67,5 +69,18 @@ def _effect(test: dict[str, Any]) -> str:
     shown = f"[{interval[0]:+.3f}, {interval[1]:+.3f}]" if interval else f"(no interval: {test['reason']})"
     p = f", Holm p = {test['p_holm']:.4f}" if test["p_holm"] is not None else ""
     named = test["dice_named"]
-    against = f"; Dice with what it names {named['mean']:.3f}" if named else ""
+    towards = test["delta_dice_named"]
+    moved = f" ({towards['difference']:+.3f})" if towards and towards["difference"] is not None else ""
+    against = f"; Dice with what it names {named['mean']:.3f}{moved}" if named else ""
     return f"{test['delta_dice']:+.3f} {shown}{p}{against}"
+
+
+def _attributes(table: dict[str, dict[str, float | None]]) -> list[str]:
+    """The table by attribute, in points of Dice."""
+    if not table:
+        return []
+    rows = [f"{'attribute':<24}{'wrong value':>12}{'random word':>12}{'left out':>12}   change of Dice in points"]
+    for name, kinds in table.items():
+        values = (kinds.get(kind) for kind in ("wrong", "random", "without"))
+        rows.append(f"{name:<24}" + "".join(f"{'-':>12}" if one is None else f"{100 * one:>+12.1f}" for one in values))
+    return rows

@@ -99,22 +99,28 @@ def worth(
     lines = [
         f"{values['dataset']} {split}: '{values['leaking_prompt']}' ({', '.join(values['leaking_sources'])}) against "
         f"'{values['honest_prompt']}' ({', '.join(values['honest_sources'])})",
-        "seed  leaking  honest   worth, all samples           leaking model: honest prompt / mean image / other image",
+        "seed  leaking  honest   worth, all samples           present targets: leaking / honest; "
+        "leaking model: honest prompt / mean image / other image",
     ]
     for row in values["seeds"]:
         change = row["worth"]
         ci = change["ci95"]
         shown = f"[{ci[0]:+.3f}, {ci[1]:+.3f}]" if ci else f"({change['reason']})"
-        rest = (row["leaking_model_honest_prompt"], row["blind_mean_image"], row["blind_other_image"])
+        present = (row["leaking_present"], row["honest_present"])
+        rest = (row["leaking_model_honest_prompt_present"], row["blind_mean_image"], row["blind_other_image"])
         lines.append(
             f"{row['seed']:>4}  {_dice(row['leaking'])}    {_dice(row['honest'])}    {_signed(change['difference'])} "
-            f"{shown:<22}   {' / '.join(_dice(value) for value in rest)}"
+            f"{shown:<22}   {_dices(present)}; {_dices(rest)}"
         )
     total = values["worth"]
     ci = total["ci95"]
     shown = f"95 % [{ci[0]:+.3f}, {ci[1]:+.3f}]" if ci else f"no interval over seeds: {total['reason']}"
     lines.append(f"worth of the leak over seeds: {_signed(total['mean'])}, {shown}")
     finish("prompts worth", values, lines, as_json=json)
+
+
+def _dices(values: tuple[float | None, ...]) -> str:
+    return " / ".join(_dice(value) for value in values)
 
 
 def _dice(value: float | None) -> str:

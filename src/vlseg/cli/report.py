@@ -16,7 +16,10 @@ def report(
 ) -> None:
     """One HTML page of one or several runs; opens offline, needs no script."""
     from vlseg.reports import find_runs, write_report
+    from vlseg.studies.compare import comparison_for_report
 
     found = [run for folder in runs for run in find_runs(folder)]
-    page = write_report(found, out or runs[0] / "report.html", title=title or f"Report of {runs[0].resolve().name}")
+    heading = title or f"Report of {runs[0].resolve().name}"
+    comparison = comparison_for_report(found)
+    page = write_report(found, out or runs[0] / "report.html", title=heading, comparison=comparison)
     finish("report", {"report": str(page), "runs": [str(run) for run in found]}, [f"Report: {page}"], as_json=json)

@@ -18,6 +18,7 @@ from vlseg.evaluation.predict_files import PredictedMask, find_images, predict_f
 from vlseg.evaluation.predictor import Predictor, load
 from vlseg.evaluation.probe import Scene, blind_queries, probe_queries
 from vlseg.evaluation.query import Query, clean_queries, swapped_queries
+from vlseg.evaluation.tensor_scores import score_tensors
 from vlseg.evaluation.uncertainty import with_flip_uncertainty
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "probe_queries",
     "read_truths",
     "ready",
+    "score_tensors",
     "swapped_queries",
     "with_flip_uncertainty",
 ]

@@ -198,7 +198,7 @@ def evaluate(
         infos: dataset info by dataset name.
         setting: run id, seed, device, threshold, precision.
         gallery: takes pictures where given.
-        calibration: takes the pixels of the band around truth and prediction where given.
+        calibration: takes the pixels of the band around truth and prediction of the clean queries where given.
         on_image: called after each image, for a progress bar.
     """
     masks = MaskReader(infos)
@@ -221,7 +221,10 @@ def evaluate(
                 key = query.prompted.sample.id
                 if query.reference:
                     own.setdefault(key, prediction.mask)
-                job = pool.submit(_scored, query, prediction, masks, setting, own.get(key), calibration is not None)
+                # Hard masks of others have no probabilities to be calibrated.
+                told = query.condition == "clean" and prediction.probability.dtype != np.bool_
+                calibrate = calibration is not None and told
+                job = pool.submit(_scored, query, prediction, masks, setting, own.get(key), calibrate)
                 waiting.append((query, image, prediction, job))
                 if len(waiting) > 2 * SCORERS:
                     finish()
@@ -300,7 +303,7 @@ def mean_dice(
 
 
 def read_truths(prompted: Sequence[Prompted], infos: Mapping[str, DatasetInfo]) -> dict[str, np.ndarray]:
-    """Masks by sample id, for the samples that have one."""
+    """Masks by sample id, for the samples that have one. Of one dataset: two may name their samples alike."""
     return {
         item.sample.id: load_mask(item.sample, infos[item.sample.dataset], None)
         for item in prompted
@@ -399,6 +402,7 @@ def _row(
         pixels=int(pred.size),
         uncertainty=prediction.uncertainty,
         overlap=None if own is None or query.reference else iou_score(pred, own),
+        own_dice=None if own is None or mask is None or query.reference else dice_score(own, mask),
         attributes=json.dumps({one.name: one.value for one in sample.attributes}, ensure_ascii=False),
         **further,
     )
@@ -408,11 +412,12 @@ def _further(prediction: Prediction, mask: np.ndarray) -> dict[str, Any]:
     """The columns beyond overlap and distances."""
     precision, recall = precision_recall(prediction.mask, mask)
     lesions = count_lesions(prediction.mask, mask)
+    told = prediction.probability.dtype != np.bool_  # mask files hold no probabilities
     return {
         "pixel_precision": precision,
         "pixel_recall": recall,
         "lesions": lesions.true,
         "lesions_found": lesions.found,
         "false_lesions": lesions.false,
-        "brier": brier_score(prediction.probability, mask, band(prediction.mask, mask)),
+        "brier": brier_score(prediction.probability, mask, band(prediction.mask, mask)) if told else None,
     }

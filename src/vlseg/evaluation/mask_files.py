@@ -47,7 +47,7 @@ def mask_answers(folder: Path, queries: Sequence[Query]) -> Answer:
             size = (image.shape[0], image.shape[1])
             mask = read_mask([path], size=size, image=sample.image_path)
             presence = table.get(_key(query), (path, None))[1]
-            yield Prediction(mask.astype(np.float32), mask, presence)
+            yield Prediction(mask, mask, presence)
 
     return answer
 

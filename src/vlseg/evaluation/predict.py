@@ -25,7 +25,7 @@ class Prediction:
     """The answer to one prompt.
 
     Attributes:
-        probability: (H, W) float32 in [0, 1] at the image's size.
+        probability: (H, W) float32 in [0, 1] at the image's size; bool, the mask itself, where there is none.
         mask: (H, W) bool, probability above the threshold.
         presence: in [0, 1], that the named thing is in the image: the model's own presence output
             where it has one, else the largest probability of the map; None for masks without one.

@@ -114,8 +114,9 @@ def _write(path: Path, prompt: str, pixels: np.ndarray, prediction: Prediction, 
         overlay(pixels, prediction.mask).save(temporary, format="PNG")
     area = int(prediction.mask.sum())
     height, width = prediction.mask.shape
-    presence = None if prediction.presence is None else round(prediction.presence, 6)
-    return PredictedMask(str(path), prompt, str(mask_path), str(overlay_path), area, area > 0, presence, height, width)
+    return PredictedMask(
+        str(path), prompt, str(mask_path), str(overlay_path), area, area > 0, prediction.presence, height, width
+    )
 
 
 def slug(prompt: str) -> str:

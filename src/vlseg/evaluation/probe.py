@@ -122,15 +122,18 @@ def _of_other_things(scene: Scene, item: Prompted, text: str) -> list[Query]:
     ]
     elsewhere = sorted(
         {
-            other.wordings[0]
-            for other in scene.prompted
-            if other.sample.image_id != item.sample.image_id
-            and other.sample.target == item.sample.target
-            and other.wordings[0] != text
+            one.wordings[0]
+            for one in scene.prompted
+            if one.sample.image_id != item.sample.image_id
+            and one.sample.target == item.sample.target
+            and one.wordings[0] != text
         }
     )
     if elsewhere:
-        queries.append(_query(item, rng("other_image").choice(elsewhere), "other_image_prompt", original))
+        other = rng("other_image").choice(elsewhere)
+        meant = next((one.sample for one in _of_image(scene, item) if other in one.wordings), None)
+        truths = (original,) if meant is None else (original, Truth(meant, NAMED))
+        queries.append(_query(item, other, "other_image_prompt", *truths, named=meant or item.sample))
     partner = next((one for one in _of_image(scene, item) if _apart(scene, item.sample, one.sample)), None)
     if partner is not None:
         truths = (original, Truth(partner.sample, NAMED))
@@ -179,7 +182,8 @@ def selection_queries(scene: Scene) -> list[Query]:
     for items in by_image.values():
         kept: list[Prompted] = []
         for item in items:
-            if all(_apart(scene, item.sample, one.sample) and item.wordings != one.wordings for one in kept):
+            # Only the first wording is asked: where it is the same, no answer could tell the targets apart.
+            if all(_apart(scene, item.sample, one.sample) and item.wordings[0] != one.wordings[0] for one in kept):
                 kept.append(item)
         if len(kept) >= 2:
             for item in kept:

@@ -1,6 +1,6 @@
 """Scores of masks and aggregates of score rows: pure functions, free of torch."""
 
-from vlseg.metrics.aggregate import EMPTY_RULE, INDEPENDENT_NOTE, Aggregate, Presence, aggregate
+from vlseg.metrics.aggregate import EMPTY_RULE, INDEPENDENT_NOTE, Aggregate, Presence, aggregate, penalised_hd95
 from vlseg.metrics.bootstrap import Estimate, bootstrap_mean, two_level_bootstrap
 from vlseg.metrics.crossing import Crossing, crossing
 from vlseg.metrics.language import (
@@ -75,6 +75,7 @@ __all__ = [
     "language_use",
     "mixed_effect",
     "normalized_surface_dice",
+    "penalised_hd95",
     "precision_recall",
     "presence_index",
     "risk_coverage",

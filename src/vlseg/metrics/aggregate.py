@@ -3,7 +3,7 @@
 Pure functions of rows, so that whoever shows a number computes it from the same file.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -49,6 +49,12 @@ class Aggregate:
         hd95: over pairs where neither mask is empty (its `n` says how many).
         hd95_penalised: over all, the image diagonal where exactly one is empty, 0 where both are.
         absent_empty: share of empty truths answered by an empty mask; None with `absent_empty_reason`.
+        hd, assd: as hd95, over pairs where neither mask is empty.
+        pixel_precision, pixel_recall: where something was predicted, where something is there.
+        area_error: predicted minus true pixels; area_error_size: its size, the sign left out.
+        lesion_sensitivity: share of all true lesions that were found; its `n` counts lesions.
+        false_lesions: per image, over all its targets; its `n` counts images.
+        brier: over the band around truth and prediction.
         distance_unit: "px", "mm", or "mm and px"; then distances have no mean.
         note: INDEPENDENT_NOTE where groups are unknown, in whole or in part.
     """
@@ -69,6 +75,15 @@ class Aggregate:
     presence: Presence
     absent_empty: float | None
     distance_unit: str
+    hd: Estimate
+    assd: Estimate
+    pixel_precision: Estimate
+    pixel_recall: Estimate
+    area_error: Estimate
+    area_error_size: Estimate
+    lesion_sensitivity: Estimate
+    false_lesions: Estimate
+    brier: Estimate
     absent_empty_reason: str | None = None
     note: str | None = None
 
@@ -96,14 +111,15 @@ def aggregate(scores: Rows, *, groups_known: bool) -> Aggregate:
     samples = _by_sample(rows)
     groups = [_group(sample[0], groups_known) for sample in samples]
 
-    def estimate(value: Value, present_only: bool = False, largest: float = 1.0) -> Estimate:
+    def estimate(value: Value, present_only: bool = False, largest: float = 1.0, smallest: float = 0.0) -> Estimate:
         pairs = [
             (_mean([value(row) for row in sample]), group)
             for sample, group in zip(samples, groups, strict=True)
             if not (present_only and sample[0].empty_target)
         ]
         defined = [(mean, group) for mean, group in pairs if mean is not None]
-        return bootstrap_mean([mean for mean, _ in defined], [group for _, group in defined], bounds=(0.0, largest))
+        bounds = (smallest, largest)
+        return bootstrap_mean([mean for mean, _ in defined], [group for _, group in defined], bounds=bounds)
 
     units = sorted({row.distance_unit for row in rows})
     absent = _share_empty([sample for sample in samples if sample[0].empty_target])
@@ -121,10 +137,19 @@ def aggregate(scores: Rows, *, groups_known: bool) -> Aggregate:
         iou=estimate(lambda row: row.iou),
         nsd=estimate(lambda row: row.nsd),
         hd95=_one_unit(estimate(lambda row: row.hd95, largest=np.inf), units),
-        hd95_penalised=_one_unit(estimate(_penalised, largest=np.inf), units),
+        hd95_penalised=_one_unit(estimate(penalised_hd95, largest=np.inf), units),
         presence=_presence(samples),
         absent_empty=absent,
         distance_unit=" and ".join(units) or "px",
+        hd=_one_unit(estimate(lambda row: row.hd, largest=np.inf), units),
+        assd=_one_unit(estimate(lambda row: row.assd, largest=np.inf), units),
+        pixel_precision=estimate(lambda row: row.pixel_precision),
+        pixel_recall=estimate(lambda row: row.pixel_recall),
+        area_error=estimate(lambda row: row.area_error, largest=np.inf, smallest=-np.inf),
+        area_error_size=estimate(_area_error_size, largest=np.inf),
+        lesion_sensitivity=_lesion_sensitivity(samples, groups),
+        false_lesions=_false_lesions(samples, groups),
+        brier=estimate(lambda row: row.brier),
         absent_empty_reason="no absent targets" if absent is None else None,
         note=None if all_known else INDEPENDENT_NOTE,
     )
@@ -150,10 +175,40 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(defined) / len(defined) if defined else None
 
 
-def _penalised(row: SampleScore) -> float:
+def penalised_hd95(row: SampleScore) -> float:
+    """HD95, or the image diagonal where exactly one mask is empty and 0 where both are."""
     if row.hd95 is not None:
         return row.hd95
     return 0.0 if row.empty_target and row.empty_pred else row.image_diagonal
+
+
+def _area_error_size(row: SampleScore) -> float | None:
+    return None if row.area_error is None else float(abs(row.area_error))
+
+
+def _lesion_sensitivity(samples: Sequence[Rows], groups: Sequence[Hashable]) -> Estimate:
+    """Every true lesion counts once, with the share of its sample's that were found."""
+    values: list[float] = []
+    names: list[Hashable] = []
+    for sample, group in zip(samples, groups, strict=True):
+        true, found = sample[0].lesions, _mean([row.lesions_found for row in sample])
+        if true and found is not None:
+            values += [found / true] * true
+            names += [group] * true
+    return bootstrap_mean(values, names, bounds=(0.0, 1.0))
+
+
+def _false_lesions(samples: Sequence[Rows], groups: Sequence[Hashable]) -> Estimate:
+    """Predicted regions that touch no true pixel, summed over the targets of an image."""
+    images: dict[tuple[str, str, str], float] = {}
+    names: dict[tuple[str, str, str], Hashable] = {}
+    for sample, group in zip(samples, groups, strict=True):
+        false = _mean([row.false_lesions for row in sample])
+        if false is not None:
+            image = (sample[0].dataset, sample[0].split, sample[0].image_id)
+            images[image] = images.get(image, 0.0) + false
+            names[image] = group
+    return bootstrap_mean(list(images.values()), [names[image] for image in images], bounds=(0.0, np.inf))
 
 
 def _one_unit(estimate: Estimate, units: Sequence[str]) -> Estimate:

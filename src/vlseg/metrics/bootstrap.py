@@ -12,6 +12,8 @@ from vlseg.records import unknown_name
 
 REPLICATES, BOOTSTRAP_SEED, MIN_GROUPS = 2000, 20240703, 10
 MIN_SEEDS = 5
+MIN_APART = 4
+"""Below so many groups that differ from the others a resample misses them all more often than one in forty."""
 _DRAWS_AT_ONCE = 2_000_000
 
 Method = Literal["percentile", "bca", "t"]
@@ -66,7 +68,8 @@ def bootstrap_mean(
 
     Seeded: the same values in the same order give the same interval. There is none below ten groups (too
     few to resample), nor where all values are equal: a resample could only repeat that value, so an interval
-    of no width would claim a certainty that the data do not give.
+    of no width would claim a certainty that the data do not give. Nor where fewer than four groups differ from the
+    rest: what they add is then a matter of whether a resample happens to hold them.
 
     Args:
         values: (n,) finite numbers.
@@ -91,8 +94,22 @@ def bootstrap_mean(
         return Estimate(mean, std, None, len(data), "all values are equal")
     if gathered.standard_error < 1e-12 * max(1.0, float(np.abs(data).max())):
         return Estimate(mean, std, None, len(data), "all groups have the same mean")
+    apart = _apart(gathered)
+    if apart < MIN_APART:
+        reason = f"{apart} of {len(gathered.sums)} groups differ from the others, too few to resample"
+        return Estimate(mean, std, None, len(data), reason)
     low, high = interval(gathered, method)
     return Estimate(mean, std, (max(low, bounds[0]), min(high, bounds[1])), len(data))
+
+
+def _apart(gathered: Clusters) -> int:
+    """How many groups do not have the mean that most groups have."""
+    means = gathered.sums / gathered.counts
+    near = np.sort(means)
+    # Runs of means that are equal but for rounding.
+    steps = np.diff(near) > 1e-12 * max(1.0, float(np.abs(near).max()))
+    runs = np.bincount(np.concatenate([[0], np.cumsum(steps)]))
+    return len(means) - int(runs.max())
 
 
 def interval(gathered: Clusters, method: Method) -> tuple[float, float]:
@@ -186,5 +203,7 @@ def two_level_bootstrap(runs: Sequence[Sequence[float]], groups: Sequence[Hashab
         chosen = rng.integers(number, size=number)
         mean_of_seeds = sums[rng.integers(seeds, size=seeds)][:, chosen].sum() / seeds
         resampled[replicate] = mean_of_seeds / counts[chosen].sum()
+    if np.ptp(resampled) < 1e-12 * max(1.0, float(np.abs(data).max())):
+        return Estimate(float(means.mean()), std, None, n, "all seeds and groups have the same mean")
     low, high = np.percentile(resampled, [2.5, 97.5])
     return Estimate(float(means.mean()), std, (float(low), float(high)), n)

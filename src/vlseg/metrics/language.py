@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class Effect:
         original: paired change of the Dice with the original target, condition minus own prompt.
         dice: mean Dice with the original target under the condition.
         named: mean Dice with what the changed prompt names, where it names something.
+        towards: paired change of the Dice with what the changed prompt names, against the own prompt's answer.
         overlap: mean IoU of the answer with the answer to the own prompt.
     """
 
@@ -43,15 +44,42 @@ class Effect:
     dice: float | None
     named: Estimate | None
     overlap: Estimate
+    towards: Comparison | None = None
 
 
 @dataclass(frozen=True)
 class LanguageUse:
-    """What a probe found. The family of `p_holm` is all conditions of the probe."""
+    """What a probe found. The family of `p_holm` is all conditions of the probe: their changes of the Dice with the own
+    target. The changes towards what is named, where something is, are a second family.
+
+    `not_asked`: conditions that this data cannot put, with the reason.
+    """
 
     selection: Index
     presence: Index
     effects: list[Effect]
+    not_asked: dict[str, str] = field(default_factory=dict)
+
+
+CONDITIONS = {
+    "empty": "no present target",
+    "class_only": "the prompts are the targets' names alone, or no target is named",
+    "wrong_X": "no attribute is known in the prompts, or each has one value",
+    "without_X": "no attribute is known in the prompts",
+    "random_X": "no attribute is known in the prompts",
+    "other_image_prompt": "all prompts of a structure are the same",
+    "swapped": "no image has two targets that do not overlap",
+    "absent_structure": "no image has a target that the data say is absent",
+    "negation": "no present target",
+    "foreign": "no present target",
+    "paraphrase": "no present target",
+    "typos": "no word of five letters or more",
+    "language_X": "no translation of the targets' names is known",
+    "shuffled": "no prompt has two different words",
+    "mean_image": "no present target",
+    "other_image": "fewer than two images, or no present target",
+}
+"""What a probe asks (X = an attribute or a language), and why data may not allow it."""
 
 
 def language_use(rows: Rows, *, groups_known: bool) -> LanguageUse:
@@ -66,15 +94,36 @@ def language_use(rows: Rows, *, groups_known: bool) -> LanguageUse:
     probed = [row for row in rows if row.condition != "val"]
     clean = [row for row in probed if row.condition == "clean"]
     found = effects(probed, groups_known=groups_known)
-    adjusted = holm([effect.original.p for effect in found])
     return LanguageUse(
         selection_index([row for row in probed if row.condition == "selection"], groups_known=groups_known),
         presence_index(clean, val, groups_known=groups_known),
-        [
-            replace(effect, original=replace(effect.original, p_holm=p))
-            for effect, p in zip(found, adjusted, strict=True)
-        ],
+        _corrected(found),
+        _not_asked([effect.name for effect in found]),
     )
+
+
+def _corrected(found: Sequence[Effect]) -> list[Effect]:
+    """The effects with Holm's correction in each of the two families."""
+    adjusted = holm([effect.original.p for effect in found])
+    towards = holm([effect.towards.p if effect.towards else None for effect in found])
+    return [
+        replace(
+            effect,
+            original=replace(effect.original, p_holm=p),
+            towards=replace(effect.towards, p_holm=q) if effect.towards else None,
+        )
+        for effect, p, q in zip(found, adjusted, towards, strict=True)
+    ]
+
+
+def _not_asked(names: Sequence[str]) -> dict[str, str]:
+    """The conditions that no name belongs to, with the reason."""
+
+    def asked(condition: str) -> bool:
+        stem = condition.removesuffix("X")
+        return any(name == condition or (stem != condition and name.startswith(stem)) for name in names)
+
+    return {condition: reason for condition, reason in CONDITIONS.items() if not asked(condition)}
 
 
 def selection_index(rows: Rows, *, groups_known: bool) -> Index:
@@ -188,6 +237,7 @@ def _effect(name: str, rows: Rows, clean: dict[tuple[str, str], SampleScore], gr
     against: Callable[[SampleScore], str] = lambda row: json.loads(row.condition_arguments).get("against", "original")  # noqa: E731
     original = [row for row in rows if against(row) == "original" and row.dice is not None and _key(row) in clean]
     named = [row for row in rows if against(row) == "named" and row.dice is not None]
+    moved = [row for row in named if row.own_dice is not None]
     groups = [group_of(row, groups_known) for row in original]
     comparison = compare_paired(
         [clean[_key(row)].dice or 0.0 for row in original], [row.dice or 0.0 for row in original], groups, largest=1.0
@@ -203,6 +253,14 @@ def _effect(name: str, rows: Rows, clean: dict[tuple[str, str], SampleScore], gr
         if named
         else None,
         overlap=bootstrap_mean([value for value, _ in overlaps], [group for _, group in overlaps], bounds=(0, 1)),
+        towards=compare_paired(
+            [row.own_dice or 0.0 for row in moved],
+            [row.dice or 0.0 for row in moved],
+            [group_of(row, groups_known) for row in moved],
+            largest=1.0,
+        )
+        if moved
+        else None,
     )
 
 

@@ -71,17 +71,17 @@ def band(pred: Mask, target: Mask) -> Mask:
     if not union.any():
         return union
     reach = BAND_SHARE * float(np.hypot(*union.shape))
-    box = _box_within(union, int(np.ceil(reach)))
+    window = _around(union, int(np.ceil(reach)))  # nothing beyond it is in reach
     near = np.zeros_like(union)
-    near[box] = ndimage.distance_transform_edt(~union[box]) <= reach
+    near[window] = ndimage.distance_transform_edt(~union[window]) <= reach
     return near
 
 
-def _box_within(mask: Mask, reach: int) -> tuple[slice, slice]:
-    """The bounding box of a mask that is not empty, and `reach` pixels around it inside the image."""
-    sides = (np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0)))
-    rows, columns = (slice(max(0, int(side[0]) - reach), int(side[-1]) + reach + 1) for side in sides)
-    return rows, columns
+def _around(mask: Mask, margin: int) -> tuple[slice, slice]:
+    """The bounding box of a mask that is not empty, with a margin, cut at the image's border."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    (top, bottom), (left, right) = ((int(places[0]), int(places[-1]) + 1) for places in (rows, columns))
+    return slice(max(0, top - margin), bottom + margin), slice(max(0, left - margin), right + margin)
 
 
 @dataclass

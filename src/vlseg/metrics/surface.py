@@ -86,7 +86,7 @@ def surface_distances(
             an unknown surface.
     """
     check_masks(pred, target)
-    step = _step(spacing)
+    step = check_spacing(spacing)
     if surface not in get_args(Surface):
         raise unknown_name("surface", surface, get_args(Surface))
     if not pred.any() or not target.any():
@@ -130,7 +130,7 @@ def normalized_surface_dice(
     Raises:
         InputError: also a tolerance that is negative or not a number.
     """
-    _check_tolerance(tolerance)
+    check_tolerance(tolerance)
     distances = surface_distances(pred, target, spacing, surface=surface)
     return _both_empty(pred, target) if distances is None else distances.within(tolerance)
 
@@ -175,7 +175,7 @@ def score_pair(
     Raises:
         InputError: see `surface_distances` and `normalized_surface_dice`.
     """
-    _check_tolerance(nsd_tolerance)
+    check_tolerance(nsd_tolerance)
     distances = surface_distances(pred, target, spacing, surface=surface)
     dice, iou = dice_score(pred, target), iou_score(pred, target)
     if distances is None:
@@ -194,12 +194,14 @@ def _both_empty(pred: Mask, target: Mask) -> float:
     return float(not pred.any() and not target.any())
 
 
-def _check_tolerance(tolerance: float) -> None:
+def check_tolerance(tolerance: float) -> None:
+    """Refuse a tolerance that is negative or not a number, by InputError."""
     if not tolerance >= 0:  # also refuses NaN
         raise InputError(f"tolerance: must be 0 or more, got {tolerance}")
 
 
-def _step(spacing: Spacing | None) -> Spacing:
+def check_spacing(spacing: Spacing | None) -> Spacing:
+    """(y, x); 1 without a spacing. Refuses one that is not two positive numbers, by InputError."""
     if spacing is None:
         return (1.0, 1.0)
     if len(spacing) != 2 or not all(isfinite(size) and size > 0 for size in spacing):
@@ -250,7 +252,7 @@ def _percentile(distances: Floats, lengths: Floats | None, q: float) -> float:
 
 
 def _contour_distances(pred: Mask, target: Mask, step: Spacing) -> SurfaceDistances:
-    lengths = _contour_lengths(step)
+    lengths = contour_lengths(step)
     codes = [_neighbourhood_codes(mask) for mask in (pred, target)]
     elements = [lengths[code] > 0 for code in codes]
     return SurfaceDistances(
@@ -265,7 +267,7 @@ def _neighbourhood_codes(mask: Mask) -> NDArray[np.uint8]:
     return codes
 
 
-def _contour_lengths(step: Spacing) -> Floats:
+def contour_lengths(step: Spacing) -> Floats:
     """(16,) length of the contour through a 2x2 neighbourhood by its code."""
     height, width = step
     corner = 0.5 * hypot(height, width)  # cuts one corner off: from edge middle to edge middle

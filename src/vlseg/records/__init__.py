@@ -4,6 +4,7 @@ from vlseg.records.errors import InputError, from_validation, unknown_name
 from vlseg.records.files import read_json, replacing, replacing_folder, write_text
 from vlseg.records.finding import AREA_EDGES, DatasetStatistics, Finding, Severity, count_by_severity
 from vlseg.records.run import (
+    WORTH_FILE,
     EvaluationSpec,
     RunConfig,
     RunRecord,
@@ -33,6 +34,7 @@ __all__ = [
     "LEAKING",
     "SOURCES",
     "SPLITS",
+    "WORTH_FILE",
     "Attribute",
     "Dataset",
     "DatasetInfo",

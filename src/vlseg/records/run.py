@@ -18,6 +18,9 @@ Precision = Literal["fp32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Status = Literal["planned", "running", "done", "failed", "interrupted"]
 
+WORTH_FILE = "leak_worth.json"
+"""In a run's folder: what its prompt's leak is worth, written by `vlseg prompts worth`."""
+
 
 class Strict(pydantic.BaseModel):
     """Base of what is read from YAML and JSON: an unknown key is an error, values do not change."""

@@ -24,7 +24,8 @@ class SampleScore:
     probabilities. `spacing` is "y,x" in mm or None; `distance_unit` is "px" or "mm". `pixels` is the image's
     number of pixels. Lesions are connected regions. `brier` is over the band around truth and prediction.
     `uncertainty` is the case's, where it was asked for. `overlap` is the IoU with the answer to the sample's own
-    prompt, where another condition was asked. `attributes` is a JSON object of the sample's attributes.
+    prompt, where another condition was asked, and `own_dice` the Dice of that answer with this row's truth.
+    `attributes` is a JSON object of the sample's attributes.
     """
 
     dataset: str
@@ -72,6 +73,7 @@ class SampleScore:
     uncertainty: float | None = None
     overlap: float | None = None
     attributes: str = "{}"
+    own_dice: float | None = None
 
 
 def score_columns() -> list[str]:

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from vlseg.metrics import Effect, Estimate
+from vlseg.metrics import Effect, Estimate, RiskCoverage
 from vlseg.reports.load import RunOnDisk, data_uri
 
 mpl.use("Agg")
 COLOURS = ("#00798c", "#d1495b", "#edae49", "#66a182", "#2e4057", "#8d6a9f")
+_KINDS = ("wrong value", "random word")
 
 
 def learning_curves(runs: Sequence[RunOnDisk]) -> str | None:
@@ -73,6 +74,49 @@ def forest(effects: Sequence[Effect]) -> str:
     axes.set_yticks(range(len(shown)), [effect.name for effect in shown], fontsize=8)
     axes.set(xlabel="change of Dice with the own target, 95 % interval")
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _png(figure)
+
+
+def attribute_bars(probes: Sequence[tuple[str, Mapping[str, Mapping[str, Effect]]]]) -> str:
+    """The change of Dice in points by attribute, wrong value left and random word right, as a data URI.
+
+    Args:
+        probes: label, and by attribute the effects "wrong", "random".
+    """
+    names = list(dict.fromkeys(name for _, table in probes for name in table))[::-1]
+    figure = Figure(figsize=(9, 0.22 * len(names) * (len(probes) + 1) + 1.1), layout="constrained")
+    height = 0.8 / len(probes)
+    for axes, kind, title in zip(figure.subplots(1, 2, sharey=True), ("wrong", "random"), _KINDS, strict=True):
+        axes.axvline(0, color="#888888", linewidth=0.8)
+        for index, (label, table) in enumerate(probes):
+            colour = COLOURS[index % len(COLOURS)]
+            for position, name in enumerate(names):
+                change = table[name][kind].original if name in table and kind in table[name] else None
+                if change is None or change.difference is None:
+                    continue
+                place = position + 0.4 - height * (index + 0.5)
+                axes.barh(place, 100 * change.difference, height=0.9 * height, color=colour)
+                if change.ci95 is not None:
+                    axes.plot([100 * end for end in change.ci95], (place, place), color="#222222", linewidth=1)
+            axes.plot([], [], color=colour, linewidth=5, label=label)
+        axes.set_yticks(range(len(names)), names, fontsize=8)
+        axes.set(xlabel="change of Dice in points, 95 % interval", title=title)
+        axes.spines[["top", "right"]].set_visible(False)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize=7)
+    return _png(figure)
+
+
+def risk_curves(curves: Sequence[tuple[str, RiskCoverage]]) -> str:
+    """Mean 1 - Dice of the cases kept over the share kept, one curve an evaluation, as a data URI."""
+    figure = Figure(figsize=(4.8, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for index, (label, curve) in enumerate(curves):
+        axes.plot(curve.coverage, curve.risk, label=label, color=COLOURS[index % len(COLOURS)], linewidth=1.4)
+    axes.set(xlabel="share of cases kept, surest first", ylabel="mean 1 - Dice of those", xlim=(0, 1))
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, fontsize=7)
     axes.spines[["top", "right"]].set_visible(False)
     return _png(figure)
 

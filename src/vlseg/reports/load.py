@@ -9,7 +9,7 @@ from typing import Any
 
 import pydantic
 
-from vlseg.metrics import Aggregate, aggregate
+from vlseg.metrics import Aggregate, aggregate, group_of
 from vlseg.records import EvaluationSpec, InputError, RunRecord, SampleScore, from_validation, read_record, read_scores
 
 
@@ -39,6 +39,12 @@ class EvaluationOnDisk:
         if against is not None:
             rows = [row for row in rows if json.loads(row.condition_arguments).get("against") == against]
         return aggregate(rows, groups_known=self.spec.groups_known)
+
+    def counts(self) -> tuple[int, int]:
+        """Samples with a truth, and the groups that intervals resample."""
+        rows = [row for row in self.scores if row.dice is not None and row.condition != "val"]
+        samples = {(row.dataset, row.sample_id) for row in rows}
+        return len(samples), len({group_of(row, self.spec.groups_known) for row in rows})
 
     def by_dataset(self) -> dict[str, Aggregate]:
         """Of the rows of each dataset."""

@@ -1,7 +1,7 @@
 """One HTML page of one or several runs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +12,31 @@ from vlseg.metrics import (
     INDEPENDENT_NOTE,
     Aggregate,
     Comparison,
-    Effect,
     Estimate,
     Index,
     aggregate,
     columns,
     corruption_effects,
-    crossing,
-    group_of,
     language_use,
     subgroups,
 )
 from vlseg.records import SampleScore, verdict, write_text
 from vlseg.reports.figures import forest, language_test, learning_curves, reliability, severities
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, load_run
+from vlseg.reports.sections import attribute_table, by_attribute, cross_dataset, leak_worths, risk_coverages
 
 WORST = 10
 MOST_SUBGROUPS = 12
 
 
-def write_report(runs: Sequence[Path], out: Path, *, title: str) -> Path:
+def write_report(runs: Sequence[Path], out: Path, *, title: str, comparison: Mapping[str, Any] | None = None) -> Path:
     """Write a page that opens offline and needs no script: results, curves, pictures, language test.
 
     Args:
         runs: run folders.
         out: the HTML file.
         title: its heading.
+        comparison: of the runs, as `vlseg compare` gives it, or {"reason": why there is none}.
 
     Raises:
         InputError: a folder without a readable run.json, or `out` cannot be written.
@@ -47,18 +46,31 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str) -> Path:
         loader=jinja2.PackageLoader("vlseg.reports"), autoescape=True, undefined=jinja2.StrictUndefined
     )
     environment.filters.update(
-        estimate=_estimate, number=_number, share=_share, verdict=verdict, index=_index, change=_change, bounds=_bounds
+        estimate=_estimate,
+        number=_number,
+        share=_share,
+        verdict=verdict,
+        index=_index,
+        change=_change,
+        bounds=_bounds,
+        signed=_signed,
+        pvalue=_pvalue,
     )
+    probes = [_probe(run, evaluation) for run in loaded for evaluation in run.under("probe")]
     values = {
         "title": title,
         "runs": [_run(run) for run in loaded],
         "tables": _table(loaded),
         "curves": learning_curves(loaded),
-        "probes": [_probe(run, evaluation) for run in loaded for evaluation in run.under("probe")],
+        "comparison": comparison,
+        "probes": probes,
+        "attributes": attribute_table(probes),
+        "worths": leak_worths(loaded),
         "subgroups": [_subgroups(run, evaluation) for run in loaded for evaluation in run.clean],
         "calibrations": _calibrations(loaded),
         "corrupted": [_corrupted(run, evaluation) for run in loaded for evaluation in run.under("corrupted")],
-        "crossings": [row for run in loaded if (row := _crossing(run)) is not None],
+        "risks": risk_coverages(loaded),
+        "crossings": cross_dataset(loaded),
         "language": [_language(run, evaluation) for run in loaded for evaluation in run.swapped],
         "empty_rule": EMPTY_RULE,
         "independent_note": INDEPENDENT_NOTE,
@@ -111,21 +123,24 @@ def _language(run: RunOnDisk, swapped: EvaluationOnDisk) -> dict[str, Any]:
             bars.append(("own prompt, own target", aggregate(rows, groups_known=clean.spec.groups_known).dice))
     bars.append(("swapped prompt, original target", swapped.aggregate("original").dice))
     bars.append(("swapped prompt, named target", swapped.aggregate("named").dice))
-    return {"run": run.record, "spec": swapped.spec, "figure": language_test(bars), "bars": bars, "n": len(asked)}
+    return {
+        "run": run.record,
+        "spec": swapped.spec,
+        "counts": swapped.counts(),
+        "figure": language_test(bars),
+        "bars": bars,
+        "n": len(asked),
+    }
 
 
 def _probe(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
     use = language_use(evaluation.scores, groups_known=evaluation.spec.groups_known)
-    by_attribute: dict[str, dict[str, Effect]] = {}
-    for effect in use.effects:
-        kind, _, name = effect.name.partition("_")
-        if kind in ("wrong", "without", "random"):
-            by_attribute.setdefault(name, {})[kind] = effect
     return {
         "run": run.record,
         "spec": evaluation.spec,
+        "counts": evaluation.counts(),
         "use": use,
-        "attributes": by_attribute,
+        "attributes": by_attribute(use),
         "figure": forest(use.effects),
     }
 
@@ -139,19 +154,19 @@ def _subgroups(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
         found = subgroups(evaluation.scores, column, groups_known=evaluation.spec.groups_known)
         if 2 <= len(found) <= MOST_SUBGROUPS:
             parts[column] = found
-    return {"run": run.record, "spec": evaluation.spec, "parts": parts}
+    return {"run": run.record, "spec": evaluation.spec, "counts": evaluation.counts(), "parts": parts}
 
 
 def _calibrations(runs: Sequence[RunOnDisk]) -> dict[str, Any] | None:
     found = [
-        (f"{run.record.id}, {evaluation.spec.dataset} {evaluation.spec.split}", evaluation.calibration)
+        (f"{run.record.id}, {evaluation.spec.dataset} {evaluation.spec.split}", evaluation.calibration, evaluation)
         for run in runs
         for evaluation in run.clean
         if evaluation.calibration and evaluation.calibration["curve"]
     ]
     if not found:
         return None
-    figure = reliability([(label, calibration["curve"]) for label, calibration in found])
+    figure = reliability([(label, calibration["curve"]) for label, calibration, _ in found])
     return {"rows": found, "figure": figure}
 
 
@@ -160,28 +175,14 @@ def _corrupted(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
     plain = [row.dice for row in evaluation.scores if row.condition == "clean" and row.dice is not None]
     clean = sum(plain) / len(plain) if plain else 0.0
     figure = severities(effects, clean)
-    return {"run": run.record, "spec": evaluation.spec, "effects": effects, "clean": clean, "figure": figure}
-
-
-def _crossing(run: RunOnDisk) -> dict[str, Any] | None:
-    """The run on data it was and was not trained on; None where it was scored on one kind alone."""
-    samples: dict[tuple[str, str], list[SampleScore]] = {}
-    for evaluation in run.clean:
-        if evaluation.spec.prompt == run.record.prompt and evaluation.spec.split == "test":
-            for row in evaluation.scores:
-                if row.dice is not None:
-                    samples.setdefault((row.dataset, row.sample_id), []).append(row)
-    values: dict[str, list[float]] = {}
-    groups: dict[str, list[tuple[str, str]]] = {}
-    known = all(evaluation.spec.groups_known for evaluation in run.clean)
-    for (name, _), rows in samples.items():
-        values.setdefault(name, []).append(sum(row.dice or 0.0 for row in rows) / len(rows))
-        groups.setdefault(name, []).append(group_of(rows[0], known))
-    found = crossing(values, groups, run.record.dataset.split("+"))
-    if found.cross_dataset is None or found.in_domain is None:
-        return None
-    means = {name: (sum(one) / len(one), len(one)) for name, one in values.items()}
-    return {"run": run.record, "means": means, "crossing": found}
+    return {
+        "run": run.record,
+        "spec": evaluation.spec,
+        "counts": evaluation.counts(),
+        "effects": effects,
+        "clean": clean,
+        "figure": figure,
+    }
 
 
 def _index(index: Index) -> str:
@@ -212,6 +213,17 @@ def _number(value: float | None) -> str:
     if value is None or math.isnan(value):
         return "–"
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.3f}"
+
+
+def _pvalue(value: float | None) -> str:
+    """A p-value is never zero."""
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _share(value: float | None) -> str:

@@ -4,16 +4,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from vlseg.metrics import Comparison, compare_paired, crossing, holm, mixed_effect, two_level_bootstrap
+from vlseg.metrics import Comparison, compare_paired, crossing, holm, mixed_effect, penalised_hd95, two_level_bootstrap
 from vlseg.records import EvaluationSpec, InputError, SampleScore, read_record, read_scores, unknown_name
 
-Metric = Literal["dice", "iou", "nsd", "hd95", "assd", "pixel_precision", "pixel_recall"]
-METRICS: tuple[Metric, ...] = ("dice", "iou", "nsd", "hd95", "assd", "pixel_precision", "pixel_recall")
-DISTANCES = ("hd95", "assd")
+METRICS = ("dice", "iou", "nsd", "hd95", "hd95_penalised", "hd", "assd", "pixel_precision", "pixel_recall", "brier")
+"""hd95_penalised: the image diagonal where exactly one mask is empty, so that a missed object does not drop out."""
+MOST_COMPARED = 12
+"""Runs of one report that are compared pair by pair."""
+DISTANCES = ("hd95", "hd95_penalised", "hd", "assd")
 Key = tuple[str, str, str]
 
 
@@ -32,7 +34,12 @@ class Result:
 
 
 def compare_runs(
-    sources: Sequence[Path], *, metric: str = "dice", split: str = "test", data: Sequence[str] = ()
+    sources: Sequence[Path],
+    *,
+    metric: str = "dice",
+    split: str = "test",
+    data: Sequence[str] = (),
+    own_prompt: bool = False,
 ) -> dict[str, Any]:
     """All pairs of runs, second minus first, on the samples both were scored on, with Holm over the pairs.
 
@@ -44,6 +51,7 @@ def compare_runs(
         metric: a column of the scores.
         split: of the evaluations to take.
         data: names of datasets to take; all where empty.
+        own_prompt: of a run that was scored under several prompts, take the one it was trained on.
 
     Raises:
         InputError: fewer than two, no scores in one of them, an unknown metric, or no common samples.
@@ -52,7 +60,7 @@ def compare_runs(
         raise unknown_name("metric", metric, METRICS)
     if len(sources) < 2:
         raise InputError("compare: give two or more runs (folders made by vlseg train or evaluate)")
-    results = [_read(source, metric, split, data) for source in sources]
+    results = [_read(source, metric, split, data, own_prompt) for source in sources]
     results = [replace(one, name=name) for one, name in zip(results, _distinct([r.name for r in results]), strict=True)]
     pairs = [(first, second, paired(first, second)) for first, second in combinations(results, 2)]
     if all(comparison.n == 0 for _, _, comparison in pairs):
@@ -73,8 +81,21 @@ def compare_runs(
     }
 
 
-def _read(source: Path, metric: str, split: str, data: Sequence[str]) -> Result:
+def comparison_for_report(sources: Sequence[Path]) -> dict[str, Any] | None:
+    """The comparison of a report's runs by Dice, or {"reason": why there is none}; None for a single run."""
+    if len(sources) < 2:
+        return None
+    if len(sources) > MOST_COMPARED:
+        return {"reason": f"{len(sources)} runs are more than {MOST_COMPARED}; vlseg compare takes those you choose"}
+    try:
+        return compare_runs(sources, own_prompt=True)
+    except InputError as error:
+        return {"reason": str(error)}
+
+
+def _read(source: Path, metric: str, split: str, data: Sequence[str], own_prompt: bool = False) -> Result:
     folders = [source] if (source / "scores.parquet").exists() else sorted((source / "evaluations").glob("*"))
+    wanted = read_record(source / "run.json").prompt if own_prompt and (source / "run.json").exists() else None
     rows: list[SampleScore] = []
     specs = []
     known = True
@@ -82,12 +103,17 @@ def _read(source: Path, metric: str, split: str, data: Sequence[str]) -> Result:
         if not (folder / "spec.json").exists() or not (folder / "scores.parquet").exists():
             continue
         spec = EvaluationSpec.read(folder / "spec.json")
-        if spec.condition == "clean" and spec.split == split:
+        if spec.condition == "clean" and spec.split == split and wanted in (None, spec.prompt):
             specs.append(spec)
             known &= spec.groups_known
             rows += [row for row in read_scores(folder / "scores.parquet") if not data or row.dataset in data]
     if not rows:
         raise InputError(f"{source}: holds no {split} scores; run vlseg evaluate {source} --data DATA first")
+    units = sorted({row.distance_unit for row in rows})
+    if metric in DISTANCES and len(units) > 1:
+        raise InputError(
+            f"{source}: distances in {' and '.join(units)} have no common mean; choose datasets with --data"
+        )
     prompts = {spec.prompt for spec in specs}
     if len({(row.dataset, row.sample_id, row.prompt) for row in rows}) > len({(r.dataset, r.sample_id) for r in rows}):
         raise InputError(
@@ -104,7 +130,9 @@ def gather(
     groups: dict[Key, tuple[str, str]] = {}
     areas: dict[Key, int] = {}
     for row in rows:
-        value = getattr(row, metric)
+        if row.dice is None:
+            continue
+        value = penalised_hd95(row) if metric == "hd95_penalised" else getattr(row, metric)
         if value is None:
             continue
         key = (row.dataset, row.split, row.sample_id)

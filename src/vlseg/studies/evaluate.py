@@ -21,9 +21,20 @@ from vlseg.models.device import resolve_device
 from vlseg.prompts import Prompted
 from vlseg.records import InputError, SampleScore
 from vlseg.studies.datasets import Pool, open_pool
-from vlseg.studies.scoring import Condition, Evaluated, EvaluateOptions, Job, open_job, prompted_split, score, slug
+from vlseg.studies.scoring import (
+    MASK_FILES,
+    Condition,
+    Evaluated,
+    EvaluateOptions,
+    Job,
+    calibration_values,
+    open_job,
+    prompted_split,
+    score,
+    slug,
+)
 
-__all__ = ["EvaluateOptions", "Evaluated", "by_dataset", "evaluate_masks", "evaluate_on", "summary"]
+__all__ = ["EvaluateOptions", "Evaluated", "by_dataset", "evaluate_masks", "evaluate_on", "plain", "summary"]
 
 
 def evaluate_masks(folder: Path, data: list[str], options: EvaluateOptions, out: Path | None = None) -> Evaluated:
@@ -38,10 +49,10 @@ def evaluate_masks(folder: Path, data: list[str], options: EvaluateOptions, out:
     prompted = prompted_split(pool, options.split)
     queries = clean_queries(prompted)
     name = slug(folder.resolve().name)
-    setting = Setting("masks", "given", name, options.seed, resolve_device("cpu"), 0.5)
+    setting = Setting(MASK_FILES, "given", name, options.seed, resolve_device("cpu"), 0.5)
     base = Path("evaluations") / f"masks-{name}"
     job = Job(mask_answers(folder, queries), pool, setting, options, prompt, "given", base, out)
-    return score(job, queries, begin=begin, truths=read_truths(prompted, pool.infos))
+    return score(job, queries, begin=begin, truths=_truths(prompted, pool))
 
 
 def evaluate_on(source: str, data: list[str], options: EvaluateOptions, out: Path | None = None) -> Evaluated:
@@ -57,19 +68,30 @@ def evaluate_on(source: str, data: list[str], options: EvaluateOptions, out: Pat
     job = open_job(source, data, options, out)
     prompted = prompted_split(job.pool, options.split)
     queries = _queries(prompted, job.pool, options.condition, options.seed)
-    truths = read_truths(prompted, job.pool.infos) if options.condition == "clean" else None
+    truths = _truths(prompted, job.pool) if options.condition == "clean" else None
     return score(job, queries, begin=begin, truths=truths)
+
+
+def _truths(prompted: Sequence[Prompted], pool: Pool) -> dict[tuple[str, str], np.ndarray]:
+    """Masks by dataset and sample id."""
+    return {
+        (name, key): mask
+        for name in pool.infos
+        for key, mask in read_truths([item for item in prompted if item.sample.dataset == name], pool.infos).items()
+    }
 
 
 def summary(evaluated: Evaluated) -> dict[str, Any]:
     """The machine-readable last line of `vlseg evaluate`."""
-    values = aggregate(_plain(evaluated), groups_known=evaluated.spec.groups_known).to_json()
+    rows = plain(evaluated)
+    values = aggregate(rows, groups_known=evaluated.spec.groups_known).to_json()
     return {
         "command": "evaluate",
         **values,
+        "detectable": {"value": None, "reason": "a single run; vlseg compare gives it for a pair of runs"},
         "by_dataset": by_dataset(evaluated),
-        "calibration": evaluated.calibration.to_json(),
-        "risk_coverage": _risk_coverage(evaluated.scores),
+        "calibration": calibration_values(evaluated.spec, evaluated.calibration),
+        "risk_coverage": _risk_coverage(rows),
         **({"corruptions": _corruptions(evaluated)} if evaluated.spec.condition == "corrupted" else {}),
         "prompt": evaluated.spec.prompt,
         "prompt_source": evaluated.spec.prompt_sources,
@@ -78,7 +100,7 @@ def summary(evaluated: Evaluated) -> dict[str, Any]:
     }
 
 
-def _plain(evaluated: Evaluated) -> list[SampleScore]:
+def plain(evaluated: Evaluated) -> list[SampleScore]:
     """The rows that stand for the evaluation as a whole: under corruptions, those of the images as they are."""
     if evaluated.spec.condition == "corrupted":
         return [row for row in evaluated.scores if row.condition == "clean"]
@@ -110,7 +132,13 @@ def _risk_coverage(scores: Sequence[SampleScore]) -> dict[str, Any]:
         np.array([row.dice for row in rows], dtype=float), np.array([row.uncertainty for row in rows], dtype=float)
     )
     assert found is not None
-    return {"area": found.area, "ideal": found.ideal, "random": found.random, "n": len(rows)}
+    return {
+        "area": found.area,
+        "ideal": found.ideal,
+        "random": found.random,
+        "n": len(rows),
+        "curve": [list(point) for point in zip(found.coverage, found.risk, strict=True)],
+    }
 
 
 def by_dataset(evaluated: Evaluated) -> dict[str, dict[str, Any]]:
@@ -118,7 +146,7 @@ def by_dataset(evaluated: Evaluated) -> dict[str, dict[str, Any]]:
     names = list(dict.fromkeys(row.dataset for row in evaluated.scores))
     if len(names) < 2:
         return {}
-    rows = {name: [row for row in evaluated.scores if row.dataset == name] for name in names}
+    rows = {name: [row for row in plain(evaluated) if row.dataset == name] for name in names}
     known = evaluated.spec.groups_known
     return {name: aggregate(inside, groups_known=known).to_json() for name, inside in rows.items()}
 
@@ -128,7 +156,10 @@ def _queries(prompted: list[Prompted], pool: Pool, condition: Condition, seed: i
         return clean_queries(prompted)
     if condition == "corrupted":
         return corrupted_queries([item for item in prompted if item.sample.mask_paths], seed)
-    queries = swapped_queries(prompted, read_truths(prompted, pool.infos))
+    queries = []
+    for name in pool.infos:
+        inside = [item for item in prompted if item.sample.dataset == name]
+        queries += swapped_queries(inside, read_truths(inside, pool.infos))
     if not queries:
         raise InputError(f"condition swapped: no image of {pool.name} has two disjoint targets to swap between")
     return queries

@@ -43,11 +43,10 @@ def probe_on(
     prompted = _with_truth(job, options.split, limit)
     if not prompted:
         raise InputError(f"{job.pool.name}: no {options.split} sample has a mask; the probe needs truths")
-    truths = read_truths(prompted, job.pool.infos)
     queries: list[Query] = []
     for dataset in job.pool.datasets:
         inside = [item for item in prompted if item.sample.dataset == dataset.info.name]
-        queries += probe_queries(Scene(dataset, inside, truths, options.seed))
+        queries += probe_queries(Scene(dataset, inside, read_truths(inside, job.pool.infos), options.seed))
     evaluated = score(job, queries + _val_queries(job, limit), begin=begin, condition="probe")
     return Probed(language_use(evaluated.scores, groups_known=evaluated.spec.groups_known), evaluated)
 
@@ -66,8 +65,11 @@ def _val_queries(job: Job, limit: int | None) -> list[Query]:
     if not any(sample.split == "val" for dataset in job.pool.datasets for sample in dataset.samples):
         return []
     prompted = _with_truth(job, "val", limit)
-    truths = read_truths(prompted, job.pool.infos)
-    if len({bool(mask.any()) for mask in truths.values()}) < 2:
+    kinds: set[bool] = set()
+    for name in job.pool.infos:
+        inside = [item for item in prompted if item.sample.dataset == name]
+        kinds |= {bool(mask.any()) for mask in read_truths(inside, job.pool.infos).values()}
+    if len(kinds) < 2:
         return []
     return [replace(query, condition="val") for query in clean_queries(prompted)]
 
@@ -80,7 +82,8 @@ def summary(probed: Probed) -> dict[str, Any]:
         "presence_index": asdict(use.presence),
         "tests": [_test(effect) for effect in use.effects],
         "attributes": attributes(use.effects),
-        "family": f"{len(use.effects)} conditions of this probe",
+        "not_asked": use.not_asked,
+        "family": f"{len(use.effects)} conditions of this probe; the changes towards what is named are a second one",
         "dataset": spec.dataset,
         "split": spec.split,
         "prompt": spec.prompt,
@@ -104,6 +107,7 @@ def _test(effect: Effect) -> dict[str, Any]:
         "reason": change.reason,
         "dice": effect.dice,
         "dice_named": asdict(effect.named) if effect.named else None,
+        "delta_dice_named": asdict(effect.towards) if effect.towards else None,
         "iou_with_own": asdict(effect.overlap),
     }
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -20,6 +20,9 @@ from vlseg.prompts import Prompted
 from vlseg.records import EvaluationSpec, SampleScore, read_record, unknown_name, write_scores, write_text
 from vlseg.studies.datasets import Pool, open_pool
 from vlseg.studies.feature_cache import open_store
+
+MASK_FILES = "masks"
+"""The name that mask files have in place of a model's."""
 
 Condition = Literal["clean", "swapped", "corrupted"]
 
@@ -118,7 +121,7 @@ def score(
     *,
     begin: float,
     condition: str | None = None,
-    truths: Mapping[str, np.ndarray] | None = None,
+    truths: Mapping[tuple[str, str], np.ndarray] | None = None,
 ) -> Evaluated:
     """Answer the queries, score them, and write the evaluation's folder.
 
@@ -127,7 +130,7 @@ def score(
         queries: see `vlseg.evaluation.Query`.
         begin: time.monotonic() at the start, for the record.
         condition: the evaluation's name, where it is not one of the options'.
-        truths: masks by sample id, for the text-blind ceiling.
+        truths: masks by dataset and sample id, for the text-blind ceiling.
     """
     pool, options = job.pool, job.options
     told = condition or options.condition
@@ -159,9 +162,19 @@ def score(
         seconds=round(time.monotonic() - begin, 1),
     )
     write_scores(folder / "scores.parquet", scores)
-    write_text(folder / "calibration.json", json.dumps(calibration.to_json(), indent=1) + "\n")
+    write_text(folder / "calibration.json", json.dumps(calibration_values(spec, calibration), indent=1) + "\n")
     write_text(folder / "spec.json", spec.model_dump_json(indent=1) + "\n")
     return Evaluated(spec, scores, aggregate(scores, groups_known=known), folder, calibration)
+
+
+def calibration_values(spec: EvaluationSpec, calibration: Calibration) -> dict[str, Any]:
+    """Plain values of a calibration, or the reason why there is none."""
+    values = calibration.to_json()
+    if spec.model == MASK_FILES:
+        return values | {"reason": "mask files hold no probabilities"}
+    if values["expected_calibration_error"] is None:
+        return values | {"reason": "no pixel near a truth or a prediction under the prompts as they are"}
+    return values
 
 
 def prompted_split(pool: Pool, split: str) -> list[Prompted]:
@@ -196,13 +209,13 @@ def _answered(job: Job, queries: Sequence[Query], folder: Path, calibration: Cal
     return scores
 
 
-def _ceiling(queries: Sequence[Query], truths: Mapping[str, np.ndarray]) -> float | None:
+def _ceiling(queries: Sequence[Query], truths: Mapping[tuple[str, str], np.ndarray]) -> float | None:
     """The text-blind ceiling of the samples; None where no image has two different targets."""
-    samples = {query.prompted.sample.id: query.prompted.sample for query in queries}
+    samples = {(query.prompted.sample.dataset, query.prompted.sample.id): query.prompted.sample for query in queries}
     images: dict[tuple[str, str], list[np.ndarray]] = {}
-    for name, sample in samples.items():
-        if name in truths:
-            images.setdefault((sample.dataset, sample.image_id), []).append(truths[name])
+    for key, sample in samples.items():
+        if key in truths:
+            images.setdefault((sample.dataset, sample.image_id), []).append(truths[key])
     stacks = [np.stack(masks) for masks in images.values()]
     if not any((stack != stack[0]).any() for stack in stacks):
         return None

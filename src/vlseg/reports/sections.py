@@ -1,0 +1,103 @@
+"""Tables of the page that join several evaluations: comparisons, other data, attributes, leaks, risk-coverage."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vlseg.metrics import Effect, LanguageUse, RiskCoverage, crossing, group_of, risk_coverage
+from vlseg.records import WORTH_FILE, SampleScore
+from vlseg.reports.figures import attribute_bars, risk_curves
+from vlseg.reports.load import EvaluationOnDisk, RunOnDisk
+
+KINDS = ("wrong", "random", "without")
+
+
+def cross_dataset(runs: Sequence[RunOnDisk]) -> dict[str, Any] | None:
+    """A matrix: runs by the datasets they were scored on; None where no run was scored off its training data."""
+    rows = [row for run in runs if (row := _crossing(run)) is not None]
+    if not rows:
+        return None
+    names = list(dict.fromkeys(name for row in rows for name in row["means"]))
+    return {"datasets": names, "rows": rows}
+
+
+def _crossing(run: RunOnDisk) -> dict[str, Any] | None:
+    used = [one for one in run.clean if one.spec.prompt == run.record.prompt and one.spec.split == "test"]
+    samples: dict[tuple[str, str], list[SampleScore]] = {}
+    for evaluation in used:
+        for row in evaluation.scores:
+            if row.dice is not None:
+                samples.setdefault((row.dataset, row.sample_id), []).append(row)
+    values: dict[str, list[float]] = {}
+    groups: dict[str, list[tuple[str, str]]] = {}
+    known = all(evaluation.spec.groups_known for evaluation in used)
+    for (name, _), rows in samples.items():
+        values.setdefault(name, []).append(sum(row.dice or 0.0 for row in rows) / len(rows))
+        groups.setdefault(name, []).append(group_of(rows[0], known))
+    trained_on = run.record.dataset.split("+")
+    found = crossing(values, groups, trained_on)
+    if found.cross_dataset is None:
+        return None
+    means = {
+        name: {"mean": sum(one) / len(one), "n": len(one), "groups": len(set(groups[name])), "seen": name in trained_on}
+        for name, one in values.items()
+    }
+    return {"run": run.record, "spec": used[0].spec, "means": means, "crossing": found, "known": known}
+
+
+def by_attribute(use: LanguageUse) -> dict[str, dict[str, Effect]]:
+    """Attribute to kind of change ("wrong", "random", "without") to its effect."""
+    table: dict[str, dict[str, Effect]] = {}
+    for effect in use.effects:
+        kind, _, name = effect.name.partition("_")
+        if kind in KINDS:
+            table.setdefault(name, {})[kind] = effect
+    return table
+
+
+def attribute_table(probes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Attributes by dataset, as Poudel et al. show them: change of Dice in points, wrong value / random word.
+
+    Args:
+        probes: each with "run", "spec" and "attributes" (see `by_attribute`).
+    """
+    shown = [probe for probe in probes if probe["attributes"]]
+    if not shown:
+        return None
+    names = list(dict.fromkeys(name for probe in shown for name in probe["attributes"]))
+    rows = [(name, [_points(probe["attributes"].get(name, {})) for probe in shown]) for name in names]
+    figure = attribute_bars([(f"{one['run'].id}, {one['spec'].dataset}", one["attributes"]) for one in shown])
+    return {"probes": shown, "rows": rows, "figure": figure}
+
+
+def _points(kinds: dict[str, Effect]) -> str:
+    values = [kinds[kind].original.difference if kind in kinds else None for kind in ("wrong", "random")]
+    return " / ".join("–" if value is None else f"{100 * value:+.1f}" for value in values)
+
+
+def leak_worths(runs: Sequence[RunOnDisk]) -> list[dict[str, Any]]:
+    """What `vlseg prompts worth` wrote into the runs; the same result in several runs once."""
+    texts = [
+        (run.folder / WORTH_FILE).read_text(encoding="utf-8") for run in runs if (run.folder / WORTH_FILE).exists()
+    ]
+    return [json.loads(text) for text in dict.fromkeys(texts)]
+
+
+def risk_coverages(runs: Sequence[RunOnDisk]) -> dict[str, Any] | None:
+    """Curves of the evaluations whose rows have a case uncertainty; None where there are none."""
+    found: list[tuple[str, EvaluationOnDisk, RiskCoverage]] = []
+    for run in runs:
+        for evaluation in run.clean:
+            rows = [row for row in evaluation.scores if row.dice is not None and row.uncertainty is not None]
+            curve = risk_coverage(
+                np.array([row.dice for row in rows], dtype=float),
+                np.array([row.uncertainty for row in rows], dtype=float),
+            )
+            if curve is not None:
+                label = f"{run.record.id}, {evaluation.spec.dataset} {evaluation.spec.split}"
+                found.append((label, evaluation, curve))
+    if not found:
+        return None
+    return {"rows": found, "figure": risk_curves([(label, curve) for label, _, curve in found])}
