@@ -9,10 +9,9 @@ from pathlib import Path
 import torch
 
 from vlseg.evaluation import mean_dice, ready
-from vlseg.models import Segmenter, as_module, build_model, load_model
+from vlseg.models import Segmenter, build_model, load_model, retargeted
 from vlseg.models.device import check_precision, resolve_device, set_threads
 from vlseg.models.features import FeatureStore
-from vlseg.models.folder import carry_over
 from vlseg.prompts import Prompted
 from vlseg.records import InputError, RunConfig, RunRecord, read_config, read_record, write_config, write_record
 from vlseg.studies.datasets import Pool, open_pool
@@ -118,8 +117,8 @@ def _model(config: RunConfig, pool: Pool, train: Sequence[Prompted]) -> Segmente
 def _from_weights(config: RunConfig, pool: Pool) -> Segmenter:
     """The weights' model under their own protocol, unless the configuration names one.
 
-    An image-only model that was trained on other targets keeps everything but what belongs to its targets, which
-    starts anew: transfer from one dataset to another.
+    An image-only model that was trained on other targets keeps everything but the outputs of targets that are new,
+    which start anew: transfer from one dataset to another.
     """
     model = load_model(
         str(config.weights),
@@ -132,11 +131,7 @@ def _from_weights(config: RunConfig, pool: Pool) -> Segmenter:
         raise InputError(f"--weights: {config.weights} holds a '{model.spec.name}', not a '{config.model}'")
     if model.spec.uses_text or model.spec.targets == pool.targets:
         return model
-    fresh = build_model(
-        config.model, arguments=config.model_arguments, targets=pool.targets, protocol=model.spec.protocol
-    )
-    carry_over(as_module(model), as_module(fresh), str(config.weights))
-    return fresh
+    return retargeted(model, pool.targets, str(config.weights), config.model_arguments)
 
 
 def _new_record(
@@ -172,11 +167,11 @@ def _validator(
     device: torch.device,
     store: FeatureStore | None,
 ) -> Callable[[], float] | None:
-    """Val Dice at threshold 0.5 (or the fixed one), or None where there is no val split."""
+    """Val Dice at the model's own threshold (or the fixed one), or None where there is no val split."""
     labelled = [item for item in val if item.sample.mask_paths][: config.validate_limit]
     if not labelled:
         return None
-    threshold = 0.5 if config.threshold == "val" else config.threshold
+    threshold = config.threshold if isinstance(config.threshold, float) else model.spec.threshold
 
     def validate() -> float:
         return _val_dice(model, labelled, pool, config, device, [threshold], store)[0]
@@ -229,8 +224,10 @@ def _threshold(
     device: torch.device,
     result: FitResult,
 ) -> tuple[float, str]:
+    if config.threshold is None:
+        return model.spec.threshold, "default"
     if config.threshold != "val":
-        return config.threshold, "default" if config.threshold == model.spec.threshold else "fixed"
+        return config.threshold, "fixed"
     labelled = [item for item in val if item.sample.mask_paths]
     if not labelled:
         raise InputError("threshold: 'val' needs a val split with masks; give a number")

@@ -1,16 +1,16 @@
 """The CNN baselines with random weights, or on an encoder trained elsewhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import segmentation_models_pytorch as smp
 from torch import nn
 
-from vlseg.models.folder import load_strictly
+from vlseg.models.folder import load_strictly, unnamed_targets
 from vlseg.models.protocol import Spec
 from vlseg.models.smp.model import STRIDE, SmpModel, lone_pooling
-from vlseg.models.tensors import read_tensors, without_prefix
+from vlseg.models.tensors import find_weights, read_tensors, starts, without_prefix
 from vlseg.records import InputError, unknown_name
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
@@ -56,6 +56,56 @@ def build_smp(
         _fill_encoder(network, file)
     spec = Spec(name=name, uses_text=False, image_size=(image_size, image_size), targets=names, protocol=protocol)
     return SmpModel(lone_pooling(network), spec, {"image_size": image_size, "encoder": encoder})
+
+
+def load_smp(
+    path: Path,
+    *,
+    name: str = "smp-unet",
+    image_size: int = 256,
+    encoder: str = "resnet50",
+    encoder_weights: str | None = None,
+    targets: Sequence[str] = (),
+    protocol: str | None = None,
+) -> SmpModel:
+    """A whole network from a file: a MedVLSM checkpoint, the library's own state_dict, or a run's checkpoint.
+
+    Args:
+        path: the file, or a folder that holds one of `FILES`.
+        name: which architecture it is.
+        image_size: side of the square that images are resized to.
+        encoder: that it was built with.
+        encoder_weights: not used, the file has them.
+        targets: whose the outputs are, in order; without, they get numbers.
+        protocol: "corrected" or "published", which are the same network here.
+
+    Raises:
+        InputError: no network in the file, one that does not fit, or as many targets as it has no outputs.
+    """
+    file = find_weights(path, FILES) if path.is_dir() else path
+    tensors = read_tensors(file)
+    weights = without_prefix(tensors, ("net.", "module.", "model.", "network."))
+    if HEAD not in weights:
+        raise InputError(
+            f"{file}: holds no network of segmentation-models-pytorch (no {HEAD}); an encoder alone is given with "
+            "--set 'model_arguments={encoder_weights: FILE}'"
+        )
+    outputs = len(weights[HEAD])
+    if targets and len(targets) != outputs:
+        raise InputError(f"targets: {file} has {outputs} outputs, and {len(targets)} targets are named")
+    model = build_smp(
+        name=name,
+        image_size=image_size,
+        encoder=encoder,
+        targets=tuple(targets) or unnamed_targets(outputs),
+        protocol=protocol or ("published" if starts(tensors, "net.") else "corrected"),
+    )
+    load_strictly(model.network, weights, str(file))
+    return model
+
+
+HEAD = "segmentation_head.0.weight"
+FILES = ("best.ckpt", "best.pt", "model.safetensors", "pytorch_model.bin")
 
 
 def _network(name: str, encoder: str, weights: str | None, classes: int) -> Any:
