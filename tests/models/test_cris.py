@@ -22,12 +22,17 @@ def test_stored_output_of_the_published_network(protocol: str, mode: str, golden
         image = model.encode_image(Rows({"pixel_values": stored.image(2, 416)}))
         prompts = model.encode_prompts(stored.tokens())
         logits = model.decode(image, prompts).logits[:, 0]
+        fused = model.network.neck(*(image.tensors[name] for name in ("c3", "c4", "c5")), prompts.tensors["state"])
+        words, padding = prompts.tensors["words"], prompts.tensors["padding"]
+        length = int((~padding).sum(dim=1).max())
+        seen = None if protocol == "medvlsm" else padding[:, :length]
+        decoded = model.network.decoder(fused, words[:, :length], seen)
+        stored.assert_middle(decoded, "dec" if mode == "published" else f"{mode}_dec", 1e-4)
         if mode == "published":
             for name in ("c3", "c4", "c5"):
                 stored.assert_middle(image.tensors[name], name, 1e-3)
             for name in ("state", "words"):
                 stored.assert_middle(prompts.tensors[name], name, 1e-4)
-            fused = model.network.neck(*(image.tensors[name] for name in ("c3", "c4", "c5")), prompts.tensors["state"])
             stored.assert_middle(fused, "fq", 1e-3)
     stored.assert_maps(logits, mode, 2e-3)
 

@@ -206,6 +206,11 @@ def _load(name: str, path: Path, protocol: str | None, arguments: Mapping[str, A
     return _call(loader, name, {"path": path, "protocol": protocol, **fixed, **(arguments or {})})
 
 
+def known_models() -> list[str]:
+    """Names of vlseg's own models and of other packages'."""
+    return list(dict.fromkeys([*MODELS, *(point.name for point in entry_points(group="vlseg.models"))]))
+
+
 def _builder(name: str) -> Builder:
     if name in MODELS:
         entry = MODELS[name]
@@ -237,6 +242,7 @@ __all__ = [
     "Tokens",
     "as_module",
     "build_model",
+    "known_models",
     "load_model",
     "retargeted",
 ]

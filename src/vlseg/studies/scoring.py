@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -41,6 +41,8 @@ class EvaluateOptions:
     seed: int = 0
     uncertainty: Literal["flip"] | None = None
     cache: Path | None = None
+    protocol: str | None = None
+    arguments: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ def open_job(source: str, data: list[str], options: EvaluateOptions, out: Path |
         device=options.device,
         precision=options.precision,
         threads=options.threads,
+        protocol=options.protocol,
+        arguments=options.arguments,
     )
     prompt = options.prompt or (record.prompt if record else "class")
     pool = open_pool(data, prompt, options.target)

@@ -89,6 +89,7 @@ def load_biomedclipseg(
         load_strictly(model.network, weights, str(file))
     else:
         load_strictly(model.network.biomedclip, weights, str(file))
+        model.random_part = "decoder" if decoder is None else None
     if decoder is not None:
         fill_decoder(model.network, locate(decoder))
     return model

@@ -78,6 +78,7 @@ def load_cris(path: Path, *, protocol: str | None = None, image_size: int = 416,
     model = build_cris(image_size=image_size, backbone=shape, protocol=protocol or "corrected")
     fresh = {key: tensor for key, tensor in model.network.backbone.state_dict().items() if key.startswith(FRESH)}
     load_strictly(model.network.backbone, {**weights, **fresh}, str(path))
+    model.random_part = "decoder"
     return model
 
 

@@ -120,14 +120,24 @@ def _network(name: str, encoder: str, weights: str | None, classes: int) -> Any:
             raise
         raise InputError(
             f"encoder_weights '{weights}' of {encoder}: not in the local cache and not downloadable here "
-            f"({type(error).__name__}); give a file with the encoder's tensors (torchvision's or timm's) instead"
+            f"({type(error).__name__}); fetch {_file_of(encoder, weights)} or another file with the encoder's tensors "
+            "(torchvision's), and give it: --set 'model_arguments={encoder_weights: FILE}'"
         ) from error
 
 
+def _file_of(encoder: str, weights: str) -> str:
+    """The published file behind the library's name for it."""
+    settings = smp.encoders.encoders.get(encoder, {}).get("pretrained_settings", {}).get(weights, {})
+    if "repo_id" in settings:
+        return f"model.safetensors of the hub's {settings['repo_id']} (commit {settings['revision'][:12]})"
+    return f"model.safetensors of the hub's timm/{encoder.removeprefix('tu-')}"
+
+
+HEADS = ("fc.", "_fc.", "classifier.", "last_linear.", "head.")
+
+
 def _fill_encoder(network: Any, file: Path) -> None:
-    """Torchvision's classifier heads are left out; everything else must fit."""
+    """Classifiers are left out; everything else must fit."""
     weights = without_prefix(read_tensors(file), ("module.", "encoder."))
-    kept = {
-        key: tensor for key, tensor in weights.items() if not key.startswith(("fc.", "classifier.", "last_linear."))
-    }
+    kept = {key: tensor for key, tensor in weights.items() if not key.startswith(HEADS)}
     load_strictly(network.encoder, kept, str(file))
