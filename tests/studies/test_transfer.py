@@ -107,6 +107,47 @@ def test_from_any_checkpoint_of_a_cnn(prefix: str, make_dataset: MakeDataset, tm
         train_run(config(data, "smp-unet", **start), tmp_path / "no")
 
 
+def test_an_ensemble_takes_the_threshold_that_a_run_chose(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    data = make_dataset(counts=(2, 1, 1))
+    arguments = {"model_arguments": dict(TINY["clipseg-tiny"])}
+    for name, threshold in (("one", 0.3), ("two", 0.6)):
+        train_run(config(data, "clipseg-tiny", **arguments, threshold=threshold), tmp_path / name)
+    members = [str(tmp_path / name) for name in ("one", "two")]
+    train_run(config(data, "ensemble", model_arguments={"members": members}), tmp_path / "both")
+    assert read_record(tmp_path / "both" / "run.json").threshold == pytest.approx(0.45)
+
+
+def test_stacking_resumes_exactly(make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import vlseg.training.loop as fit_module
+
+    class KilledError(BaseException):
+        pass
+
+    data = make_dataset(counts=(4, 1, 1))
+    for seed in (0, 1):
+        train_run(config(data, "clipseg-tiny", model_arguments={"image_size": 32}, seed=seed), tmp_path / f"seed{seed}")
+    arguments = {"members": [str(tmp_path / f"seed{seed}") for seed in (0, 1)], "combine": "stack"}
+    stacked = config(data, "ensemble", model_arguments=arguments, max_steps=4, learning_rate=0.01)
+    train_run(stacked, tmp_path / "straight")
+    monkeypatch.setattr(fit_module, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(fit_module, "SAVE_SHARE", 0.0)
+    save = fit_module._Fit._save
+
+    def save_then_die(self: Any) -> None:
+        save(self)
+        if self.progress.step == 2:
+            raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit_module._Fit, "_save", save_then_die)
+        with pytest.raises(KilledError):
+            train_run(stacked, tmp_path / "killed")
+    train_run(None, tmp_path / "killed", resume=True)
+    one, two = (as_module(load_model(str(tmp_path / run))).state_dict() for run in ("straight", "killed"))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert not torch.equal(one["stack.weight"], torch.full_like(one["stack.weight"], 0.5))
+
+
 def test_a_trained_cris_keeps_its_protocols_threshold(make_dataset: MakeDataset, tmp_path: Path) -> None:
     """0.35 under a published protocol, in validation, in the record and in evaluation."""
     data = make_dataset(counts=(2, 1, 1))
