@@ -150,6 +150,11 @@ def test_bad_arguments(arguments: dict[str, object], message: str) -> None:
         build_clipseg(config=small_config(), **arguments)
 
 
+def test_a_config_of_wrong_types_is_wrong_input() -> None:
+    with pytest.raises(InputError, match=r"config of clipseg: .*layer_norm_eps"):
+        build_clipseg(config={"vision_config": {"layer_norm_eps": "small"}})
+
+
 def test_unreachable_hub_id_says_what_to_fetch() -> None:
     with pytest.raises(InputError, match=r"model\.safetensors.*give that folder"):
         load_model("nobody/no-such-model")

@@ -1,5 +1,6 @@
 """A run's configuration from command-line options and --set key=value."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -127,10 +128,16 @@ def _setting(text: str) -> tuple[str, Any]:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise InputError(f"--set {key}: '{value}' is not a value YAML can read") from error
-    # YAML 1.1 reads 1e-3 as text; a number was meant.
-    if isinstance(parsed, str):
-        try:
-            parsed = float(parsed)
-        except ValueError:
-            return key, parsed
-    return key, parsed
+    return key, _with_exponents(parsed)
+
+
+def _with_exponents(value: Any) -> Any:
+    """YAML 1.1 reads 1e-3 as text; a number was meant, also inside lists and mappings."""
+    if isinstance(value, dict):
+        return {key: _with_exponents(inside) for key, inside in value.items()}
+    if isinstance(value, list):
+        return [_with_exponents(inside) for inside in value]
+    return float(value) if isinstance(value, str) and EXPONENT.fullmatch(value) else value
+
+
+EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")

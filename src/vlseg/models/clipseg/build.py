@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPSegTextConfig, CLIPSegVisionConfig
 
@@ -64,10 +65,13 @@ def build_clipseg(
         config: other sizes, as transformers' CLIPSegConfig or what its config.json holds.
 
     Raises:
-        InputError: an image size that the patches do not fill.
+        InputError: an image size that the patches do not fill, or a config that transformers does not take.
     """
     if isinstance(config, Mapping):
-        config = CLIPSegConfig.from_dict({**CONFIGS[name]().to_dict(), **config})
+        try:
+            config = CLIPSegConfig.from_dict({**CONFIGS[name]().to_dict(), **config})
+        except (StrictDataclassError, TypeError, ValueError) as error:
+            raise InputError(f"config of {name}: {' '.join(str(error).split())[:200]}") from error
     network = CLIPSegForImageSegmentation(config or CONFIGS[name]())
     return ClipSeg(network, clip_tokenizer(), _spec(network, image_size, targets, protocol))
 
