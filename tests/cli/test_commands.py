@@ -172,9 +172,7 @@ def test_models_table(vlseg: Callable[..., object]) -> None:
         "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
         "CIDAS/clipseg-rd64-refined",
     ]
-    told = vlseg("models").out
-    assert all(f"\n{name} " in told for name in MODELS)
-    assert "never published weights" in told
+    assert "never published weights" in vlseg("models", "cris").out
     assert cards["clipseg"]["parameters"] == 150_747_746
     assert cards["clipseg"]["decoder"] == 1_127_009
     assert cards["cris"]["protocols"] == ["corrected", "original", "medvlsm", "attention_mask"]

@@ -74,7 +74,9 @@ def test_the_saved_models_own_arguments_hold(make_dataset: MakeDataset, tmp_path
             )
 
 
-@pytest.mark.parametrize("prefix", ["net.", "", "network."])
+@pytest.mark.parametrize(
+    "prefix", ["net.", pytest.param("", marks=pytest.mark.slow), pytest.param("network.", marks=pytest.mark.slow)]
+)
 def test_from_any_checkpoint_of_a_cnn(prefix: str, make_dataset: MakeDataset, tmp_path: Path) -> None:
     """MedVLSM's, the library's own and a run's; one with as many outputs as targets keeps them."""
     data = one_target(make_dataset(), "dark disc")

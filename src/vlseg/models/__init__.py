@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from vlseg.models.folder import carry_over, choose_protocol, load_strictly, read_config, target_axes, unnamed_targets
+from vlseg.models.folder import carry_over, load_strictly, note_protocol, read_config, target_axes, unnamed_targets
 from vlseg.models.hub import locate
 from vlseg.models.protocol import (
     ImageFeatures,
@@ -170,8 +170,9 @@ def _load_ours(
         ours["model"],
         arguments=arguments,
         targets=tuple(ours["targets"]),
-        protocol=choose_protocol(ours["protocol"], protocol, str(path)),
+        protocol=protocol or ours["protocol"],
     )
+    note_protocol(ours["protocol"], model.spec.protocol, str(path))
     weights = path / "model.safetensors"
     if not weights.exists():
         raise InputError(f"{weights}: not found; the model folder is incomplete")

@@ -67,11 +67,10 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str) 
     module.load_state_dict(dict(weights))
 
 
-def choose_protocol(own: str, asked: str | None, where: str) -> str:
-    """The protocol asked for, else the weights' own; weights that are used otherwise than they were trained warn."""
-    if asked not in (None, own):
-        warnings.warn(f"{where}: trained under protocol '{own}', used under '{asked}'", stacklevel=3)
-    return asked or own
+def note_protocol(own: str, used: str, where: str) -> None:
+    """Warn of weights that are used otherwise than they were trained."""
+    if used != own:
+        warnings.warn(f"{where}: trained under protocol '{own}', used under '{used}'", stacklevel=3)
 
 
 def unnamed_targets(count: int) -> tuple[str, ...]:

@@ -83,7 +83,7 @@ def without_prefix(weights: Mapping[str, Tensor], prefixes: Sequence[str]) -> di
     return result
 
 
-def starts(weights: Mapping[str, Tensor], prefix: str) -> bool:
+def starts(weights: Mapping[str, Tensor], prefix: str | tuple[str, ...]) -> bool:
     """Whether any key starts so."""
     return any(key.startswith(prefix) for key in weights)
 

@@ -7,7 +7,7 @@ from transformers import BertTokenizer
 from vlseg.models.biomedclipseg.model import TAPS, BiomedClipSeg
 from vlseg.models.biomedclipseg.network import SHAPES, Network
 from vlseg.models.biomedclipseg.tokenizer import load_tokenizer, spelling_tokenizer
-from vlseg.models.folder import choose_protocol, load_strictly
+from vlseg.models.folder import load_strictly, note_protocol
 from vlseg.models.hub import locate
 from vlseg.models.protocol import Spec
 from vlseg.models.tensors import find_weights, read_tensors, starts, without_prefix
@@ -82,11 +82,12 @@ def load_biomedclipseg(
             f"{path}: holds BiomedCLIP's encoders; biomedclipseg-d takes its decoder from CLIPSeg: "
             "--set 'model_arguments={decoder: FOLDER}' with the files of CIDAS/clipseg-rd64-refined (or its hub id)"
         )
-    chosen = choose_protocol("published", protocol, str(path)) if whole else protocol or "corrected"
+    chosen = protocol or ("published" if whole else "corrected")
     words = tokenizer or str(file.parent)
     model = build_biomedclipseg(name=name, image_size=image_size, size=size, tokenizer=words, protocol=chosen)
     if whole:
         load_strictly(model.network, weights, str(file))
+        note_protocol("published", chosen, str(path))
     else:
         load_strictly(model.network.biomedclip, weights, str(file))
         model.random_part = "decoder" if decoder is None else None

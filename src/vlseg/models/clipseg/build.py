@@ -11,7 +11,7 @@ from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPSegText
 
 from vlseg.models.clipseg.model import ClipSeg
 from vlseg.models.clipseg.tokenizer import clip_tokenizer, load_tokenizer
-from vlseg.models.folder import choose_protocol, load_strictly, read_config
+from vlseg.models.folder import load_strictly, note_protocol, read_config
 from vlseg.models.hub import locate
 from vlseg.models.protocol import Spec
 from vlseg.models.tensors import find_weights, read_tensors, starts, without_prefix
@@ -94,8 +94,11 @@ def load_clipseg(
         network = CLIPSegForImageSegmentation(CLIPSegConfig.from_dict(values))
         load_strictly(network, published_layout(read_weights(path)), str(path))
         size = image_size or ours.get("arguments", {}).get("image_size", 352)
-        chosen = choose_protocol(ours["protocol"], protocol, str(path)) if ours else protocol or "corrected"
-        return ClipSeg(network, load_tokenizer(path), _spec(network, size, tuple(ours.get("targets", ())), chosen))
+        own = ours.get("protocol", "corrected")
+        spec = _spec(network, size, tuple(ours.get("targets", ())), protocol or own)
+        if ours:
+            note_protocol(own, spec.protocol, str(path))
+        return ClipSeg(network, load_tokenizer(path), spec)
     tensors = read_tensors(path)
     weights = published_layout(tensors)
     if not starts(weights, "clip."):
@@ -109,8 +112,11 @@ def load_clipseg(
     refined = "decoder.transposed_convolution.4.weight" in weights
     network = CLIPSegForImageSegmentation(refined_config() if refined else plain_config())
     load_strictly(network, weights, str(path))
-    chosen = choose_protocol("published", protocol, str(path)) if starts(tensors, "net.") else protocol or "corrected"
-    return ClipSeg(network, clip_tokenizer(), _spec(network, image_size or 352, (), chosen))
+    trained = starts(tensors, ("net.", "clipseg."))  # MedVLSM's, Lightning's prefix on or off
+    spec = _spec(network, image_size or 352, (), protocol or ("published" if trained else "corrected"))
+    if trained:
+        note_protocol("published", spec.protocol, str(path))
+    return ClipSeg(network, clip_tokenizer(), spec)
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

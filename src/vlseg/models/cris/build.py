@@ -8,7 +8,7 @@ from torch import Tensor
 from vlseg.models.clipseg.tokenizer import clip_tokenizer
 from vlseg.models.cris.model import PROTOCOLS, Cris, Network
 from vlseg.models.cris.shape import SHAPES
-from vlseg.models.folder import choose_protocol, load_strictly
+from vlseg.models.folder import load_strictly, note_protocol
 from vlseg.models.protocol import Spec
 from vlseg.models.tensors import find_weights, read_tensors, starts, without_prefix
 from vlseg.records import InputError, unknown_name
@@ -69,9 +69,10 @@ def load_cris(path: Path, *, protocol: str | None = None, image_size: int = 416,
         model = build_cris(
             image_size=image_size,
             backbone=backbone or _backbone(weights, "backbone."),
-            protocol=choose_protocol(own, protocol, str(path)),
+            protocol=protocol or own,
         )
         load_strictly(model.network, weights, str(path))
+        note_protocol(own, model.spec.protocol, str(path))
         return model
     weights = {key: tensor.float() for key, tensor in weights.items() if key not in CLIP_EXTRAS}
     shape = backbone or _backbone(weights, "")
