@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vlseg.evaluation import predict_image
 from vlseg.models import as_module, build_model
+from vlseg.records import InputError
 from vlseg.training.freezing import apply_regime, train_mode
 from vlseg.training.loop import TrainingStep
 
@@ -52,6 +53,31 @@ def test_published_protocols_train_what_they_trained(name: str, protocol: str, p
     model = build_model(name, arguments=TINY[name], protocol=protocol)
     assert model.parts().keys() == parts
     assert unmoved(model) == []
+
+
+@pytest.mark.parametrize("encoder", ["mit_b0", "mobilenet_v2", "tu-convnext_atto"])
+def test_other_encoders(encoder: str) -> None:
+    """A transformer, a mobile one, and one of timm's that skips a stage: the steps are the library's own forward."""
+    model = made("smp-unet", encoder=encoder)
+    inputs = model.prepare(pictures(1))
+    with torch.no_grad():
+        library = as_module(model).get_submodule("network")(inputs.tensors["pixel_values"])
+        assert torch.equal(model.forward(inputs, None).logits, library)
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder", "words"),
+    [
+        ("smp-unet", "resnet19", "did you mean 'resnet18'"),
+        ("smp-unet", "tu-nonsense", "Unknown model"),
+        ("smp-unet", "tu-swin_tiny_patch4_window7_224", "image_size: 64 does not suit"),
+        ("smp-unetplusplus", "mit_b0", "not support"),
+        ("smp-deeplabv3plus", "vgg11_bn", "dilated"),
+    ],
+)
+def test_encoders_that_do_not_go(name: str, encoder: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        made(name, encoder=encoder)
 
 
 @pytest.mark.parametrize("name", IMAGE_ONLY)

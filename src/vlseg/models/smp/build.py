@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import segmentation_models_pytorch as smp
+import torch
 from torch import nn
 
 from vlseg.models.folder import load_strictly, unnamed_targets
@@ -54,6 +55,8 @@ def build_smp(
     network = _network(name, encoder, None if file else encoder_weights, len(names))
     if file is not None:
         _fill_encoder(network, file)
+    if encoder.startswith("tu-"):
+        _try_size(network, image_size, encoder)
     spec = Spec(name=name, uses_text=False, image_size=(image_size, image_size), targets=names, protocol=protocol)
     return SmpModel(lone_pooling(network), spec, {"image_size": image_size, "encoder": encoder})
 
@@ -113,16 +116,25 @@ def _network(name: str, encoder: str, weights: str | None, classes: int) -> Any:
         raise unknown_name("encoder", encoder, smp.encoders.encoders)
     try:
         return ARCHITECTURES[name](encoder_name=encoder, encoder_weights=weights, classes=classes)
-    except (KeyError, ValueError) as error:
-        raise InputError(f"{name} with encoder '{encoder}': {' '.join(str(error).split())[:200]}") from error
     except Exception as error:  # the hub raises many kinds: offline, not found, disk full
-        if weights is None:
-            raise
+        if weights is None or isinstance(error, KeyError | ValueError) or "Unknown model" in str(error):
+            raise InputError(f"{name} with encoder '{encoder}': {' '.join(str(error).split())[:200]}") from error
         raise InputError(
             f"encoder_weights '{weights}' of {encoder}: not in the local cache and not downloadable here "
             f"({type(error).__name__}); fetch {_file_of(encoder, weights)} or another file with the encoder's tensors "
             "(torchvision's), and give it: --set 'model_arguments={encoder_weights: FILE}'"
         ) from error
+
+
+def _try_size(network: Any, image_size: int, encoder: str) -> None:
+    """Timm's transformers take one size only, and say so when they are run."""
+    side = image_size + -image_size % STRIDE
+    try:
+        with torch.no_grad():
+            network.eval().encoder(torch.zeros(1, 3, side, side))
+    except (AssertionError, RuntimeError) as error:
+        raise InputError(f"image_size: {image_size} does not suit encoder '{encoder}' ({error})") from error
+    network.train()
 
 
 def _file_of(encoder: str, weights: str) -> str:
