@@ -113,7 +113,12 @@ def load_model(
 
 
 def retargeted(
-    model: Segmenter, targets: tuple[str, ...], source: str, arguments: Mapping[str, Any] | None = None
+    model: Segmenter,
+    targets: tuple[str, ...],
+    source: str,
+    *,
+    revision: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> Segmenter:
     """A model with a row or channel for each target, for other targets: those that both have keep theirs.
 
@@ -121,12 +126,13 @@ def retargeted(
         model: loaded from `source`.
         targets: the new ones, which start from random weights where they are new.
         source: folder, file or hub id.
+        revision: of a hub id.
         arguments: that it was loaded with.
 
     Raises:
         InputError: an architecture that cannot be built again so.
     """
-    spec, path = model.spec, locate(source)
+    spec, path = model.spec, locate(source, revision)
     path = path / "model" if (path / "run.json").exists() else path
     ours = read_config(path).get("vlseg") if (path / "config.json").exists() else None
     given = {key: value for key, value in (arguments or {}).items() if key not in INITIAL}

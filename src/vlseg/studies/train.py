@@ -131,7 +131,9 @@ def _from_weights(config: RunConfig, pool: Pool) -> Segmenter:
         raise InputError(f"--weights: {config.weights} holds a '{model.spec.name}', not a '{config.model}'")
     if model.spec.uses_text or model.spec.targets == pool.targets:
         return model
-    return retargeted(model, pool.targets, str(config.weights), config.model_arguments)
+    return retargeted(
+        model, pool.targets, str(config.weights), revision=config.revision, arguments=config.model_arguments
+    )
 
 
 def _new_record(
