@@ -167,7 +167,13 @@ def test_data_check_exit_codes(vlseg: Callable[..., object], make_dataset: MakeD
 @pytest.mark.slow
 def test_models_table(vlseg: Callable[..., object]) -> None:
     cards = {card["name"]: card for card in vlseg("models", "--json").json["models"]}
-    assert set(cards) == set(MODELS) - {"ensemble"}
+    assert set(cards) == set(MODELS)
+    assert cards["ensemble"]["parameters"] is None
+    assert [one["place"] for one in cards["biomedclipseg-d"]["published"]] == [
+        "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
+        "CIDAS/clipseg-rd64-refined",
+    ]
+    assert "never published weights" in vlseg("models", "cris").out
     assert cards["clipseg"]["parameters"] == 150_747_746
     assert cards["clipseg"]["decoder"] == 1_127_009
     assert cards["cris"]["protocols"] == ["corrected", "original", "medvlsm", "attention_mask"]

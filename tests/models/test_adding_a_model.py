@@ -14,6 +14,7 @@ import vlseg
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "adding-a-model.md").read_text()
 MODULE, LINE = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+(ROW,) = re.findall(r"In `TINY` of `tests/helpers/tiny_models.py`: `(.*?)`", PAGE)
 (ENTRY,) = re.findall(r"```toml\n(.*?)```", PAGE, flags=re.DOTALL)
 
 
@@ -57,6 +58,30 @@ def test_in_the_tree(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
     assert start in registry.read_text()
     registry.write_text(registry.read_text().replace(start, start + LINE))
     train_and_evaluate([tmp_path / "src"], make_dataset(), tmp_path / "run")
+    keeps_the_contract(tmp_path)
+
+
+def keeps_the_contract(root: Path) -> None:
+    """The page's row in the test table, and the table's columns for it."""
+    tests = Path(__file__).resolve().parents[1]
+    shutil.copytree(tests / "helpers", root / "helpers")
+    shutil.copy(tests / "models" / "test_contract.py", root)
+    table = root / "helpers" / "tiny_models.py"
+    start = "TINY: dict[str, Mapping[str, Any]] = {\n"
+    assert start in table.read_text()
+    table.write_text(table.read_text().replace(start, f"{start}    {ROW},\n"))
+    paths = os.pathsep.join([str(root / "src"), str(root / "helpers")])
+    call = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "-p", "no:cacheprovider", "-m", "slow or not slow"]
+    done = subprocess.run(
+        [*call, "-k", "colour or complete", str(root / "test_contract.py")],
+        env={**os.environ, "PYTHONPATH": paths},
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert int(re.findall(r"(\d+) passed", done.stdout)[0]) >= 10
 
 
 @pytest.mark.slow

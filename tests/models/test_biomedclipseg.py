@@ -63,7 +63,8 @@ def test_medvlsm_checkpoint_is_published_unless_said_otherwise(tmp_path: Path) -
     spelling_tokenizer().save_pretrained(tmp_path)
     model = load_biomedclipseg(tmp_path / "best.ckpt", size="tiny")
     assert (model.spec.protocol, model.taps) == ("published", (4, 7, 10))
-    assert load_biomedclipseg(tmp_path / "best.ckpt", size="tiny", protocol="corrected").taps == (3, 6, 9)
+    with pytest.warns(UserWarning, match="trained under protocol 'published', used under 'corrected'"):
+        assert load_biomedclipseg(tmp_path / "best.ckpt", size="tiny", protocol="corrected").taps == (3, 6, 9)
     key = "net.decoder.film_mul.weight"
     weights["net.decoder.film_mull.weight"] = weights.pop(key)
     torch.save({"state_dict": weights}, tmp_path / "best.ckpt")
@@ -87,6 +88,29 @@ def test_d_takes_clipsegs_decoder(tmp_path: Path) -> None:
     torch.save({"anything": torch.zeros(2)}, tmp_path / "none.bin")
     with pytest.raises(InputError, match="left over"):
         load_biomedclipseg(folder, size="tiny", decoder=str(tmp_path / "none.bin"))
+
+
+def test_d_on_bare_encoders_needs_clipsegs_decoder(tmp_path: Path) -> None:
+    from vlseg.models import load_model
+
+    folder = hub_folder(tmp_path / "hub")
+    with pytest.raises(InputError, match=r"decoder: FOLDER.*clipseg-rd64-refined"):
+        load_model(str(folder), name="biomedclipseg-d", arguments={"size": "tiny"})
+    with pytest.raises(InputError, match=r"CIDAS/clipseg-rd64-refined.*pytorch_model\.bin.*into a folder"):
+        load_model(
+            str(folder), name="biomedclipseg-d", arguments={"size": "tiny", "decoder": "CIDAS/clipseg-rd64-refined"}
+        )
+    torch.save(
+        {f"biomedclip.{k}": v for k, v in tiny().network.biomedclip.state_dict().items()}
+        | {f"decoder.{k}": v for k, v in tiny().network.decoder.state_dict().items()},
+        folder / "whole.ckpt",
+    )
+    assert load_model(str(folder / "whole.ckpt"), name="biomedclipseg-d", arguments={"size": "tiny"})
+
+
+def test_image_size_beside_a_file(tmp_path: Path) -> None:
+    model = load_biomedclipseg(hub_folder(tmp_path / "hub"), size="tiny", image_size=48)
+    assert model(model.prepare([torch.rand(3, 20, 20)]), model.tokenize(["a"])).logits.shape[-2:] == (48, 48)
 
 
 def test_published_protocol_never_trains_the_image_encoder() -> None:

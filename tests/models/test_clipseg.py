@@ -150,14 +150,22 @@ def test_bad_arguments(arguments: dict[str, object], message: str) -> None:
         build_clipseg(config=small_config(), **arguments)
 
 
+def test_a_config_of_wrong_types_is_wrong_input() -> None:
+    with pytest.raises(InputError, match=r"config of clipseg: .*layer_norm_eps"):
+        build_clipseg(config={"vision_config": {"layer_norm_eps": "small"}})
+
+
 def test_unreachable_hub_id_says_what_to_fetch() -> None:
     with pytest.raises(InputError, match=r"model\.safetensors.*give that folder"):
         load_model("nobody/no-such-model")
 
 
 def original_layout(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The decoder's keys in the original repository: fused projections, blocks, trans_conv."""
-    result: dict[str, torch.Tensor] = {}
+    """The decoder's keys in the original repository: fused projections, blocks, trans_conv.
+
+    `reduce` belongs to its base class: transformers' converter finds it left over in every published file.
+    """
+    result = {"reduce.weight": torch.zeros(16, 32), "reduce.bias": torch.zeros(16)}
     for key, value in weights.items():
         name = key.replace("layers.", "blocks.").replace("transposed_convolution.", "trans_conv.")
         name = name.replace(".mlp.fc1.", ".linear1.").replace(".mlp.fc2.", ".linear2.").replace(".layer_norm", ".norm")
@@ -205,4 +213,14 @@ def test_medvlsm_checkpoint_loads_by_the_models_name(small: ClipSeg, tmp_path: P
     with pytest.raises(InputError, match="does not say which model"):
         load_model(str(path))
     assert load_model(str(path), name="clipseg").spec.protocol == "published"
-    assert load_model(str(path), name="clipseg", protocol="corrected").spec.protocol == "corrected"
+    with pytest.warns(UserWarning, match="trained under protocol 'published', used under 'corrected'"):
+        assert load_model(str(path), name="clipseg", protocol="corrected").spec.protocol == "corrected"
+
+
+def test_the_hubs_weights_file_alone_trains_fully(small: ClipSeg, tmp_path: Path, monkeypatch: Any) -> None:
+    """Only MedVLSM's checkpoints, which have a prefix, were trained under `published`."""
+    monkeypatch.setattr("vlseg.models.clipseg.build.refined_config", small_config)
+    torch.save(dict(small.network.state_dict()), tmp_path / "pytorch_model.bin")
+    model = load_model(str(tmp_path / "pytorch_model.bin"), name="clipseg", arguments={"image_size": 64})
+    assert (model.spec.protocol, model.spec.image_size) == ("corrected", (64, 64))
+    assert "image_encoder" in model.parts()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from vlseg.models import Rows
+from vlseg.models import Rows, load_model
 from vlseg.models.cris import Cris, build_cris, load_cris
 from vlseg.models.folder import load_strictly
 from vlseg.records import InputError
@@ -22,12 +22,17 @@ def test_stored_output_of_the_published_network(protocol: str, mode: str, golden
         image = model.encode_image(Rows({"pixel_values": stored.image(2, 416)}))
         prompts = model.encode_prompts(stored.tokens())
         logits = model.decode(image, prompts).logits[:, 0]
+        fused = model.network.neck(*(image.tensors[name] for name in ("c3", "c4", "c5")), prompts.tensors["state"])
+        words, padding = prompts.tensors["words"], prompts.tensors["padding"]
+        length = int((~padding).sum(dim=1).max())
+        seen = None if protocol == "medvlsm" else padding[:, :length]
+        decoded = model.network.decoder(fused, words[:, :length], seen)
+        stored.assert_middle(decoded, "dec" if mode == "published" else f"{mode}_dec", 1e-4)
         if mode == "published":
             for name in ("c3", "c4", "c5"):
                 stored.assert_middle(image.tensors[name], name, 1e-3)
             for name in ("state", "words"):
                 stored.assert_middle(prompts.tensors[name], name, 1e-4)
-            fused = model.network.neck(*(image.tensors[name] for name in ("c3", "c4", "c5")), prompts.tensors["state"])
             stored.assert_middle(fused, "fq", 1e-3)
     stored.assert_maps(logits, mode, 2e-3)
 
@@ -95,16 +100,38 @@ def test_a_renamed_key_is_named(layout: str, files: Callable[[str], Path]) -> No
         load_cris(path)
 
 
-def test_what_else_lies_in_a_file_is_refused(tmp_path: Path) -> None:
-    torch.save({"state_dict": {}, "config": Path("x")}, tmp_path / "a.ckpt")
-    with pytest.raises(InputError, match="save its state_dict alone"):
-        load_cris(tmp_path / "a.ckpt")
+def test_what_is_no_weights_is_refused(tmp_path: Path) -> None:
     torch.save({"epoch": 1}, tmp_path / "b.ckpt")
     with pytest.raises(InputError, match="no tensors"):
         load_cris(tmp_path / "b.ckpt")
     (tmp_path / "c.pth").write_bytes(b"not a file of torch")
     with pytest.raises(InputError, match="cannot be read as weights"):
         load_cris(tmp_path / "c.pth")
+
+
+def test_a_folder_is_searched_for_a_whole_network_first(files: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(InputError, match=r"holds none of cris_best\.pth"):
+        load_model(str(folder), name="cris")
+    files("clip").rename(folder / "RN50.pt")
+    assert load_model(str(folder), name="cris").spec.protocol == "corrected"
+    files("authors").rename(folder / "cris_best.pth")
+    assert load_model(str(folder), name="cris").spec.protocol == "original"
+
+
+def test_arguments_beside_a_file(files: Callable[[str], Path]) -> None:
+    model = load_model(str(files("authors")), name="cris", arguments={"image_size": 96, "backbone": "tiny"})
+    assert model.spec.image_size == (96, 96)
+    with pytest.raises(InputError, match="do not fit"):
+        load_model(str(files("authors")), name="cris", arguments={"backbone": "rn101"})
+
+
+def test_another_protocol_than_the_files_own_warns(files: Callable[[str], Path]) -> None:
+    with pytest.warns(UserWarning, match="trained under protocol 'original', used under 'medvlsm'"):
+        model = load_cris(files("authors"), protocol="medvlsm")
+    assert (model.spec.protocol, model.spec.threshold) == ("medvlsm", 0.35)
+    assert load_cris(files("clip"), protocol="medvlsm").spec.protocol == "medvlsm"  # CLIP's towers have none
 
 
 @torch.no_grad()

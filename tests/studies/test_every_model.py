@@ -189,6 +189,15 @@ def test_recipes() -> None:
     own = config_from_options({"model": "cris", **options, "precision": "fp32"}, ["learning_rate=1e-3"])
     assert own is not None
     assert (own.learning_rate, own.encoder_rate, own.loss) == (1e-3, 0.1, "dice_bce")
+    inside = config_from_options({"model": "cris", **options}, ["model_arguments={a: {b: [1e-05, x]}}"])
+    assert inside is not None
+    assert inside.model_arguments == {"a": {"b": [1e-5, "x"]}}
+    cnn = config_from_options(
+        {"model": "smp-unet", **options}, ["model_arguments={encoder: resnet18}"], recipe="published"
+    )
+    assert cnn is not None
+    assert cnn.model_arguments == {"encoder_weights": "imagenet", "encoder": "resnet18"}
+    assert (cnn.optimizer, cnn.learning_rate, cnn.loss, cnn.schedule) == ("adam", 1e-3, "present_dice", "constant")
     for recipe, models in RECIPES.items():
         for model in models:
             assert config_from_options({"model": model, **options}, [], recipe=recipe) is not None

@@ -5,7 +5,19 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from vlseg.cli.options import Cache, Data, Device, Json, Precision, Revision, Target, Threads, Weights, finish
+from vlseg.cli.options import (
+    Cache,
+    Data,
+    Device,
+    Json,
+    ModelSettings,
+    Precision,
+    Revision,
+    Target,
+    Threads,
+    Weights,
+    finish,
+)
 from vlseg.records import InputError, verdict
 
 
@@ -32,6 +44,7 @@ def evaluate(
         Literal["flip"] | None, typer.Option(help="flip: how far the answer on the mirrored image differs.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for scores; default: inside the run.")] = None,
+    settings: ModelSettings = None,
     weights: Weights = None,
     revision: Revision = None,
     device: Device = "auto",
@@ -44,6 +57,7 @@ def evaluate(
     """Score a run, a model zero-shot, or anybody's masks: a row per image, target and wording; means with intervals."""
     from vlseg.metrics import subgroups
     from vlseg.studies.evaluate import EvaluateOptions, evaluate_masks, evaluate_on, plain, summary
+    from vlseg.studies.settings import model_settings
 
     if (source is None) == (masks is None):
         raise InputError("evaluate: give a run or model, or --masks DIR (one of the two)")
@@ -62,6 +76,7 @@ def evaluate(
         seed=seed,
         uncertainty=uncertainty,
         cache=cache,
+        **model_settings(settings or []),
     )
     if masks is not None:
         evaluated = evaluate_masks(masks, data, options, out)

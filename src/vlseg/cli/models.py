@@ -17,26 +17,39 @@ def models(
     json: Json = False,
 ) -> None:
     """The models: size, input, text encoder, protocols, where weights come from; with --measure what they cost here."""
+    from dataclasses import replace
+
     from vlseg.models.cards import model_cards
+    from vlseg.models.manifest import Published
 
     cards = model_cards(name)
     lines = [f"{'name':<18}{'input':>5}{'parameters':>13}{'decoder':>12}  {'text encoder':<23}protocols"]
     lines += [
-        f"{c.name:<18}{c.image_size:>5}{c.parameters:>13,}{c.decoder:>12,}  {c.text_encoder or 'none':<23}"
-        f"{', '.join(c.protocols)}"
+        f"{c.name:<18}{_count(c.image_size):>5}{_count(c.parameters):>13}{_count(c.decoder):>12}  "
+        f"{c.text_encoder or 'none':<23}{', '.join(c.protocols)}"
         for c in cards
     ]
-    for one in dict.fromkeys(one for card in cards for one in card.published):
-        pinned = f", revision {one.revision[:12]}" if one.revision else ""
-        lines.append(f"{one.model}: {one.place} ({one.licence}{pinned})")
+    lines += ["", "weights:"]
+    users: dict[Published, list[str]] = {}
+    for card in cards:
+        for one in card.published:
+            users.setdefault(replace(one, model=""), []).append(card.name)
+    for one, names in users.items():
+        pinned = f", commit {one.revision[:12]}" if one.revision else ""
+        summed = f", sha256 {one.sha256[:12]}" if one.sha256 else ""
+        lines.append(f"{', '.join(names)}: {one.place} ({one.licence}; protocol {one.protocol}{pinned}{summed})")
         lines += [f"    {one.note}"] if one.note else []
+        lines += [f"    the same at {', '.join(one.mirrors)}"] if one.mirrors else []
+    plain = [card.name for card in cards if not card.published and card.parameters is not None]
+    lines += [f"{', '.join(plain)}: random"] if plain else []
     values: dict[str, object] = {"models": [card.to_json() for card in cards]}
     if measure:
         from dataclasses import asdict
 
         from vlseg.studies.measure import measure_models
 
-        measured = measure_models([card.name for card in cards], device=device, threads=threads)
+        sized = [card.name for card in cards if card.parameters is not None]
+        measured = measure_models(sized, device=device, threads=threads)
         values["measured"] = [asdict(one) for one in measured]
         lines.append(f"{'name':<18}{'predict':>9}{'next prompt':>13}{'step':>9}{'memory':>11}{'with step':>11}")
         lines += [
@@ -46,3 +59,7 @@ def models(
             for m in measured
         ]
     finish("models", values, lines, as_json=json)
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"

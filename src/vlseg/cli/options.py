@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
-Weights = Annotated[str | None, typer.Option(help="Weights: a folder or a hub id.", metavar="ID|PATH")]
+Weights = Annotated[str | None, typer.Option(help="Weights: a folder, a file or a hub id.", metavar="ID|PATH")]
 Revision = Annotated[str | None, typer.Option(help="Revision of a hub id, best a commit.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="fp32, bf16 or fp16.")]
@@ -20,6 +20,16 @@ Cache = Annotated[
 ]
 Target = Annotated[
     str | None, typer.Option(help="The structure: names the masks of a plain images/ + masks/ pair, else selects.")
+]
+
+
+ModelSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="protocol=NAME or model_arguments={...}, as in vlseg train; for published weights.",
+        metavar="KEY=VALUE",
+    ),
 ]
 
 

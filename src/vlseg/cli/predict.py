@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vlseg.cli.options import Device, Json, Precision, Revision, Threads, Weights, finish, say
+from vlseg.cli.options import Device, Json, ModelSettings, Precision, Revision, Threads, Weights, finish, say
 
 
 def predict(
@@ -17,6 +17,7 @@ def predict(
     prompt: Annotated[list[str], typer.Option(help="What to segment; give it again for more.")],
     out: Annotated[Path, typer.Option(help="Folder for masks, overlays and predictions.json.")],
     threshold: Annotated[float | None, typer.Option(help="On probabilities.", min=0.0, max=1.0)] = None,
+    settings: ModelSettings = None,
     weights: Weights = None,
     revision: Revision = None,
     device: Device = "auto",
@@ -26,6 +27,7 @@ def predict(
 ) -> None:
     """Masks at the images' own sizes for one or many prompts; each image is encoded once."""
     from vlseg.studies.predict import predict_to_folder
+    from vlseg.studies.settings import model_settings
 
     masks, failures = predict_to_folder(
         source,
@@ -39,6 +41,7 @@ def predict(
             "precision": precision,
             "threads": threads,
             "threshold": threshold,
+            **model_settings(settings or []),
         },
     )
     for failure in failures:

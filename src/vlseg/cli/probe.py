@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vlseg.cli.options import Data, Device, Json, Precision, Revision, Target, Threads, Weights, finish
+from vlseg.cli.options import Data, Device, Json, ModelSettings, Precision, Revision, Target, Threads, Weights, finish
 
 
 def probe(
@@ -17,6 +17,7 @@ def probe(
     limit: Annotated[int | None, typer.Option(help="Ask about so many images, spread over the split.", min=1)] = None,
     threshold: Annotated[float | None, typer.Option(help="On probabilities.", min=0.0, max=1.0)] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for scores; default: inside the run.")] = None,
+    settings: ModelSettings = None,
     weights: Weights = None,
     revision: Revision = None,
     device: Device = "auto",
@@ -28,6 +29,7 @@ def probe(
     """Does it read the prompt? Asks with wrong, other, absent and no words, and without the image."""
     from vlseg.studies.probe import probe_on, summary
     from vlseg.studies.scoring import EvaluateOptions
+    from vlseg.studies.settings import model_settings
 
     options = EvaluateOptions(
         prompt=prompt,
@@ -40,6 +42,7 @@ def probe(
         threads=threads,
         threshold=threshold,
         seed=seed,
+        **model_settings(settings or []),
     )
     values = summary(probe_on(source, data, options, out, limit=limit))
     lines = [

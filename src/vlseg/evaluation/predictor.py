@@ -2,8 +2,9 @@
 
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from vlseg.data import read_image
 from vlseg.evaluation.predict import Prediction, answer_prompts, check_prompts, encode_prompts, ready
 from vlseg.models import MODELS, ImageFeatures, Inputs, PromptFeatures, Rows, Segmenter, load_model
 from vlseg.models.device import autocast, resolve_device, set_threads, slow_precision
-from vlseg.models.manifest import default_weights
+from vlseg.models.manifest import default_weights, whence
 from vlseg.records import InputError, IntensityPolicy, read_record
 
 PROMPTS_KEPT = 512
@@ -110,12 +111,16 @@ def load(
     precision: str = "fp32",
     threads: int | None = None,
     threshold: float | None = None,
+    protocol: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> Predictor:
     """A predictor from a run's folder, a model's folder, a hub id, or a model's name with `weights`.
 
+    `protocol` and `arguments` are those of `load_model`.
+
     Raises:
-        InputError: nothing usable there. A model's name without weights is refused: random weights
-            predict nothing.
+        InputError: nothing usable there. A model's name without weights, and weights that leave a part random, are
+            refused: they predict nothing.
     """
     set_threads(threads)
     if slow := slow_precision(precision, resolve_device(device)):
@@ -129,12 +134,17 @@ def load(
                 f"vlseg train --resume --out {folder}"
             )
         intensity = IntensityPolicy(**record.intensity)
-        model = load_model(str(folder / "model"))
+        model = load_model(str(folder / "model"), protocol=protocol, arguments=arguments)
         limit = record.threshold if threshold is None else threshold
         return Predictor(model, device=device, precision=precision, threshold=limit, intensity=intensity)
     name = str(source) if str(source) in MODELS else None
     place = weights or default_weights(str(source)) or str(source)
     if place in MODELS:
-        raise InputError(f"model '{source}': give --weights (a folder or hub id); random weights predict nothing")
-    model = load_model(place, name=name, revision=revision)
+        raise InputError(f"model '{source}': random weights predict nothing; {whence(place)}")
+    model = load_model(place, name=name, revision=revision, protocol=protocol, arguments=arguments)
+    random_part = getattr(model, "random_part", None)
+    if random_part:
+        raise InputError(
+            f"{place}: leaves the {random_part} of '{source}' random, which predicts nothing; train it first"
+        )
     return Predictor(model, device=device, precision=precision, threshold=threshold)

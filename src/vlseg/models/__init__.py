@@ -1,6 +1,5 @@
 """Everything that segments: the contract, the named builders, loading from a folder or the hub."""
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,8 +8,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from vlseg.models.folder import load_strictly, read_config
-from vlseg.models.manifest import ANY_FILES, PUBLISHED
+import torch
+
+from vlseg.models.folder import carry_over, load_strictly, note_protocol, read_config, target_axes, unnamed_targets
+from vlseg.models.hub import locate
 from vlseg.models.protocol import (
     ImageFeatures,
     Inputs,
@@ -46,9 +47,9 @@ MODELS: dict[str, Entry] = {
     "cris": Entry("cris", "build_cris", "load_cris"),
     "biomedclipseg": Entry("biomedclipseg", "build_biomedclipseg", "load_biomedclipseg"),
     "biomedclipseg-d": Entry("biomedclipseg", "build_biomedclipseg", "load_biomedclipseg", {"name": "biomedclipseg-d"}),
-    "smp-unet": Entry("smp", "build_smp", fixed={"name": "smp-unet"}),
-    "smp-unetplusplus": Entry("smp", "build_smp", fixed={"name": "smp-unetplusplus"}),
-    "smp-deeplabv3plus": Entry("smp", "build_smp", fixed={"name": "smp-deeplabv3plus"}),
+    "smp-unet": Entry("smp", "build_smp", "load_smp", {"name": "smp-unet"}),
+    "smp-unetplusplus": Entry("smp", "build_smp", "load_smp", {"name": "smp-unetplusplus"}),
+    "smp-deeplabv3plus": Entry("smp", "build_smp", "load_smp", {"name": "smp-deeplabv3plus"}),
     "ensemble": Entry("ensemble", "build_ensemble", "load_ensemble"),
     "clipseg-tiny": Entry("clipseg_tiny", "build_clipseg_tiny"),
     "unet": Entry("unet", "build_unet"),
@@ -87,12 +88,13 @@ def load_model(
         name: which model it is; needed for files, and where a layout serves several.
         revision: of a hub id.
         protocol: instead of the weights' own.
-        arguments: further ones for published layouts, e.g. {"clip": FOLDER} beside CLIPSeg's original decoder.
+        arguments: for published layouts those of their loader, e.g. {"clip": FOLDER} beside CLIPSeg's original decoder;
+            for a saved model its image_size, where it has one.
 
     Raises:
         InputError: not there, unreachable, broken, or weights that do not fit.
     """
-    path = Path(source) if Path(source).exists() else _download(source, revision, name)
+    path = locate(source, revision)
     if (path / "run.json").exists():
         path = path / "model"
     if path.is_file():
@@ -103,26 +105,80 @@ def load_model(
         return _load(name, path, protocol, arguments)
     config = read_config(path) if (path / "config.json").exists() else {}
     ours = config.get("vlseg")
-    if ours and protocol not in (None, ours["protocol"]):
-        warnings.warn(f"{path}: trained under protocol '{ours['protocol']}', used under '{protocol}'", stacklevel=2)
     if ours and ours["model"] in ("clipseg", "clipseg-rd64", "ensemble"):  # their folders are made of others'
-        return _load(ours["model"], path, protocol, {})
+        return _load(ours["model"], path, protocol, _changed(ours, arguments, source))
     if ours:
-        return _load_ours(path, config, protocol)
+        return _load_ours(path, config, protocol, arguments)
     return _load(_published_name(path, config, name), path, protocol, arguments)
 
 
-def _load_ours(path: Path, config: Mapping[str, Any], protocol: str | None) -> Segmenter:
+def retargeted(
+    model: Segmenter,
+    targets: tuple[str, ...],
+    source: str,
+    *,
+    revision: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> Segmenter:
+    """A model with a row or channel for each target, for other targets: those that both have keep theirs.
+
+    Args:
+        model: loaded from `source`.
+        targets: the new ones, which start from random weights where they are new.
+        source: folder, file or hub id.
+        revision: of a hub id.
+        arguments: that it was loaded with.
+
+    Raises:
+        InputError: an architecture that cannot be built again so.
+    """
+    spec, path = model.spec, locate(source, revision)
+    path = path / "model" if (path / "run.json").exists() else path
+    ours = read_config(path).get("vlseg") if (path / "config.json").exists() else None
+    given = {key: value for key, value in (arguments or {}).items() if key not in INITIAL}
+    again = {**ours["arguments"], **_changed(ours, given, source)} if ours else given
+    fresh = build_model(spec.name, arguments=again, targets=targets, protocol=spec.protocol)
+    with torch.device("meta"):
+        wider = build_model(spec.name, arguments=again, targets=(*targets, ""), protocol=spec.protocol)
+    known = spec.targets
+    if known == unnamed_targets(len(targets)):  # a file does not say whose its outputs are; as many are these
+        known = targets
+    rows = [(known.index(target), row) for row, target in enumerate(targets) if target in known]
+    axes = target_axes(as_module(fresh), as_module(wider))
+    carry_over(as_module(model), as_module(fresh), axes, rows, source)
+    return fresh
+
+
+INITIAL = frozenset({"encoder_weights", "decoder", "tokenizer", "targets"})
+"""Builders' arguments that say what a model starts from, not how it is built."""
+
+
+def _changed(ours: Mapping[str, Any], arguments: Mapping[str, Any] | None, where: str) -> dict[str, Any]:
+    """What is given of the arguments that a saved model was built with, and that its weights leave open."""
+    for key, value in (arguments or {}).items():
+        own = ours["arguments"].get(key, value)
+        if key != "image_size" and value != own:
+            raise InputError(f"{where}: is built otherwise: its {key} is {own!r}, not {value!r}; leave {key} out")
+    return {key: value for key, value in (arguments or {}).items() if key == "image_size" and key in ours["arguments"]}
+
+
+def _load_ours(
+    path: Path, config: Mapping[str, Any], protocol: str | None, given: Mapping[str, Any] | None
+) -> Segmenter:
     """A folder that `save` wrote."""
     import safetensors.torch
 
     ours = config["vlseg"]
-    arguments = dict(ours["arguments"])
+    arguments = {**ours["arguments"], **_changed(ours, given, str(path))}
     if ours["model"].startswith("biomedclipseg"):
         arguments["tokenizer"] = str(path)
     model = build_model(
-        ours["model"], arguments=arguments, targets=tuple(ours["targets"]), protocol=protocol or ours["protocol"]
+        ours["model"],
+        arguments=arguments,
+        targets=tuple(ours["targets"]),
+        protocol=protocol or ours["protocol"],
     )
+    note_protocol(ours["protocol"], model.spec.protocol, str(path))
     weights = path / "model.safetensors"
     if not weights.exists():
         raise InputError(f"{weights}: not found; the model folder is incomplete")
@@ -153,8 +209,13 @@ def _load(name: str, path: Path, protocol: str | None, arguments: Mapping[str, A
     if entry.load is None:
         raise InputError(f"{path}: '{name}' has no published files; give a run or a model folder of vlseg")
     loader: Builder = getattr(import_module(f"vlseg.models.{entry.module}"), entry.load)
-    fixed = entry.fixed if entry.module == "biomedclipseg" else {}
+    fixed = {} if entry.module == "clipseg" else entry.fixed  # CLIPSeg's weights say which one they are
     return _call(loader, name, {"path": path, "protocol": protocol, **fixed, **(arguments or {})})
+
+
+def known_models() -> list[str]:
+    """Names of vlseg's own models and of other packages'."""
+    return list(dict.fromkeys([*MODELS, *(point.name for point in entry_points(group="vlseg.models"))]))
 
 
 def _builder(name: str) -> Builder:
@@ -176,29 +237,6 @@ def _call(function: Builder, name: str, arguments: Mapping[str, Any]) -> Segment
         raise InputError(f"model_arguments of '{name}': {error}") from error
 
 
-def _download(source: str, revision: str | None, name: str | None) -> Path:
-    """A snapshot of a hub repository from the local cache, else from the network, at its pinned revision."""
-    if source.count("/") != 1 or source.startswith((".", "/", "~")):
-        raise InputError(f"weights '{source}': no such file or folder, and not a hub id of the form owner/name")
-    from huggingface_hub import snapshot_download
-
-    known = PUBLISHED.get(source)
-    try:
-        return Path(
-            snapshot_download(
-                source,
-                revision=revision or (known.revision if known else None),
-                allow_patterns=list(known.files if known else ANY_FILES),
-            )
-        )
-    except Exception as error:  # the hub raises many kinds: offline, not found, gated, disk full
-        wanted = ", ".join(known.files) if known else "config.json, model.safetensors, vocab.json and merges.txt"
-        raise InputError(
-            f"weights '{source}': not in the local cache and not downloadable here ({type(error).__name__}); "
-            f"fetch its {wanted} into a folder and give that folder with --weights"
-        ) from error
-
-
 __all__ = [
     "MODELS",
     "ImageFeatures",
@@ -211,5 +249,7 @@ __all__ = [
     "Tokens",
     "as_module",
     "build_model",
+    "known_models",
     "load_model",
+    "retargeted",
 ]

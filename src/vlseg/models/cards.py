@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vlseg.models import MODELS, as_module, build_model
+from vlseg.models import as_module, build_model, known_models
 from vlseg.models.manifest import WEIGHTS, Published
 from vlseg.records import unknown_name
 
@@ -16,14 +16,14 @@ from vlseg.records import unknown_name
 class ModelCard:
     """One line of the table.
 
-    `parameters` counts all of them, `decoder` those of the mask decoder; `weights` and `licence` are the first
-    published ones' place and licence, `published` all of them.
+    `parameters` counts all of them, `decoder` those of the mask decoder, None where the members decide; `weights` and
+    `licence` are the first published ones' place and licence, `published` all of them.
     """
 
     name: str
-    image_size: int
-    parameters: int
-    decoder: int
+    image_size: int | None
+    parameters: int | None
+    decoder: int | None
     text_encoder: str | None
     protocols: tuple[str, ...]
     weights: str
@@ -49,7 +49,7 @@ _FACTS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "unet": (None, ("corrected",)),
     "unet-target": (None, ("corrected",)),
 }
-"""Text encoder and protocols. An ensemble is what its members are, and has no line."""
+"""Text encoder and protocols, of models that have more to tell than their spec."""
 
 
 def model_cards(name: str | None = None) -> list[ModelCard]:
@@ -58,17 +58,20 @@ def model_cards(name: str | None = None) -> list[ModelCard]:
     Raises:
         InputError: unknown model.
     """
-    if name is not None and name not in _FACTS:
-        raise unknown_name("model", name, _FACTS)
-    return [_card(known) for known in MODELS if known in _FACTS and name in (None, known)]
+    names = known_models()
+    if name is not None and name not in names:
+        raise unknown_name("model", name, names)
+    return [_card(known) for known in names if name in (None, known)]
 
 
 def _card(name: str) -> ModelCard:
+    if name == "ensemble":  # what its members are
+        licence = "its members'"
+        return ModelCard(name, None, None, None, "its members'", ("its members'",), "its members'", licence, ())
     with torch.device("meta"):
         model = build_model(name, targets=("target",))
-    text, protocols = _FACTS[name]
-    family = "biomedclipseg" if name == "biomedclipseg-d" else name
-    published = tuple(one for one in WEIGHTS if one.model == family)
+    text, protocols = _FACTS.get(name, ("its own" if model.spec.uses_text else None, (model.spec.protocol,)))
+    published = tuple(one for source in SOURCES.get(name, (name,)) for one in WEIGHTS if one.model == source)
     return ModelCard(
         name=name,
         image_size=model.spec.image_size[0],
@@ -77,9 +80,13 @@ def _card(name: str) -> ModelCard:
         text_encoder=text,
         protocols=protocols,
         weights=published[0].place if published else "random",
-        licence=published[0].licence if published else "ours or the library's, random weights",
+        licence=published[0].licence if published else "random weights, yours once trained",
         published=published,
     )
+
+
+SOURCES = {"biomedclipseg-d": ("biomedclipseg", "clipseg")}
+"""Models whose weights are published under other models' names."""
 
 
 def _count(modules: Sequence[nn.Module]) -> int:

@@ -1,7 +1,8 @@
 """A model on disk: config.json (with our part under "vlseg") and model.safetensors."""
 
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,21 +67,51 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str) 
     module.load_state_dict(dict(weights))
 
 
-TARGET_SHARE = 0.05
-"""At most so much of a network may belong to its targets: more means that the two are not one architecture."""
+def note_protocol(own: str, used: str, where: str) -> None:
+    """Warn of weights that are used otherwise than they were trained."""
+    if used != own:
+        warnings.warn(f"{where}: trained under protocol '{own}', used under '{used}'", stacklevel=3)
 
 
-def carry_over(source: nn.Module, into: nn.Module, where: str) -> list[str]:
-    """Copy every tensor that has the same name and shape; return the names of those that start anew.
+def unnamed_targets(count: int) -> tuple[str, ...]:
+    """Names for the outputs of weights that do not say whose they are."""
+    return tuple(f"output {number}" for number in range(count))
+
+
+def target_axes(module: nn.Module, wider: nn.Module) -> dict[str, int]:
+    """The tensors that have a row for each target, and its axis: those that are longer in a module with one more."""
+    more = wider.state_dict()
+    return {
+        key: next(axis for axis, size in enumerate(tensor.shape) if size != more[key].shape[axis])
+        for key, tensor in module.state_dict().items()
+        if key in more and tensor.shape != more[key].shape
+    }
+
+
+def carry_over(
+    source: nn.Module, into: nn.Module, axes: Mapping[str, int], rows: Sequence[tuple[int, int]], where: str
+) -> None:
+    """Copy every tensor; of those with a row for each target only some rows, the others stay.
+
+    Args:
+        source: where from.
+        into: where to; the same architecture.
+        axes: see `target_axes`.
+        rows: pairs of a target's position in `source` and in `into`.
+        where: names the source in the error.
 
     Raises:
-        InputError: names differ, or more than the outputs' own tensors have another shape.
+        InputError: names or shapes differ otherwise than by targets.
     """
     theirs, ours = source.state_dict(), into.state_dict()
-    if theirs.keys() != ours.keys():
-        raise InputError(f"{where}: is built otherwise than this model; give the same model_arguments")
-    anew = [key for key, tensor in ours.items() if theirs[key].shape != tensor.shape]
-    if sum(ours[key].numel() for key in anew) > TARGET_SHARE * sum(tensor.numel() for tensor in ours.values()):
-        raise InputError(f"{where}: most of its tensors have other shapes ({', '.join(anew[:5])}, ...)")
-    into.load_state_dict({key: ours[key] if key in anew else tensor for key, tensor in theirs.items()})
-    return anew
+    different = [key for key in ours if key not in axes and (key not in theirs or theirs[key].shape != ours[key].shape)]
+    if theirs.keys() != ours.keys() or different:
+        named = [*different, *(key for key in theirs if key not in ours)]
+        raise InputError(
+            f"{where}: is built otherwise than this model ({', '.join(named[:5])}); give its model_arguments"
+        )
+    result = {key: theirs[key] if key not in axes else ours[key].clone() for key in ours}
+    for key, axis in axes.items():
+        for their_row, our_row in rows:
+            result[key].select(axis, our_row).copy_(theirs[key].select(axis, their_row))
+    into.load_state_dict(result)

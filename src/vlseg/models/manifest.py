@@ -18,6 +18,7 @@ class Published:
         files: what is needed of it.
         licence: of the weights, by their publisher.
         protocol: that belongs to them.
+        whole: they segment as they are; otherwise a part of the network starts random.
         revision: pinned commit of a hub repository; None = none is pinned: give --revision.
         sha256: of the one file, where known.
         mirrors: other places of the same weights.
@@ -33,6 +34,7 @@ class Published:
     sha256: str | None = None
     mirrors: tuple[str, ...] = ()
     note: str = ""
+    whole: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -69,6 +71,7 @@ WEIGHTS: tuple[Published, ...] = (
         revision="2584124ff32fcf3f2946e901aff906086e2d39bf",
         mirrors=("naotous/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224_original",),
         note="the encoders; the decoder is trained by you, from random weights or (biomedclipseg-d) from CLIPSeg's",
+        whole=False,
     ),
     Published(
         "cris",
@@ -78,6 +81,7 @@ WEIGHTS: tuple[Published, ...] = (
         "corrected",
         sha256=_RN50,
         note="CLIP's towers, around which CRIS is random",
+        whole=False,
     ),
     Published(
         "cris",
@@ -87,6 +91,7 @@ WEIGHTS: tuple[Published, ...] = (
         "corrected",
         sha256=_RN101,
         note="as RN50.pt, the larger tower",
+        whole=False,
     ),
     Published(
         "cris",
@@ -94,14 +99,34 @@ WEIGHTS: tuple[Published, ...] = (
         ("cris_best.pth",),
         "not stated",
         "original",
-        note="The authors never published weights (CRIS.pytorch issues 3 and 13). People train them on RefCOCO with "
-        "the authors' code, or use a file that a user of that code shared; either loads with --weights FILE.",
+        note="the authors never published weights (CRIS.pytorch issues 3 and 13): people train them on RefCOCO with "
+        "the authors' code, or use a file that a user of that code shared; either loads with --weights FILE",
+    ),
+    *(
+        Published(
+            model,
+            "smp-hub/resnet50.imagenet",
+            ("model.safetensors",),
+            "that of its hub page; trained on ImageNet",
+            "published",
+            revision="00cb74e366966d59cd9a35af57e618af9f88efe9",
+            note="the encoder, by model_arguments={encoder_weights: imagenet} or a file; others by the library's names",
+            whole=False,
+        )
+        for model in ("smp-unet", "smp-unetplusplus", "smp-deeplabv3plus")
     ),
 )
 """All weights that vlseg knows of."""
 
 PUBLISHED: Mapping[str, Published] = {place: one for one in WEIGHTS for place in (one.place, *one.mirrors)}
 """By hub id or address."""
+
+
+def whence(model: str) -> str:
+    """One line: where to get weights for a model that has no default ones."""
+    known = [one for one in WEIGHTS if one.model == model.removesuffix("-d")]
+    told = [one.note for one in known if one.whole] or [f"published are {one.note}" for one in known]
+    return "; ".join(["give --weights RUN, FOLDER, FILE or a hub id", *told])
 
 
 def default_weights(model: str) -> str | None:

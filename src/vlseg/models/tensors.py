@@ -4,11 +4,12 @@ import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import safetensors.torch
 import torch
 from torch import Tensor
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from vlseg.records import InputError
 
@@ -19,7 +20,8 @@ WRAPPERS = ("state_dict", "model")
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors, .pt, .pth, .bin or .ckpt file, or of a TorchScript archive (OpenAI's CLIP).
 
-    Pickles are read with `weights_only`: nothing in them is executed.
+    Pickles are read with `weights_only`: nothing in them is executed. What else training codes keep beside the weights
+    (Lightning: optimisers, losses, paths) is read as inert stand-ins and left out.
 
     Raises:
         InputError: no such file, not readable so, or no tensors in it.
@@ -31,10 +33,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             return dict(safetensors.torch.load_file(path))
         values = _unpickled(path)
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
-        reason = " ".join(str(error).split())[:160]
+        told = " ".join(str(error).split())
+        reason = (told.partition("WeightsUnpickler error: ")[2] or told)[:160]
         raise InputError(
-            f"{path}: cannot be read as weights ({reason}); files that hold more than tensors and plain values are "
-            "refused: save its state_dict alone with torch.save"
+            f"{path}: cannot be read as weights ({reason}); if another program reads it, save its state_dict alone "
+            "with torch.save"
         ) from error
     for wrapper in WRAPPERS:
         if isinstance(values, dict) and isinstance(values.get(wrapper), Mapping):
@@ -51,7 +54,24 @@ def _unpickled(path: Path) -> Any:
             scripted = any(name.endswith("/constants.pkl") for name in archive.namelist())
         if scripted:  # its own reader, in C++, builds plain values and tensors alone
             return torch.jit.load(str(path), map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
+        unknown = get_unsafe_globals_in_checkpoint(path)
+        with safe_globals([(StandIn, name) for name in unknown]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+class StandIn:
+    """In place of any class or function that a pickle names: takes all arguments, imports and does nothing."""
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        """Whatever it is made with."""
+        return super().__new__(cls)
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        """Forget it."""
 
 
 def without_prefix(weights: Mapping[str, Tensor], prefixes: Sequence[str]) -> dict[str, Tensor]:
@@ -61,6 +81,11 @@ def without_prefix(weights: Mapping[str, Tensor], prefixes: Sequence[str]) -> di
         if result and all(key.startswith(prefix) for key in result):
             result = {key.removeprefix(prefix): tensor for key, tensor in result.items()}
     return result
+
+
+def starts(weights: Mapping[str, Tensor], prefix: str | tuple[str, ...]) -> bool:
+    """Whether any key starts so."""
+    return any(key.startswith(prefix) for key in weights)
 
 
 def find_weights(folder: Path, names: Sequence[str]) -> Path:

@@ -93,8 +93,9 @@ class RunConfig(Strict):
     """Epochs between validations."""
     validate_limit: int | None = pydantic.Field(default=None, ge=1)
     """Validate on the first so many samples only."""
-    threshold: float | Literal["val"] = 0.5
-    """On probabilities; "val" chooses the one with the best val Dice when training ends."""
+    threshold: float | Literal["val"] | None = None
+    """On probabilities; None = the model's own (0.35 for CRIS under a published protocol, else 0.5); "val" chooses the
+    one with the best val Dice when training ends."""
     workers: int = pydantic.Field(1, ge=0)
     """Threads that read and prepare the next batches while one is trained on; 0 = in turn."""
     image_cache: Literal["native", "reduced"] = "native"
@@ -134,7 +135,7 @@ class RunRecord(Strict):
     deployable: bool = False
     threshold: float = 0.5
     threshold_origin: str = "default"
-    """"default", "fixed" (given by the user), "weights" (comes with them) or "val" (chosen there)."""
+    """"default" (the model's own), "fixed" (given by the user), "weights" (comes with them) or "val" (chosen there)."""
     started: datetime
     ended: datetime | None = None
     peak_memory_bytes: int | None = None

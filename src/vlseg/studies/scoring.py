@@ -44,6 +44,8 @@ class EvaluateOptions:
     seed: int = 0
     uncertainty: Literal["flip"] | None = None
     cache: Path | None = None
+    protocol: str | None = None
+    arguments: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ def open_job(source: str, data: list[str], options: EvaluateOptions, out: Path |
         device=options.device,
         precision=options.precision,
         threads=options.threads,
+        protocol=options.protocol,
+        arguments=options.arguments,
     )
     prompt = options.prompt or (record.prompt if record else "class")
     pool = open_pool(data, prompt, options.target)

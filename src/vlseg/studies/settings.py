@@ -1,5 +1,6 @@
 """A run's configuration from command-line options and --set key=value."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,10 +21,12 @@ _MEDVLSM: dict[str, Any] = {
     "precision": "fp16",
     "batch_size": 128,
     "learning_rate": 2e-3,
+    "seed": 42,
     "protocol": "published",
 }
 _CNN: dict[str, Any] = {
     **_MEDVLSM,
+    "model_arguments": {"encoder_weights": "imagenet"},
     "loss": "present_dice",
     "optimizer": "adam",
     "weight_decay": 0.0,
@@ -62,7 +65,8 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
 """What a recipe sets, by recipe and model; RunConfig's defaults are the rest.
 
 published: MedVLSM's training (Poudel et al., MIDL 2024, configs and scripts of the code). What differs here: the rate
-falls and training stops by val Dice at native size, not by val loss; an epoch has each image once with up to
+falls by val Dice at native size, not by val loss; training stops by val Dice at native size, not at the network's;
+masks are shrunk with antialiasing, not by the nearest pixel; an epoch has each image once with up to
 `prompts_per_image` of its prompts; wordings are drawn by (seed, epoch, sample). corrected: ours, untested on
 published weights.
 """
@@ -84,7 +88,27 @@ def config_from_options(
     for needed in ("model", "data"):
         if needed not in options:
             raise InputError(f"--{needed}: is missing; vlseg train needs --model and --data (or --resume and --out)")
-    return parse_config({**_recipe(options["model"], recipe), **options}, "--set")
+    own = _recipe(options["model"], recipe)
+    arguments = options.get("model_arguments", {})
+    if isinstance(arguments, dict) and "model_arguments" in own:
+        options["model_arguments"] = {**own["model_arguments"], **arguments}
+    return parse_config({**own, **options}, "--set")
+
+
+def model_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """`protocol` and `arguments` of a model to load, from --set.
+
+    Raises:
+        InputError: a setting without "=", of another name, or arguments that are no mapping.
+    """
+    found = dict(parse_setting(text) for text in settings)
+    for key in found:
+        if key not in ("protocol", "model_arguments"):
+            raise unknown_name("setting of a trained model", key, ("protocol", "model_arguments"))
+    arguments = found.get("model_arguments")
+    if arguments is not None and not isinstance(arguments, dict):
+        raise InputError(f"--set model_arguments: '{arguments}' is no mapping; write {{name: value}}")
+    return {"protocol": found.get("protocol"), "arguments": arguments}
 
 
 def _recipe(model: str, name: str | None) -> dict[str, Any]:
@@ -109,10 +133,16 @@ def parse_setting(text: str, option: str = "--set") -> tuple[str, Any]:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise InputError(f"{option} {key}: '{value}' is not a value YAML can read") from error
-    # YAML 1.1 reads 1e-3 as text; a number was meant.
-    if isinstance(parsed, str):
-        try:
-            parsed = float(parsed)
-        except ValueError:
-            return key, parsed
-    return key, parsed
+    return key, _with_exponents(parsed)
+
+
+def _with_exponents(value: Any) -> Any:
+    """YAML 1.1 reads 1e-3 as text; a number was meant, also inside lists and mappings."""
+    if isinstance(value, dict):
+        return {key: _with_exponents(inside) for key, inside in value.items()}
+    if isinstance(value, list):
+        return [_with_exponents(inside) for inside in value]
+    return float(value) if isinstance(value, str) and EXPONENT.fullmatch(value) else value
+
+
+EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")

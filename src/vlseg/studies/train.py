@@ -12,10 +12,9 @@ from typing import Any
 import torch
 
 from vlseg.evaluation import MaskReader, mean_dice, ready
-from vlseg.models import Segmenter, as_module, build_model, load_model
+from vlseg.models import Segmenter, build_model, load_model, retargeted
 from vlseg.models.device import check_precision, resolve_device, set_threads, slow_precision
 from vlseg.models.features import FeatureStore
-from vlseg.models.folder import carry_over
 from vlseg.prompts import Prompted
 from vlseg.records import InputError, RunConfig, RunRecord, read_config, read_record, write_config, write_record
 from vlseg.studies.datasets import Pool, open_pool
@@ -211,8 +210,8 @@ def _model(config: RunConfig, pool: Pool, train: Sequence[Prompted]) -> Segmente
 def _from_weights(config: RunConfig, pool: Pool) -> Segmenter:
     """The weights' model under their own protocol, unless the configuration names one.
 
-    An image-only model that was trained on other targets keeps everything but what belongs to its targets, which
-    starts anew: transfer from one dataset to another.
+    An image-only model that was trained on other targets keeps everything but the outputs of targets that are new,
+    which start anew: transfer from one dataset to another.
     """
     model = load_model(
         str(config.weights),
@@ -225,11 +224,9 @@ def _from_weights(config: RunConfig, pool: Pool) -> Segmenter:
         raise InputError(f"--weights: {config.weights} holds a '{model.spec.name}', not a '{config.model}'")
     if model.spec.uses_text or model.spec.targets == pool.targets:
         return model
-    fresh = build_model(
-        config.model, arguments=config.model_arguments, targets=pool.targets, protocol=model.spec.protocol
+    return retargeted(
+        model, pool.targets, str(config.weights), revision=config.revision, arguments=config.model_arguments
     )
-    carry_over(as_module(model), as_module(fresh), str(config.weights))
-    return fresh
 
 
 def _new_record(
@@ -258,19 +255,22 @@ def _new_record(
 
 
 def _validator(run: OpenRun, store: FeatureStore | None) -> Callable[[], float] | None:
-    """Val Dice at threshold 0.5 (or the fixed one), or None where there is no val split."""
+    """Val Dice at the model's own threshold (or the fixed one), or None where there is no val split."""
     labelled = [item for item in run.val if item.sample.mask_paths][: run.config.validate_limit]
     if not labelled:
         return None
-    threshold = 0.5 if run.config.threshold == "val" else run.config.threshold
+    fixed = run.config.threshold
+    threshold = fixed if isinstance(fixed, float) else run.model.spec.threshold
     masks = MaskReader(run.pool.infos)
     return lambda: _val_dice(run, labelled, [threshold], store, masks)[0]
 
 
 def _threshold(run: OpenRun, result: FitResult) -> tuple[float, str]:
     wanted, own = run.config.threshold, run.model.spec.threshold
+    if wanted is None:
+        return own, "default"
     if wanted != "val":
-        return wanted, "default" if wanted == own else "fixed"
+        return wanted, "fixed"
     labelled = [item for item in run.val if item.sample.mask_paths]
     if not labelled:
         raise InputError("threshold: 'val' needs a val split with masks; give a number")

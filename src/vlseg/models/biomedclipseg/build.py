@@ -7,9 +7,10 @@ from transformers import BertTokenizer
 from vlseg.models.biomedclipseg.model import TAPS, BiomedClipSeg
 from vlseg.models.biomedclipseg.network import SHAPES, Network
 from vlseg.models.biomedclipseg.tokenizer import load_tokenizer, spelling_tokenizer
-from vlseg.models.folder import load_strictly
+from vlseg.models.folder import load_strictly, note_protocol
+from vlseg.models.hub import locate
 from vlseg.models.protocol import Spec
-from vlseg.models.tensors import find_weights, read_tensors, without_prefix
+from vlseg.models.tensors import find_weights, read_tensors, starts, without_prefix
 from vlseg.records import InputError, unknown_name
 
 FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors")
@@ -32,7 +33,7 @@ def build_biomedclipseg(
         image_size: a multiple of 16; None = 224.
         size: "base", or "tiny" for tests.
         tokenizer: folder with PubMedBERT's vocabulary; None spells words out, which only random weights can take.
-        decoder: CLIPSeg weights (folder or file) to take the decoder from.
+        decoder: CLIPSeg weights (folder, file or hub id) to take the decoder from.
         targets: recorded.
         protocol: "corrected" or "published".
 
@@ -49,7 +50,7 @@ def build_biomedclipseg(
         raise InputError(f"image_size: {side} is not a multiple of {shape.patch}; take {shape.side}")
     network = Network(shape)
     if decoder is not None:
-        fill_decoder(network, Path(decoder))
+        fill_decoder(network, locate(decoder))
     words: BertTokenizer = load_tokenizer(Path(tokenizer)) if tokenizer else spelling_tokenizer()
     spec = Spec(name=name, uses_text=True, image_size=(side, side), targets=targets, protocol=protocol)
     return BiomedClipSeg(network, words, spec, size)
@@ -62,28 +63,36 @@ def load_biomedclipseg(
     protocol: str | None = None,
     decoder: str | None = None,
     tokenizer: str | None = None,
+    image_size: int | None = None,
     size: str = "base",
 ) -> BiomedClipSeg:
     """From BiomedCLIP's hub folder (the decoder is random, or CLIPSeg's), or from a MedVLSM checkpoint file.
 
     A checkpoint holds the whole network; its protocol is `published` unless given, and its tokenizer is looked for
-    beside it or in `tokenizer`.
+    beside it or in `tokenizer`. `decoder` is a folder, a file or a hub id.
 
     Raises:
-        InputError: files missing, or weights that do not fit.
+        InputError: files missing, weights that do not fit, or "biomedclipseg-d" on bare encoders without `decoder`.
     """
     file = find_weights(path, FILES) if path.is_dir() else path
     weights = without_prefix(read_tensors(file), ("net.",))
-    whole = any(key.startswith("biomedclip.") for key in weights)
+    whole = starts(weights, "biomedclip.")
+    if not whole and name == "biomedclipseg-d" and decoder is None:
+        raise InputError(
+            f"{path}: holds BiomedCLIP's encoders; biomedclipseg-d takes its decoder from CLIPSeg: "
+            "--set 'model_arguments={decoder: FOLDER}' with the files of CIDAS/clipseg-rd64-refined (or its hub id)"
+        )
     chosen = protocol or ("published" if whole else "corrected")
     words = tokenizer or str(file.parent)
-    model = build_biomedclipseg(name=name, size=size, tokenizer=words, protocol=chosen)
+    model = build_biomedclipseg(name=name, image_size=image_size, size=size, tokenizer=words, protocol=chosen)
     if whole:
         load_strictly(model.network, weights, str(file))
+        note_protocol("published", chosen, str(path))
     else:
         load_strictly(model.network.biomedclip, weights, str(file))
+        model.random_part = "decoder" if decoder is None else None
     if decoder is not None:
-        fill_decoder(model.network, Path(decoder))
+        fill_decoder(model.network, locate(decoder))
     return model
 
 

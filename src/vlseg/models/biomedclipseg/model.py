@@ -21,13 +21,14 @@ TAPS = {"published": (4, 7, 10), "corrected": (3, 6, 9)}
 
 
 class BiomedClipSeg(nn.Module):
-    """A BiomedCLIPSeg network with its tokenizer."""
+    """A BiomedCLIPSeg network with its tokenizer. `random_part` is what the weights that were loaded lack."""
 
     def __init__(self, network: Network, tokenizer: BertTokenizer, spec: Spec, size_name: str) -> None:
         super().__init__()
         self.network = network
         self.tokenizer = tokenizer
         self.spec = spec
+        self.random_part: str | None = None
         self.size_name = size_name
         self.taps = TAPS[spec.protocol]
 

@@ -146,4 +146,6 @@ def decoder_config(shape: Shape) -> CLIPSegConfig:
         "reduce_dim": shape.reduce_dim,
         "decoder_intermediate_size": shape.decoder_ffn,
     }
-    return CLIPSegConfig.from_dict(values)
+    config = CLIPSegConfig.from_dict(values)
+    config._attn_implementation = "sdpa"  # a decoder on its own gets no default, and warns of it
+    return config

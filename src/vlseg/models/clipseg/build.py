@@ -5,14 +5,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPSegTextConfig, CLIPSegVisionConfig
 
 from vlseg.models.clipseg.model import ClipSeg
 from vlseg.models.clipseg.tokenizer import clip_tokenizer, load_tokenizer
-from vlseg.models.folder import load_strictly, read_config
+from vlseg.models.folder import load_strictly, note_protocol, read_config
+from vlseg.models.hub import locate
 from vlseg.models.protocol import Spec
-from vlseg.models.tensors import find_weights, read_tensors, without_prefix
+from vlseg.models.tensors import find_weights, read_tensors, starts, without_prefix
 from vlseg.records import InputError
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -63,10 +65,13 @@ def build_clipseg(
         config: other sizes, as transformers' CLIPSegConfig or what its config.json holds.
 
     Raises:
-        InputError: an image size that the patches do not fill.
+        InputError: an image size that the patches do not fill, or a config that transformers does not take.
     """
     if isinstance(config, Mapping):
-        config = CLIPSegConfig.from_dict({**CONFIGS[name]().to_dict(), **config})
+        try:
+            config = CLIPSegConfig.from_dict({**CONFIGS[name]().to_dict(), **config})
+        except (StrictDataclassError, TypeError, ValueError) as error:
+            raise InputError(f"config of {name}: {' '.join(str(error).split())[:200]}") from error
     network = CLIPSegForImageSegmentation(config or CONFIGS[name]())
     return ClipSeg(network, clip_tokenizer(), _spec(network, image_size, targets, protocol))
 
@@ -76,8 +81,9 @@ def load_clipseg(
 ) -> ClipSeg:
     """CLIPSeg from a folder in the hub's layout, or from a file.
 
-    A file is a MedVLSM checkpoint (the whole network), or the original repository's decoder (`rd64-uni*.pth`), which
-    needs `clip`: a folder with CLIP ViT-B/16 (or CLIPSeg) in the hub's layout.
+    A file is the whole network (a MedVLSM checkpoint, whose protocol is `published`, or the hub's weights file), or the
+    original repository's decoder (`rd64-uni*.pth`), which needs `clip`: a folder or hub id with CLIP ViT-B/16 (or
+    CLIPSeg) in the hub's layout.
 
     Raises:
         InputError: files missing, or weights that do not fit (each offending key is named).
@@ -88,23 +94,29 @@ def load_clipseg(
         network = CLIPSegForImageSegmentation(CLIPSegConfig.from_dict(values))
         load_strictly(network, published_layout(read_weights(path)), str(path))
         size = image_size or ours.get("arguments", {}).get("image_size", 352)
-        spec = _spec(network, size, tuple(ours.get("targets", ())), protocol or ours.get("protocol", "corrected"))
+        own = ours.get("protocol", "corrected")
+        spec = _spec(network, size, tuple(ours.get("targets", ())), protocol or own)
+        if ours:
+            note_protocol(own, spec.protocol, str(path))
         return ClipSeg(network, load_tokenizer(path), spec)
-    weights = published_layout(read_tensors(path))
-    whole = any(key.startswith("clip.") for key in weights)
-    if not whole:
+    tensors = read_tensors(path)
+    weights = published_layout(tensors)
+    if not starts(weights, "clip."):
         weights = {f"decoder.{key}": tensor for key, tensor in _decoder_of(weights).items()}
         if clip is None:
             raise InputError(
                 f"{path}: holds CLIPSeg's decoder alone; give CLIP ViT-B/16 beside it: "
                 "--set 'model_arguments={clip: FOLDER}'"
             )
-        weights |= _clip_of(Path(clip))
+        weights |= _clip_of(locate(clip))
     refined = "decoder.transposed_convolution.4.weight" in weights
     network = CLIPSegForImageSegmentation(refined_config() if refined else plain_config())
     load_strictly(network, weights, str(path))
-    chosen = protocol or ("published" if whole else "corrected")
-    return ClipSeg(network, clip_tokenizer(), _spec(network, image_size or 352, (), chosen))
+    trained = starts(tensors, ("net.", "clipseg."))  # MedVLSM's, Lightning's prefix on or off
+    spec = _spec(network, image_size or 352, (), protocol or ("published" if trained else "corrected"))
+    if trained:
+        note_protocol("published", spec.protocol, str(path))
+    return ClipSeg(network, clip_tokenizer(), spec)
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -138,10 +150,13 @@ def _decoder_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if "in_proj_" in name:
             for part, piece in zip("qkv", value.chunk(3), strict=True):
                 result[name.replace("in_proj_", f"{part}_proj.")] = piece.clone()
-        elif not name.startswith(("clip_model.", "model.")):
+        elif not name.startswith(NOT_DECODER):
             result[name] = value
     return result
 
+
+NOT_DECODER = ("clip_model.", "model.", "reduce.")
+"""What else the original repository's files hold: CLIP's towers, and a layer of the base class that nothing reads."""
 
 ORIGINAL_NAMES = (
     (r"^blocks\.", "layers."),

@@ -8,10 +8,13 @@ from torch import Tensor
 from vlseg.models.clipseg.tokenizer import clip_tokenizer
 from vlseg.models.cris.model import PROTOCOLS, Cris, Network
 from vlseg.models.cris.shape import SHAPES
-from vlseg.models.folder import load_strictly
+from vlseg.models.folder import load_strictly, note_protocol
 from vlseg.models.protocol import Spec
-from vlseg.models.tensors import read_tensors, without_prefix
+from vlseg.models.tensors import find_weights, read_tensors, starts, without_prefix
 from vlseg.records import InputError, unknown_name
+
+FILES = ("cris_best.pth", "best_model.pth", "cris.pt", "best.ckpt", "RN50.pt", "RN101.pt")
+"""What a folder is searched for: whole networks (the authors' and MedVLSM's names) before CLIP's towers alone."""
 
 CLIP_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's files hold beside the weights."""
@@ -46,35 +49,42 @@ def build_cris(
     return Cris(Network(SHAPES[backbone]), clip_tokenizer(), spec, backbone)
 
 
-def load_cris(path: Path, *, protocol: str | None = None) -> Cris:
+def load_cris(path: Path, *, protocol: str | None = None, image_size: int = 416, backbone: str | None = None) -> Cris:
     """CRIS from a published file: a whole network, or CLIP's RN50 or RN101, around which the rest is random.
 
+    A folder is searched for such a file by its usual names.
+
     A whole network is `{"state_dict": {"module...."}}` of the authors' code, or a MedVLSM checkpoint (`net.`); its
-    protocol is `original` or `medvlsm` accordingly, unless given.
+    protocol is `original` or `medvlsm` accordingly, unless given. The backbone is read off the weights; one that is
+    given must fit them.
 
     Raises:
-        InputError: weights that do not fit; every missing and left-over key is counted, five are named.
+        InputError: no file, or weights that do not fit; every missing and left-over key is counted, five are named.
     """
-    weights = read_tensors(path)
-    lightning = any(key.startswith("net.") for key in weights)
-    weights = without_prefix(weights, ("net.", "module.", "model."))
-    if any(key.startswith("backbone.") for key in weights):
-        model = build_cris(backbone=_backbone(weights, "backbone."), protocol=protocol or _guess(lightning))
+    path = find_weights(path, FILES) if path.is_dir() else path
+    tensors = read_tensors(path)
+    weights = without_prefix(tensors, ("net.", "module.", "model."))
+    if starts(weights, "backbone."):
+        own = "medvlsm" if starts(tensors, "net.") else "original"
+        model = build_cris(
+            image_size=image_size,
+            backbone=backbone or _backbone(weights, "backbone."),
+            protocol=protocol or own,
+        )
         load_strictly(model.network, weights, str(path))
+        note_protocol(own, model.spec.protocol, str(path))
         return model
     weights = {key: tensor.float() for key, tensor in weights.items() if key not in CLIP_EXTRAS}
-    model = build_cris(backbone=_backbone(weights, ""), protocol=protocol or "corrected")
+    shape = backbone or _backbone(weights, "")
+    model = build_cris(image_size=image_size, backbone=shape, protocol=protocol or "corrected")
     fresh = {key: tensor for key, tensor in model.network.backbone.state_dict().items() if key.startswith(FRESH)}
     load_strictly(model.network.backbone, {**weights, **fresh}, str(path))
+    model.random_part = "decoder"
     return model
 
 
 FRESH = "visual.attnpool.connect."
 """The branch that CLIP's file lacks."""
-
-
-def _guess(lightning: bool) -> str:
-    return "medvlsm" if lightning else "original"
 
 
 def _backbone(weights: Mapping[str, Tensor], prefix: str) -> str:

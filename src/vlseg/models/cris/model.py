@@ -50,7 +50,7 @@ class Network(nn.Module):
 
 
 class Cris(nn.Module):
-    """A CRIS network with its tokenizer."""
+    """A CRIS network with its tokenizer. `random_part` is what the weights that were loaded lack."""
 
     def __init__(self, network: Network, tokenizer: CLIPTokenizer, spec: Spec, size_name: str) -> None:
         super().__init__()
@@ -59,6 +59,7 @@ class Cris(nn.Module):
         self.network = network
         self.tokenizer = tokenizer
         self.spec = spec
+        self.random_part: str | None = None
         self.size_name = size_name
 
     def prepare(self, rgb: Sequence[Tensor]) -> Inputs:

@@ -8,7 +8,7 @@ import safetensors.torch
 from vlseg.models.ensemble.model import COMBINATIONS, Ensemble
 from vlseg.models.folder import load_strictly, read_config
 from vlseg.models.protocol import Segmenter, Spec
-from vlseg.records import InputError, unknown_name
+from vlseg.records import InputError, read_record, unknown_name
 
 
 def build_ensemble(
@@ -36,7 +36,8 @@ def build_ensemble(
     if len(members) < 2:
         raise InputError("ensemble: give two or more members: --set 'model_arguments={members: [RUN, RUN]}'")
     models = [load_model(member) if isinstance(member, str) else member for member in members]
-    return Ensemble(models, _spec(models, targets), combine)
+    thresholds = [_threshold(member, model) for member, model in zip(members, models, strict=True)]
+    return Ensemble(models, _spec(models, targets, thresholds, combine), combine, thresholds)
 
 
 def load_ensemble(path: Path, *, protocol: str | None = None) -> Ensemble:
@@ -46,14 +47,22 @@ def load_ensemble(path: Path, *, protocol: str | None = None) -> Ensemble:
     ours = read_config(path)["vlseg"]
     arguments = ours["arguments"]
     models = [load_model(str(path / "members" / str(number))) for number in range(arguments["members"])]
-    model = Ensemble(models, _spec(models, tuple(ours["targets"])), arguments["combine"])
+    thresholds = arguments.get("thresholds") or [model.spec.threshold for model in models]
+    combine = arguments["combine"]
+    model = Ensemble(models, _spec(models, tuple(ours["targets"]), thresholds, combine), combine, thresholds)
     if model.stack is not None:
         weights = safetensors.torch.load_file(path / "model.safetensors")
         load_strictly(model.stack, {key.removeprefix("stack."): t for key, t in weights.items()}, str(path))
     return model
 
 
-def _spec(models: Sequence[Segmenter], targets: tuple[str, ...]) -> Spec:
+def _threshold(member: str | Segmenter, model: Segmenter) -> float:
+    """A run's own, which may have been chosen on val; else the model's."""
+    record = Path(member) / "run.json" if isinstance(member, str) else None
+    return read_record(record).threshold if record is not None and record.exists() else model.spec.threshold
+
+
+def _spec(models: Sequence[Segmenter], targets: tuple[str, ...], thresholds: Sequence[float], combine: str) -> Spec:
     first = models[0].spec
     kinds = {(model.spec.uses_text, model.spec.uses_target) for model in models}
     if len(kinds) > 1:
@@ -70,6 +79,8 @@ def _spec(models: Sequence[Segmenter], targets: tuple[str, ...]) -> Spec:
         uses_text=first.uses_text,
         uses_target=first.uses_target,
         image_size=max(model.spec.image_size for model in models),
+        # The mean of probabilities passes where the members' mean limit lies; votes and stacked logits have a middle.
+        threshold=sum(thresholds) / len(thresholds) if combine == "mean" else 0.5,
         targets=targets if first.uses_text else first.targets,
         protocol=first.protocol if len({model.spec.protocol for model in models}) == 1 else "mixed",
     )

@@ -29,17 +29,21 @@ SMALLEST = 1e-6
 class Ensemble(nn.Module):
     """Members answer for themselves; their maps are brought to the largest member's grid and combined.
 
-    `mean`: of the probabilities. `majority`: the share of members whose probability passes their own threshold.
+    `mean`: of the probabilities, against the mean of the members' thresholds. `majority`: the share of members whose
+    probability passes their own threshold.
     `stack`: one learned weight per member and a bias, on logits, the same at every place; only these train. The
     members' logits are the output's samples, so that their disagreement is the case's uncertainty.
     """
 
-    def __init__(self, members: Sequence[Segmenter], spec: Spec, combine: str) -> None:
+    def __init__(
+        self, members: Sequence[Segmenter], spec: Spec, combine: str, thresholds: Sequence[float] | None = None
+    ) -> None:
         super().__init__()
         self.members = nn.ModuleList(as_module(member) for member in members)
         self.segmenters = list(members)
         self.spec = spec
         self.combine = combine
+        self.thresholds = list(thresholds or (member.spec.threshold for member in members))
         self.stack = nn.Conv2d(len(members), 1, 1) if combine == "stack" else None
         if self.stack is not None:
             nn.init.constant_(self.stack.weight, 1 / len(members))
@@ -103,7 +107,7 @@ class Ensemble(nn.Module):
         """config.json, the stacking weights, and every member as a model folder of its own."""
         for number, member in enumerate(self.segmenters):
             member.save(folder / "members" / str(number))
-        arguments = {"members": len(self.segmenters), "combine": self.combine}
+        arguments = {"members": len(self.segmenters), "combine": self.combine, "thresholds": self.thresholds}
         part = our_part(self.spec.name, self.spec.protocol, self.spec.targets, arguments)
         own = {} if self.stack is None else {f"stack.{key}": value for key, value in self.stack.state_dict().items()}
         write_model(folder, {"vlseg": part}, own)
@@ -121,7 +125,7 @@ class Ensemble(nn.Module):
             return stacked
         probabilities = maps.float().sigmoid()
         if self.combine == "majority":
-            limits = torch.tensor([member.spec.threshold for member in self.segmenters], device=maps.device)
+            limits = torch.tensor(self.thresholds, device=maps.device)
             probabilities = (probabilities > limits[:, None, None, None, None]).float()
         return torch.logit(probabilities.mean(0), eps=SMALLEST)
 

@@ -1,16 +1,17 @@
 """The CNN baselines with random weights, or on an encoder trained elsewhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import segmentation_models_pytorch as smp
+import torch
 from torch import nn
 
-from vlseg.models.folder import load_strictly
+from vlseg.models.folder import load_strictly, unnamed_targets
 from vlseg.models.protocol import Spec
 from vlseg.models.smp.model import STRIDE, SmpModel, lone_pooling
-from vlseg.models.tensors import read_tensors, without_prefix
+from vlseg.models.tensors import find_weights, read_tensors, starts, without_prefix
 from vlseg.records import InputError, unknown_name
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
@@ -54,8 +55,60 @@ def build_smp(
     network = _network(name, encoder, None if file else encoder_weights, len(names))
     if file is not None:
         _fill_encoder(network, file)
+    if encoder.startswith("tu-"):
+        _try_size(network, image_size, encoder)
     spec = Spec(name=name, uses_text=False, image_size=(image_size, image_size), targets=names, protocol=protocol)
     return SmpModel(lone_pooling(network), spec, {"image_size": image_size, "encoder": encoder})
+
+
+def load_smp(
+    path: Path,
+    *,
+    name: str = "smp-unet",
+    image_size: int = 256,
+    encoder: str = "resnet50",
+    encoder_weights: str | None = None,
+    targets: Sequence[str] = (),
+    protocol: str | None = None,
+) -> SmpModel:
+    """A whole network from a file: a MedVLSM checkpoint, the library's own state_dict, or a run's checkpoint.
+
+    Args:
+        path: the file, or a folder that holds one of `FILES`.
+        name: which architecture it is.
+        image_size: side of the square that images are resized to.
+        encoder: that it was built with.
+        encoder_weights: not used, the file has them.
+        targets: whose the outputs are, in order; without, they get numbers.
+        protocol: "corrected" or "published", which are the same network here.
+
+    Raises:
+        InputError: no network in the file, one that does not fit, or as many targets as it has no outputs.
+    """
+    file = find_weights(path, FILES) if path.is_dir() else path
+    tensors = read_tensors(file)
+    weights = without_prefix(tensors, ("net.", "module.", "model.", "network."))
+    if HEAD not in weights:
+        raise InputError(
+            f"{file}: holds no network of segmentation-models-pytorch (no {HEAD}); an encoder alone is given with "
+            "--set 'model_arguments={encoder_weights: FILE}'"
+        )
+    outputs = len(weights[HEAD])
+    if targets and len(targets) != outputs:
+        raise InputError(f"targets: {file} has {outputs} outputs, and {len(targets)} targets are named")
+    model = build_smp(
+        name=name,
+        image_size=image_size,
+        encoder=encoder,
+        targets=tuple(targets) or unnamed_targets(outputs),
+        protocol=protocol or ("published" if starts(tensors, "net.") else "corrected"),
+    )
+    load_strictly(model.network, weights, str(file))
+    return model
+
+
+HEAD = "segmentation_head.0.weight"
+FILES = ("best.ckpt", "best.pt", "model.safetensors", "pytorch_model.bin")
 
 
 def _network(name: str, encoder: str, weights: str | None, classes: int) -> Any:
@@ -63,21 +116,40 @@ def _network(name: str, encoder: str, weights: str | None, classes: int) -> Any:
         raise unknown_name("encoder", encoder, smp.encoders.encoders)
     try:
         return ARCHITECTURES[name](encoder_name=encoder, encoder_weights=weights, classes=classes)
-    except (KeyError, ValueError) as error:
-        raise InputError(f"{name} with encoder '{encoder}': {' '.join(str(error).split())[:200]}") from error
     except Exception as error:  # the hub raises many kinds: offline, not found, disk full
-        if weights is None:
-            raise
+        if weights is None or isinstance(error, KeyError | ValueError) or "Unknown model" in str(error):
+            raise InputError(f"{name} with encoder '{encoder}': {' '.join(str(error).split())[:200]}") from error
         raise InputError(
             f"encoder_weights '{weights}' of {encoder}: not in the local cache and not downloadable here "
-            f"({type(error).__name__}); give a file with the encoder's tensors (torchvision's or timm's) instead"
+            f"({type(error).__name__}); fetch {_file_of(encoder, weights)} or another file with the encoder's tensors "
+            "(torchvision's), and give it: --set 'model_arguments={encoder_weights: FILE}'"
         ) from error
 
 
+def _try_size(network: Any, image_size: int, encoder: str) -> None:
+    """Timm's transformers take one size only, and say so when they are run."""
+    side = image_size + -image_size % STRIDE
+    try:
+        with torch.no_grad():
+            network.eval().encoder(torch.zeros(1, 3, side, side))
+    except (AssertionError, RuntimeError) as error:
+        raise InputError(f"image_size: {image_size} does not suit encoder '{encoder}' ({error})") from error
+    network.train()
+
+
+def _file_of(encoder: str, weights: str) -> str:
+    """The published file behind the library's name for it."""
+    settings = smp.encoders.encoders.get(encoder, {}).get("pretrained_settings", {}).get(weights, {})
+    if "repo_id" in settings:
+        return f"model.safetensors of the hub's {settings['repo_id']} (commit {settings['revision'][:12]})"
+    return f"model.safetensors of the hub's timm/{encoder.removeprefix('tu-')}"
+
+
+HEADS = ("fc.", "_fc.", "classifier.", "last_linear.", "head.")
+
+
 def _fill_encoder(network: Any, file: Path) -> None:
-    """Torchvision's classifier heads are left out; everything else must fit."""
+    """Classifiers are left out; everything else must fit."""
     weights = without_prefix(read_tensors(file), ("module.", "encoder."))
-    kept = {
-        key: tensor for key, tensor in weights.items() if not key.startswith(("fc.", "classifier.", "last_linear."))
-    }
+    kept = {key: tensor for key, tensor in weights.items() if not key.startswith(HEADS)}
     load_strictly(network.encoder, kept, str(file))
