@@ -133,7 +133,7 @@ def test_stacking_resumes_exactly(make_dataset: MakeDataset, tmp_path: Path, mon
     train_run(stacked, tmp_path / "straight")
     monkeypatch.setattr(fit_module, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr(fit_module, "SAVE_SHARE", 0.0)
-    save = fit_module._Fit._save
+    save = fit_module.Fit._save
 
     def save_then_die(self: Any) -> None:
         save(self)
@@ -141,7 +141,7 @@ def test_stacking_resumes_exactly(make_dataset: MakeDataset, tmp_path: Path, mon
             raise KilledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit_module._Fit, "_save", save_then_die)
+        patch.setattr(fit_module.Fit, "_save", save_then_die)
         with pytest.raises(KilledError):
             train_run(stacked, tmp_path / "killed")
     train_run(None, tmp_path / "killed", resume=True)
