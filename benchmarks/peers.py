@@ -19,6 +19,8 @@ from transformers import CLIPSegProcessor, ViTImageProcessor
 
 from vlseg.losses import dice_bce_loss
 from vlseg.models.clipseg import ClipSeg, build_clipseg
+from vlseg.models.device import set_threads
+from vlseg.training.memory import checkpoint_blocks
 
 SIDE = 352
 WORDS = "breast tumor"
@@ -26,9 +28,20 @@ Pairs = list[tuple[Path, Path]]
 
 
 def model_and_processor(device: str = "cpu") -> tuple[ClipSeg, Any]:
-    """CLIPSeg ViT-B/16 in vlseg's steps with random weights, and transformers' processor; both share the network."""
+    """CLIPSeg ViT-B/16 in vlseg's steps with random weights, and transformers' processor; both share the network.
+
+    The last layer is scaled to logits of about 2: as they come they are of several hundred, every answer is saturated
+    and nothing could be compared.
+    """
     torch.manual_seed(0)
-    model = build_clipseg().eval().to(device)
+    model = build_clipseg().eval()
+    with torch.no_grad():
+        image, words = model.prepare([torch.rand(3, SIDE, SIDE)]), model.tokenize([WORDS])
+        last = model.network.decoder.transposed_convolution[-1]
+        logits = model.forward(image, words).logits
+        last.weight.mul_(2 / logits.std())
+        last.bias.copy_(last.bias - 2 * logits.mean() / logits.std())
+    model.to(device)
     mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
     images = ViTImageProcessor(size={"height": SIDE, "width": SIDE}, image_mean=mean, image_std=std, resample=2)
     return model, CLIPSegProcessor(images, model.tokenizer)
@@ -76,12 +89,9 @@ def full_step(kind: str, steps: int, device: str) -> tuple[float, float]:
     plain: a PyTorch loop over transformers' towers and decoder, fp32, AdamW as it comes. Others: vlseg's steps, named
     by what they add to fp32: "fp32", "bf16", "checkpointed".
     """
-    model, _ = model_and_processor(device)
     if kind != "plain":
-        from vlseg.models.device import set_threads
-        from vlseg.training.memory import checkpoint_blocks
-
-        set_threads(None)
+        set_threads(None)  # first of all: threads inherit how small numbers are handled
+    model, _ = model_and_processor(device)
     tokens = model.tokenize([WORDS] * 4).to(device)
     images = torch.rand(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)).to(device)
     truth = torch.zeros(4, 1, SIDE, SIDE, device=device)

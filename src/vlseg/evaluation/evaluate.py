@@ -162,7 +162,7 @@ def _from_store(
     )
     yield from answer_prompts(
         model,
-        features.to(setting.device),
+        features.to(setting.device).widened(),
         inputs,
         prompts,
         device=setting.device,

@@ -1,6 +1,5 @@
 """vlseg.load(...).segment(...): a model ready for images."""
 
-import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ PROMPTS_KEPT = 512
 class Predictor:
     """A loaded model with its threshold and image reading policy.
 
-    It keeps the features of the last image and of some hundred prompts in memory, nothing else.
+    It keeps the last image with its features and the features of some hundred prompts in memory, nothing else.
     """
 
     def __init__(
@@ -40,7 +39,7 @@ class Predictor:
         self.precision = precision
         self.threshold = model.spec.threshold if threshold is None else threshold
         self.intensity = intensity or IntensityPolicy()
-        self._last: tuple[bytes, ImageFeatures, Inputs] | None = None
+        self._last: tuple[np.ndarray, ImageFeatures, Inputs] | None = None
         self._known: dict[str, Rows] = {}
 
     def segment(self, image: str | Path | Image.Image | np.ndarray, prompts: Sequence[str]) -> list[Prediction]:
@@ -73,12 +72,12 @@ class Predictor:
 
     def _image_features(self, pixels: np.ndarray) -> tuple[ImageFeatures, Inputs]:
         """Of the image, or of the one before where it is the same: another prompt on it costs text and decoder only."""
-        key = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest() + repr(pixels.shape).encode()
-        if self._last is None or self._last[0] != key:
+        if self._last is None or not np.array_equal(self._last[0], pixels):
             with torch.inference_mode(), autocast(self.precision, self.device):
                 tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).to(self.device)
                 inputs = self.model.prepare([tensor])
-                self._last = (key, self.model.encode_image(inputs), inputs)
+                # A copy: the caller's array may change.
+                self._last = (pixels.copy(), self.model.encode_image(inputs), inputs)
         return self._last[1], self._last[2]
 
     def _prompt_features(self, prompts: Sequence[str]) -> PromptFeatures | None:

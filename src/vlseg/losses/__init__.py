@@ -25,7 +25,7 @@ def soft_dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
 
 def dice_bce_loss(logits: Tensor, mask: Tensor, *, bce_weight: float = 1.0, positive_weight: float = 1.0) -> Tensor:
     """Soft Dice loss plus `bce_weight` times binary cross-entropy, both on logits (ours)."""
-    weight = logits.new_tensor(positive_weight, dtype=logits.float().dtype)
+    weight = None if positive_weight == 1 else logits.new_tensor(positive_weight, dtype=logits.float().dtype)
     cross_entropy = F.binary_cross_entropy_with_logits(logits.float(), mask.float(), pos_weight=weight)
     return soft_dice_loss(logits, mask) + bce_weight * cross_entropy
 

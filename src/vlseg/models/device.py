@@ -49,7 +49,8 @@ def set_threads(threads: int | None) -> int:
     """Set the number of CPU threads (None leaves it) and return the number in force.
 
     Numbers too small for the processor's own format become 0 from here on in this process: gradients of sure answers
-    are full of them, and Intel's processors take many times longer over each (a training step twice as long).
+    are full of them, and Intel's processors take many times longer over each (a training step up to twice as long).
+    Torch's threads inherit that when they start: call this before anything is computed.
     """
     torch.set_flush_denormal(True)
     if threads is not None:

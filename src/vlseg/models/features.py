@@ -61,18 +61,17 @@ class FeatureStore:
         self.used = self._counted = self._written()
 
     def get(self, key: str) -> Rows | None:
-        """The features under a key, floating ones in single precision, or None.
+        """The features under a key as they were kept (see `Rows.widened`), or None.
 
         A file that cannot be read (a disk that filled up) counts as absent and is replaced.
         """
         path = self._path(key)
         try:
-            tensors = safetensors.torch.load_file(path)
+            return Rows(safetensors.torch.load_file(path))
         except FileNotFoundError:
             return None
         except (safetensors.SafetensorError, OSError):
             return None
-        return Rows({name: t.float() if t.is_floating_point() else t for name, t in tensors.items()})
 
     def put(self, key: str, rows: Rows) -> Rows:
         """Keep the features and return them as `get` will give them."""
@@ -86,7 +85,7 @@ class FeatureStore:
             with replacing(path) as temporary:
                 safetensors.torch.save_file(kept, temporary)
             self.used += size
-        return Rows({name: t.float() if t.is_floating_point() else t for name, t in kept.items()})
+        return Rows(kept)
 
     def _written(self) -> int:
         return sum(file.stat().st_size for file in self.folder.glob("*/*.safetensors"))
@@ -134,6 +133,8 @@ def image_features(
 ) -> tuple[ImageFeatures, Inputs]:
     """Features of one image, and as much of its inputs as `restore` needs; from the store where it has them.
 
+    From a store they come in the precision that it keeps: `widened` makes them ready for the decoder.
+
     Args:
         model: on `device`, its encoder in eval mode.
         store: None computes.
@@ -165,7 +166,7 @@ def prompt_features(
             encoded = model.encode_prompts(tokens.to(device) if tokens is not None else None)
         assert encoded is not None  # asked only of models that read
         rows = store.put(f"prompt {prompt}", encoded)
-    return PromptFeatures(rows.tensors)
+    return PromptFeatures(rows.widened().tensors)
 
 
 def store_infos(folder: Path) -> list[StoreInfo]:

@@ -37,6 +37,10 @@ class Rows:
         """Move; `dtype` applies to floating tensors only."""
         return Rows({n: t.to(device, dtype if t.is_floating_point() else None) for n, t in self.tensors.items()})
 
+    def widened(self) -> "Rows":
+        """Floating tensors in single precision."""
+        return Rows({n: t.float() if t.is_floating_point() else t for n, t in self.tensors.items()})
+
     @classmethod
     def join(cls, parts: Sequence["Rows"]) -> Self:
         """Rows one after another; all parts hold the same names."""

@@ -51,6 +51,8 @@ class Batch:
         prompt_of: (R,) int64.
         channel_of: (R,) int64, the logit channel compared with the mask.
         masks: (R, 1, h, w) in [0, 1].
+        encoded, encoded_prompts: features take the place of inputs and tokens, in the precision they were kept in.
+        one_each: row i belongs to image i.
     """
 
     inputs: Mapping[str, Tensor]
@@ -61,6 +63,7 @@ class Batch:
     masks: Tensor
     encoded: bool = False
     encoded_prompts: bool = False
+    one_each: bool = False
 
     def tensors(self) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor], Tensor, Tensor, Tensor, Tensor]:
         """What a step computes with, in the order of the fields."""
@@ -274,6 +277,7 @@ class EpochBatches:
             masks=torch.cat(masks),
             encoded=self._known is not None,
             encoded_prompts=self._known is not None and self._known.prompts,
+            one_each=image_of == list(range(len(images))),
         )
 
     def _variant(self, draw: Draw) -> tuple[Variant, list[str]]:

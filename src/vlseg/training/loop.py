@@ -69,14 +69,16 @@ class TrainingStep(nn.Module):
         channel_of: Tensor,
         encoded: bool,
         encoded_prompts: bool,
+        one_each: bool = False,
     ) -> Tensor:
         """Logits (R, 1, h, w) of the R prompts, in the channel of their target; arguments as in `Batch`."""
-        image = Rows(inputs) if encoded else self._encode_image(Rows(inputs))
+        # Kept features are widened here, on the device: half the bytes to move.
+        image = Rows(inputs).widened() if encoded else self._encode_image(Rows(inputs))
         told = Rows(tokens) if tokens else None
         prompts = told if encoded_prompts else self.segmenter.encode_prompts(told)
         rows = prompts[prompt_of] if prompts is not None else None
-        logits = self._decode(image[image_of], rows).logits
-        return logits.take_along_dim(channel_of[:, None, None, None], dim=1)
+        logits = self._decode(image if one_each else image[image_of], rows).logits
+        return logits if logits.shape[1] == 1 else logits.take_along_dim(channel_of[:, None, None, None], dim=1)
 
 
 def fit(
@@ -290,7 +292,7 @@ class Fit:
     def batch_loss(self, batch: Batch) -> Tensor:
         """The mean loss of a batch."""
         *arguments, masks = self.fabric.to_device(batch.tensors())
-        return self.loss(self.module(*arguments, batch.encoded, batch.encoded_prompts), masks)
+        return self.loss(self.module(*arguments, batch.encoded, batch.encoded_prompts, batch.one_each), masks)
 
     def loss(self, logits: Tensor, masks: Tensor) -> Tensor:
         """The configured loss of logits (R, 1, h, w) against masks (R, 1, h, w) in [0, 1]."""
