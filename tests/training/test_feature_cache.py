@@ -125,7 +125,7 @@ def test_half_precision_is_close(make_dataset: MakeDataset, tmp_path: Path) -> N
                 direct = model.encode_image(model.prepare([image]))
                 prompts = model.encode_prompts(model.tokenize(["polyp"]))
                 kept, _ = image_features(model, store, str(number), lambda i=image: i, device=CPU, precision="fp32")
-                exact, rough = model.decode(direct, prompts).logits, model.decode(kept, prompts).logits
+                exact, rough = model.decode(direct, prompts).logits, model.decode(kept.widened(), prompts).logits
             assert (exact - rough).abs().max() <= limit * exact.std()
 
 
@@ -280,7 +280,7 @@ def test_masks_on_kept_features_agree_with_transformers(tmp_path: Path) -> None:
             features, inputs = image_features(
                 model, store, f"{number}", lambda i=image: i, device=CPU, precision="fp32"
             )
-        answers = answer_prompts(model, features, inputs, prompts, device=CPU)
+        answers = answer_prompts(model, features.widened(), inputs, prompts, device=CPU)
         ours = np.stack([answer.probability for answer in answers])
         pixels = model.prepare([image]).tensors["pixel_values"].expand(3, -1, -1, -1)
         network: Any = as_module(model).network
