@@ -212,7 +212,7 @@ def frozen_training(root: Path, repeats: int, device: str) -> list[Row]:
 
         cold = train(f"cold-{precision}", 1)[-1][1]
         pairs = []
-        for turn in range(max(2, repeats // 2)):
+        for turn in range(max(3, repeats)):
             history = train(f"warm-{precision}-{turn}", 4)
             # The first epoch decodes masks and tokenizes; the later ones are the many.
             (first, begin), (last, end) = history[len(history) // 4], history[-1]

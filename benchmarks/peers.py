@@ -20,6 +20,7 @@ from transformers import CLIPSegProcessor, ViTImageProcessor
 from vlseg.losses import dice_bce_loss
 from vlseg.models.clipseg import ClipSeg, build_clipseg
 from vlseg.models.device import set_threads
+from vlseg.training.freezing import apply_regime
 from vlseg.training.memory import checkpoint_blocks
 
 SIDE = 352
@@ -97,13 +98,15 @@ def full_step(kind: str, steps: int, device: str) -> tuple[float, float]:
     truth = torch.zeros(4, 1, SIDE, SIDE, device=device)
     truth[:, :, 100:200, 100:200] = 1
     network = model.network.train()
+    if kind != "plain":
+        apply_regime(model, "full")
     used = [p for modules in model.parts().values() for m in modules for p in m.parameters()]
     if kind == "plain":
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-6)
     else:
         optimizer = torch.optim.AdamW(used, lr=1e-6, fused=True)
     if kind == "checkpointed":
-        checkpoint_blocks(model, [m for modules in model.parts().values() for m in modules])
+        checkpoint_blocks(model)
 
     def plain() -> Tensor:
         vision = network.clip.vision_model(images, output_hidden_states=True, interpolate_pos_encoding=True)

@@ -166,7 +166,7 @@ class Fit:
             fused=True,
         )
         if config.checkpoint_activations:
-            checkpoint_blocks(model, self.training)
+            checkpoint_blocks(model)
         step = TrainingStep(model, compiled=config.compile)
         self.module, self.optimizer = self.fabric.setup(step, adam)
         self.progress = Progress()

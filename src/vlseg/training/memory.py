@@ -1,7 +1,7 @@
 """Training in less memory: blocks whose activations are computed again, and batches cut to what fits."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import psutil
@@ -18,7 +18,7 @@ OVERHEAD = 1.5
 """A step's activations and gradients of activations, as a multiple of what is kept for the backward pass."""
 
 
-def checkpoint_blocks(model: Segmenter, training: Sequence[nn.Module]) -> int:
+def checkpoint_blocks(model: Segmenter) -> int:
     """Keep only the inputs of repeated blocks for the backward pass, which then computes them again.
 
     Blocks are the members of module lists and sequences that share a class (transformer blocks). Those with a batch
@@ -26,8 +26,7 @@ def checkpoint_blocks(model: Segmenter, training: Sequence[nn.Module]) -> int:
     bit by bit.
 
     Args:
-        model: changed in place; its state dict is not.
-        training: the modules that train.
+        model: changed in place, where its parameters are set to train (see `apply_regime`); its state dict is not.
 
     Returns:
         The number of blocks.
@@ -35,7 +34,7 @@ def checkpoint_blocks(model: Segmenter, training: Sequence[nn.Module]) -> int:
     Raises:
         InputError: a model without such blocks.
     """
-    blocks = _blocks(training)
+    blocks = _blocks(as_module(model))
     for block in blocks:
         block.forward = _recomputed(block)
     if not blocks:
@@ -46,16 +45,17 @@ def checkpoint_blocks(model: Segmenter, training: Sequence[nn.Module]) -> int:
     return len(blocks)
 
 
-def _blocks(training: Sequence[nn.Module]) -> list[nn.Module]:
+def _blocks(network: nn.Module) -> list[nn.Module]:
     found: dict[int, nn.Module] = {}
     inside: set[int] = set()
-    for outer in (module for root in training for module in root.modules()):
+    for outer in network.modules():
         if not isinstance(outer, nn.ModuleList | nn.Sequential):
             continue
         classes = Counter(type(child) for child in outer)
         for child in outer:
             repeated = classes[type(child)] > 1 and any(True for _ in child.children())
-            if repeated and id(child) not in inside and not _has_batch_norm(child):
+            trains = any(parameter.requires_grad for parameter in child.parameters())
+            if repeated and trains and id(child) not in inside and not _has_batch_norm(child):
                 found[id(child)] = child
                 inside |= {id(module) for module in child.modules()}
     return list(found.values())
