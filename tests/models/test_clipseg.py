@@ -42,7 +42,7 @@ def full() -> ClipSeg:
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("size", [224, 352, 416])
+@pytest.mark.parametrize("size", [224, 352, pytest.param(416, marks=pytest.mark.slow)])
 def test_steps_equal_transformers_forward(full: ClipSeg, size: int, batch: int) -> None:
     pixels = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(size))
     tokens = full.tokenize(TEXTS[:batch])

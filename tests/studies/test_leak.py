@@ -49,6 +49,7 @@ def runs(make_dataset: MakeDataset, tmp_path: Path) -> tuple[Path, list[Path], l
     return root, leaking, honest
 
 
+@pytest.mark.slow
 def test_worth_is_the_difference_of_the_two_evaluations(
     runs: tuple[Path, list[Path], list[Path]], vlseg: Callable[..., Any], tmp_path: Path
 ) -> None:
