@@ -96,8 +96,8 @@ class RunConfig(Strict):
     threshold: float | Literal["val"] | None = None
     """On probabilities; None = the model's own (0.35 for CRIS under a published protocol, else 0.5); "val" chooses the
     one with the best val Dice when training ends."""
-    workers: int = pydantic.Field(1, ge=0)
-    """Threads that read and prepare the next batches while one is trained on; 0 = in turn."""
+    workers: int = pydantic.Field(0, ge=0)
+    """Threads that read and prepare the next batches while one is trained on: for GPUs; a busy CPU gains nothing."""
     image_cache: Literal["native", "reduced"] = "native"
     """How decoded images are kept in memory: as they are, or larger ones resized once to about the network's input
     (8 bit; a second rounding): for photographs of many megapixels."""
