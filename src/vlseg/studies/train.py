@@ -92,8 +92,10 @@ def trainer_of(run: OpenRun, *, resume: bool = False) -> Fit | None:
     known = open_features(run.config, run.model, run.train, run.device)
     if not run.model.parts():
         return None
-    run.config = with_fitting_pieces(run.config, run.model, run.train, run.pool.infos, known)
-    _note(run)
+    config = with_fitting_pieces(run.config, run.model, run.train, run.pool.infos, known)
+    if config != run.config:
+        run.config = config
+        _note(run)
     return Fit(
         run.model,
         run.train,

@@ -131,7 +131,8 @@ def _joint_losses(runs: Sequence[Fit], batches: Sequence[Batch]) -> Tensor:
     """The mean loss of each run's batch, (number of runs,), in one pass over the stacked decoders."""
     first = runs[0]
     step = TrainingStep(first.model)
-    weights = {name: torch.stack([_trained(run)[name] for run in runs]) for name in _trained(first)}
+    trained = [_trained(run) for run in runs]
+    weights = {name: torch.stack([one[name] for one in trained]) for name in trained[0]}
     moved = [first.fabric.to_device(batch.tensors()) for batch in batches]
     columns = [list(column) for column in zip(*moved, strict=True)]
     inputs = {name: torch.stack([row[name] for row in columns[0]]) for name in columns[0][0]}
