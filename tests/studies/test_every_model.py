@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from resuming import straight_and_resumed
 from tiny_models import NAMES, TINY
 
-import vlseg.training.loop as fit_module
 from vlseg.models import as_module, load_model
 from vlseg.records import InputError, RunConfig, read_record, read_scores
 from vlseg.studies.settings import RECIPES, config_from_options
@@ -20,10 +20,6 @@ from vlseg.studies.train import train_run
 MakeDataset = Callable[..., Path]
 QUICK = ("cris", "biomedclipseg", "smp-unet")
 PLAIN = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES if name != "ensemble"]
-
-
-class KilledError(BaseException):
-    """Stands for a SIGKILL."""
 
 
 def config(data: Path, name: str, **changes: Any) -> RunConfig:
@@ -69,22 +65,7 @@ def test_resumed_ends_with_the_same_weights(
     name: str, make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = make_dataset(counts=(4, 1, 1))
-    train_run(config(data, name), tmp_path / "straight")
-    monkeypatch.setattr(fit_module, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(fit_module, "SAVE_SHARE", 0.0)
-    save = fit_module.Fit._save
-
-    def save_then_die(self: Any) -> None:
-        save(self)
-        if self.progress.step == 2:
-            raise KilledError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fit_module.Fit, "_save", save_then_die)
-        with pytest.raises(KilledError):
-            train_run(config(data, name), tmp_path / "killed")
-    train_run(None, tmp_path / "killed", resume=True)
-    one, two = (as_module(load_model(str(tmp_path / run))).state_dict() for run in ("straight", "killed"))
+    one, two = straight_and_resumed(config(data, name), tmp_path, monkeypatch)
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 

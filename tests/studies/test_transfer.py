@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from resuming import straight_and_resumed
 from tiny_models import TINY, made
 
 from vlseg.models import Segmenter, as_module, load_model, retargeted
@@ -120,32 +121,12 @@ def test_an_ensemble_takes_the_threshold_that_a_run_chose(make_dataset: MakeData
 
 
 def test_stacking_resumes_exactly(make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import vlseg.training.loop as fit_module
-
-    class KilledError(BaseException):
-        pass
-
     data = make_dataset(counts=(4, 1, 1))
     for seed in (0, 1):
         train_run(config(data, "clipseg-tiny", model_arguments={"image_size": 32}, seed=seed), tmp_path / f"seed{seed}")
     arguments = {"members": [str(tmp_path / f"seed{seed}") for seed in (0, 1)], "combine": "stack"}
     stacked = config(data, "ensemble", model_arguments=arguments, max_steps=4, learning_rate=0.01)
-    train_run(stacked, tmp_path / "straight")
-    monkeypatch.setattr(fit_module, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(fit_module, "SAVE_SHARE", 0.0)
-    save = fit_module.Fit._save
-
-    def save_then_die(self: Any) -> None:
-        save(self)
-        if self.progress.step == 2:
-            raise KilledError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fit_module.Fit, "_save", save_then_die)
-        with pytest.raises(KilledError):
-            train_run(stacked, tmp_path / "killed")
-    train_run(None, tmp_path / "killed", resume=True)
-    one, two = (as_module(load_model(str(tmp_path / run))).state_dict() for run in ("straight", "killed"))
+    one, two = straight_and_resumed(stacked, tmp_path, monkeypatch)
     assert all(torch.equal(one[key], two[key]) for key in one)
     assert not torch.equal(one["stack.weight"], torch.full_like(one["stack.weight"], 0.5))
 

@@ -221,9 +221,7 @@ def evaluate(
                 key = query.prompted.sample.id
                 if query.reference:
                     own.setdefault(key, prediction.mask)
-                # Hard masks of others have no probabilities to be calibrated.
-                told = query.condition == "clean" and prediction.probability.dtype != np.bool_
-                calibrate = calibration is not None and told
+                calibrate = calibration is not None and query.condition == "clean"
                 job = pool.submit(_scored, query, prediction, masks, setting, own.get(key), calibrate)
                 waiting.append((query, image, prediction, job))
                 if len(waiting) > 2 * SCORERS:
@@ -252,14 +250,14 @@ def _scored(
     calibrate: bool,
 ) -> _Scored:
     size = prediction.mask.shape
-    rows = []
+    rows, pixels = [], Calibration()
     for truth in query.truths:
         mask = np.zeros(size, dtype=bool) if truth.empty else masks(truth.sample, size)
-        rows.append(_row(query, truth, mask, prediction, setting, own))
+        near = band(prediction.mask, mask) if prediction.soft and mask is not None else None
+        rows.append(_row(query, truth, mask, near, prediction, setting, own))
+        if calibrate and mask is not None and near is not None:
+            pixels.add(prediction.probability, mask, near)
     shown = masks(query.truths[-1].sample, size) if query.truths else None
-    pixels = Calibration()
-    if calibrate and shown is not None:
-        pixels.add(prediction.probability, shown, band(prediction.mask, shown))
     return _Scored(rows, pixels, shown)
 
 
@@ -352,6 +350,7 @@ def _row(
     query: Query,
     truth: Truth,
     mask: np.ndarray | None,
+    near: np.ndarray | None,
     prediction: Prediction,
     setting: Setting,
     own: np.ndarray | None,
@@ -360,7 +359,7 @@ def _row(
     pair, further = None, {}
     if mask is not None:
         pair = score_pair(pred, mask, spacing=sample.spacing, nsd_tolerance=setting.nsd_tolerance)
-        further = _further(prediction, mask)
+        further = _further(prediction, mask, near)
     scale = sample.spacing or (1.0, 1.0)
     values = pair or PairScores(None, None, None, None, None, None)
     return SampleScore(
@@ -408,16 +407,15 @@ def _row(
     )
 
 
-def _further(prediction: Prediction, mask: np.ndarray) -> dict[str, Any]:
+def _further(prediction: Prediction, mask: np.ndarray, near: np.ndarray | None) -> dict[str, Any]:
     """The columns beyond overlap and distances."""
     precision, recall = precision_recall(prediction.mask, mask)
     lesions = count_lesions(prediction.mask, mask)
-    told = prediction.probability.dtype != np.bool_  # mask files hold no probabilities
     return {
         "pixel_precision": precision,
         "pixel_recall": recall,
         "lesions": lesions.true,
         "lesions_found": lesions.found,
         "false_lesions": lesions.false,
-        "brier": brier_score(prediction.probability, mask, band(prediction.mask, mask)) if told else None,
+        "brier": None if near is None else brier_score(prediction.probability, mask, near),
     }

@@ -38,6 +38,11 @@ class Prediction:
     presence: float | None
     uncertainty: float | None = None
 
+    @property
+    def soft(self) -> bool:
+        """Whether there are probabilities to be calibrated; mask files hold none."""
+        return self.probability.dtype != np.bool_
+
 
 def check_prompts(model: Segmenter, prompts: Sequence[str]) -> None:
     """For models that read no text a prompt is the name of a target they were trained on.

@@ -1,0 +1,39 @@
+"""A run that never stopped beside one that was killed and resumed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+import vlseg.training.loop as fit_module
+from vlseg.models import as_module, load_model
+from vlseg.records import RunConfig
+from vlseg.studies.train import train_run
+
+
+class KilledError(BaseException):
+    """Stands for a SIGKILL."""
+
+
+def straight_and_resumed(
+    config: RunConfig, folder: Path, monkeypatch: pytest.MonkeyPatch, *, killed_at: int = 2
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The weights of both; the second was killed right after the checkpoint of a step."""
+    train_run(config, folder / "straight")
+    monkeypatch.setattr(fit_module, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(fit_module, "SAVE_SHARE", 0.0)
+    save = fit_module.Fit._save
+
+    def save_then_die(self: Any) -> None:
+        save(self)
+        if self.progress.step == killed_at:
+            raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit_module.Fit, "_save", save_then_die)
+        with pytest.raises(KilledError):
+            train_run(config, folder / "killed")
+    train_run(None, folder / "killed", resume=True)
+    straight, resumed = (as_module(load_model(str(folder / run))).state_dict() for run in ("straight", "killed"))
+    return straight, resumed
