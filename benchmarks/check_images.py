@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 from scipy import ndimage
 
-from vlseg.studies.check import check_data
+from vlseg.jobs.check import check_data
 
 
 def write_image(root: Path, index: int, side: int) -> None:

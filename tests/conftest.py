@@ -105,8 +105,8 @@ def vlseg(capsys: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data/ (discs) and run/ (clipseg-tiny, a few steps), for reading only."""
+    from vlseg.jobs.train import train_run
     from vlseg.records import RunConfig
-    from vlseg.studies.train import train_run
 
     root = tmp_path_factory.mktemp("trained")
     data = write_discs(root / "data", (6, 2, 3), 32)

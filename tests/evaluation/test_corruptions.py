@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vlseg.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupted_queries
-from vlseg.studies.datasets import open_pool
+from vlseg.jobs.datasets import open_pool
 
 
 def picture(grey: bool) -> np.ndarray:

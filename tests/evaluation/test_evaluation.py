@@ -17,11 +17,11 @@ import vlseg
 from vlseg.evaluation import Setting, clean_queries, evaluate, mean_dice, model_answers, predict_image, swapped_queries
 from vlseg.evaluation.evaluate import MaskReader
 from vlseg.evaluation.overlays import panel_row
+from vlseg.jobs.datasets import Pool, open_pool
 from vlseg.metrics import Calibration
 from vlseg.models import ImageFeatures, Inputs, Output, PromptFeatures, Rows, Spec, Tokens
 from vlseg.models.images import resize_and_normalise, resize_masks, restore_bilinear
 from vlseg.records import InputError
-from vlseg.studies.datasets import Pool, open_pool
 
 MakeDataset = Callable[..., Path]
 CPU = torch.device("cpu")

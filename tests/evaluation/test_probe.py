@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from vlseg.data import write_phantoms
 from vlseg.evaluation import (
     Answer,
     Prediction,
@@ -21,9 +20,10 @@ from vlseg.evaluation import (
     probe_queries,
     read_truths,
 )
+from vlseg.jobs.datasets import Pool, open_pool
 from vlseg.metrics import Effect, LanguageUse, language_use, presence_index
+from vlseg.phantoms import write_phantoms
 from vlseg.records import SampleScore
-from vlseg.studies.datasets import Pool, open_pool
 
 SETTING = Setting("known", "corrected", "run", 0, torch.device("cpu"), 0.5)
 MakeDataset = Callable[..., Path]
@@ -208,9 +208,9 @@ def test_the_image_is_taken_away(pool: Pool) -> None:
 def test_two_datasets_whose_files_are_named_alike_are_probed_each_with_its_own_masks(
     trained: Path, make_dataset: MakeDataset, tmp_path: Path
 ) -> None:
+    from vlseg.jobs.evaluate import EvaluateOptions, evaluate_on
+    from vlseg.jobs.probe import probe_on
     from vlseg.records import read_scores
-    from vlseg.studies.evaluate import EvaluateOptions, evaluate_on
-    from vlseg.studies.probe import probe_on
 
     roots = [str(make_dataset("one", (1, 1, 2), 32)), str(make_dataset("two", (1, 1, 2), 40))]
     options = EvaluateOptions(prompt="p1", device="cpu", threads=1)

@@ -7,9 +7,9 @@ import pytest
 from torch import Tensor
 
 import vlseg.training.loop as fit_module
+from vlseg.jobs.train import train_run
 from vlseg.models import as_module, load_model
 from vlseg.records import RunConfig
-from vlseg.studies.train import train_run
 
 
 class KilledError(BaseException):

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from vlseg.jobs.evaluate import EvaluateOptions, evaluate_on
+from vlseg.jobs.probe import probe_on
 from vlseg.metrics import aggregate
 from vlseg.records import InputError, read_record, read_scores, write_record
 from vlseg.reports import find_runs, load_run, write_report
 from vlseg.reports.page import _pvalue
-from vlseg.studies.evaluate import EvaluateOptions, evaluate_on
-from vlseg.studies.probe import probe_on
 
 
 class Reader(HTMLParser):

@@ -16,11 +16,11 @@ from scipy.stats import spearmanr
 from tiny_models import TINY, made
 
 from vlseg.evaluation.predict import answer_prompts
+from vlseg.jobs.train import train_run
 from vlseg.metrics import dice_score
 from vlseg.models import Rows, Segmenter, as_module, load_model
 from vlseg.models.features import FeatureStore, encoder_context, image_features, store_infos
 from vlseg.records import InputError, RunConfig, read_record
-from vlseg.studies.train import train_run
 
 MakeDataset = Callable[..., Path]
 CPU = torch.device("cpu")
@@ -143,8 +143,8 @@ def test_another_encoder_protocol_image_or_reading_is_another_entry(make_dataset
     from dataclasses import replace
 
     from vlseg.data import image_key
+    from vlseg.jobs.datasets import open_dataset
     from vlseg.records import IntensityPolicy
-    from vlseg.studies.datasets import open_dataset
 
     def folder(model: Segmenter, precision: str = "fp32", dtype: str = "fp16") -> Path:
         return FeatureStore(tmp_path / "c", encoder_context(model, CPU, precision), dtype).folder  # type: ignore[arg-type]

@@ -9,10 +9,10 @@ import pytest
 import torch
 from tiny_models import TINY
 
+from vlseg.jobs.grid import expand, train_grid
+from vlseg.jobs.train import train_run
 from vlseg.models import as_module, load_model
 from vlseg.records import InputError, RunConfig, read_record
-from vlseg.studies.grid import expand, train_grid
-from vlseg.studies.train import train_run
 from vlseg.training import grid as grid_module
 from vlseg.training.loop import Fit
 
@@ -137,7 +137,7 @@ def test_frozen_weights_are_kept_once(
     train_run(base(data, tmp_path / "cache", epochs=1), tmp_path / "start")
     seen: list[list[Fit]] = []
     monkeypatch.setattr(
-        "vlseg.studies.grid.fit_together", lambda runs: seen.append(list(runs)) or grid_module.fit_together(runs)
+        "vlseg.jobs.grid.fit_together", lambda runs: seen.append(list(runs)) or grid_module.fit_together(runs)
     )
     runs = expand(base(data, tmp_path / "cache", weights=str(tmp_path / "start"), max_steps=1), ["seed=[0, 1]"])
     train_grid(runs, tmp_path / "runs", together=True)

@@ -11,9 +11,9 @@ from PIL import Image
 from torch.nn import functional as F
 
 from vlseg.data import load_image, load_mask
+from vlseg.jobs.datasets import Pool, open_pool
+from vlseg.jobs.train import train_run
 from vlseg.records import IntensityPolicy, RunConfig
-from vlseg.studies.datasets import Pool, open_pool
-from vlseg.studies.train import train_run
 from vlseg.training.batches import ImageCache
 
 MakeDataset = Callable[..., Path]

@@ -9,10 +9,10 @@ import pytest
 import torch
 from tiny_models import TINY, made
 
+from vlseg.jobs.train import train_run
 from vlseg.losses import dice_bce_loss
 from vlseg.models import Segmenter, as_module, load_model
 from vlseg.records import InputError, RunConfig, read_config, read_record
-from vlseg.studies.train import train_run
 from vlseg.training.freezing import apply_regime, train_mode
 from vlseg.training.memory import checkpoint_blocks, images_that_fit, kept_bytes, pieces_for
 

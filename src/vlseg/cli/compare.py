@@ -18,7 +18,7 @@ def compare(
     json: Json = False,
 ) -> None:
     """Paired differences between runs on the same samples: interval, permutation test, what could have been seen."""
-    from vlseg.studies.compare import compare_runs
+    from vlseg.jobs.compare import compare_runs
 
     values = compare_runs(runs, metric=metric, split=split, data=data or ())
     lines = [f"{metric} on {split}, second minus first; family for Holm: {values['family']}"]

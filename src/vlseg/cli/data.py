@@ -13,7 +13,7 @@ data_app = typer.Typer(help="Datasets: list, show, prepare, check, convert, make
 @data_app.command("list")
 def list_(json: Json = False) -> None:
     """The datasets of the field that `prepare` knows."""
-    from vlseg.studies.cards import list_cards
+    from vlseg.jobs.cards import list_cards
 
     cards = list_cards()
     lines = []
@@ -31,7 +31,7 @@ def show(
     json: Json = False,
 ) -> None:
     """What is known of a dataset by name, or what a dataset folder holds."""
-    from vlseg.studies.cards import describe_dataset, show_card
+    from vlseg.jobs.cards import describe_dataset, show_card
 
     if Path(dataset).is_dir():
         values = describe_dataset(Path(dataset), target)
@@ -80,9 +80,9 @@ def prepare(
     json: Json = False,
 ) -> None:
     """Bring a download, or your own folder, to a checked dataset: paired, renamed, binarised, split by group."""
+    from vlseg.jobs.cards import prepare_dataset
+    from vlseg.jobs.check import check_data
     from vlseg.records import count_by_severity
-    from vlseg.studies.cards import prepare_dataset
-    from vlseg.studies.check import check_data
 
     done = prepare_dataset(name, source, out, anns=anns, target=target, table=table, readers=readers, seed=seed)
     findings, _ = check_data([out])
@@ -121,8 +121,8 @@ def check(
     json: Json = False,
 ) -> None:
     """Look for what would spoil a result: missing files, leaks between splits, odd masks, texts that tell the truth."""
+    from vlseg.jobs.check import LOG, check_data, fix_annotations
     from vlseg.records import InputError, count_by_severity
-    from vlseg.studies.check import LOG, check_data, fix_annotations
 
     if fix is not None and len(paths) != 1:
         raise InputError("--fix: mends one dataset at a time; give one PATH")
@@ -163,7 +163,7 @@ def convert(
     json: Json = False,
 ) -> None:
     """Write a dataset in another layout; what that layout cannot hold is said."""
-    from vlseg.studies.convert import convert_dataset
+    from vlseg.jobs.convert import convert_dataset
 
     done = convert_dataset(source, to, out, target=target, prompt=prompt)
     lines = [f"{out}: {', '.join(f'{n} {split} entries' for split, n in done.entries.items())}"]
@@ -184,7 +184,7 @@ def phantom(
     json: Json = False,
 ) -> None:
     """Draw a synthetic dataset whose images hold several targets, so that the prompt decides the mask."""
-    from vlseg.data import write_phantoms
+    from vlseg.phantoms import write_phantoms
 
     counts = {"train": train, "val": val, "test": test}
     summary = write_phantoms(out, level=level, counts=counts, size=size, seed=seed)

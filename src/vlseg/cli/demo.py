@@ -18,9 +18,9 @@ def demo(
     """Phantoms, three trained models, tests, language test and a report: no network, minutes on two cores."""
     begin = time.monotonic()
     say("loading torch")
+    from vlseg.jobs.compare import comparison_for_report
+    from vlseg.jobs.demo import run_demo
     from vlseg.reports import write_report
-    from vlseg.studies.compare import comparison_for_report
-    from vlseg.studies.demo import run_demo
 
     result = run_demo(out, seed=seed, threads=threads, say=say)
     comparison = comparison_for_report(result.runs)

@@ -55,9 +55,9 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Score a run, a model zero-shot, or anybody's masks: a row per image, target and wording; means with intervals."""
+    from vlseg.jobs.evaluate import EvaluateOptions, evaluate_masks, evaluate_on, plain, summary
+    from vlseg.jobs.settings import model_settings
     from vlseg.metrics import subgroups
-    from vlseg.studies.evaluate import EvaluateOptions, evaluate_masks, evaluate_on, plain, summary
-    from vlseg.studies.settings import model_settings
 
     if (source is None) == (masks is None):
         raise InputError("evaluate: give a run or model, or --masks DIR (one of the two)")

@@ -46,7 +46,7 @@ def models(
     if measure:
         from dataclasses import asdict
 
-        from vlseg.studies.measure import measure_models
+        from vlseg.jobs.measure import measure_models
 
         sized = [card.name for card in cards if card.parameters is not None]
         measured = measure_models(sized, device=device, threads=threads)

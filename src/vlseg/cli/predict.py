@@ -26,8 +26,8 @@ def predict(
     json: Json = False,
 ) -> None:
     """Masks at the images' own sizes for one or many prompts; each image is encoded once."""
-    from vlseg.studies.predict import predict_to_folder
-    from vlseg.studies.settings import model_settings
+    from vlseg.jobs.predict import predict_to_folder
+    from vlseg.jobs.settings import model_settings
 
     masks, failures = predict_to_folder(
         source,

@@ -27,9 +27,9 @@ def probe(
     json: Json = False,
 ) -> None:
     """Does it read the prompt? Asks with wrong, other, absent and no words, and without the image."""
-    from vlseg.studies.probe import probe_on, summary
-    from vlseg.studies.scoring import EvaluateOptions
-    from vlseg.studies.settings import model_settings
+    from vlseg.jobs.probe import probe_on, summary
+    from vlseg.jobs.scoring import EvaluateOptions
+    from vlseg.jobs.settings import model_settings
 
     options = EvaluateOptions(
         prompt=prompt,

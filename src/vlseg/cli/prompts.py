@@ -16,7 +16,7 @@ def show(
     dataset: Annotated[Path, typer.Argument(help="Dataset folder.")], target: Target = None, json: Json = False
 ) -> None:
     """The dataset's prompts: name, sources, whether a user could write them without seeing the truth, examples."""
-    from vlseg.studies.prompts import show_prompts
+    from vlseg.jobs.prompts import show_prompts
 
     rows = show_prompts(dataset, target)
     lines = []
@@ -54,8 +54,8 @@ def make(
     json: Json = False,
 ) -> None:
     """Write prompts for any dataset by a template, from its attributes, and record where every word came from."""
-    from vlseg.studies.cards import with_bar
-    from vlseg.studies.make_prompts import MakeOptions, make_prompts
+    from vlseg.jobs.cards import with_bar
+    from vlseg.jobs.make_prompts import MakeOptions, make_prompts
 
     options = MakeOptions(
         template=template,
@@ -91,8 +91,8 @@ def worth(
     json: Json = False,
 ) -> None:
     """What a leak is worth: the leaking score minus that of models trained and tested on a deployable prompt."""
-    from vlseg.studies.leak import leak_worth
-    from vlseg.studies.scoring import EvaluateOptions
+    from vlseg.jobs.leak import leak_worth
+    from vlseg.jobs.scoring import EvaluateOptions
 
     options = EvaluateOptions(split=split, device=device, threads=threads, seed=seed)
     values = leak_worth(leaking, honest, data, options)

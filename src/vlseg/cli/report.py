@@ -15,8 +15,8 @@ def report(
     json: Json = False,
 ) -> None:
     """One HTML page of one or several runs; opens offline, needs no script."""
+    from vlseg.jobs.compare import comparison_for_report
     from vlseg.reports import find_runs, write_report
-    from vlseg.studies.compare import comparison_for_report
 
     found = [run for folder in runs for run in find_runs(folder)]
     heading = title or f"Report of {runs[0].resolve().name}"

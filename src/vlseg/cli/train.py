@@ -41,7 +41,7 @@ def train(
     json: Json = False,
 ) -> None:
     """Fine-tune a model. Killed at any moment, it goes on with --resume as if nothing had happened."""
-    from vlseg.studies.settings import config_from_options
+    from vlseg.jobs.settings import config_from_options
 
     given: dict[str, Any] = {
         "model": model,
@@ -61,7 +61,7 @@ def train(
     folder = out or _DEFAULT_OUT / (model or "run")
     if grid:
         raise typer.Exit(_grid(config, folder, grid, resume=resume, as_json=json))
-    from vlseg.studies.train import train_run
+    from vlseg.jobs.train import train_run
 
     record = train_run(config, folder, resume=resume)
     values = _told(record, folder)
@@ -85,8 +85,8 @@ def _told(record: "RunRecord", folder: Path) -> dict[str, Any]:
 
 def _grid(config: "RunConfig | None", folder: Path, axes: list[str], *, resume: bool, as_json: bool) -> int:
     """Train a grid and print it; the exit code."""
+    from vlseg.jobs.grid import expand, train_grid
     from vlseg.records import InputError
-    from vlseg.studies.grid import expand, train_grid
 
     if config is None:
         raise InputError("--grid: give the settings again, with --resume to go on")

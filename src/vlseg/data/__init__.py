@@ -1,8 +1,6 @@
-"""Readers, checks, phantoms: free of torch."""
+"""Reading images and masks, layouts and formats, dataset cards, preparing, splits: free of torch."""
 
 from vlseg.data.ahead import made_ahead
-from vlseg.data.ceiling import best_text_blind_mask, text_blind_ceiling
-from vlseg.data.check import Checked, check_dataset
 from vlseg.data.entries import locate
 from vlseg.data.images import open_image, read_image, unit_range
 from vlseg.data.info import read_info
@@ -10,7 +8,6 @@ from vlseg.data.keys import image_key
 from vlseg.data.masks import foreground, mask_values, read_mask
 from vlseg.data.measure import MEASURES, REFERRING, location_words
 from vlseg.data.pairs import write_entries
-from vlseg.data.phantoms import PhantomSummary, write_phantoms
 from vlseg.data.read import layout_folders, load_image, load_mask, load_pixels, read_dataset, with_mask_max
 from vlseg.data.readers import reader_agreement
 from vlseg.data.splits import split_by_group
@@ -20,10 +17,6 @@ from vlseg.data.write import new_folder, write_view
 __all__ = [
     "MEASURES",
     "REFERRING",
-    "Checked",
-    "PhantomSummary",
-    "best_text_blind_mask",
-    "check_dataset",
     "foreground",
     "image_key",
     "layout_folders",
@@ -44,10 +37,8 @@ __all__ = [
     "reader_agreement",
     "split_by_group",
     "stem",
-    "text_blind_ceiling",
     "unit_range",
     "with_mask_max",
     "write_entries",
-    "write_phantoms",
     "write_view",
 ]

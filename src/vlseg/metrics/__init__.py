@@ -2,6 +2,7 @@
 
 from vlseg.metrics.aggregate import EMPTY_RULE, INDEPENDENT_NOTE, Aggregate, Presence, aggregate, penalised_hd95
 from vlseg.metrics.bootstrap import Estimate, bootstrap_mean, two_level_bootstrap
+from vlseg.metrics.ceiling import best_text_blind_mask, text_blind_ceiling
 from vlseg.metrics.crossing import Crossing, crossing
 from vlseg.metrics.language import (
     Effect,
@@ -59,6 +60,7 @@ __all__ = [
     "aggregate",
     "average_symmetric_surface_distance",
     "band",
+    "best_text_blind_mask",
     "bootstrap_mean",
     "brier_score",
     "columns",
@@ -83,5 +85,6 @@ __all__ = [
     "selection_index",
     "subgroups",
     "surface_distances",
+    "text_blind_ceiling",
     "two_level_bootstrap",
 ]

@@ -1,0 +1,93 @@
+"""What would spoil a result, found before training. Nothing is written, nothing stops at the first find."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlseg.checks.across import check_across
+from vlseg.checks.annotations import read_samples
+from vlseg.checks.balance import check_balance, statistics
+from vlseg.checks.collect import Collector
+from vlseg.checks.entries import check_entries, check_names_across_splits, check_prompts
+from vlseg.checks.facts import FileFacts, gather
+from vlseg.checks.files import check_files
+from vlseg.checks.near_copies import check_near
+from vlseg.records import DatasetStatistics, Finding, InputError, Sample
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is known of one dataset after its check.
+
+    `absent` are the ids of samples whose mask is empty, where masks were read.
+    """
+
+    name: str
+    samples: tuple[Sample, ...]
+    findings: tuple[Finding, ...]
+    statistics: DatasetStatistics
+    absent: frozenset[str]
+
+
+def check_dataset(
+    paths: Sequence[Path],
+    *,
+    target: str | None = None,
+    anns_only: bool = False,
+    near: bool = True,
+    name_targets: Callable[[Sequence[Sample]], Sequence[Sample]] = tuple,
+) -> tuple[list[Checked], list[Finding]]:
+    """Each dataset's check, and what is found between datasets used together.
+
+    Args:
+        paths: dataset folders.
+        target: names the masks of a plain images/ + masks/ pair.
+        anns_only: read annotation files only, not images or masks.
+        near: compare all images with each other.
+        name_targets: fills in the targets of samples whose texts name them.
+
+    Raises:
+        InputError: a path that is no folder, or holds nothing that looks like a dataset.
+    """
+    for path in paths:
+        if not path.is_dir():
+            raise InputError(f"{path}: no such folder; give a dataset folder")
+    checked, files = [], []
+    for path in paths:
+        one, facts = _check_one(path, target, anns_only, near, name_targets)
+        checked.append(one)
+        files.append(facts)
+    across = Collector(" + ".join(one.name for one in checked))
+    if len(paths) > 1:
+        check_across(paths, [one.samples for one in checked], files, across)
+    if near and not anns_only:
+        check_near([(one.name, one.samples, facts) for one, facts in zip(checked, files, strict=True)], across)
+    return checked, across.findings()
+
+
+def _check_one(
+    path: Path,
+    target: str | None,
+    anns_only: bool,
+    near: bool,
+    name_targets: Callable[[Sequence[Sample]], Sequence[Sample]],
+) -> tuple[Checked, dict[Path, FileFacts]]:
+    found = Collector(path.resolve().name)
+    samples = name_targets(read_samples(path, target, found))
+    check_entries(samples, found)
+    check_prompts(samples, found)
+    facts: dict[Path, FileFacts] = {}
+    absent: frozenset[str] = frozenset()
+    areas: dict[str, float] = {}
+    if anns_only:
+        check_names_across_splits(samples, found)
+    else:
+        facts = gather(samples, thumbnails=near)
+        areas = check_files(path, samples, facts, found)
+        absent = frozenset(name for name, area in areas.items() if area == 0)
+    check_balance(samples, areas, found)
+    numbers = statistics(found.dataset, samples, areas)
+    return Checked(found.dataset, tuple(samples), tuple(found.findings()), numbers, absent), facts
+
+
+__all__ = ["Checked", "check_dataset"]

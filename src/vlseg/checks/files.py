@@ -1,0 +1,171 @@
+"""Checks of image and mask files."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vlseg.checks.collect import Collector
+from vlseg.checks.facts import FileFacts
+from vlseg.data.info import read_info
+from vlseg.data.masks import odd_values
+from vlseg.records import Sample
+
+MISPLACED = 1.8
+"""How much better than as given a mask must fit elsewhere to be named, where its outline follows no edges at all."""
+MIN_MASKS = 10
+STANDARD_ERRORS = 4.0
+
+
+def check_files(
+    root: Path, samples: Sequence[Sample], facts: Mapping[Path, FileFacts], found: Collector
+) -> dict[str, float]:
+    """All checks that open files. Returns the foreground's share of the image by sample id."""
+    for path, sample in {s.image_path: s for s in samples}.items():
+        _unreadable(path, facts[path], sample.split, "image", found)
+    for path, sample in _masks(samples).items():
+        _unreadable(path, facts[path], sample.split, "mask", found)
+    _check_leaks(samples, facts, found)
+    _check_storage(root, samples, facts, found)
+    largest = max((f.summary.largest for f in facts.values() if f.summary), default=0) or 255
+    for path, sample in _masks(samples).items():
+        _check_mask(path, sample, facts, largest, found)
+    _check_alignment(samples, facts, found)
+    return _areas(samples, facts, largest)
+
+
+def _masks(samples: Sequence[Sample]) -> dict[Path, Sample]:
+    return {path: sample for sample in samples for path in sample.mask_paths}
+
+
+def _unreadable(path: Path, facts: FileFacts, split: str, kind: str, found: Collector) -> None:
+    if not facts.exists:
+        found.add("missing_file", "error", split, f"a {kind} file is missing", str(path))
+    elif facts.problem:
+        found.add("undecodable", "error", split, f"a {kind} file cannot be read", facts.problem)
+
+
+def _check_leaks(samples: Sequence[Sample], facts: Mapping[Path, FileFacts], found: Collector) -> None:
+    contents: dict[str, dict[str, Path]] = defaultdict(dict)
+    names: dict[str, dict[str, str]] = defaultdict(dict)
+    for sample in samples:
+        digest = facts[sample.image_path].digest
+        if digest:
+            contents[digest].setdefault(sample.split, sample.image_path)
+            names[sample.image_path.name].setdefault(sample.split, digest)
+    for splits in contents.values():
+        if len(splits) > 1:
+            example = ", ".join(f"{split}: {path.name}" for split, path in splits.items())
+            message = "the same image is in more than one split"
+            found.add("split_leak", "error", None, message, example, *splits.values())
+    for name, digests in names.items():
+        if len(digests) > 1 and len(set(digests.values())) > 1:
+            message = "different images bear one name in several splits"
+            found.add("name_collision", "warning", None, message, f"{name} in {', '.join(digests)}")
+
+
+def _check_storage(root: Path, samples: Sequence[Sample], facts: Mapping[Path, FileFacts], found: Collector) -> None:
+    """EXIF orientation and bit depth: read rightly here, and often wrongly by other software."""
+    images = {s.image_path: s for s in samples if facts[s.image_path].shape is not None}
+    for path, sample in images.items():
+        if facts[path].turned:
+            message = "EXIF turns an image; vlseg turns it, software that does not sees it otherwise than its mask"
+            found.add("exif_orientation", "note", sample.split, message, path.name, path)
+    bits = Counter(facts[path].bits for path in images)
+    declared = "intensity" in _declared(root)
+    for path, sample in images.items():
+        if facts[path].bits > 8 and not declared:
+            message = (
+                "an image has more than 8 bits and dataset.json declares no intensity policy, so that its type's full "
+                "range becomes 0 to 1: it may be almost black"
+            )
+            found.add("bit_depth", "warning", sample.split, message, f"{path.name}: {facts[path].bits} bits", path)
+    if len(bits) > 1:
+        listed = ", ".join(f"{count} with {depth} bits" for depth, count in sorted(bits.items()))
+        found.add("mixed_bit_depth", "warning", None, "images differ in bit depth", listed)
+
+
+def _declared(root: Path) -> dict[str, object]:
+    """Keys in dataset.json, where there is one."""
+    import json
+
+    path = root / "dataset.json"
+    read_info(root)  # raises where it is broken, which an earlier check reported
+    values = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return values if isinstance(values, dict) else {}
+
+
+def _check_mask(path: Path, sample: Sample, facts: Mapping[Path, FileFacts], largest: int, found: Collector) -> None:
+    mask, image = facts[path], facts[sample.image_path]
+    summary, split = mask.summary, sample.split
+    if summary is None:
+        return
+    files = (sample.image_path, path)
+    if image.shape is not None and mask.shape != image.shape:
+        example = f"{path.name} {_size(mask.shape)}, {sample.image_path.name} {_size(image.shape)}"
+        found.add("size_mismatch", "error", split, "a mask has another size than its image", example, *files)
+    if sample.mask_value is None:
+        problem = odd_values(summary, largest)
+        if problem:
+            code = "label_map" if "labels" in problem else "odd_mask_values"
+            found.add(code, "error", split, "a mask has values that do not fit", f"{path.name}: {problem}", *files)
+            return
+        if len(summary.present) > 2:
+            message = "a mask is not binary (compression or resizing); values above half are foreground"
+            found.add("non_binary_mask", "note", split, message, f"{path.name}: {len(summary.present)} values", *files)
+    if summary.area(largest, sample.mask_value) == 0:
+        found.add("empty_mask", "note", split, "the named target is absent (empty mask)", path.name, *files)
+
+
+def _check_alignment(samples: Sequence[Sample], facts: Mapping[Path, FileFacts], found: Collector) -> None:
+    """Masks that lie better on their images when mirrored, turned or shifted: all together, or one by one.
+
+    Together it is a paired comparison of log ratios; a single mask is named only when its outline follows edges
+    less than the image's average and much better elsewhere. Hints, no proofs: look at the pictures.
+    """
+    fits: dict[Path, tuple[Sample, dict[str, float]]] = {}
+    for path, sample in _masks(samples).items():
+        measured = facts[path].fits
+        if measured is not None and facts[path].shape == facts[sample.image_path].shape:
+            fits[path] = (sample, measured)
+    for split in dict.fromkeys(sample.split for sample, _ in fits.values()):
+        inside = [fit for sample, fit in fits.values() if sample.split == split]
+        better = _better_together(inside)
+        if better:
+            files = [file for path, (s, _) in fits.items() if s.split == split for file in (s.image_path, path)][:12]
+            message = "the masks fit the edges of their images better in another place or turned; look at them"
+            found.add("misaligned_masks", "warning", split, message, f"{better}, over {len(inside)} masks", *files)
+    for path, (sample, fit) in fits.items():
+        best = max(fit, key=lambda name: fit[name])
+        if fit["as given"] < 1 and fit[best] > MISPLACED * max(fit["as given"], 1e-6) and "shifted" not in best:
+            message = "a mask's outline follows no edges of its image as given, but does elsewhere; look at it"
+            found.add("misaligned_mask", "note", sample.split, message, f"{path.name}: {best}", sample.image_path, path)
+
+
+def _better_together(fits: Sequence[dict[str, float]]) -> str | None:
+    """The placement that is better than "as given" over all masks beyond chance, or None."""
+    if len(fits) < MIN_MASKS:
+        return None
+    given = np.log(np.array([fit["as given"] for fit in fits]) + 1e-3)
+    best, name = 0.0, None
+    for other in fits[0]:
+        gain = np.log(np.array([fit[other] for fit in fits]) + 1e-3) - given
+        error = gain.std(ddof=1) / np.sqrt(len(gain)) + 1e-9
+        if gain.mean() > max(best, STANDARD_ERRORS * error):
+            best, name = float(gain.mean()), other
+    return name
+
+
+def _areas(samples: Sequence[Sample], facts: Mapping[Path, FileFacts], largest: int) -> dict[str, float]:
+    """Of several masks the largest share stands for their union; it is 0 exactly when the union is."""
+    areas = {}
+    for sample in samples:
+        summaries = [facts[path].summary for path in sample.mask_paths]
+        if summaries and all(summary is not None for summary in summaries):
+            areas[sample.id] = max(summary.area(largest, sample.mask_value) for summary in summaries if summary)
+    return areas
+
+
+def _size(shape: tuple[int, int] | None) -> str:
+    return "?" if shape is None else f"{shape[1]}x{shape[0]}"

@@ -1,0 +1,45 @@
+"""Near-duplicate images, within a dataset and between datasets used together."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from vlseg.checks.collect import Collector
+from vlseg.checks.facts import FileFacts
+from vlseg.checks.near import near_duplicates
+from vlseg.records import Sample
+
+Examined = tuple[str, Sequence[Sample], Mapping[Path, FileFacts]]
+
+
+def check_near(datasets: Sequence[Examined], found: Collector) -> None:
+    """Images that look the same: across splits (one may be trained on, the other tested), else within one.
+
+    Byte-identical files in two splits of one dataset are a finding of their own and left out here.
+    """
+    files: dict[Path, tuple[str, str, str | None]] = {}
+    for name, samples, facts in datasets:
+        for sample in samples:
+            if sample.image_path in facts:
+                files.setdefault(sample.image_path, (name, sample.split, facts[sample.image_path].digest))
+    every = {path: fact for _, _, facts in datasets for path, fact in facts.items()}
+    paths = list(files)
+    for pair in near_duplicates([every[path].descriptor for path in paths]):
+        first, second = paths[pair.first], paths[pair.second]
+        one, two = files[first], files[second]
+        same = one[2] == two[2]
+        if same and one[0] == two[0] and one[1] != two[1]:
+            continue
+        example = f"{_where(one, two)}{first.name} and {second.name} (similarity {pair.similarity:.2f})"
+        if one[1] != two[1]:
+            message = "images in different splits look the same: one may be trained on, the other tested"
+            found.add("near_duplicate", "warning", None, message, example, first, second)
+        else:
+            message = "images of one split look the same; they count twice"
+            found.add("near_duplicate", "note", one[1], message, example, first, second)
+
+
+def _where(one: tuple[str, str, str | None], two: tuple[str, str, str | None]) -> str:
+    """The datasets and splits where they differ."""
+    if one[0] != two[0]:
+        return f"{one[0]}/{one[1]} and {two[0]}/{two[1]}: "
+    return "" if one[1] == two[1] else f"{one[1]} and {two[1]}: "

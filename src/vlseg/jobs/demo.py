@@ -1,0 +1,119 @@
+"""The demo: phantoms, three models trained for a fixed number of steps, all tested, prompts swapped."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlseg.jobs.evaluate import Evaluated, EvaluateOptions, evaluate_on
+from vlseg.jobs.train import train_run
+from vlseg.phantoms import write_phantoms
+from vlseg.records import InputError, RunConfig, SampleScore
+
+COUNTS = {"train": 1600, "val": 60, "test": 200}
+IMAGE_SIZE = 96
+PROMPT = "class+attributes"
+STEPS = {"clipseg-tiny": 1000, "unet": 250, "unet-target": 250}
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """Where everything lies, and the figures of the design's demo line."""
+
+    runs: tuple[Path, ...]
+    text_blind_ceiling: float
+    figures: dict[str, dict[str, float | None]]
+    seconds: float
+
+
+def run_demo(out: Path, *, seed: int = 0, threads: int | None = None, say: Callable[[str], None]) -> DemoResult:
+    """Make phantoms, train, evaluate; what an earlier, interrupted demo finished is kept.
+
+    Args:
+        out: DEMO folder: data/, runs/.
+        seed: of the phantoms and of every run.
+        threads: CPU threads; None = torch's choice.
+        say: told what is going on, a line at a time.
+
+    Raises:
+        InputError: `out` holds a demo of another seed, or something else.
+    """
+    begin = time.monotonic()
+    data = _phantoms(out, seed, say)
+    evaluated: dict[str, Evaluated] = {}
+    for model in STEPS:
+        run = out / "runs" / model
+        say(f"training {model} for {STEPS[model]} steps")
+        train_run(_config(model, data, seed, threads), run, resume=True)
+        evaluated[model] = evaluate_on(str(run), [str(data)], EvaluateOptions(threads=threads))
+        say(f"  test Dice over present targets {evaluated[model].aggregate.dice_present.mean:.3f}")
+    say("swapping prompts")
+    text_run = str(out / "runs" / "clipseg-tiny")
+    swapped = evaluate_on(text_run, [str(data)], EvaluateOptions(threads=threads, condition="swapped"))
+    figures = _figures(evaluated, swapped)
+    ceiling = evaluated["clipseg-tiny"].spec.text_blind_ceiling
+    assert ceiling is not None  # phantoms have several targets an image
+    runs = tuple(out / "runs" / model for model in STEPS)
+    return DemoResult(runs, ceiling, figures, time.monotonic() - begin)
+
+
+def _phantoms(out: Path, seed: int, say: Callable[[str], None]) -> Path:
+    data = out / "data" / "phantoms"
+    if data.exists():
+        made = json.loads((data / "dataset.json").read_text(encoding="utf-8")).get("generator", {})
+        if made.get("seed") != seed:
+            raise InputError(f"{out}: holds a demo of seed {made.get('seed')}; give another --out")
+        return data
+    if out.exists() and any(out.iterdir()) and not (out / "data").exists():
+        raise InputError(f"--out: {out} is not empty and holds no demo; give another folder")
+    say(f"drawing {sum(COUNTS.values())} phantoms")
+    write_phantoms(data, level="easy", counts=COUNTS, size=IMAGE_SIZE, seed=seed)
+    return data
+
+
+def _config(model: str, data: Path, seed: int, threads: int | None) -> RunConfig:
+    # A fixed number of steps, no early stop: the result depends on the seed alone.
+    common: dict[str, Any] = {
+        "model": model,
+        "model_arguments": {"image_size": IMAGE_SIZE},
+        "data": [str(data)],
+        "prompt": PROMPT,
+        "seed": seed,
+        "threads": threads,
+        "device": "cpu",
+        "max_steps": STEPS[model],
+        "epochs": 10_000,
+        "validate_every": 1,
+        "validate_limit": 60,
+        "patience": None,
+        "augment": False,
+        "batch_size": 8,
+        "prompts_per_image": 4,
+        "learning_rate": 2e-3,
+        "presence_weight": 0.3,
+    }
+    return RunConfig(**common)
+
+
+def _figures(evaluated: dict[str, Evaluated], swapped: Evaluated) -> dict[str, dict[str, float | None]]:
+    text = evaluated["clipseg-tiny"].aggregate
+    return {
+        "text": {"dice": text.dice_present.mean, "absent_empty": text.absent_empty},
+        "image_only": {"dice": evaluated["unet"].aggregate.dice_present.mean},
+        "target_conditioned": {"dice": evaluated["unet-target"].aggregate.dice_present.mean},
+        "text_swapped": {
+            "dice_vs_original": _mean_dice(swapped.scores, "original"),
+            "dice_vs_named": _mean_dice(swapped.scores, "named"),
+        },
+    }
+
+
+def _mean_dice(scores: list[SampleScore], against: str) -> float:
+    values = [
+        score.dice
+        for score in scores
+        if score.dice is not None and json.loads(score.condition_arguments)["against"] == against
+    ]
+    return sum(values) / len(values)

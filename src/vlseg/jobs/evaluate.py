@@ -1,0 +1,165 @@
+"""An evaluation: a model (trained run, folder, or name) or mask files on a split, scored and written down."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlseg.evaluation import (
+    Query,
+    Setting,
+    clean_queries,
+    corrupted_queries,
+    mask_answers,
+    read_truths,
+    swapped_queries,
+)
+from vlseg.jobs.datasets import Pool, open_pool
+from vlseg.jobs.scoring import (
+    MASK_FILES,
+    Condition,
+    Evaluated,
+    EvaluateOptions,
+    Job,
+    calibration_values,
+    open_job,
+    prompted_split,
+    score,
+    slug,
+)
+from vlseg.metrics import aggregate, corruption_effects, risk_coverage
+from vlseg.models.device import resolve_device
+from vlseg.prompts import Prompted
+from vlseg.records import InputError, SampleScore
+
+__all__ = ["EvaluateOptions", "Evaluated", "by_dataset", "evaluate_masks", "evaluate_on", "plain", "summary"]
+
+
+def evaluate_masks(folder: Path, data: list[str], options: EvaluateOptions, out: Path | None = None) -> Evaluated:
+    """Score the mask files of a folder under the same rules, see `vlseg.evaluation.mask_answers`.
+
+    Raises:
+        InputError: a prompt or split that is unknown, or masks that are missing.
+    """
+    begin = time.monotonic()
+    prompt = options.prompt or "class"
+    pool = open_pool(data, prompt, options.target)
+    prompted = prompted_split(pool, options.split)
+    queries = clean_queries(prompted)
+    name = slug(folder.resolve().name)
+    setting = Setting(MASK_FILES, "given", name, options.seed, resolve_device("cpu"), 0.5)
+    base = Path("evaluations") / f"masks-{name}"
+    job = Job(mask_answers(folder, queries), pool, setting, options, prompt, "given", base, out)
+    return score(job, queries, begin=begin, truths=_truths(prompted, pool))
+
+
+def evaluate_on(source: str, data: list[str], options: EvaluateOptions, out: Path | None = None) -> Evaluated:
+    """Score `source` on `data` and write spec.json, scores.parquet, calibration.json and overlays.
+
+    A run's evaluations go into its own evaluations/<id>; for anything else into `out`, or
+    evaluations/<model>/<id> here.
+
+    Raises:
+        InputError: an unknown source, dataset, prompt or split, or a split without samples.
+    """
+    begin = time.monotonic()
+    job = open_job(source, data, options, out)
+    prompted = prompted_split(job.pool, options.split)
+    queries = _queries(prompted, job.pool, options.condition, options.seed)
+    truths = _truths(prompted, job.pool) if options.condition == "clean" else None
+    return score(job, queries, begin=begin, truths=truths)
+
+
+def _truths(prompted: Sequence[Prompted], pool: Pool) -> dict[tuple[str, str], np.ndarray]:
+    """Masks by dataset and sample id."""
+    return {
+        (name, key): mask
+        for name in pool.infos
+        for key, mask in read_truths([item for item in prompted if item.sample.dataset == name], pool.infos).items()
+    }
+
+
+def summary(evaluated: Evaluated) -> dict[str, Any]:
+    """The machine-readable last line of `vlseg evaluate`."""
+    rows = plain(evaluated)
+    values = aggregate(rows, groups_known=evaluated.spec.groups_known).to_json()
+    return {
+        "command": "evaluate",
+        **values,
+        "detectable": {"value": None, "reason": "a single run; vlseg compare gives it for a pair of runs"},
+        "by_dataset": by_dataset(evaluated),
+        "calibration": calibration_values(evaluated.spec, evaluated.calibration),
+        "risk_coverage": _risk_coverage(rows),
+        **({"corruptions": _corruptions(evaluated)} if evaluated.spec.condition == "corrupted" else {}),
+        "prompt": evaluated.spec.prompt,
+        "prompt_source": evaluated.spec.prompt_sources,
+        "deployable": evaluated.spec.deployable,
+        "scores": str(evaluated.folder / "scores.parquet"),
+    }
+
+
+def plain(evaluated: Evaluated) -> list[SampleScore]:
+    """The rows that stand for the evaluation as a whole: under corruptions, those of the images as they are."""
+    if evaluated.spec.condition == "corrupted":
+        return [row for row in evaluated.scores if row.condition == "clean"]
+    return evaluated.scores
+
+
+def _corruptions(evaluated: Evaluated) -> list[dict[str, Any]]:
+    changes = corruption_effects(evaluated.scores, groups_known=evaluated.spec.groups_known)
+    return [
+        {
+            "corruption": name,
+            "severity": severity,
+            "dice": effect.dice,
+            "delta_dice": effect.original.difference,
+            "ci95": effect.original.ci95,
+            "n": effect.original.n,
+            "reason": effect.original.reason,
+        }
+        for (name, severity), effect in changes.items()
+    ]
+
+
+def _risk_coverage(scores: Sequence[SampleScore]) -> dict[str, Any]:
+    """Area under the risk-coverage curve of the case uncertainty, between that of a perfect order and of none."""
+    rows = [row for row in scores if row.dice is not None and row.uncertainty is not None]
+    if not rows:
+        return {"area": None, "reason": "no uncertainty was computed (--uncertainty)"}
+    found = risk_coverage(
+        np.array([row.dice for row in rows], dtype=float), np.array([row.uncertainty for row in rows], dtype=float)
+    )
+    assert found is not None
+    return {
+        "area": found.area,
+        "ideal": found.ideal,
+        "random": found.random,
+        "n": len(rows),
+        "curve": [list(point) for point in zip(found.coverage, found.risk, strict=True)],
+    }
+
+
+def by_dataset(evaluated: Evaluated) -> dict[str, dict[str, Any]]:
+    """The aggregate of each dataset for itself, where several were scored together."""
+    names = list(dict.fromkeys(row.dataset for row in evaluated.scores))
+    if len(names) < 2:
+        return {}
+    rows = {name: [row for row in plain(evaluated) if row.dataset == name] for name in names}
+    known = evaluated.spec.groups_known
+    return {name: aggregate(inside, groups_known=known).to_json() for name, inside in rows.items()}
+
+
+def _queries(prompted: list[Prompted], pool: Pool, condition: Condition, seed: int) -> list[Query]:
+    if condition == "clean":
+        return clean_queries(prompted)
+    if condition == "corrupted":
+        return corrupted_queries([item for item in prompted if item.sample.mask_paths], seed)
+    queries = []
+    for name in pool.infos:
+        inside = [item for item in prompted if item.sample.dataset == name]
+        queries += swapped_queries(inside, read_truths(inside, pool.infos))
+    if not queries:
+        raise InputError(f"condition swapped: no image of {pool.name} has two disjoint targets to swap between")
+    return queries

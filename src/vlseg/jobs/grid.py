@@ -1,0 +1,96 @@
+"""Runs that differ in a few settings (prompts, seeds, rates), trained by one command into one folder each."""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from vlseg.jobs.scoring import slug
+from vlseg.jobs.settings import parse_setting
+from vlseg.jobs.train import OpenRun, close_run, open_run, recorded_failure, train_run, trainer_of
+from vlseg.models.device import resolve_device
+from vlseg.records import InputError, RunConfig, RunRecord, parse_config
+from vlseg.training import Fit, fit_together, share_frozen
+
+
+def expand(config: RunConfig, axes: Sequence[str]) -> dict[str, RunConfig]:
+    """Configurations by folder name: every combination of the axes' values, the last axis fastest.
+
+    Args:
+        config: what all have in common.
+        axes: "key=[value, ...]", keys of RunConfig.
+
+    Raises:
+        InputError: an axis that is not a list, named twice, or of an unknown key or wrong value; two runs that would
+            have one name.
+    """
+    values: dict[str, list[Any]] = {}
+    for axis in axes:
+        key, found = parse_setting(axis, "--grid")
+        if not isinstance(found, list) or not found:
+            raise InputError(f"--grid {key}: '{axis}' gives no list; write {key}=[a, b]")
+        if key in values:
+            raise InputError(f"--grid {key}: is given twice; put all values into one list")
+        values[key] = found
+    runs: dict[str, RunConfig] = {}
+    for combination in product(*values.values()):
+        chosen = dict(zip(values, combination, strict=True))
+        name = slug("_".join(f"{key}-{value}" for key, value in chosen.items()))
+        if name in runs:
+            raise InputError(f"--grid: two runs would be called {name}; give each value once")
+        runs[name] = parse_config(config.model_dump() | chosen, "--grid")
+    return runs
+
+
+def train_grid(
+    runs: Mapping[str, RunConfig], out: Path, *, resume: bool = False, together: bool | None = None
+) -> list[RunRecord]:
+    """Train every run into `out`/NAME, in the order given; the records.
+
+    Args:
+        runs: see `expand`.
+        out: the folder of the runs.
+        resume: go on where an earlier call stopped; finished runs are left alone.
+        together: all at once, a step of each in turn (see `vlseg.training.fit_together`); None: where that is faster,
+            on a GPU. On a CPU one after another takes the same time.
+
+    Raises:
+        InputError: as `train_run`.
+        Exception: whatever stopped a run; its record says so.
+    """
+    if together is None:
+        together = _on_gpu(next(iter(runs.values())))
+    if not together:
+        records: list[RunRecord] = []
+        for name, config in runs.items():
+            records.append(train_run(config, out / name, resume=resume))
+            if records[-1].status == "interrupted":
+                break
+        return records
+    return _train_together(runs, out, resume)
+
+
+def _train_together(runs: Mapping[str, RunConfig], out: Path, resume: bool) -> list[RunRecord]:
+    opened: list[OpenRun | RunRecord] = []
+    going: list[OpenRun] = []
+    with recorded_failure(going):
+        trainers: list[Fit] = []
+        for name, config in runs.items():
+            run = open_run(config, out / name, resume=resume)
+            opened.append(run)
+            if isinstance(run, RunRecord):
+                continue
+            going.append(run)
+            trainer = trainer_of(run, resume=resume)
+            if trainer is None:
+                raise InputError(f"--grid: '{config.model}' has nothing to train")
+            if trainers:
+                share_frozen(trainers[0], trainer)
+            trainers.append(trainer)
+        for run, result in zip(going, fit_together(trainers) if trainers else [], strict=True):
+            close_run(run, result)
+    return [run.record if isinstance(run, OpenRun) else run for run in opened]
+
+
+def _on_gpu(config: RunConfig) -> bool:
+    return resolve_device(config.device).type == "cuda"

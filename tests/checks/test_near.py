@@ -1,0 +1,186 @@
+"""Near-duplicate images: planted copies are found, images that only look alike are not."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from vlseg.checks.near import Near, describe_image, describe_images, near_duplicates
+from vlseg.records import InputError
+
+
+def _crop(left: float, top: float, right: float, bottom: float) -> Callable[[Image.Image], Image.Image]:
+    """Takes these shares off the four sides."""
+
+    def change(image: Image.Image) -> Image.Image:
+        width, height = image.size
+        box = (left * width, top * height, (1 - right) * width, (1 - bottom) * height)
+        return image.crop(tuple(round(edge) for edge in box))
+
+    return change
+
+
+def _resize(factor: float) -> Callable[[Image.Image], Image.Image]:
+    return lambda image: image.resize((round(image.width * factor), round(image.height * factor)))
+
+
+def _brighten(factor: float) -> Callable[[Image.Image], Image.Image]:
+    return lambda image: image.point(lambda value: min(255, round(value * factor)))
+
+
+# What is done to the image, and the JPEG quality it is then saved with (None: BMP).
+COPIES: dict[str, tuple[list[Callable[[Image.Image], Image.Image]], int | None]] = {
+    "quality 40": ([], 40),
+    "quality 90": ([], 90),
+    "half the size": ([_resize(0.5)], None),
+    "twice the size": ([_resize(2)], None),
+    "darker": ([_brighten(0.9)], None),
+    "brighter": ([_brighten(1.1)], None),
+    "centre": ([_crop(0.025, 0.025, 0.025, 0.025)], None),
+    "centre, 5 % off each side": ([_crop(0.05, 0.05, 0.05, 0.05)], None),
+    "corner, top left off": ([_crop(0.05, 0.05, 0, 0)], None),
+    "corner, top right off": ([_crop(0, 0.05, 0.05, 0)], None),
+    "corner, bottom left off": ([_crop(0.05, 0, 0, 0.05)], None),
+    "corner, bottom right off": ([_crop(0, 0, 0.05, 0.05)], None),
+    "left off": ([_crop(0.05, 0, 0, 0)], None),
+    "right off": ([_crop(0, 0, 0.05, 0)], None),
+    "top off": ([_crop(0, 0.05, 0, 0)], None),
+    "bottom off": ([_crop(0, 0, 0, 0.05)], None),
+    "centre, small, dark, quality 40": ([_crop(0.05, 0.05, 0.05, 0.05), _resize(0.5), _brighten(0.9)], 40),
+    "corner, large, bright, quality 50": ([_crop(0, 0.05, 0.05, 0), _resize(2), _brighten(1.1)], 50),
+}
+
+
+def _texture(seed: int, size: int = 240) -> np.ndarray:
+    """Speckle at two scales under one and the same frame: a bright disc, black outside, a dark band in it."""
+    rng = np.random.default_rng(seed)
+    speckle = sum(gaussian_filter(rng.normal(size=(size, size)), scale) * scale for scale in (3, 8))
+    yy, xx = np.mgrid[:size, :size] / size - 0.5
+    frame = 120 - 60 * np.exp(-((yy / 0.1) ** 2))
+    return np.where(xx**2 + yy**2 < 0.23, np.clip(frame + 60 * speckle, 0, 255), 0).astype(np.uint8)
+
+
+def _save_textures(folder: Path, count: int) -> list[Path]:
+    paths = [folder / f"{index}.png" for index in range(count)]
+    for index, path in enumerate(paths):
+        Image.fromarray(_texture(index)).convert("RGB").save(path)
+    return paths
+
+
+def _copies(paths: list[Path], folder: Path, kind: str) -> list[Path]:
+    changes, quality = COPIES[kind]
+    copies = []
+    for path in paths:
+        image = Image.open(path).convert("RGB")
+        for change in changes:
+            image = change(image)
+        copies.append(folder / f"copy_{path.stem}{'.jpg' if quality else '.bmp'}")
+        image.save(copies[-1], **({"quality": quality} if quality else {}))
+    return copies
+
+
+def _indices(pairs: list[Near]) -> set[tuple[int, int]]:
+    return {(pair.first, pair.second) for pair in pairs}
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_changed_copies_and_only_they_are_pairs(tmp_path: Path, kind: str) -> None:
+    originals = _save_textures(tmp_path, 4)
+    pairs = near_duplicates(describe_images(originals + _copies(originals, tmp_path, kind)))
+    assert _indices(pairs) == {(index, index + 4) for index in range(4)}
+    assert all(0.8 < pair.similarity <= 1.0001 for pair in pairs)
+
+
+def test_different_images_of_alike_layout_are_not_pairs(tmp_path: Path) -> None:
+    assert near_duplicates(describe_images(_save_textures(tmp_path, 24))) == []
+
+
+def test_two_images_alone_are_judged_like_many(tmp_path: Path) -> None:
+    original, other = _save_textures(tmp_path, 2)
+    (copy,) = _copies([original], tmp_path, "quality 40")
+    assert _indices(near_duplicates(describe_images([original, copy]))) == {(0, 1)}
+    assert near_duplicates(describe_images([original, other])) == []
+
+
+def test_exact_copies_are_all_pairs_however_many(tmp_path: Path) -> None:
+    originals = _save_textures(tmp_path, 2)
+    descriptors = describe_images([originals[0], originals[1], *[originals[0]] * 3])
+    pairs = near_duplicates(descriptors, per_image=1)
+    assert _indices(pairs) == {(0, 2), (0, 3), (0, 4), (2, 3), (2, 4), (3, 4)}
+    assert {pair.similarity for pair in pairs} == {1.0}
+
+
+def test_flat_images_are_pairs_only_when_all_pixels_are_the_same(tmp_path: Path) -> None:
+    ramp = np.linspace(90, 110, 64, dtype=np.uint8)
+    flat = [np.full((64, 64), value, np.uint8) for value in (0, 0, 255)]
+    flat += [np.full((80, 64), 0, np.uint8), np.tile(ramp, (64, 1)), np.tile(ramp[::-1], (64, 1))]
+    paths = [tmp_path / f"{index}.png" for index in range(len(flat))]
+    for path, pixels in zip(paths, flat, strict=True):
+        Image.fromarray(pixels).save(path)
+    assert near_duplicates(describe_images(paths)) == [Near(0, 1, 1.0)]
+
+
+def test_unreadable_files_are_in_no_pair(tmp_path: Path) -> None:
+    (original,) = _save_textures(tmp_path, 1)
+    cut = tmp_path / "cut.jpg"
+    Image.fromarray(_texture(0)).save(cut)
+    cut.write_bytes(cut.read_bytes()[:600])
+    (tmp_path / "empty.png").touch()
+    paths = [cut, tmp_path / "empty.png", original, tmp_path / "missing.png", original]
+    descriptors = describe_images(paths)
+    assert [descriptor is None for descriptor in descriptors] == [True, True, False, True, False]
+    assert _indices(near_duplicates(descriptors)) == {(2, 4)}
+
+
+def test_orientation_depth_and_palette_do_not_hide_a_copy(tmp_path: Path) -> None:
+    pixels = _texture(0)
+    Image.fromarray(pixels).save(tmp_path / "upright.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise to stand upright
+    Image.fromarray(np.rot90(pixels)).save(tmp_path / "turned.jpg", exif=exif, quality=90)
+    Image.fromarray(pixels.astype(np.uint16) * 7).save(tmp_path / "deep.png")
+    palette = Image.fromarray(pixels).convert("P")
+    palette.save(tmp_path / "palette.png", transparency=bytes([0, 128]))
+    names = ["upright.png", "turned.jpg", "deep.png", "palette.png"]
+    pairs = near_duplicates(describe_images([tmp_path / name for name in names]))
+    assert _indices(pairs) == {(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)}
+
+
+def test_nothing_to_compare(tmp_path: Path) -> None:
+    (path,) = _save_textures(tmp_path, 1)
+    assert near_duplicates([]) == near_duplicates([None]) == near_duplicates([describe_image(path), None]) == []
+
+
+@pytest.mark.parametrize("arguments", [{"threshold": 0}, {"threshold": 1.5}, {"per_image": 0}])
+def test_arguments_out_of_range_are_refused(arguments: dict[str, float]) -> None:
+    with pytest.raises(InputError):
+        near_duplicates([], **arguments)
+
+
+def test_no_workers_are_refused() -> None:
+    with pytest.raises(InputError):
+        describe_images([], workers=0)
+
+
+@pytest.mark.slow
+def test_copies_of_real_ultrasound_are_found(shared: Path, tmp_path: Path) -> None:
+    paths = sorted((shared / "data" / "busi_sample" / "images").glob("*.png"))
+    real = describe_images(paths)
+    known = {
+        ("127_normal", "32_normal"),
+        ("48_normal", "56_normal"),
+        ("39_normal", "48_normal"),
+        ("39_normal", "56_normal"),
+        ("404_benign", "415_benign"),
+        ("118_malignant", "119_malignant"),
+    }  # the same image, saved twice; the last with and without calipers
+    assert {(paths[one].stem, paths[two].stem) for one, two in _indices(near_duplicates(real))} <= known
+
+    few, chosen = paths[::4], real[::4]
+    for kind in COPIES:
+        found = _indices(near_duplicates(chosen + describe_images(_copies(few, tmp_path, kind))))
+        recall = np.mean([(index, index + len(few)) in found for index in range(len(few))])
+        assert recall >= 0.95, kind

@@ -1,0 +1,345 @@
+"""Each check finds what was planted, and nothing in sound data."""
+
+import functools
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from vlseg.jobs.check import LOG, check_data, fix_annotations
+from vlseg.records import Finding, InputError
+
+MakeDataset = Callable[..., Path]
+
+
+def edit(root: Path, split: str, change: Callable[[list[dict[str, Any]]], Any]) -> None:
+    path = root / "anns" / f"{split}.json"
+    entries = json.loads(path.read_text())
+    changed = change(entries)
+    path.write_text(json.dumps(entries if changed is None else changed))
+
+
+def findings(*roots: Path, **options: Any) -> list[Finding]:
+    return check_data(roots, **options)[0]
+
+
+def codes(*roots: Path) -> dict[str, tuple[str, int]]:
+    return {finding.code: (finding.severity, finding.count) for finding in findings(*roots)}
+
+
+def test_sound_data_has_no_errors_or_warnings(make_dataset: MakeDataset) -> None:
+    assert findings(make_dataset()) == []
+
+
+def small(root: Path, name: str) -> None:
+    Image.fromarray(np.zeros((5, 5), np.uint8)).save(root / "masks" / name)
+
+
+def rescale(root: Path, name: str) -> None:
+    path = root / "masks" / name
+    Image.fromarray((np.asarray(Image.open(path)) > 0).astype(np.uint8)).save(path)
+
+
+def blank(root: Path, name: str) -> None:
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(root / "masks" / name)
+
+
+def labels(root: Path, name: str) -> None:
+    values = np.zeros((32, 32), np.uint8)
+    values[4:12], values[16:24] = 120, 255
+    Image.fromarray(values).save(root / "masks" / name)
+
+
+def blur(root: Path, name: str) -> None:
+    path = root / "masks" / name
+    Image.open(path).resize((16, 16)).resize((32, 32), Image.Resampling.BILINEAR).save(path)
+
+
+def rewrite(root: Path, text: str) -> None:
+    edit(root, "train", lambda e: e[0]["prompts"].update(p1=text) and None)
+
+
+def fill(root: Path, name: str) -> None:
+    Image.fromarray(np.full((32, 32), 255, np.uint8)).save(root / "masks" / name)
+
+
+def recompress(root: Path) -> None:
+    image = textured(5)
+    image.save(root / "images" / "train0.png")
+    image.resize((64, 64), Image.Resampling.BICUBIC).save(root / "images" / "x.jpg", quality=70)
+    Image.open(root / "images" / "x.jpg").resize((96, 96)).save(root / "images" / "test0.png")
+    for name in ("train0_bright", "train0_dark", "test0_bright", "test0_dark"):
+        path = root / "masks" / f"{name}.png"
+        Image.open(path).resize((96, 96), Image.Resampling.NEAREST).save(path)
+
+
+def textured(seed: int, side: int = 96) -> Image.Image:
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(side, side)), 2)
+    return Image.fromarray(np.clip(128 + 60 * noise / noise.std(), 0, 255).astype(np.uint8))
+
+
+def turn(root: Path) -> None:
+    path = root / "images" / "train1.png"
+    image = Image.open(path)
+    exif = image.getexif()
+    exif[0x0112] = 3
+    image.save(path, exif=exif)
+
+
+def deepen(root: Path) -> None:
+    for path in (root / "images").glob("*.png"):
+        Image.fromarray(np.asarray(Image.open(path)).astype(np.uint16) * 200).save(path)
+
+
+def copy_image(root: Path, _: str) -> None:
+    (root / "images" / "test0.png").write_bytes((root / "images" / "train0.png").read_bytes())
+
+
+PLANTED: list[tuple[str, str, Callable[[Path], Any]]] = [
+    ("missing_file", "error", lambda root: (root / "images" / "train1.png").unlink()),
+    ("undecodable", "error", lambda root: (root / "masks" / "train1_dark.png").write_bytes(b"")),
+    ("size_mismatch", "error", lambda root: small(root, "train1_dark.png")),
+    ("odd_mask_values", "error", lambda root: rescale(root, "train1_dark.png")),
+    ("label_map", "error", lambda root: labels(root, "train1_dark.png")),
+    ("non_binary_mask", "note", lambda root: blur(root, "train1_dark.png")),
+    ("empty_mask", "note", lambda root: blank(root, "train1_dark.png")),
+    ("split_leak", "error", lambda root: copy_image(root, "")),
+    ("duplicate_entry", "warning", lambda root: edit(root, "train", lambda e: [*e, e[0]])),
+    ("empty_split", "warning", lambda root: edit(root, "val", lambda e: [])),
+    ("missing_split", "warning", lambda root: (root / "anns" / "val.json").unlink()),
+    ("missing_prompt_key", "warning", lambda root: edit(root, "train", lambda e: e[0]["prompts"].pop("p2") and None)),
+    ("ambiguous_prompt", "note", lambda root: edit(root, "train", lambda e: e[0]["prompts"].update(p1="dark disc"))),
+    ("prompt_type_mixture", "note", lambda root: edit(root, "train", lambda e: e[0]["prompts"].update(p2="x"))),
+    ("broken_json", "error", lambda root: (root / "anns" / "val.json").write_text("[{")),
+    ("wording_count", "note", lambda root: edit(root, "train", lambda e: e[0]["prompts"].update(p2=["a disc"]))),
+    ("degenerate_box", "note", lambda root: edit(root, "train", lambda e: e[0].update(bbox=[9, 9, 0, 0]))),
+    ("redundant_file", "warning", lambda root: shutil.copy(root / "anns" / "test.json", root / "anns" / "testB.json")),
+    ("announces_absence", "warning", lambda root: rewrite(root, "no bright disc")),
+    ("number_agreement", "note", lambda root: rewrite(root, "two bright disc")),
+    ("repeated_word", "note", lambda root: rewrite(root, "bright bright disc")),
+    ("stray_blank", "note", lambda root: rewrite(root, "bright disc ")),
+    ("stray_article", "note", lambda root: rewrite(root, "two bright a round discs")),
+    ("misspelling", "note", lambda root: rewrite(root, "bright disc of abnromal texture")),
+    ("full_mask", "warning", lambda root: fill(root, "train1_dark.png")),
+    ("untrained_target", "warning", lambda root: edit(root, "test", lambda e: e[0].update(target="square") and None)),
+    ("near_duplicate", "warning", lambda root: recompress(root)),
+    ("exif_orientation", "note", lambda root: turn(root)),
+    ("bit_depth", "warning", lambda root: deepen(root)),
+    ("bad_path", "error", lambda root: edit(root, "val", lambda e: e[0].update(img_name="../x.png"))),
+]
+
+
+@pytest.mark.parametrize(("code", "severity", "plant"), PLANTED, ids=[code for code, _, _ in PLANTED])
+def test_planted_defect_is_found_alone(
+    make_dataset: MakeDataset, code: str, severity: str, plant: Callable[[Path], Any]
+) -> None:
+    root = make_dataset()
+    before = codes(root)
+    plant(root)
+    found = codes(root)
+    assert found[code][0] == severity
+    assert found[code][1] >= 1
+    worse = {c for c, (s, _) in found.items() if s != "note"} - before.keys() - {code}
+    assert worse <= {"empty_split"}
+
+
+def test_group_in_two_splits(make_dataset: MakeDataset) -> None:
+    root = make_dataset()
+    for split in ("train", "test"):
+        edit(root, split, lambda e: e[0].update(group="patient7") and None)
+    assert codes(root)["group_leak"] == ("error", 1)
+
+
+def test_same_name_other_content_is_a_collision_not_a_leak(make_dataset: MakeDataset) -> None:
+    root = make_dataset()
+    (root / "images" / "train").mkdir()
+    (root / "images" / "test").mkdir()
+    for split in ("train", "test"):
+        (root / "images" / f"{split}0.png").rename(root / "images" / split / "same.png")
+        edit(root, split, lambda e: [x.update(img_name="same.png") for x in e[:2]] and None)
+    found = codes(root)
+    assert found["name_collision"] == ("warning", 1)
+    assert "split_leak" not in found
+
+
+def test_no_such_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        findings(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param("busi_sample", marks=pytest.mark.slow), "chest_xray_sample", "chase_db1"]
+)
+def test_real_samples_have_no_errors(shared: Path, name: str) -> None:
+    assert not [finding for finding in findings(shared / "data" / name) if finding.severity == "error"]
+
+
+def test_mixed_bit_depth(make_dataset: MakeDataset) -> None:
+    root = make_dataset()
+    path = root / "images" / "train1.png"
+    Image.fromarray(np.asarray(Image.open(path)).astype(np.uint16) * 200).save(path)
+    assert codes(root)["mixed_bit_depth"][0] == "warning"
+
+
+def test_declared_intensity_silences_the_bit_depth(make_dataset: MakeDataset) -> None:
+    root = make_dataset()
+    deepen(root)
+    values = json.loads((root / "dataset.json").read_text())
+    (root / "dataset.json").write_text(json.dumps(values | {"intensity": {"kind": "percentile"}}))
+    assert "bit_depth" not in codes(root)
+
+
+@pytest.mark.parametrize("place", ["left to right", "top to bottom", "180", "shifted"])
+def test_masks_that_lie_elsewhere_are_hinted_at(make_dataset: MakeDataset, place: str) -> None:
+    root = make_dataset(counts=(14, 2, 2), size=64)
+    for path in (root / "masks").glob("train*.png"):
+        mask = np.asarray(Image.open(path))
+        moved = {
+            "left to right": mask[:, ::-1],
+            "top to bottom": np.roll(mask, 12, axis=0)[::-1],
+            "180": mask[::-1, ::-1],
+            "shifted": np.roll(mask, 5, axis=1),
+        }[place]
+        if place == "top to bottom":
+            image = root / "images" / path.name.replace("_bright", "").replace("_dark", "")
+            pixels = np.roll(np.asarray(Image.open(image)), 12, axis=0) if "_bright" in path.name else None
+            if pixels is not None:
+                Image.fromarray(pixels).save(image)
+        Image.fromarray(np.ascontiguousarray(moved)).save(path)
+    found = [f for f in findings(root) if f.code == "misaligned_masks" and f.split == "train"]
+    assert len(found) == 1
+    assert place in found[0].examples[0] or place == "180"
+
+
+def test_class_imbalance(make_dataset: MakeDataset) -> None:
+    root = make_dataset(counts=(50, 2, 2))
+    for split in ("train", "val", "test"):
+        edit(root, split, lambda e: [x for x in e if x["target"] == "bright disc"])
+    edit(root, "train", lambda e: [e[0] | {"target": "rare disc"}, *e[1:]])
+    assert codes(root)["class_imbalance"] == ("note", 1)
+
+
+def test_datasets_used_together(make_dataset: MakeDataset) -> None:
+    one, two = make_dataset("one"), make_dataset("two")
+    found = {f.code: (f.severity, f.count) for f in findings(one, two) if f.dataset == "one + two"}
+    assert found["same_annotations"] == ("error", 1)
+    assert found["shared_image"] == ("warning", 11)
+    (two / "images" / "test0.png").write_bytes((one / "images" / "train0.png").read_bytes())
+    assert ("shared_image", "error") in {(f.code, f.severity) for f in findings(one, two)}
+
+
+def test_statistics_count_what_is_there(make_dataset: MakeDataset) -> None:
+    root = make_dataset()
+    blank(root, "train1_dark.png")
+    (one,) = check_data([root])[1]
+    assert one.images == {"train": 6, "val": 2, "test": 3}
+    assert one.entries == {"train": 12, "val": 4, "test": 6}
+    assert one.absent == {"train": 1, "val": 0, "test": 0}
+    assert one.areas is not None
+    assert {split: sum(counts) for split, counts in one.areas.items()} == {"train": 11, "val": 4, "test": 6}
+    assert one.targets["test"] == {"bright disc": 3, "dark disc": 3}
+
+
+def test_the_page_shows_the_offenders(make_dataset: MakeDataset, vlseg: Callable[..., Any], tmp_path: Path) -> None:
+    root = make_dataset()
+    copy_image(root, "")
+    done = vlseg("data", "check", root, "--html", tmp_path / "page.html", "--json")
+    assert done.code == 1
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("data:image/jpeg;base64") >= 2
+    assert "split_leak" in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert done.json["errors"] == 1
+    assert done.json["statistics"][0]["images"]["train"] == 6
+
+
+PUBLISHED: list[tuple[str, str, str | None, int]] = [
+    ("bkai_polyp", "split_leak", None, 3),
+    ("isic", "split_leak", None, 3),
+    ("bkai_polyp", "duplicate_entry", "train", 1),
+    ("isic", "duplicate_entry", "train", 1),
+    ("colondb_polyp", "empty_split", "val", 1),
+    ("cvc300_polyp", "empty_split", "val", 1),
+    ("etis_polyp", "empty_split", "val", 1),
+    ("camus", "name_collision", None, 200),
+    ("camus", "name_collision", None, 600),
+    ("camus", "missing_split", "train", 1),
+    ("kvasir_polyp", "redundant_file", None, 1),
+    ("etis_polyp", "redundant_file", None, 1),
+    ("busi", "prompt_type_mixture", "train", 5),
+    ("bkai_polyp", "wording_count", "test", 3),
+    ("busi", "degenerate_box", "train", 107),
+    ("busi", "degenerate_box", "val", 13),
+    ("busi", "degenerate_box", "test", 13),
+    ("busi", "announces_absence", "train", 107),
+    ("busi", "announces_absence", "val", 13),
+    ("busi", "announces_absence", "test", 13),
+    ("bkai_polyp", "announces_absence", "train", 2),
+    ("bkai_polyp", "announces_absence", "val", 1),
+    ("bkai_polyp", "announces_absence", "test", 3),
+    ("chexlocalize", "stray_blank", "train", 1279),
+    ("chexlocalize", "stray_blank", "val", 446),
+    ("chexlocalize", "stray_blank", "test", 452),
+    ("kvasir_polyp", "misspelling", "train", 800),
+    ("dfu", "misspelling", "train", 1600),
+]
+
+
+@pytest.mark.parametrize(("name", "code", "split", "count"), PUBLISHED)
+def test_known_defects_of_published_annotations(
+    shared: Path, name: str, code: str, split: str | None, count: int
+) -> None:
+    found = published(shared / "data" / "medvlsm_annotations" / name)
+    assert count in [finding.count for finding in found if finding.code == code and finding.split == split]
+
+
+@functools.cache
+def published(root: Path) -> list[Finding]:
+    return findings(root, anns_only=True)
+
+
+def test_two_published_lists_are_one(shared: Path) -> None:
+    root = shared / "data" / "medvlsm_annotations"
+    names = ("colondb_polyp", "cvc300_polyp", "cvc300_polyp_60_images", "kvasir_polyp")
+    found = [f for f in findings(*(root / name for name in names), anns_only=True) if f.code == "same_annotations"]
+    assert [finding.count for finding in found] == [1]
+    assert found[0].examples[0] == "colondb_polyp and cvc300_polyp: byte-identical: test.json, train.json, val.json"
+
+
+def test_fix_mends_a_copy_and_lists_every_change(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    root = make_dataset()
+    rewrite(root, "bright bright disc ")
+    edit(root, "train", lambda e: [*e, e[1]])
+    edit(root, "train", lambda e: e[1].update(bbox=[9, 9, 0, 0]) and None)
+    copy_image(root, "")
+    before = {path: path.read_bytes() for path in root.rglob("*.json")}
+    log = fix_annotations(root, tmp_path / "mended")
+    assert {path: path.read_bytes() for path in root.rglob("*.json")} == before
+    assert json.loads((tmp_path / "mended" / LOG).read_text()) == log
+    assert sum("the image is in test" in line["change"] for line in log) == 3  # two entries and the repeated one
+    after = codes(tmp_path / "mended")
+    assert not {"duplicate_entry", "split_leak", "stray_blank", "repeated_word", "degenerate_box"} & after.keys()
+    from vlseg.data import read_dataset
+
+    mended = read_dataset(tmp_path / "mended")
+    assert all(sample.image_path.exists() for sample in mended.samples)
+    assert len(mended.split("test")) == 6
+    assert len(mended.split("train")) == 10
+
+
+def test_fix_mends_the_published_lists(shared: Path, tmp_path: Path) -> None:
+    log = fix_annotations(shared / "data" / "medvlsm_annotations" / "bkai_polyp", tmp_path / "bkai")
+    found = {finding.code for finding in findings(tmp_path / "bkai", anns_only=True)}
+    assert not {"split_leak", "duplicate_entry", "number_agreement", "misspelling"} & found
+    assert sum("dropped" in line["change"] for line in log) == 4
+
+
+def test_fix_needs_a_new_folder(make_dataset: MakeDataset) -> None:
+    with pytest.raises(InputError, match="not empty"):
+        fix_annotations(make_dataset("a"), make_dataset("b"))

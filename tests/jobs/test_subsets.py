@@ -1,0 +1,158 @@
+"""Shares of the training data by group, folds by group, and the pooling of datasets of unequal size."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlseg.jobs.datasets import open_pool
+from vlseg.jobs.subsets import choose
+from vlseg.jobs.train import train_run
+from vlseg.prompts import Prompted
+from vlseg.records import InputError, RunConfig, write_record
+from vlseg.training.batches import group_by_image, plan_epoch
+
+MakeDataset = Callable[..., Path]
+
+
+def config(*data: Path, **changes: Any) -> RunConfig:
+    values: dict[str, Any] = {
+        "model": "clipseg-tiny",
+        "model_arguments": {"image_size": 32},
+        "data": [str(path) for path in data],
+        "prompt": "p1",
+        "threads": 1,
+        "device": "cpu",
+        "max_steps": 2,
+    }
+    return RunConfig(**(values | changes))
+
+
+def grouped(root: Path, images_per_group: int) -> Path:
+    for split in ("train", "val", "test"):
+        path = root / "anns" / f"{split}.json"
+        entries = json.loads(path.read_text())
+        for index, entry in enumerate(entries):
+            entry["group"] = f"{split}{index // 2 // images_per_group}"
+        path.write_text(json.dumps(entries))
+    return root
+
+
+def images(items: list[Prompted]) -> set[str]:
+    return {item.sample.image_id for item in items}
+
+
+def groups(items: list[Prompted]) -> set[str | None]:
+    return {item.sample.group for item in items}
+
+
+def test_shares_are_nested_and_by_group(make_dataset: MakeDataset) -> None:
+    root = grouped(make_dataset(counts=(40, 2, 2)), 2)
+    pool = open_pool([str(root)], "p1")
+    train, val = pool.split("train"), pool.split("val")
+    chosen = {share: choose(train, val, config(root, train_share=share)).train for share in (0.1, 0.25, 0.5, 1.0)}
+    assert [len(images(items)) for items in chosen.values()] == [4, 10, 20, 40]
+    assert images(chosen[0.1]) < images(chosen[0.25]) < images(chosen[0.5]) < images(chosen[1.0])
+    for items in chosen.values():
+        rest = [item for item in train if item not in items]
+        assert not groups(items) & groups(rest)
+    assert choose(train, val, config(root, train_share=0.25, seed=5)).train == chosen[0.25]
+
+
+def test_folds_part_groups_and_cover_everything(make_dataset: MakeDataset) -> None:
+    root = grouped(make_dataset(counts=(20, 4, 2)), 3)
+    pool = open_pool([str(root)], "p1")
+    train, val = pool.split("train"), pool.split("val")
+    held_out: Counter[str] = Counter()
+    for fold in range(4):
+        chosen = choose(train, val, config(root, folds=4, fold=fold))
+        assert not groups(chosen.train) & groups(chosen.val)
+        assert images(chosen.train) | images(chosen.val) == images(train) | images(val)
+        held_out.update(images(chosen.val))
+        assert abs(len(images(chosen.val)) - 6) <= 3
+    assert set(held_out.values()) == {1}
+    assert held_out.keys() == images(train) | images(val)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fold": 1}, "number of folds"),
+        ({"folds": 3}, "from 0 to 2"),
+        ({"folds": 3, "fold": 3}, "from 0 to 2"),
+        ({"folds": 99, "fold": 0}, "as many groups"),
+    ],
+)
+def test_folds_that_cannot_be(make_dataset: MakeDataset, changes: dict[str, int], message: str) -> None:
+    root = make_dataset()
+    pool = open_pool([str(root)], "p1")
+    with pytest.raises(InputError, match=message):
+        choose(pool.split("train"), pool.split("val"), config(root, **changes))
+
+
+def test_a_run_writes_down_what_it_saw(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    root = make_dataset()
+    train_run(config(root, folds=4, fold=1), tmp_path / "run")
+    seen = json.loads((tmp_path / "run" / "samples.json").read_text())
+    assert len(seen["train"]) + len(seen["val"]) == 16
+    assert all(line.startswith("discs: ") for line in seen["val"])
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["fold"] == 1
+
+
+@pytest.mark.parametrize(("pooling", "shares"), [("size", (18, 2)), ("dataset", (10, 10)), ("root_size", (15, 5))])
+def test_pooling_shares_of_an_epoch(make_dataset: MakeDataset, pooling: Any, shares: tuple[int, int]) -> None:
+    roots = [make_dataset("large", counts=(18, 1, 1)), make_dataset("small", counts=(2, 1, 1))]
+    pool = open_pool([str(root) for root in roots], "p1")
+    members = group_by_image(pool.split("train"))
+    drawn: Counter[str] = Counter()
+    epochs = 9
+    for epoch in range(epochs):
+        plan = plan_epoch(members, seed=0, epoch=epoch, batch_size=4, prompts_per_image=2, pooling=pooling)
+        names = Counter(draw.group.prompted[0].sample.dataset for batch in plan for draw in batch)
+        assert (names["large"], names["small"]) == shares
+        drawn.update(
+            draw.group.image_id for batch in plan for draw in batch if draw.group.prompted[0].sample.dataset == "large"
+        )
+        again = plan_epoch(members, seed=0, epoch=epoch, batch_size=4, prompts_per_image=2, pooling=pooling)
+        assert plan == again
+    assert len(drawn) == 18
+    assert max(drawn.values()) <= epochs
+
+
+@pytest.mark.parametrize("change", ["mask", "entry", "policy"])
+def test_changed_data_is_not_resumed(make_dataset: MakeDataset, tmp_path: Path, change: str) -> None:
+    root, out = make_dataset(), tmp_path / "run"
+    record = train_run(config(root), out)
+    write_record(out / "run.json", record.model_copy(update={"status": "interrupted"}))
+    (out / "checkpoints").mkdir()
+    (out / "checkpoints" / "last.pt").write_bytes(b"never read")
+    if change == "mask":
+        (root / "masks" / "train1_dark.png").write_bytes((root / "masks" / "train0_dark.png").read_bytes())
+    elif change == "entry":
+        path = root / "anns" / "train.json"
+        path.write_text(path.read_text().replace("bright disc", "bright blob", 1))
+    else:
+        values = json.loads((root / "dataset.json").read_text())
+        (root / "dataset.json").write_text(json.dumps(values | {"intensity": {"kind": "percentile"}}))
+    with pytest.raises(InputError, match="has changed since"):
+        train_run(None, out, resume=True)
+
+
+def test_pooled_scores_are_kept_apart(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    from vlseg.jobs.evaluate import EvaluateOptions, evaluate_on, summary
+    from vlseg.reports import write_report
+
+    roots = [make_dataset("large", counts=(4, 1, 3)), make_dataset("small", counts=(2, 1, 2))]
+    train_run(config(*roots, pooling="dataset"), tmp_path / "run")
+    options = EvaluateOptions(device="cpu", threads=1)
+    values = summary(evaluate_on(str(tmp_path / "run"), [str(root) for root in roots], options))
+    apart = values["by_dataset"]
+    assert {name: one["n"] for name, one in apart.items()} == {"large": 6, "small": 4}
+    pooled = (6 * apart["large"]["dice"]["mean"] + 4 * apart["small"]["dice"]["mean"]) / 10
+    assert values["dice"]["mean"] == pytest.approx(pooled)
+    page = write_report([tmp_path / "run"], tmp_path / "r.html", title="t").read_text()
+    assert "<td>large<br>test</td>" in page
+    assert "<td>large+small<br>test</td>" in page
