@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vlseg.metrics import Comparison, compare_paired, crossing, holm, mixed_effect, penalised_hd95, two_level_bootstrap
+from vlseg.metrics import Comparison, compare_paired, crossing, holm, mixed_effect, penalised_hd95, two_level_mean
 from vlseg.records import EvaluationSpec, InputError, SampleScore, read_record, read_scores, unknown_name
 
 METRICS = ("dice", "iou", "nsd", "hd95", "hd95_penalised", "hd", "assd", "pixel_precision", "pixel_recall", "brier")
@@ -219,7 +219,7 @@ def _methods(results: Sequence[Result]) -> list[dict[str, Any]]:
     for method, runs in by_method.items():
         keys = [key for key in runs[0].values if all(key in run.values for run in runs)]
         table = [[run.values[key] for key in keys] for run in runs]
-        estimate = two_level_bootstrap(table, [runs[0].groups[key] for key in keys])
+        estimate = two_level_mean(table, [runs[0].groups[key] for key in keys])
         rows.append(
             {
                 "method": method,
@@ -243,7 +243,7 @@ def method_difference(first: Sequence[Result], second: Sequence[Result]) -> dict
     if not keys:
         return {"seeds": [], "means": [], "mean": None, "ci95": None, "reason": "no sample is in all runs"}
     table = [[b.values[key] - a.values[key] for key in keys] for a, b in pairs]
-    estimate = two_level_bootstrap(table, [pairs[0][0].groups[key] for key in keys])
+    estimate = two_level_mean(table, [pairs[0][0].groups[key] for key in keys])
     return {
         "seeds": [[a.seed, b.seed] for a, b in pairs],
         "means": [float(np.mean(row)) for row in table],

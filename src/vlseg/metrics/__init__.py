@@ -1,7 +1,7 @@
 """Scores of masks and aggregates of score rows: pure functions, free of torch."""
 
 from vlseg.metrics.aggregate import EMPTY_RULE, INDEPENDENT_NOTE, Aggregate, Presence, aggregate, penalised_hd95
-from vlseg.metrics.bootstrap import Estimate, bootstrap_mean, two_level_bootstrap
+from vlseg.metrics.bootstrap import Estimate, bootstrap_mean, two_level_mean
 from vlseg.metrics.ceiling import best_text_blind_mask, text_blind_ceiling
 from vlseg.metrics.crossing import Crossing, crossing
 from vlseg.metrics.language import (
@@ -86,5 +86,5 @@ __all__ = [
     "subgroups",
     "surface_distances",
     "text_blind_ceiling",
-    "two_level_bootstrap",
+    "two_level_mean",
 ]

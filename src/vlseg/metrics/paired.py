@@ -24,7 +24,11 @@ class Comparison:
         ci95: 95 % interval over groups, or None.
         p: of the sign-flip permutation test, two-sided; None where it cannot be computed.
         p_holm: the same after Holm's correction over the family it belongs to.
-        detectable: smallest difference that the test would have found with 80 % power, at these groups and this spread.
+        detectable: smallest difference that this test by itself (p < 0.05) would have found with 80 % power, at these
+            groups and this spread.
+        detectable_holm: the same for the test after Holm's correction: every one of the family at 0.05 / its size. None
+            where so few groups can never give so small a p.
+        family: how many tests the correction covers.
         n: samples compared; n_groups what was resampled and flipped.
         reason: why something is None.
     """
@@ -37,28 +41,37 @@ class Comparison:
     n_groups: int
     p_holm: float | None = None
     reason: str | None = None
+    detectable_holm: float | None = None
+    family: int = 1
 
 
 def compare_paired(
-    first: Sequence[float], second: Sequence[float], groups: Sequence[Hashable], *, largest: float = np.inf
+    first: Sequence[float],
+    second: Sequence[float],
+    groups: Sequence[Hashable],
+    *,
+    largest: float = np.inf,
+    family: int = 1,
 ) -> Comparison:
-    """The mean of second minus first over the same samples.
+    """The mean of second minus first over the same samples. Where no group differs p is 1.
 
     Args:
         first: (n,) scores.
         second: (n,) scores of the same samples in the same order.
         groups: (n,) what belongs together.
         largest: what no difference can exceed, 1 for scores in [0, 1]; the interval is cut there.
+        family: how many tests Holm's correction will cover, this one among them.
     """
     differences = [b - a for a, b in zip(first, second, strict=True)]
     estimate = bootstrap_mean(differences, groups, bounds=(-largest, largest))
     if not differences:
-        return Comparison(None, None, None, None, 0, 0, reason="no sample is in both")
+        return Comparison(None, None, None, None, 0, 0, reason="no sample is in both", family=family)
     gathered = _without_rounding(clusters(differences, groups), differences)
     number = len(gathered.sums)
     if not np.any(gathered.sums):
         reason = "no group differs" if any(differences) else "all differences are zero"
-        return Comparison(estimate.mean, None, None, None, len(differences), number, reason=reason)
+        # Every assignment of signs gives the same total: none is less extreme than the one observed.
+        return Comparison(estimate.mean, None, 1.0, None, len(differences), number, reason=reason, family=family)
     return Comparison(
         difference=estimate.mean,
         ci95=estimate.ci95,
@@ -67,6 +80,8 @@ def compare_paired(
         n=len(differences),
         n_groups=number,
         reason=estimate.reason,
+        detectable_holm=detectable_difference(gathered, family),
+        family=family,
     )
 
 
@@ -102,17 +117,22 @@ def _all_signs(number: int) -> Floats:
     return (2 * bits - 1).astype(np.float64)
 
 
-def detectable_difference(gathered: Clusters) -> float | None:
-    """The smallest true difference found with 80 % power at the 5 % level, by Student's t; None below ten groups.
+def detectable_difference(gathered: Clusters, family: int = 1) -> float | None:
+    """The smallest true difference found with 80 % power at 0.05 / family, by Student's t; None below ten groups.
 
-    From the spread of the paired group differences themselves: (t_0.975 + t_0.8) times their standard error, with
-    G - 1 degrees of freedom.
+    From the spread of the paired group differences themselves: (t_(1 - 0.025 / family) + t_0.8) times their standard
+    error, with G - 1 degrees of freedom. None, too, where the sign-flip test of these groups has no p so small.
     """
     number = len(gathered.sums)
-    if number < MIN_GROUPS:
+    if number < MIN_GROUPS or smallest_p(int(np.count_nonzero(gathered.sums))) > ALPHA / family:
         return None
-    quantiles = stats.t.ppf([1 - ALPHA / 2, POWER], df=number - 1)
+    quantiles = stats.t.ppf([1 - ALPHA / family / 2, POWER], df=number - 1)
     return float(quantiles.sum() * gathered.standard_error)
+
+
+def smallest_p(groups: int) -> float:
+    """The smallest p that the sign-flip test can give when so many groups differ."""
+    return 2.0 ** (1 - groups) if groups <= EXACT_GROUPS else 1 / (1 + FLIPS)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
