@@ -30,7 +30,9 @@ class Intervals:
     patients: tuple[np.ndarray, np.ndarray]
 
 
-def draw(rng: np.random.Generator, trials: int, seeds: int, sizes: np.ndarray, spread: tuple[float, float]) -> np.ndarray:
+def draw(
+    rng: np.random.Generator, trials: int, seeds: int, sizes: np.ndarray, spread: tuple[float, float]
+) -> np.ndarray:
     """(trials, seeds, images) scores; images of a patient lie together."""
     images = int(sizes.sum())
     patient = np.repeat(rng.normal(0, spread[1], (trials, 1, len(sizes))), sizes, axis=2)
@@ -112,7 +114,9 @@ def two_level_coverage(trials: int) -> list[dict[str, object]]:
                 row: dict[str, object] = {"spread": name, "groups": groups, "images": int(sizes.sum()), "seeds": seeds}
                 for kind in ("ours", "percentile", "patients"):
                     ends = [getattr(one, kind) for one in found]
-                    row[kind] = _summary(np.concatenate([e[0] for e in ends]), np.concatenate([e[1] for e in ends]), truth)
+                    row[kind] = _summary(
+                        np.concatenate([e[0] for e in ends]), np.concatenate([e[1] for e in ends]), truth
+                    )
                 rows.append(row)
     return rows
 

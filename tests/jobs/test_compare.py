@@ -151,7 +151,7 @@ def test_compare_finds_what_was_planted(make_dataset: MakeDataset, tmp_path: Pat
     assert alike["detectable"] > 0
     assert values["over_datasets"][0]["reason"] == "1 datasets, fewer than 3"
     itself = compare_runs([good, good])["pairs"][0]
-    assert (itself["p"], itself["reason"]) == (None, "all differences are zero")
+    assert (itself["p"], itself["reason"]) == (1.0, "all differences are zero")
     shown = vlseg("compare", good, bad, "--json").json
     assert shown["command"] == "compare"
     assert shown["pairs"][0]["difference"] == worse["difference"]

@@ -14,7 +14,9 @@ def compare(
         str, typer.Option(help="dice, iou, nsd, hd95, hd95_penalised, hd, assd, pixel_precision, pixel_recall, brier.")
     ] = "dice",
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    data: Annotated[list[str] | None, typer.Option(help="Names of datasets to take; default: all.")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(help="Dataset folder or name to take, repeatable; default: all.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Paired differences between runs on the same samples: interval, permutation test, what could have been seen."""
@@ -24,6 +26,7 @@ def compare(
     lines = [f"{metric} on {split}, second minus first; family for Holm: {values['family']}"]
     for pair in values["pairs"]:
         lines.append(f"  {pair['second']} minus {pair['first']}: {_line(pair)}")
+        lines += [f"    {text}" for text in (_left_out(pair["left_out"]), _differs(pair["differs"])) if text]
     for method in values["methods"]:
         means = ", ".join(f"{mean:.4f}" for mean in method["means"])
         lines.append(f"  method {method['method']}: seeds {means}; {_interval(method)}")
@@ -39,11 +42,37 @@ def compare(
 
 
 def _line(pair: dict[str, Any]) -> str:
-    detectable = f"; 80 % power from {pair['detectable']:.4f}" if pair["detectable"] is not None else ""
     p = f"p = {pair['p']:.4f}, Holm {pair['p_holm']:.4f}" if pair["p"] is not None else "p none"
     return (
-        f"{_number(pair['difference'])}, {_interval(pair)}, {p}{detectable}; n = {pair['n']}, {pair['n_groups']} groups"
+        f"{_number(pair['difference'])}, {_interval(pair)}, {p}{_detectable(pair)}; "
+        f"n = {pair['n']}, {pair['n_groups']} groups"
     )
+
+
+def _detectable(pair: dict[str, Any]) -> str:
+    """What would have been found with 80 % power, by this test alone and after Holm's correction."""
+    if pair["detectable"] is None:
+        return ""
+    if pair["family"] == 1:
+        return f"; 80 % power from {pair['detectable']:.4f}"
+    family = pair["detectable_holm"]
+    corrected = "never, too few groups" if family is None else f"{family:.4f}"
+    return f"; 80 % power from {pair['detectable']:.4f} (after Holm: {corrected})"
+
+
+def _left_out(counts: dict[str, int]) -> str:
+    words = {
+        "only_first": "scored in the first alone",
+        "only_second": "scored in the second alone",
+        "undefined": "without a value in one or both",
+        "other_truth": "with another truth under the other prompt",
+    }
+    told = [f"{count} {words[name]}" for name, count in counts.items() if count]
+    return f"not compared: {', '.join(told)}" if told else ""
+
+
+def _differs(names: list[str]) -> str:
+    return f"differs, too: {'; '.join(names)}" if names else ""
 
 
 def _crossing(row: dict[str, Any]) -> str:

@@ -99,7 +99,7 @@ def worth(
     lines = [
         f"{values['dataset']} {split}: '{values['leaking_prompt']}' ({', '.join(values['leaking_sources'])}) against "
         f"'{values['honest_prompt']}' ({', '.join(values['honest_sources'])})",
-        "seed  leaking  honest   worth, all samples           present targets: leaking / honest; "
+        "seed  leaking  honest   worth, samples compared      present targets: leaking / honest; "
         "leaking model: honest prompt / mean image / other image",
     ]
     for row in values["seeds"]:
@@ -110,7 +110,7 @@ def worth(
         rest = (row["leaking_model_honest_prompt_present"], row["blind_mean_image"], row["blind_other_image"])
         lines.append(
             f"{row['seed']:>4}  {_dice(row['leaking'])}    {_dice(row['honest'])}    {_signed(change['difference'])} "
-            f"{shown:<22}   {_dices(present)}; {_dices(rest)}"
+            f"{shown:<22}   {_dices(present)}; {_dices(rest)}; n = {row['n']}, left out {sum(row['left_out'].values())}"
         )
     total = values["worth"]
     ci = total["ci95"]

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from vlseg.evaluation import Scene, blind_queries, read_truths
-from vlseg.jobs.compare import Result, gather, method_difference, paired
 from vlseg.jobs.evaluate import evaluate_on
+from vlseg.jobs.methods import method_difference
+from vlseg.jobs.results import Key, Result, compared, gather, left_out, paired
 from vlseg.jobs.scoring import Evaluated, EvaluateOptions, open_job, prompted_split, score
-from vlseg.records import WORTH_FILE, InputError, read_record, write_text
+from vlseg.metrics import independent_note
+from vlseg.records import WORTH_FILE, InputError, SampleScore, read_record, write_text
 
 
 def leak_worth(
@@ -41,14 +43,11 @@ def leak_worth(
     for run in (*leaking, *honest):
         if not (Path(run) / "run.json").exists():
             raise InputError(f"{run}: is no run folder (made by vlseg train)")
-    prompts = {read_record(Path(run) / "run.json").prompt for run in honest}
-    if len(prompts) > 1:
-        raise InputError(
-            f"prompts worth: the --honest runs have several prompts ({', '.join(sorted(prompts))}); give one"
-        )
-    honest_prompt = prompts.pop()
+    _one_prompt(leaking, "--leaking")
+    honest_prompt = _one_prompt(honest, "--honest")
     rows = []
     pairs: list[tuple[Result, Result]] = []
+    protocols: set[str] = set()
     for first, second in zip(_by_seed(leaking), _by_seed(honest), strict=True):
         own = evaluate_on(second, data, options)
         if not own.spec.deployable:
@@ -57,30 +56,18 @@ def leak_worth(
                 "the second kind must not leak"
             )
         leaky = evaluate_on(first, data, options)
+        protocols |= {own.spec.protocol, leaky.spec.protocol}
         pair = (_gathered(own), _gathered(leaky))
         pairs.append(pair)
         shifted = evaluate_on(first, data, replace(options, prompt=honest_prompt))
         blind = _blind(first, data, options)
-        rows.append(
-            {
-                "seed": leaky.spec.seed,
-                "leaking": _mean(leaky),
-                "honest": _mean(own),
-                "worth": asdict(paired(*pair)),
-                "leaking_present": _mean(leaky, present=True),
-                "honest_present": _mean(own, present=True),
-                "leaking_model_honest_prompt": _mean(shifted),
-                "leaking_model_honest_prompt_present": _mean(shifted, present=True),
-                "blind_mean_image": _mean(blind, "mean_image"),
-                "blind_other_image": _mean(blind, "other_image"),
-                "n": len(pair[0].values),
-            }
-        )
+        rows.append({"seed": leaky.spec.seed, **_row(pair, leaky, own, shifted, blind)})
     values = {
         "dataset": leaky.spec.dataset,
         "split": options.split,
-        "protocols": sorted({leaky.spec.protocol, own.spec.protocol}),
+        "protocols": sorted(protocols),
         "groups_known": leaky.spec.groups_known,
+        "note": independent_note(leaky.scores),
         "leaking_prompt": leaky.spec.prompt,
         "leaking_sources": leaky.spec.prompt_sources,
         "honest_prompt": honest_prompt,
@@ -97,8 +84,38 @@ def _by_seed(runs: Sequence[str]) -> list[str]:
     return sorted(runs, key=lambda run: read_record(Path(run) / "run.json").seeds["run"])
 
 
+def _one_prompt(runs: Sequence[str], flag: str) -> str:
+    prompts = {read_record(Path(run) / "run.json").prompt for run in runs}
+    if len(prompts) > 1:
+        raise InputError(
+            f"prompts worth: the {flag} runs have several prompts ({', '.join(sorted(prompts))}); give those of one"
+        )
+    return prompts.pop()
+
+
 def _gathered(evaluated: Evaluated) -> Result:
-    return gather(evaluated.folder, "dice", evaluated.scores, [evaluated.spec], evaluated.spec.groups_known)
+    return gather(evaluated.spec.run_id, "dice", evaluated.scores)
+
+
+def _row(
+    pair: tuple[Result, Result], leaky: Evaluated, own: Evaluated, shifted: Evaluated, blind: Evaluated
+) -> dict[str, Any]:
+    """One seed's numbers, all over the samples that the worth compares; those left out are counted."""
+    worth = paired(*pair)
+    keys = compared(*pair)
+    return {
+        "leaking": mean_dice(leaky.scores, keys),
+        "honest": mean_dice(own.scores, keys),
+        "worth": asdict(worth),
+        "leaking_present": mean_dice(leaky.scores, keys, present=True),
+        "honest_present": mean_dice(own.scores, keys, present=True),
+        "leaking_model_honest_prompt": mean_dice(shifted.scores, keys),
+        "leaking_model_honest_prompt_present": mean_dice(shifted.scores, keys, present=True),
+        "blind_mean_image": mean_dice(blind.scores, keys, "mean_image"),
+        "blind_other_image": mean_dice(blind.scores, keys, "other_image"),
+        "n": worth.n,
+        "left_out": left_out(*pair),
+    }
 
 
 def _blind(source: str, data: list[str], options: EvaluateOptions) -> Evaluated:
@@ -112,10 +129,18 @@ def _blind(source: str, data: list[str], options: EvaluateOptions) -> Evaluated:
     return score(job, queries, begin=begin, condition="blind")
 
 
-def _mean(evaluated: Evaluated, condition: str | None = None, *, present: bool = False) -> float | None:
-    """Mean Dice of samples, wordings averaged first, as the worth has it. Image-blind rows are of present ones."""
-    samples: dict[tuple[str, str], list[float]] = {}
-    for row in evaluated.scores:
-        if row.dice is not None and not (present and row.empty_target) and condition in (None, row.condition):
-            samples.setdefault((row.dataset, row.sample_id), []).append(row.dice)
+def mean_dice(
+    scores: Sequence[SampleScore], keys: Collection[Key], condition: str | None = None, *, present: bool = False
+) -> float | None:
+    """Mean Dice of the samples `keys` names, wordings averaged first, as the worth has it.
+
+    Image-blind rows are of present targets alone.
+    """
+    samples: dict[Key, list[float]] = {}
+    for row in scores:
+        key = (row.dataset, row.split, row.sample_id)
+        if row.dice is None or key not in keys or (present and row.empty_target):
+            continue
+        if condition in (None, row.condition):
+            samples.setdefault(key, []).append(row.dice)
     return float(np.mean([np.mean(found) for found in samples.values()])) if samples else None

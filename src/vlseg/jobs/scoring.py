@@ -142,13 +142,14 @@ def score(
     folder = job.out or job.base / "evaluations" / identity
     calibration = Calibration()
     scores = _answered(job, queries, folder, calibration)
-    known = all(info.groups_known for info in pool.infos.values())
+    known = any(row.group is not None for row in scores)
     spec = EvaluationSpec(
         id=identity,
         model=job.setting.model,
         run_id=job.setting.run_id,
         dataset=pool.name,
         data_fingerprint=pool.fingerprint,
+        data_fingerprints={name: info.fingerprint for name, info in pool.infos.items()},
         split=options.split,
         prompt=job.prompt,
         prompt_sources=sorted(pool.sources),

@@ -248,6 +248,7 @@ def _new_record(
         packages=package_versions(),
         data_fingerprint=pool.fingerprint,
         dataset=pool.name,
+        datasets=list(pool.infos),
         intensity=asdict(pool.datasets[0].info.intensity),
         prompt=config.prompt,
         prompt_sources=sorted(pool.sources),

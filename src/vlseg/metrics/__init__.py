@@ -1,6 +1,14 @@
 """Scores of masks and aggregates of score rows: pure functions, free of torch."""
 
-from vlseg.metrics.aggregate import EMPTY_RULE, INDEPENDENT_NOTE, Aggregate, Presence, aggregate, penalised_hd95
+from vlseg.metrics.aggregate import (
+    EMPTY_RULE,
+    INDEPENDENT_NOTE,
+    Aggregate,
+    Presence,
+    aggregate,
+    independent_note,
+    penalised_hd95,
+)
 from vlseg.metrics.bootstrap import Estimate, bootstrap_mean, two_level_mean
 from vlseg.metrics.ceiling import best_text_blind_mask, text_blind_ceiling
 from vlseg.metrics.crossing import Crossing, crossing
@@ -73,6 +81,7 @@ __all__ = [
     "hausdorff_distance",
     "hausdorff_distance_95",
     "holm",
+    "independent_note",
     "iou_score",
     "language_use",
     "mixed_effect",

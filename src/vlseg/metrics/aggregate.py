@@ -26,9 +26,11 @@ Value = Callable[[SampleScore], float | None]
 
 @dataclass(frozen=True)
 class Presence:
-    """Is the named thing there? Positive = a non-empty truth; `auroc` from presence_score, mean over wordings.
+    """Is the named thing there? Positive = a non-empty truth.
 
-    `reason` says why a value is None: no present or no absent targets, or a row without presence score.
+    `sensitivity` and `specificity` are of the masks: the share of present targets answered by a mask that is not empty,
+    and of absent ones by an empty mask. `auroc` is of presence_score. Wordings are averaged first. `reason` says why a
+    value is None: no present or no absent targets, or a row without presence score.
     """
 
     sensitivity: float | None
@@ -55,8 +57,8 @@ class Aggregate:
         lesion_sensitivity: share of all true lesions that were found; its `n` counts lesions.
         false_lesions: per image, over all its targets; its `n` counts images.
         brier: over the band around truth and prediction.
-        distance_unit: "px", "mm", or "mm and px"; then distances have no mean.
-        note: INDEPENDENT_NOTE where groups are unknown, in whole or in part.
+        distance_unit: "px", "mm", or "mm and px"; then distances and NSD have no mean: 2 px is not 2 mm.
+        note: which images are treated as independent, where groups are unknown in whole or in part.
     """
 
     n: int
@@ -105,7 +107,7 @@ def aggregate(scores: Rows, *, groups_known: bool) -> Aggregate:
 
     Args:
         scores: rows of one model, prompt name and condition.
-        groups_known: whether the group column names patients or sequences.
+        groups_known: whether the group column names patients or sequences; where it is empty an image is its own.
     """
     rows = [score for score in scores if score.dice is not None]
     samples = _by_sample(rows)
@@ -123,7 +125,6 @@ def aggregate(scores: Rows, *, groups_known: bool) -> Aggregate:
 
     units = sorted({row.distance_unit for row in rows})
     absent = _share_empty([sample for sample in samples if sample[0].empty_target])
-    all_known = groups_known and all(row.group is not None for row in rows)
     return Aggregate(
         n=len(samples),
         n_images=len({(row.dataset, row.image_id) for row in rows}),
@@ -135,7 +136,7 @@ def aggregate(scores: Rows, *, groups_known: bool) -> Aggregate:
         dice_present=estimate(lambda row: row.dice, present_only=True),
         dice_macro=_macro(samples),
         iou=estimate(lambda row: row.iou),
-        nsd=estimate(lambda row: row.nsd),
+        nsd=_one_tolerance(_one_unit(estimate(lambda row: row.nsd), units), rows),
         hd95=_one_unit(estimate(lambda row: row.hd95, largest=np.inf), units),
         hd95_penalised=_one_unit(estimate(penalised_hd95, largest=np.inf), units),
         presence=_presence(samples),
@@ -151,7 +152,21 @@ def aggregate(scores: Rows, *, groups_known: bool) -> Aggregate:
         false_lesions=_false_lesions(samples, groups),
         brier=estimate(lambda row: row.brier),
         absent_empty_reason="no absent targets" if absent is None else None,
-        note=None if all_known else INDEPENDENT_NOTE,
+        note=independent_note(rows) if groups_known else INDEPENDENT_NOTE,
+    )
+
+
+def independent_note(rows: Rows) -> str | None:
+    """Which images are treated as independent, because nothing says what patient or sequence they are of."""
+    images = {(row.dataset, row.image_id): row.group is not None for row in rows}
+    unknown = [name for (name, _), known in images.items() if not known]
+    if not unknown:
+        return None
+    if len(unknown) == len(images):
+        return INDEPENDENT_NOTE
+    return (
+        f"Patients or sequences are not known for {len(unknown)} of {len(images)} images "
+        f"({', '.join(dict.fromkeys(unknown))}): these are treated as independent."
     )
 
 
@@ -211,8 +226,17 @@ def _false_lesions(samples: Sequence[Rows], groups: Sequence[Hashable]) -> Estim
     return bootstrap_mean(list(images.values()), [names[image] for image in images], bounds=(0.0, np.inf))
 
 
+def _one_tolerance(estimate: Estimate, rows: Rows) -> Estimate:
+    """No mean over surfaces held to different tolerances."""
+    found = sorted({row.nsd_tolerance for row in rows})
+    if len(found) < 2:
+        return estimate
+    reason = f"tolerances of {' and '.join(f'{one:g}' for one in found)} have no common mean"
+    return replace(estimate, mean=None, std=None, ci95=None, reason=reason)
+
+
 def _one_unit(estimate: Estimate, units: Sequence[str]) -> Estimate:
-    """No mean over distances in different units."""
+    """No mean over distances in different units, nor over shares within them."""
     if len(units) < 2:
         return estimate
     reason = f"distances in {' and '.join(units)} have no common mean"

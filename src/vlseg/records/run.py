@@ -128,6 +128,9 @@ class RunRecord(Strict):
     packages: dict[str, str] = {}
     data_fingerprint: str = ""
     dataset: str = ""
+    """Name; of a pool the names joined by "+", see `datasets`."""
+    datasets: list[str] = []
+    """The names one by one: a name may hold a "+" itself."""
     intensity: dict[str, Any] = {}
     """How images above 8 bit were read (IntensityPolicy); prediction does the same."""
     prompt: str = ""
@@ -141,6 +144,13 @@ class RunRecord(Strict):
     peak_memory_bytes: int | None = None
     error: str | None = None
     summary: dict[str, Any] = {}
+
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """Names of the datasets; a record without them one by one is of one dataset unless its config names several."""
+        if self.datasets or not self.dataset:
+            return tuple(self.datasets)
+        return tuple(self.dataset.split("+")) if len(self.config.get("data", ())) > 1 else (self.dataset,)
 
 
 def parse_config(values: dict[str, Any], where: str) -> RunConfig:
@@ -209,6 +219,8 @@ class EvaluationSpec(Strict):
     run_id: str
     dataset: str
     data_fingerprint: str
+    data_fingerprints: dict[str, str] = {}
+    """By dataset; `data_fingerprint` is theirs joined."""
     split: str
     prompt: str
     prompt_sources: list[str]
@@ -221,11 +233,20 @@ class EvaluationSpec(Strict):
     precision: str = "fp32"
     seed: int = 0
     groups_known: bool = False
+    """True where any image's patient or sequence is known; images without one are groups of their own."""
     nsd_tolerance: float = 2.0
     text_blind_ceiling: float | None = None
     seconds: float | None = None
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read spec.json."""
-        return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        """Read spec.json.
+
+        Raises:
+            InputError: missing, broken or of wrong content.
+        """
+        values = read_json(path, "give the folder of an evaluation made by vlseg evaluate")
+        try:
+            return cls.model_validate(values)
+        except pydantic.ValidationError as error:
+            raise from_validation(error, str(path)) from error

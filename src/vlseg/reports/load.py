@@ -7,10 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pydantic
+from vlseg.metrics import Aggregate, aggregate, group_of, independent_note
+from vlseg.records import EvaluationSpec, InputError, RunRecord, SampleScore, read_record, read_scores
 
-from vlseg.metrics import Aggregate, aggregate, group_of
-from vlseg.records import EvaluationSpec, InputError, RunRecord, SampleScore, from_validation, read_record, read_scores
+MEASURED = (
+    "dataset",
+    "data_fingerprint",
+    "split",
+    "prompt",
+    "protocol",
+    "threshold",
+    "precision",
+    "nsd_tolerance",
+)
+"""What evaluations of one run must share for their numbers to stand side by side."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +50,12 @@ class EvaluationOnDisk:
             rows = [row for row in rows if json.loads(row.condition_arguments).get("against") == against]
         return aggregate(rows, groups_known=self.spec.groups_known)
 
-    def counts(self) -> tuple[int, int]:
-        """Samples with a truth, and the groups that intervals resample."""
+    def counts(self) -> tuple[int, int, str | None]:
+        """Samples with a truth, the groups that intervals resample, and which images are groups of their own."""
         rows = [row for row in self.scores if row.dice is not None and row.condition != "val"]
         samples = {(row.dataset, row.sample_id) for row in rows}
-        return len(samples), len({group_of(row, self.spec.groups_known) for row in rows})
+        groups = {group_of(row, self.spec.groups_known) for row in rows}
+        return len(samples), len(groups), independent_note(rows)
 
     def by_dataset(self) -> dict[str, Aggregate]:
         """Of the rows of each dataset."""
@@ -75,6 +86,11 @@ class RunOnDisk:
     def swapped(self) -> list[EvaluationOnDisk]:
         """Evaluations with another object's prompts."""
         return [evaluation for evaluation in self.evaluations if evaluation.spec.condition == "swapped"]
+
+
+def alike(first: EvaluationSpec, second: EvaluationSpec) -> bool:
+    """True where two evaluations of a run measured the same data in the same way, whatever the condition."""
+    return all(getattr(first, name) == getattr(second, name) for name in MEASURED)
 
 
 def find_runs(folder: Path) -> list[Path]:
@@ -111,15 +127,15 @@ def _history(path: Path) -> list[dict[str, float | None]]:
 
 
 def _evaluation(path: Path) -> EvaluationOnDisk:
-    try:
-        spec = EvaluationSpec.read(path)
-    except pydantic.ValidationError as error:
-        raise from_validation(error, str(path)) from error
+    spec = EvaluationSpec.read(path)
     folder = path.parent
     calibration = folder / "calibration.json"
+    scores = read_scores(folder / "scores.parquet")
+    # Earlier records say False where any image's group is unknown; each row resamples with its own.
+    known = any(row.group is not None for row in scores)
     return EvaluationOnDisk(
-        spec,
-        read_scores(folder / "scores.parquet"),
+        spec.model_copy(update={"groups_known": known}),
+        scores,
         _pictures(folder / "overlays"),
         json.loads(calibration.read_text(encoding="utf-8")) if calibration.exists() else None,
     )

@@ -9,7 +9,6 @@ import jinja2
 
 from vlseg.metrics import (
     EMPTY_RULE,
-    INDEPENDENT_NOTE,
     Aggregate,
     Comparison,
     Estimate,
@@ -17,12 +16,13 @@ from vlseg.metrics import (
     aggregate,
     columns,
     corruption_effects,
+    independent_note,
     language_use,
     subgroups,
 )
 from vlseg.records import SampleScore, verdict, write_text
 from vlseg.reports.figures import forest, language_test, learning_curves, reliability, severities
-from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, load_run
+from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike, load_run
 from vlseg.reports.sections import attribute_table, by_attribute, cross_dataset, leak_worths, risk_coverages
 
 WORST = 10
@@ -54,6 +54,7 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str, comparison: Map
         change=_change,
         bounds=_bounds,
         signed=_signed,
+        omitted=_omitted,
         pvalue=_pvalue,
     )
     probes = [_probe(run, evaluation) for run in loaded for evaluation in run.under("probe")]
@@ -73,9 +74,9 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str, comparison: Map
         "crossings": cross_dataset(loaded),
         "language": [_language(run, evaluation) for run in loaded for evaluation in run.swapped],
         "empty_rule": EMPTY_RULE,
-        "independent_note": INDEPENDENT_NOTE,
+        "independent_note": independent_note([row for run in loaded for e in run.evaluations for row in e.scores])
+        or "",
         "any_ceiling": any(e.spec.text_blind_ceiling is not None for run in loaded for e in run.clean),
-        "any_independent": any(not e.spec.groups_known for run in loaded for e in run.evaluations),
     }
     write_text(out, environment.get_template("report.html.j2").render(values))
     return out
@@ -111,15 +112,11 @@ def _worst(evaluations: Sequence[EvaluationOnDisk]) -> list[SampleScore]:
 
 def _language(run: RunOnDisk, swapped: EvaluationOnDisk) -> dict[str, Any]:
     """The three bars: own prompt, swapped prompt against the original, against the named target."""
-    asked = {row.sample_id for row in swapped.scores}
+    asked = {(row.dataset, row.sample_id) for row in swapped.scores}
     bars: list[tuple[str, Estimate]] = []
     for clean in run.clean:
-        if (clean.spec.dataset, clean.spec.split, clean.spec.prompt) == (
-            swapped.spec.dataset,
-            swapped.spec.split,
-            swapped.spec.prompt,
-        ):
-            rows = [row for row in clean.scores if row.sample_id in asked]
+        if alike(clean.spec, swapped.spec):
+            rows = [row for row in clean.scores if (row.dataset, row.sample_id) in asked]
             bars.append(("own prompt, own target", aggregate(rows, groups_known=clean.spec.groups_known).dice))
     bars.append(("swapped prompt, original target", swapped.aggregate("original").dice))
     bars.append(("swapped prompt, named target", swapped.aggregate("named").dice))
@@ -217,6 +214,17 @@ def _number(value: float | None) -> str:
 
 def _signed(value: float | None) -> str:
     return "–" if value is None else f"{value:+.3f}"
+
+
+def _omitted(counts: Mapping[str, int]) -> str:
+    """Samples that a pair does not compare, by reason."""
+    words = {
+        "only_first": "in the first alone",
+        "only_second": "in the second alone",
+        "undefined": "without a value",
+        "other_truth": "with another truth",
+    }
+    return ", ".join(f"{counts[name]} {text}" for name, text in words.items() if counts.get(name)) or "none"
 
 
 def _pvalue(value: float | None) -> str:

@@ -26,17 +26,27 @@ def cross_dataset(runs: Sequence[RunOnDisk]) -> dict[str, Any] | None:
 def _crossing(run: RunOnDisk) -> dict[str, Any] | None:
     used = [one for one in run.clean if one.spec.prompt == run.record.prompt and one.spec.split == "test"]
     samples: dict[tuple[str, str], list[SampleScore]] = {}
-    for evaluation in used:
-        for row in evaluation.scores:
-            if row.dice is not None:
+    states: dict[str, str] = {}
+
+    def one_data(evaluation: EvaluationOnDisk, row: SampleScore) -> bool:
+        """Of several states of one dataset, the one that comes first."""
+        spec = evaluation.spec
+        state = spec.data_fingerprints.get(row.dataset) or spec.data_fingerprint
+        return states.setdefault(row.dataset, state) == state
+
+    for evaluation in _one_way(used):
+        rows = [row for row in evaluation.scores if row.dice is not None and one_data(evaluation, row)]
+        # A sample that several evaluations hold, alone and in a pool, counts once.
+        new = {(row.dataset, row.sample_id) for row in rows} - samples.keys()
+        for row in rows:
+            if (row.dataset, row.sample_id) in new:
                 samples.setdefault((row.dataset, row.sample_id), []).append(row)
     values: dict[str, list[float]] = {}
     groups: dict[str, list[tuple[str, str]]] = {}
-    known = all(evaluation.spec.groups_known for evaluation in used)
     for (name, _), rows in samples.items():
         values.setdefault(name, []).append(sum(row.dice or 0.0 for row in rows) / len(rows))
-        groups.setdefault(name, []).append(group_of(rows[0], known))
-    trained_on = run.record.dataset.split("+")
+        groups.setdefault(name, []).append(group_of(rows[0], True))
+    trained_on = run.record.trained_on
     found = crossing(values, groups, trained_on)
     if found.cross_dataset is None:
         return None
@@ -44,7 +54,26 @@ def _crossing(run: RunOnDisk) -> dict[str, Any] | None:
         name: {"mean": sum(one) / len(one), "n": len(one), "groups": len(set(groups[name])), "seen": name in trained_on}
         for name, one in values.items()
     }
-    return {"run": run.record, "spec": used[0].spec, "means": means, "crossing": found, "known": known}
+    spec = _one_way(used)[0].spec
+    unused = len(used) - len(_one_way(used))
+    return {"run": run.record, "spec": spec, "means": means, "crossing": found, "unused": unused}
+
+
+def _one_way(evaluations: Sequence[EvaluationOnDisk]) -> list[EvaluationOnDisk]:
+    """Those measured as the run itself would be: its own threshold and protocol, and one precision and tolerance.
+
+    Of several ways the one with most datasets; of as many, the first by name of folder.
+    """
+    ways: dict[tuple[object, ...], list[EvaluationOnDisk]] = {}
+    for one in evaluations:
+        spec = one.spec
+        way = (spec.threshold_origin == "fixed", spec.threshold, spec.protocol, spec.precision, spec.nsd_tolerance)
+        ways.setdefault(way, []).append(one)
+
+    def preference(way: tuple[object, ...]) -> tuple[bool, int]:
+        return bool(way[0]), -len({row.dataset for one in ways[way] for row in one.scores})
+
+    return ways[min(ways, key=preference)] if ways else []
 
 
 def by_attribute(use: LanguageUse) -> dict[str, dict[str, Effect]]:
