@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from vlseg.metrics import aggregate, bootstrap_mean
+from vlseg.metrics import INDEPENDENT_NOTE, aggregate, bootstrap_mean
 from vlseg.records import SampleScore
 
 
@@ -100,6 +100,47 @@ def test_known_groups_are_used() -> None:
     assert aggregate(rows, groups_known=True).n_groups == 4
     assert aggregate(rows, groups_known=True).dice.ci95 is None
     assert aggregate(rows, groups_known=False).dice.ci95 is not None
+
+
+def test_pooling_with_a_set_without_patients_keeps_the_others_patients() -> None:
+    """Rows of 20 patients and of 40 images of nobody knows whom: the interval is that of 60 independent units."""
+    rng = np.random.default_rng(7)
+    patients = np.repeat(rng.normal(0.7, 0.1, 20), 6).tolist()
+    images = rng.normal(0.7, 0.1, 40).tolist()
+    rows = [score(i, value, group=f"p{i // 6}") for i, value in enumerate(patients)]
+    rows += [score(i, value, dataset="e") for i, value in enumerate(images)]
+    pooled = aggregate(rows, groups_known=True)
+    assert pooled.n_groups == 60
+    names = [f"p{i // 6}" for i in range(120)] + [f"i{i}" for i in range(40)]
+    assert pooled.dice.ci95 == pytest.approx(bootstrap_mean(patients + images, names).ci95)
+    alone = bootstrap_mean(patients + images, list(range(160))).ci95
+    assert pooled.dice.ci95 is not None
+    assert alone is not None
+    assert pooled.dice.ci95[1] - pooled.dice.ci95[0] > 1.5 * (alone[1] - alone[0])
+    assert pooled.note == (
+        "Patients or sequences are not known for 40 of 160 images (e): these are treated as independent."
+    )
+    assert aggregate(rows[:120], groups_known=True).note is None
+    assert aggregate(rows[120:], groups_known=True).note == INDEPENDENT_NOTE
+
+
+def test_neither_distances_nor_shares_within_them_have_a_mean_over_px_and_mm() -> None:
+    rows = [score(i, 0.5) for i in range(12)] + [score(i, 0.7, dataset="e", distance_unit="mm") for i in range(12)]
+    found = aggregate(rows, groups_known=False)
+    for estimate in (found.hd95, found.hd95_penalised, found.hd, found.assd, found.nsd):
+        assert (estimate.mean, estimate.ci95) == (None, None)
+        assert estimate.reason == "distances in mm and px have no common mean"
+    assert found.dice.mean == pytest.approx(0.6)
+    held = [score(i, 0.5, nsd_tolerance=1.0 + i % 2) for i in range(12)]
+    assert aggregate(held, groups_known=False).nsd.reason == "tolerances of 1 and 2 have no common mean"
+    assert aggregate(held, groups_known=False).hd95.mean == 2.0
+
+
+def test_sensitivity_and_specificity_are_of_the_masks() -> None:
+    """Whatever the presence score says."""
+    rows = [score(i, 0.5, empty_target=i % 2 == 0, empty_pred=i < 6, presence_score=0.0) for i in range(12)]
+    presence = aggregate(rows, groups_known=False).presence
+    assert (presence.sensitivity, presence.specificity, presence.auroc) == (0.5, 0.5, 0.5)
 
 
 def test_degenerate_cases_say_why() -> None:
