@@ -51,7 +51,8 @@ def evaluation(folder: Path, scores: list[SampleScore], **changes: Any) -> Path:
 def run(folder: Path, *, seed: int = 0, **changes: Any) -> Path:
     values: dict[str, Any] = {
         "id": folder.name, "status": "done", "config": {"model": "m", "seed": seed, "data": ["d"]},
-        "seeds": {"run": seed}, "protocol": "corrected", "device": "cpu", "precision": "fp32", "threads": 1, "started": WHEN, "dataset": "d",
+        "seeds": {"run": seed}, "protocol": "corrected", "device": "cpu", "precision": "fp32", "threads": 1,
+        "started": WHEN, "dataset": "d",
         "prompt": "class",
     }  # fmt: skip
     write_record(folder / "run.json", RunRecord(**(values | changes)))
