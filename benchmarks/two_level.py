@@ -44,7 +44,7 @@ def draw(
 
 
 def patients(groups: int) -> np.ndarray:
-    """Images of each patient, 1 to about 12, 3 in the middle."""
+    """Images of each patient, 1 to 10, most of them 2 or 3."""
     return np.maximum(1, np.round(np.random.default_rng(groups).lognormal(0.9, 0.6, groups))).astype(int)
 
 
