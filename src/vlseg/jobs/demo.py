@@ -24,6 +24,7 @@ class DemoResult:
 
     runs: tuple[Path, ...]
     text_blind_ceiling: float
+    class_ceiling: float
     figures: dict[str, dict[str, float | None]]
     seconds: float
 
@@ -49,14 +50,18 @@ def run_demo(out: Path, *, seed: int = 0, threads: int | None = None, say: Calla
         train_run(_config(model, data, seed, threads), run, resume=True)
         evaluated[model] = evaluate_on(str(run), [str(data)], EvaluateOptions(threads=threads))
         say(f"  test Dice over present targets {evaluated[model].aggregate.dice_present.mean:.3f}")
+    say("asking the U-Net once an image, whatever the prompt")
+    blind_options = EvaluateOptions(threads=threads, condition="blind")
+    evaluated["blind"] = evaluate_on(str(out / "runs" / "unet"), [str(data)], blind_options)
     say("swapping prompts")
     text_run = str(out / "runs" / "clipseg-tiny")
     swapped = evaluate_on(text_run, [str(data)], EvaluateOptions(threads=threads, condition="swapped"))
     figures = _figures(evaluated, swapped)
-    ceiling = evaluated["clipseg-tiny"].spec.text_blind_ceiling
-    assert ceiling is not None  # phantoms have several targets an image
+    spec = evaluated["clipseg-tiny"].spec
+    assert spec.text_blind_ceiling is not None  # phantoms have several objects an image, and several of a class
+    assert spec.class_ceiling is not None
     runs = tuple(out / "runs" / model for model in STEPS)
-    return DemoResult(runs, ceiling, figures, time.monotonic() - begin)
+    return DemoResult(runs, spec.text_blind_ceiling, spec.class_ceiling, figures, time.monotonic() - begin)
 
 
 def _phantoms(out: Path, seed: int, say: Callable[[str], None]) -> Path:
@@ -101,6 +106,7 @@ def _figures(evaluated: dict[str, Evaluated], swapped: Evaluated) -> dict[str, d
     text = evaluated["clipseg-tiny"].aggregate
     return {
         "text": {"dice": text.dice_present.mean, "absent_empty": text.absent_empty},
+        "blind": {"dice": evaluated["blind"].aggregate.dice_present.mean},
         "image_only": {"dice": evaluated["unet"].aggregate.dice_present.mean},
         "target_conditioned": {"dice": evaluated["unet-target"].aggregate.dice_present.mean},
         "text_swapped": {
