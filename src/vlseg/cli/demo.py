@@ -2,11 +2,14 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vlseg.cli.options import Json, Threads, finish, say
+
+if TYPE_CHECKING:
+    from vlseg.jobs.demo import TimeLeft
 
 
 def demo(
@@ -19,10 +22,12 @@ def demo(
     begin = time.monotonic()
     say("loading torch")
     from vlseg.jobs.compare import comparison_for_report
-    from vlseg.jobs.demo import run_demo
+    from vlseg.jobs.demo import TimeLeft, run_demo, time_left_bar
     from vlseg.reports import write_report
 
-    result = run_demo(out, seed=seed, threads=threads, say=say)
+    clock = TimeLeft()
+    with time_left_bar(clock):
+        result = run_demo(out, seed=seed, threads=threads, say=lambda line: say(_timed(line, clock)), clock=clock)
     comparison = comparison_for_report(result.runs)
     page = write_report(result.runs, out / "report.html", title="vlseg demo", comparison=comparison)
     seconds = round(time.monotonic() - begin, 1)
@@ -51,3 +56,7 @@ def demo(
         f"Report: {page} ({seconds:.0f} s)",
     ]
     finish("demo", values, lines, as_json=json)
+
+
+def _timed(line: str, clock: "TimeLeft") -> str:
+    return line if line.startswith(" ") else f"{line} (about {clock.seconds / 60:.0f} min left)"

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vlseg.evaluation import Answer, Query, Setting, evaluate, gallery_for, load, model_answers, with_flip_uncertainty
@@ -19,6 +18,7 @@ from vlseg.metrics import Aggregate, Asked, Calibration, Ceilings, aggregate, ce
 from vlseg.models import Spec
 from vlseg.prompts import Prompted
 from vlseg.records import EvaluationSpec, SampleScore, Told, read_record, unknown_name, write_scores, write_text
+from vlseg.records.console import error_console
 
 MASK_FILES = "masks"
 """The name that mask files have in place of a model's."""
@@ -202,7 +202,7 @@ def prompted_split(pool: Pool, split: str) -> list[Prompted]:
 def _answered(job: Job, queries: Sequence[Query], folder: Path, calibration: Calibration) -> list[SampleScore]:
     gallery = gallery_for(folder / "overlays", queries)
     images = len({(q.prompted.sample.dataset, q.prompted.sample.image_id) for q in queries})
-    console = Console(stderr=True)
+    console = error_console()
     columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task("scoring", total=images)
