@@ -26,8 +26,7 @@ def test_what_is_asked_twice_is_decoded_once(name: str, rows: int, monkeypatch: 
     assert decoded == [rows]
     features, prompts = model.encode_image(inputs), model.encode_prompts(tokens)
     for row, (image, target) in enumerate(zip(IMAGE_OF, TARGET_OF, strict=True)):
-        alone = decode(
-            features[torch.tensor([image])], prompts[torch.tensor([target])] if prompts is not None else None
-        )
+        told_alone = prompts[torch.tensor([target])] if prompts is not None else None
+        alone = decode(features[torch.tensor([image])], told_alone)
         channel = target if name == "unet" else 0
         assert torch.allclose(found[row, 0], alone.logits[0, channel], atol=1e-5)
