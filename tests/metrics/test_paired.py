@@ -97,7 +97,7 @@ def test_a_constant_shift_is_significant_and_has_no_interval() -> None:
     found = compare_paired([0.5] * 20, [0.6] * 20, list(range(20)))
     assert found.difference == pytest.approx(0.1)
     assert found.p == pytest.approx(1 / 20_001, rel=3)
-    assert found.ci95 is None
+    assert (found.ci95, found.detectable, found.detectable_holm) == (None, None, None)
     two = compare_paired([0.5] * 20, [0.6] * 20, [n % 2 for n in range(20)])
     assert (two.p, two.n_groups, two.detectable) == (0.5, 2, None)
     one = compare_paired([0.5], [0.9], ["a"])

@@ -121,13 +121,17 @@ def detectable_difference(gathered: Clusters, family: int = 1) -> float | None:
     """The smallest true difference found with 80 % power at 0.05 / family, by Student's t; None below ten groups.
 
     From the spread of the paired group differences themselves: (t_(1 - 0.025 / family) + t_0.8) times their standard
-    error, with G - 1 degrees of freedom. None, too, where the sign-flip test of these groups has no p so small.
+    error, with G - 1 degrees of freedom. None, too, where the sign-flip test of these groups has no p so
+    small, and where all groups differ alike: there is no spread to go by.
     """
     number = len(gathered.sums)
     if number < MIN_GROUPS or smallest_p(int(np.count_nonzero(gathered.sums))) > ALPHA / family:
         return None
+    error = gathered.standard_error
+    if error <= 1e-12 * abs(gathered.mean):
+        return None
     quantiles = stats.t.ppf([1 - ALPHA / family / 2, POWER], df=number - 1)
-    return float(quantiles.sum() * gathered.standard_error)
+    return float(quantiles.sum() * error)
 
 
 def smallest_p(groups: int) -> float:

@@ -1,0 +1,67 @@
+"""Tables that join several evaluations, from records made by hand."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlseg.records import EvaluationSpec, RunRecord, SampleScore
+from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike
+from vlseg.reports.sections import cross_dataset
+
+
+def scored(dataset: str, dice: float, state: str = "f", **changes: Any) -> EvaluationOnDisk:
+    spec = EvaluationSpec(
+        id="x", model="m", run_id="r", dataset=dataset, data_fingerprint=state, split="test", prompt="class",
+        prompt_sources=["class"], deployable=True, protocol="corrected",
+        **changes,
+    )  # fmt: skip
+    rows = [
+        SampleScore(
+            dataset=dataset, split="test", sample_id=f"s{i}", image_id=f"i{i}", group=None, site=None, target="t",
+            named_target="t", prompt="class", wording="t", prompt_sources="class", deployable=True, condition="clean",
+            condition_arguments="{}", model="m", run_id="r", seed=0, protocol="corrected", threshold=0.5,
+            precision="fp32", dice=dice, iou=dice, hd95=1.0, hd=1.0, nsd=dice, nsd_tolerance=2.0, assd=1.0,
+            distance_unit="px", spacing=None, image_diagonal=9.0, presence_score=None, area=1, area_error=0,
+            empty_target=False, empty_pred=False,
+        )
+        for i in range(3)
+    ]  # fmt: skip
+    return EvaluationOnDisk(spec, rows, [])
+
+
+def a_run(evaluations: list[EvaluationOnDisk], dataset: str = "MosMedData+") -> RunOnDisk:
+    record = RunRecord(
+        id="r", status="done", config={"data": ["x"]}, protocol="corrected", device="cpu", precision="fp32", threads=1,
+        seeds={"run": 0}, started=datetime(2026, 1, 1, tzinfo=UTC), dataset=dataset, prompt="class",
+    )  # fmt: skip
+    return RunOnDisk(Path("r"), record, [], evaluations)
+
+
+def test_the_matrix_holds_one_way_of_scoring_and_one_state_of_the_data() -> None:
+    evaluations = [
+        scored("MosMedData+", 0.1, threshold=0.9, threshold_origin="fixed"),
+        scored("MosMedData+", 0.8),
+        scored("other", 0.6),
+        scored("other", 0.0, state="another"),
+    ]
+    matrix = cross_dataset([a_run(evaluations)])
+    assert matrix is not None
+    row = matrix["rows"][0]
+    assert {name: cell["mean"] for name, cell in row["means"].items()} == pytest.approx(
+        {"MosMedData+": 0.8, "other": 0.6}
+    )
+    assert row["means"]["MosMedData+"]["seen"]
+    assert not row["means"]["other"]["seen"]
+    assert row["crossing"].drop == pytest.approx(0.2)
+    assert row["unused"] == 1
+    assert row["spec"].threshold == 0.5
+
+
+def test_evaluations_are_alike_in_what_was_measured_alone() -> None:
+    one = scored("d", 0.5).spec
+    assert alike(one, scored("d", 0.5, condition="swapped", seconds=3.0).spec)
+    for changes in ({"threshold": 0.3}, {"precision": "bf16"}, {"nsd_tolerance": 1.0}):
+        assert not alike(one, scored("d", 0.5, **changes).spec)
+    assert not alike(one, scored("d", 0.5, state="g").spec)
