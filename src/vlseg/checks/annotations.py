@@ -26,10 +26,11 @@ def read_samples(path: Path, target: str | None, found: Collector) -> list[Sampl
     files = {split: path / "anns" / f"{split}.json" for split in SPLITS}
     if not any(file.exists() for file in files.values()):
         if (path / "images").is_dir() and (path / "masks").is_dir():
-            for file in paired_files(path)[1]:
+            matched = paired_files(path)
+            for name in (*matched.images_alone, *matched.masks_alone):
                 message = "files without a partner of the same stem; they are not used"
-                found.add("unpaired_file", "warning", None, message, file.name, file)
-        return list(read_dataset(path, target=target).samples)
+                found.add("unpaired_file", "warning", None, message, name, path / name)
+        return list(read_dataset(path, target=target, write=False).samples)
     samples: list[Sample] = []
     for split, file in files.items():
         if not file.exists():

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -91,7 +92,7 @@ def _told(error: Exception) -> tuple[str, int] | None:
     if isinstance(error, _CLICK_ERROR):
         context = getattr(error, "ctx", None)
         where = f"{context.command_path} --help" if context is not None else "vlseg --help"
-        return f"{error.format_message()} (see {where})", 2
+        return f"{_message(error)} (see {where})", 2
     if isinstance(error, OSError):
         return from_system(error, "standard output"), 2
     if isinstance(error, UnicodeEncodeError):
@@ -99,6 +100,12 @@ def _told(error: Exception) -> tuple[str, int] | None:
         shown = str(error.object)[start : error.end + 40]
         return f"a name holds bytes that are not UTF-8 text (...{shown}...); rename that file or folder", 2
     return None
+
+
+def _message(error: Exception) -> str:
+    """A usage error with the option it is about, as click words it."""
+    format_message: Callable[[], str] = getattr(error, "format_message", lambda: str(error))
+    return format_message()
 
 
 def _close_stdout() -> None:

@@ -57,6 +57,30 @@ def split_by_group(
     return [where[group] for group in groups]
 
 
+def draw_splits(
+    groups: Sequence[str],
+    official: Sequence[str | None],
+    seed: int,
+    val_share: float = 0.1,
+    strata: Sequence[Collection[Hashable]] | None = None,
+) -> list[str]:
+    """Official splits as they are; what has none is drawn 80/10/10 by group.
+
+    Where only training and test are official, `val_share` of the training items (by group) becomes val.
+    """
+    if all(split is None for split in official):
+        return split_by_group(groups, seed, strata=strata)
+    splits = [split or "train" for split in official]
+    if "val" in official or "train" not in splits:
+        return splits
+    rest = [index for index, split in enumerate(splits) if split == "train"]
+    shares = {"train": 1 - val_share, "val": val_share}
+    kinds = [strata[index] for index in rest] if strata is not None else None
+    for index, split in zip(rest, split_by_group([groups[index] for index in rest], seed, shares, kinds), strict=True):
+        splits[index] = split
+    return splits
+
+
 def circle(ordered: Sequence[Key], sizes: Mapping[Key, int], start: float) -> dict[Key, float]:
     """Where the middle of each group lies, in [0, 1), when they lie one after the other from `start` on."""
     total = sum(sizes[group] for group in ordered)
