@@ -43,7 +43,7 @@ def test_size_and_split_are_uncorrelated_and_every_group_is_tested(sizes: list[i
 
 
 def test_the_chance_to_be_tested_does_not_depend_on_size() -> None:
-    """One group of 37 among ninety-nine of 3: in test in a tenth of 1000 seeds, like the others (standard error 1 %)."""
+    """One group of 37 among ninety-nine of 3: tested at a tenth of 1000 seeds, like all (standard error 1 %)."""
     sizes = [37] + [3] * 99
     tested = np.array([[split == "test" for split in where(sizes, seed)] for seed in range(1000)])
     assert tested[:, 0].mean() == pytest.approx(0.1, abs=0.03)

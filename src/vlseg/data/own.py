@@ -172,7 +172,7 @@ def _others(tree: Tree, used: set[str]) -> list[str]:
     if others:
         kinds = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in others)
         sorts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(SHOWN))
-        lines.append(counted(others, f"files that are no images ({sorts})"))
+        lines.append(counted(others, f"other files ({sorts})"))
     return lines + ([counted(tree.skipped, "files that cannot be read")] if tree.skipped else [])
 
 
