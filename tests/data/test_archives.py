@@ -210,7 +210,7 @@ def test_a_full_temporary_folder_is_not_a_damaged_archive(tmp_path: Path, monkey
 
     path = write_tar(tmp_path / "a.tar.gz", FILES)
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
-    with pytest.raises(InputError, match="cannot be written .No space left") as raised, open_source(path):
+    with pytest.raises(InputError, match=r"cannot be written .No space left") as raised, open_source(path):
         pass
     assert "download" not in str(raised.value)
 
@@ -220,5 +220,5 @@ def test_a_damaged_xz_is_one_line(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[60:80] = bytes(20)
     path.write_bytes(bytes(content))
-    with pytest.raises(InputError, match="damaged|no archive"), open_source(path):
+    with pytest.raises(InputError, match=r"damaged|no archive"), open_source(path):
         pass

@@ -1,4 +1,4 @@
-"""Which pictures are masks, and whose: layouts as people keep them; two candidates are an error, what is left is told."""
+"""Which pictures are masks, and whose: layouts as people keep them; two candidates are an error."""
 
 import unicodedata
 

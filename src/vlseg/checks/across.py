@@ -28,8 +28,8 @@ def check_across(
         names = f"{paths[first].name} and {paths[second].name}"
         pair = (datasets[first], datasets[second])
         _check_lists(names, (paths[first], paths[second]), pair, (facts[first], facts[second]), found)
-        _check_foreign(names, *pair, found)
-        _check_foreign(names, *reversed(pair), found)
+        _check_foreign(names, pair[0], pair[1], found)
+        _check_foreign(names, pair[1], pair[0], found)
         _check_contents(names, datasets[first], datasets[second], facts[first], facts[second], found)
 
 

@@ -1,6 +1,8 @@
 """Somebody's own folder: images/ and masks/ paired by name, split once and written down."""
 
 import json
+import os
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -55,8 +57,12 @@ def split_pairs(root: Path, target: str | None, seed: int, *, write: bool = True
 
 
 def _keep(folder: Path, values: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    with suppress(InputError):  # a read-only dataset; the same seed and names give the same split again
-        write_entries(folder, values)
+    """Written as a whole, or not: of two processes that split at once, one writes."""
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    with suppress(InputError, OSError):  # a read-only dataset; the same seed and names give the same split again
+        write_entries(part, values)
+        part.rename(folder)
+    shutil.rmtree(part, ignore_errors=True)
 
 
 def pair_entries(root: Path, target: str | None, seed: int) -> dict[str, list[dict[str, Any]]]:
