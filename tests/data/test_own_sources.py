@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,20 @@ def test_a_changed_file_behind_a_link_is_another_source(tmp_path: Path) -> None:
     draw(real, "masks/a.png", area=30)
     with pytest.raises(InputError, match="not the result of this command on this source"):
         own(tmp_path / "in")
+
+
+def test_annotations_and_files_may_be_written_in_other_forms_of_unicode(make_dataset: Callable[..., Path]) -> None:
+    root = make_dataset()
+    (root / "images" / "train0.png").rename(root / "images" / unicodedata.normalize("NFD", "Läsion.png"))
+    path = root / "anns" / "train.json"
+    path.write_text(path.read_text().replace("train0.png", unicodedata.normalize("NFC", "Läsion.png")))
+    assert all(sample.image_path.exists() for sample in read_dataset(root).samples)
+
+
+def test_masks_of_folders_of_other_names_are_told(tmp_path: Path) -> None:
+    source = pairs(tmp_path / "in", "x/images/{}.png", "x/gt/{}.png", "a", "b")
+    pairs(source, "y/images/{}.png", "y/mask/{}.png", "c")
+    assert "masks in folders named gt, mask (2)" in own(source)[0].structure
 
 
 def test_a_name_that_is_no_text_is_one_line(tmp_path: Path) -> None:

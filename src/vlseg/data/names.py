@@ -11,7 +11,7 @@ SUFFIXES = frozenset(
 READER_WORDS = ("reader", "rater", "annotator", "observer", "expert")
 
 _MASK_FOLDER = re.compile(
-    r"mask|(?<!un)label|\bgt\b|_gt\b|gt_|ground[ _-]?truth|segmentation|annotation|manual|lesion[ _-]?map"
+    r"mask|(?<!un)label|\bgt\b|_gt\b|gt_|ground[ _-]?truth|segmentation|annot|manual|lesion[ _-]?map"
     r"|(?:^|[^a-z])segs?(?:$|[^a-z])",
     re.IGNORECASE,
 )

@@ -84,7 +84,9 @@ def _items(
         item = Item(names[path] + prepared_suffix(path), path, _parts(pairs, names[path], target), split.get(path))
         item = replace(item, group=owner.get(path))
         items.append(_with_row(item, fitted[path]) if path in fitted else item)
-    return items, "; ".join(["images and masks of your own, paired by name", *_united(items), *_splits(split), *told])
+    return items, "; ".join(
+        ["images and masks of your own, paired by name", *_united(items), *_sorts(matched), *_splits(split), *told]
+    )
 
 
 def _parts(pairs: Sequence[Pair], name: str, target: str) -> tuple[Part, ...]:
@@ -159,6 +161,12 @@ def _listed(names: object) -> str:
 def _united(items: Sequence[Item]) -> list[str]:
     count = sum(any(len(part.files) > 1 for part in item.parts) for item in items)
     return [f"several numbered masks of one image united ({count} images)"] if count else []
+
+
+def _sorts(matched: Matched) -> list[str]:
+    """The masks' folders, where there are several: one may hold something else than the others."""
+    folders = {PurePosixPath(pair.mask.kind[0]).name for pair in matched.pairs}
+    return [f"masks in folders named {_listed(folders)}"] if len(folders) > 1 else []
 
 
 def _splits(named: Mapping[str, str | None]) -> list[str]:
