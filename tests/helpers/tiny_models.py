@@ -7,7 +7,7 @@ import torch
 from transformers import CLIPSegConfig
 
 from vlseg.models import Segmenter, as_module, build_model
-from vlseg.models.clipseg import refined_config
+from vlseg.models.clipseg.build import refined_config
 
 TARGETS = ("dark cyst", "bright nodule")
 SMALL = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}

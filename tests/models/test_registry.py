@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-import vlseg.models
+import vlseg.models.registry
 from vlseg.models import build_model, load_model
-from vlseg.models.unet import build_unet
+from vlseg.models.unet.build import build_unet
 from vlseg.records import InputError
 
 
@@ -27,7 +27,7 @@ def test_outside_models_come_by_entry_point_and_ours_win(monkeypatch: pytest.Mon
         asked.append(group)
         return [Outside()]
 
-    monkeypatch.setattr(vlseg.models, "entry_points", entry_points)
+    monkeypatch.setattr(vlseg.models.registry, "entry_points", entry_points)
     assert build_model("unet", arguments={"image_size": 32}).spec.image_size == (32, 32)
     assert asked == []  # read only for a name that is not ours
     assert build_model("their-model").spec.image_size == (48, 48)
