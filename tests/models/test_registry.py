@@ -1,5 +1,6 @@
 """Names, entry points, and places where weights come from."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,11 @@ def test_the_librarys_own_folder_says_which_network_and_encoder_it_is(library: s
     assert (model.spec.name, model.spec.targets) == (name, ("output 0", "output 1"))
     ours = as_module(model).get_submodule("network").state_dict()
     assert all(torch.equal(ours[key], tensor) for key, tensor in network.state_dict().items())
+    option = {"Unet": {"decoder_interpolation": "bilinear"}, "DeepLabV3Plus": {"decoder_atrous_rates": [6, 12, 18]}}
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, **option[library]}))
+    with pytest.raises(InputError, match=r"config\.json: its decoder_\w+ is .*built with"):
+        load_model(str(tmp_path))  # the same shapes, other numbers
 
 
 def test_published_weights_are_found_by_place_mirror_and_model() -> None:

@@ -1,5 +1,6 @@
 """The CNN baselines with random weights, or on an encoder trained elsewhere."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def load_smp(
     model = build_smp(
         name=name,
         image_size=image_size,
-        encoder=encoder or _told_encoder(path) or "resnet50",
+        encoder=encoder or _told_encoder(path, name) or "resnet50",
         targets=tuple(targets) or unnamed_targets(outputs),
         protocol=protocol or ("published" if found.prefix.startswith("net.") else "corrected"),
     )
@@ -106,11 +107,24 @@ def load_smp(
     return model
 
 
-def _told_encoder(path: Path) -> str | None:
-    """What the config.json of the library's save_pretrained says."""
-    told = read_config(path).get("encoder_name") if (path / "config.json").exists() else None
-    return str(told) if told else None
+def _told_encoder(path: Path, name: str) -> str | None:
+    """What the config.json of the library's save_pretrained says, where all else is as it is built here.
 
+    Raises:
+        InputError: another option, which the weights' shapes need not show (how maps are enlarged, dilations).
+    """
+    config = read_config(path) if (path / "config.json").exists() else {}
+    if "_model_class" not in config:
+        return None
+    for key, parameter in inspect.signature(ARCHITECTURES[name]).parameters.items():
+        own = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+        if key in config and key not in TAKEN_OVER and config[key] != own:
+            raise InputError(f"{path / 'config.json'}: its {key} is {config[key]!r}; {name} is built with {own!r} here")
+    return str(config["encoder_name"]) if "encoder_name" in config else None
+
+
+TAKEN_OVER = ("encoder_name", "encoder_weights", "classes", "activation")
+"""Options of the library's that may be any: what we read, and a last step that logits go without."""
 
 HEAD = "segmentation_head.0.weight"
 FILES = ("best.ckpt", "best.pt", "model.safetensors", "pytorch_model.bin")
