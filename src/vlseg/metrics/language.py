@@ -1,17 +1,17 @@
 """Does it read the prompt? Indices and effects, from score rows alone. docs/probe.md derives them."""
 
 import json
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from vlseg.metrics.bootstrap import BOOTSTRAP_SEED, MIN_GROUPS, REPLICATES, Estimate, bootstrap_mean
+from vlseg.metrics.bootstrap import Estimate, bootstrap_mean
 from vlseg.metrics.paired import Comparison, compare_paired, holm
 from vlseg.records import SampleScore
 
 NO_TARGET_DICE = 0.1
-"""An answer that reaches less than this Dice with every target of the image has chosen none."""
+"""An answer that reaches less than this Dice with every target of the image has chosen none of them."""
 
 Rows = Sequence[SampleScore]
 
@@ -49,13 +49,14 @@ class Effect:
 
 @dataclass(frozen=True)
 class LanguageUse:
-    """What a probe found. The family of `p_holm` is all conditions of the probe: their changes of the Dice with the own
+    """What a probe found. `chose_none` is the share of answers that the selection index leaves out. The family of `p_holm` is all conditions of the probe: their changes of the Dice with the own
     target. The changes towards what is named, where something is, are a second family.
 
     `not_asked`: conditions that this data cannot put, with the reason.
     """
 
     selection: Index
+    chose_none: Index
     presence: Index
     effects: list[Effect]
     not_asked: dict[str, str] = field(default_factory=dict)
@@ -67,9 +68,9 @@ CONDITIONS = {
     "wrong_X": "no attribute is known in the prompts, or each has one value",
     "without_X": "no attribute is known in the prompts",
     "random_X": "no attribute is known in the prompts",
-    "other_image_prompt": "all prompts of a structure are the same",
+    "other_image_prompt": "no other image's prompt for a structure says something else of it",
     "swapped": "no image has two targets that do not overlap",
-    "absent_structure": "no image has a target that the data say is absent",
+    "absent_structure": "no image has a target that the data say is absent, with a prompt that names it",
     "negation": "no present target",
     "foreign": "no present target",
     "paraphrase": "no present target",
@@ -94,8 +95,12 @@ def language_use(rows: Rows, *, groups_known: bool) -> LanguageUse:
     probed = [row for row in rows if row.condition != "val"]
     clean = [row for row in probed if row.condition == "clean"]
     found = effects(probed, groups_known=groups_known)
+    selection, chose_none = selection_index(
+        [row for row in probed if row.condition == "selection"], groups_known=groups_known
+    )
     return LanguageUse(
-        selection_index([row for row in probed if row.condition == "selection"], groups_known=groups_known),
+        selection,
+        chose_none,
         presence_index(clean, val, groups_known=groups_known),
         _corrected(found),
         _not_asked([effect.name for effect in found]),
@@ -126,94 +131,134 @@ def _not_asked(names: Sequence[str]) -> dict[str, str]:
     return {condition: reason for condition, reason in CONDITIONS.items() if not asked(condition)}
 
 
-def selection_index(rows: Rows, *, groups_known: bool) -> Index:
-    """Of K disjoint targets in an image, how much better than chance the asked one is chosen: 1 always, 0 chance.
+def selection_index(rows: Rows, *, groups_known: bool) -> tuple[Index, Index]:
+    """Of K disjoint targets in an image, how much better than chance the asked one is chosen, and how often none is.
 
-    Per image (accuracy - 1/K) / (1 - 1/K), averaged over images. An answer chooses the target with which it has the
-    largest Dice; below 0.1 with all of them, or empty, it has chosen none, which counts as wrong.
+    The index is over answers that chose: per image the mean of (right - 1/K) / (1 - 1/K), averaged over images.
+    1: always the asked one; 0: one that does not depend on what is asked; -1/(K - 1): never the asked one.
 
     Args:
         rows: of condition "selection": each answer held against every kept target of its image.
         groups_known: whether the group column names patients or sequences.
+
+    Returns:
+        The index, `n` images in which something was chosen; and the share of answers that chose none, `n` images.
     """
     answers: dict[tuple[str, str], dict[str, SampleScore]] = {}
     for row in rows:
         told = json.loads(row.condition_arguments)
         if "asked" in told and row.dice is not None:
             answers.setdefault((row.dataset, told["asked"]), {})[told["held_against"]] = row
-    right: dict[tuple[str, str], list[bool]] = {}
+    gained: dict[tuple[str, str], list[float]] = {}
+    none: dict[tuple[str, str], list[bool]] = {}
     groups: dict[tuple[str, str], Hashable] = {}
     for (dataset, asked), against in answers.items():
-        best = max(against, key=lambda name: against[name].dice or 0.0)
-        row = against[asked]
-        chosen = not row.empty_pred and (against[best].dice or 0.0) >= NO_TARGET_DICE
-        image = (dataset, row.image_id)
-        right.setdefault(image, []).append(chosen and best == asked)
-        groups[image] = group_of(row, groups_known)
-    if not right:
-        return Index(None, None, 0, "no image has two targets that do not overlap and have prompts of their own")
-    values = [(np.mean(found) - 1 / len(found)) / (1 - 1 / len(found)) for found in right.values()]
-    estimate = bootstrap_mean([float(value) for value in values], [groups[image] for image in right], bounds=(-1, 1))
-    return Index(estimate.mean, estimate.ci95, len(values), estimate.reason)
+        image = (dataset, against[asked].image_id)
+        groups[image] = group_of(against[asked], groups_known)
+        choice = chosen(against)
+        none.setdefault(image, []).append(choice is None)
+        if choice is not None:
+            chance = 1 / len(against)
+            gained.setdefault(image, []).append(((choice == asked) - chance) / (1 - chance))
+    if not none:
+        reason = "no image has two targets that do not overlap and have prompts of their own"
+        return Index(None, None, 0, reason), Index(None, None, 0, reason)
+    return (
+        _over_images(gained, groups, (-1, 1), "no answer chose one of the targets"),
+        _over_images(none, groups, (0, 1), ""),
+    )
+
+
+def chosen(against: Mapping[str, SampleScore]) -> str | None:
+    """Which of the targets that an answer is held against it is an answer to.
+
+    The one with which it has the largest Dice. None for an empty answer, where the largest Dice is below 0.1 or shared
+    by two, and where the answer fits all targets together better than any of them: it marks everything.
+
+    Args:
+        against: the answer's row by target; the targets overlap hardly, so that areas add up.
+    """
+    dices = {name: row.dice or 0.0 for name, row in against.items()}
+    best = max(dices, key=lambda name: dices[name])
+    if dices[best] < NO_TARGET_DICE or sum(dice == dices[best] for dice in dices.values()) > 1:
+        return None
+    areas = {name: row.area - (row.area_error or 0) for name, row in against.items()}
+    shared = sum(dices[name] * (row.area + areas[name]) / 2 for name, row in against.items())
+    together = 2 * shared / (against[best].area + sum(areas.values()))
+    return best if dices[best] >= together else None
+
+
+def _over_images(
+    values: Mapping[tuple[str, str], Sequence[float]],
+    groups: Mapping[tuple[str, str], Hashable],
+    bounds: tuple[float, float],
+    reason: str,
+) -> Index:
+    """The mean over images of the mean in each, resampling groups of images."""
+    if not values:
+        return Index(None, None, 0, reason)
+    means = [float(np.mean(inside)) for inside in values.values()]
+    estimate = bootstrap_mean(means, [groups[image] for image in values], bounds=bounds)
+    return Index(estimate.mean, estimate.ci95, len(means), estimate.reason)
 
 
 def presence_index(rows: Rows, val: Rows, *, groups_known: bool) -> Index:
-    """Youden's J (sensitivity + specificity - 1) of the presence score: 1 tells present from absent, 0 does not.
+    """Youden's J (sensitivity + specificity - 1) of the presence score within images, averaged over images.
 
-    The threshold is the one with the largest J on the val rows. Interval: percentile bootstrap over groups.
+    1: all present targets are told from the absent ones of the same image; 0: a score that does not depend on what is
+    asked, however it depends on the image. The threshold is the one with the largest J on the val rows.
 
     Args:
-        rows: clean rows of the test split, present and absent targets.
+        rows: clean rows of the test split, present and absent targets; images that lack one of them do not count.
         val: the same of the val split.
         groups_known: see `selection_index`.
     """
-    for name, part in (("test", rows), ("val", val)):
-        kinds = {bool(row.empty_target) for row in part if row.empty_target is not None}
-        if kinds != {True, False}:
-            lacking = "absent" if True not in kinds else "present"
-            return Index(None, None, 0, f"the {name} split has no prompts for {lacking} targets")
-        if any(row.presence_score is None for row in part):
+    kept = {name: _with_both_kinds(part) for name, part in (("test", rows), ("val", val))}
+    for name, images in kept.items():
+        if not images:
+            return Index(
+                None, None, 0, f"no image of the {name} split has prompts for both a present and an absent target"
+            )
+        if any(row.presence_score is None for inside in images.values() for row in inside):
             return Index(None, None, 0, "no presence score")
-    threshold = _best_threshold(val)
-    scores = np.array([row.presence_score for row in rows], dtype=np.float64) > threshold
-    present = np.array([not row.empty_target for row in rows])
-    value = _youden(scores, present)
-    names = [group_of(row, groups_known) for row in rows]
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    if len(numbers) < MIN_GROUPS:
-        return Index(value, None, len(rows), f"{len(numbers)} groups, fewer than {MIN_GROUPS}")
-    index = np.array([numbers[name] for name in names])
-    counts = np.stack(
-        [
-            np.bincount(index[(present == a) & (scores == b)], minlength=len(numbers))
-            for a in (True, False)
-            for b in (True, False)
-        ],
-        axis=1,
-    )
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    drawn = counts[rng.integers(len(numbers), size=(REPLICATES, len(numbers)))].sum(axis=1).astype(float)
-    usable = (drawn[:, :2].sum(axis=1) > 0) & (drawn[:, 2:].sum(axis=1) > 0)
-    hit, miss, false, right = drawn[usable].T
-    resampled = hit / (hit + miss) + right / (false + right) - 1
-    if np.ptp(resampled) == 0:
-        return Index(value, None, len(rows), "every resample gives the same value")
-    low, high = np.percentile(resampled, [2.5, 97.5])
-    return Index(value, (float(low), float(high)), len(rows))
+    threshold = _best_threshold(list(kept["val"].values()))
+    values = {image: [_youden(*_scored(inside), threshold)] for image, inside in kept["test"].items()}
+    groups = {image: group_of(inside[0], groups_known) for image, inside in kept["test"].items()}
+    return _over_images(values, groups, (-1, 1), "")
 
 
-def _best_threshold(rows: Rows) -> float:
-    """Between neighbouring scores, the one with the largest J; the lowest of equals."""
+def _with_both_kinds(rows: Rows) -> dict[tuple[str, str], list[SampleScore]]:
+    """The rows of each image that has present and absent targets."""
+    images: dict[tuple[str, str], list[SampleScore]] = {}
+    for row in rows:
+        if row.empty_target is not None:
+            images.setdefault((row.dataset, row.image_id), []).append(row)
+    return {image: inside for image, inside in images.items() if len({row.empty_target for row in inside}) == 2}
+
+
+def _scored(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) presence scores and (n,) bool, whether the target is there."""
     scores = np.array([row.presence_score for row in rows], dtype=np.float64)
-    present = np.array([not row.empty_target for row in rows])
-    distinct = np.unique(scores)
+    return scores, np.array([not row.empty_target for row in rows])
+
+
+def _best_threshold(images: Sequence[Rows]) -> float:
+    """Between neighbouring scores, the one with the largest mean J; the lowest of equals."""
+    scored = [_scored(rows) for rows in images]
+    distinct = np.unique(np.concatenate([scores for scores, _ in scored]))
     candidates = np.concatenate([[distinct[0] - 1], (distinct[:-1] + distinct[1:]) / 2])
-    values = [_youden(scores > candidate, present) for candidate in candidates]
-    return float(candidates[int(np.argmax(values))])
+    # Each score's weight in J: J at a threshold is the sum of the weights above it.
+    scores = np.concatenate([scores for scores, _ in scored])
+    weights = np.concatenate([np.where(there, 1 / there.sum(), -1 / (~there).sum()) for _, there in scored])
+    order = np.argsort(scores)
+    above = np.concatenate([[0.0], np.cumsum(weights[order])])
+    values = above[-1] - above[np.searchsorted(scores[order], candidates, side="right")]
+    return float(candidates[int(np.argmax(np.round(values, 9)))])
 
 
-def _youden(told: np.ndarray, present: np.ndarray) -> float:
-    return float(told[present].mean() + (~told[~present]).mean() - 1)
+def _youden(scores: np.ndarray, present: np.ndarray, threshold: float) -> float:
+    told = scores > threshold
+    return float(told[present].mean() - told[~present].mean())
 
 
 def effects(rows: Rows, *, groups_known: bool) -> list[Effect]:
