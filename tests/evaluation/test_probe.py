@@ -156,7 +156,7 @@ def test_no_condition_asks_for_the_own_target_under_another_name(pool: Pool) -> 
             counted[name] = counted.get(name, 0) + 1
             own = {one.name: one.value for one in query.prompted.sample.attributes}
             assert query.wording not in query.prompted.wordings
-            if query.wording in told:
+            if query.wording in told and name not in ("swapped", "absent_structure"):  # these know the objects
                 assert any(own.get(one.name, one.value) != one.value for one in told[query.wording]), query.wording
     assert counted["other_image_prompt"] > 50
     assert counted["swapped"] > 50

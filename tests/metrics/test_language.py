@@ -89,8 +89,12 @@ def nothing() -> np.ndarray:
 
 MODELS: dict[str, Model] = {
     "the asked one": lambda masks, asked, rng: masks[asked],
-    "the asked one, or nothing every other time": lambda masks, asked, rng: masks[asked] if rng.random() < 0.5 else nothing(),
-    "the asked one, or the largest every other time": lambda masks, asked, rng: masks[asked] if rng.random() < 0.5 else largest(masks),
+    "the asked one, or nothing every other time": lambda masks, asked, rng: (
+        masks[asked] if rng.random() < 0.5 else nothing()
+    ),
+    "the asked one, or the largest every other time": lambda masks, asked, rng: (
+        masks[asked] if rng.random() < 0.5 else largest(masks)
+    ),
     "the largest": lambda masks, asked, rng: largest(masks),
     "the first": lambda masks, asked, rng: masks[0],
     "one at random": lambda masks, asked, rng: masks[int(rng.integers(len(masks)))],
@@ -154,6 +158,7 @@ def test_reading_is_not_charged_for_finding_nothing() -> None:
 
 def test_the_interval_of_a_random_choice_covers_zero_about_95_times_in_100() -> None:
     """Uneven choice among targets of uneven number, a fifth of the answers empty."""
+    images = scenes(25)
 
     def choice(masks: Masks, asked: int, rng: np.random.Generator) -> np.ndarray:
         if rng.random() < 0.2:
@@ -161,9 +166,8 @@ def test_the_interval_of_a_random_choice_covers_zero_about_95_times_in_100() -> 
         weights = np.array([mask.sum() for mask in masks], dtype=float)
         return masks[int(rng.choice(len(masks), p=weights / weights.sum()))]
 
-    images = scenes(40)
     covered, values = [], []
-    for seed in range(150):
+    for seed in range(120):
         index, _ = selection_index(answers(choice, images, seed), groups_known=False)
         assert index.ci95 is not None
         assert index.value is not None
@@ -186,7 +190,11 @@ def against(*pairs: tuple[float, int], area: int) -> dict[str, SampleScore]:
         (((2 / 3, 100), (2 / 3, 100)), 200, None),  # both
         (((200 / 220, 100), (20 / 130, 10)), 110, None),  # both, of unequal size
         (((1.0, 100), (0.1, 100)), 100, "0"),  # exactly the one, of two that overlap a little
-        (((160 / 200, 100), (40 / 120, 20)), 100, "0"),  # spills over a small neighbour
+        (((180 / 200, 100), (20 / 120, 20)), 100, "0"),  # spills over half of a small neighbour
+        (((200 / 210, 100), (20 / 120, 10)), 110, None),  # takes in all of it
+        (((1.0, 100), (10 / 105, 5)), 100, "0"),  # the organ, with a tumour inside
+        (((180 / 190, 100), (10 / 95, 5)), 90, "0"),  # most of it
+        (((10 / 105, 100), (1.0, 5)), 5, "1"),  # the tumour inside
     ],
 )
 def test_what_choosing_is(pairs: tuple[tuple[float, int], ...], area: int, expected: str | None) -> None:
@@ -232,11 +240,11 @@ def test_presence_of_what_does_not_depend_on_the_prompt_is_exactly_zero(score: S
 
 def test_presence_at_random_is_zero_within_its_interval() -> None:
     covered, values = [], []
-    for seed in range(150):
+    for seed in range(120):
         index = presence_index(*presences(lambda i, t, p, rng: float(rng.random()), seed, 25), groups_known=False)
-        assert index.ci95 is not None
         assert index.value is not None
-        covered.append(index.ci95[0] <= 0 <= index.ci95[1])
+        low, high = index.ci95 or (index.value, index.value)  # the threshold told all of them alike
+        covered.append(low <= 0 <= high)
         values.append(index.value)
     assert 0.90 <= np.mean(covered) <= 0.99
     assert abs(np.mean(values)) < 4 * np.std(values) / len(values) ** 0.5

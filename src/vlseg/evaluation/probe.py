@@ -19,9 +19,9 @@ from vlseg.prompts import (
     Phrase,
     Prompted,
     chooser,
+    meaning,
     misspelt,
     negated,
-    meaning,
     other_values,
     paraphrased,
     phrases,
@@ -207,7 +207,7 @@ def _names_own(scene: Scene, item: Prompted, text: str) -> bool:
     if any(same_words(text, wording) for wording in item.wordings):
         return True
     named = _named_by(scene, item, text)
-    return named is not None and scene.masks[named.id].any() and not _apart(scene, item.sample, named)
+    return named is not None and bool(scene.masks[named.id].any()) and not _apart(scene, item.sample, named)
 
 
 def _fits(sample: Sample, own: Sequence[Phrase], told: Sequence[Phrase]) -> bool:

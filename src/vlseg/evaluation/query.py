@@ -62,7 +62,8 @@ def swapped_queries(prompted: Sequence[Prompted], masks: Mapping[str, np.ndarray
     """Each present object asked for with the prompt of another object of the same image.
 
     The partner is the next one (cyclically, in order of the samples) whose mask is disjoint from this
-    one's and whose prompt has other words. Each answer is scored against the original target and against the one that was named.
+    one's and whose prompt has other words. Each answer is scored against the original target and against the one that
+    was named.
 
     Args:
         prompted: samples of one split.

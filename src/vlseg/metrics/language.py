@@ -49,8 +49,10 @@ class Effect:
 
 @dataclass(frozen=True)
 class LanguageUse:
-    """What a probe found. `chose_none` is the share of answers that the selection index leaves out. The family of `p_holm` is all conditions of the probe: their changes of the Dice with the own
-    target. The changes towards what is named, where something is, are a second family.
+    """What a probe found. `chose_none` is the share of answers that the selection index leaves out.
+
+    The family of `p_holm` is all conditions of the probe: their changes of the Dice with the own target. The changes
+    towards what is named, where something is, are a second family.
 
     `not_asked`: conditions that this data cannot put, with the reason.
     """
@@ -173,19 +175,22 @@ def chosen(against: Mapping[str, SampleScore]) -> str | None:
     """Which of the targets that an answer is held against it is an answer to.
 
     The one with which it has the largest Dice. None for an empty answer, where the largest Dice is below 0.1 or shared
-    by two, and where the answer fits all targets together better than any of them: it marks everything.
+    by two, and for an answer that marks all of them: more than half of each, and it fits them together better than one.
 
     Args:
-        against: the answer's row by target; the targets overlap hardly, so that areas add up.
+        against: the answer's row by target. Areas add up, for the targets hardly overlap; a small one may lie within a
+            large one, so that no more is shared than the answer has.
     """
     dices = {name: row.dice or 0.0 for name, row in against.items()}
     best = max(dices, key=lambda name: dices[name])
     if dices[best] < NO_TARGET_DICE or sum(dice == dices[best] for dice in dices.values()) > 1:
         return None
     areas = {name: row.area - (row.area_error or 0) for name, row in against.items()}
-    shared = sum(dices[name] * (row.area + areas[name]) / 2 for name, row in against.items())
-    together = 2 * shared / (against[best].area + sum(areas.values()))
-    return best if dices[best] >= together else None
+    shared = {name: dices[name] * (row.area + areas[name]) / 2 for name, row in against.items()}
+    answer = against[best].area
+    together = 2 * min(answer, sum(shared.values())) / (answer + sum(areas.values()))
+    everywhere = all(shared[name] > 0.5 * areas[name] for name in against)
+    return None if everywhere and together > dices[best] else best
 
 
 def _over_images(

@@ -27,7 +27,8 @@ _PRONOUN_BEFORE = frozenset(
     "the this that each every which any no other last first an another only right left some".split()
 )
 _BEFORE_VALUE = re.compile(
-    r"(?:,\s*|\s+|^)(?:and\s+)?(?:located\s+)?(?:in|at|on|near|of|with|that is|findings:)(?:\s+(?:the|a|an))*\s+$|,\s*$",
+    r"(?:,\s*|\s+|^)(?:and\s+)?(?:located\s+)?(?:in|at|on|near|of|with|that is|findings:)(?:\s+(?:the|a|an))*\s+$"
+    r"|,\s*$",
     re.IGNORECASE,
 )
 _AFTER_VALUE = re.compile(
@@ -191,7 +192,7 @@ def _places_of(name: str, text: str) -> list[Span]:
 
 
 def _is_pronoun(text: str, match: re.Match[str]) -> bool:
-    """ "the one on the left", "one of them", "this one": not a number."""
+    """Not a number: as in "the one on the left", "one of them", "this one"."""
     if not match[0].isalpha():
         return False
     before = re.search(r"([^\W\d_]+)\s+$", text[: match.start()])
