@@ -9,7 +9,7 @@ import pytest
 
 from vlseg.data import read_dataset
 from vlseg.prompts import Phrase, annotate, meaning, other_values, phrases, same_words, with_words
-from vlseg.prompts.phrases import words_of
+from vlseg.prompts.meaning import words_of
 from vlseg.records import Attribute, Dataset, DatasetInfo, Sample
 
 # Entries in the published files, and of these the ones that tell attributes: the others say that nothing is there.

@@ -1,8 +1,6 @@
 """The queries of a language probe: every sample asked in other words, with other words, without words, without eyes."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,6 +10,7 @@ from PIL import Image
 
 from vlseg.data import load_image
 from vlseg.evaluation.query import DISJOINT_DICE, Query, Truth, View
+from vlseg.evaluation.scene import Scene, denies
 from vlseg.metrics import dice_score
 from vlseg.prompts import (
     FOREIGN,
@@ -24,70 +23,14 @@ from vlseg.prompts import (
     negated,
     other_values,
     paraphrased,
-    phrases,
-    resolve_name,
     same_words,
     shuffled,
     translated,
     with_words,
 )
-from vlseg.records import Dataset, Sample
+from vlseg.records import Sample
 
 ORIGINAL, NAMED = {"against": "original"}, {"against": "named"}
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What the queries of one dataset are made from.
-
-    Attributes:
-        dataset: for what its prompt names hold.
-        prompted: the samples to ask about, with a truth.
-        masks: (H, W) bool by sample id.
-        seed: of every choice.
-        whole: all samples of the split, whose words, values and images are chosen from, so that asking about fewer of
-            them asks the same; default: those asked about.
-    """
-
-    dataset: Dataset
-    prompted: Sequence[Prompted]
-    masks: Mapping[str, np.ndarray]
-    seed: int
-    whole: Sequence[Prompted] = ()
-
-    @property
-    def all(self) -> Sequence[Prompted]:
-        """What is chosen from."""
-        return self.whole or self.prompted
-
-    @cached_property
-    def of_image(self) -> Mapping[str, Sequence[Prompted]]:
-        """The samples to ask about by image."""
-        found: dict[str, list[Prompted]] = {}
-        for item in self.prompted:
-            found.setdefault(item.sample.image_id, []).append(item)
-        return found
-
-    @cached_property
-    def known(self) -> Mapping[str, Sequence[Phrase]]:
-        """The phrases of every sample's prompt by sample id."""
-        key = resolve_name(self.dataset, self.all[0].prompt) if self.all else None
-        return {one.sample.id: phrases(self.dataset, one.sample, key, one.wordings[0]) for one in self.all}
-
-    @cached_property
-    def values(self) -> Sequence[Phrase]:
-        """One phrase of each value of each attribute."""
-        found = {(phrase.attribute, phrase.words): phrase for own in self.known.values() for phrase in own}
-        return list(found.values())
-
-    @cached_property
-    def texts(self) -> Mapping[str | None, Mapping[str, Sequence[Prompted]]]:
-        """The samples by target and prompt; prompts that name something, sorted."""
-        found: dict[str | None, dict[str, list[Prompted]]] = {}
-        for item in sorted(self.all, key=lambda one: one.wordings[0]):
-            if not _denies(item.wordings[0]):
-                found.setdefault(item.sample.target, {}).setdefault(item.wordings[0], []).append(item)
-        return found
 
 
 def probe_queries(scene: Scene) -> list[Query]:
@@ -159,7 +102,7 @@ def _of_other_things(scene: Scene, item: Prompted, text: str) -> list[Query]:
     original = Truth(item.sample, ORIGINAL)
     nothing = Truth(item.sample, NAMED, empty=True)
     queries = [_query(item, rng("foreign").choice(FOREIGN), "foreign", original, nothing)]
-    if text.strip() and not _denies(text):
+    if text.strip() and not denies(text):
         queries.append(_query(item, negated(text), "negation", original, nothing))
     other = _of_another_image(scene, item, rng("other_image"))
     if other is not None:
@@ -171,9 +114,7 @@ def _of_other_things(scene: Scene, item: Prompted, text: str) -> list[Query]:
     if partner is not None:
         truths = (original, Truth(partner.sample, NAMED))
         queries.append(_query(item, partner.wordings[0], "swapped", *truths, named=partner.sample))
-    absent = next(
-        (one for one in others if not scene.masks[one.sample.id].any() and not _denies(one.wordings[0])), None
-    )
+    absent = next((one for one in others if not scene.masks[one.sample.id].any() and not denies(one.wordings[0])), None)
     if absent is not None:
         truths = (original, Truth(absent.sample, NAMED))
         queries.append(_query(item, absent.wordings[0], "absent_structure", *truths, named=absent.sample))
@@ -189,11 +130,6 @@ def _of_another_image(scene: Scene, item: Prompted, rng: Random) -> str | None:
         if told and not _names_own(scene, item, text) and not _fits(item.sample, scene.known[item.sample.id], told[0]):
             return text
     return None
-
-
-def _denies(text: str) -> bool:
-    """The text says that something is not there: "no polyp"."""
-    return text.strip().lower().startswith("no ")
 
 
 def _named_by(scene: Scene, item: Prompted, text: str) -> Sample | None:

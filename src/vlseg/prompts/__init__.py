@@ -10,8 +10,9 @@ from vlseg.prompts.annotate import (
     sources_of,
     with_targets,
 )
+from vlseg.prompts.meaning import meaning, same_words
 from vlseg.prompts.mirror import mirrored, mirrored_name, names_a_place
-from vlseg.prompts.phrases import Phrase, meaning, other_values, phrases, same_words, with_words
+from vlseg.prompts.phrases import Phrase, other_values, phrases, with_words
 from vlseg.prompts.proofread import TextCase, head_noun, mend, proofread
 from vlseg.prompts.spelling import Spelling, spelling_of
 from vlseg.prompts.template import BUILT_IN, Rendered, Template, read_template, render

@@ -1,4 +1,4 @@
-"""Which words of a sentence are an attribute's, and whether two values mean the same. Strings only."""
+"""Which words of a sentence are an attribute's. Strings only."""
 
 import re
 from collections.abc import Sequence
@@ -6,16 +6,12 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import lru_cache
 
+from vlseg.prompts.meaning import CARRIERS, WORD, meaning, words_of
 from vlseg.prompts.template import in_words, plural
 from vlseg.records import Attribute, Dataset, Sample
 
 Span = tuple[int, int]
 
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-# Words around a value that carry it and mean nothing without it: "located in [top left] of the image".
-_CARRIERS = frozenset(
-    "a an and are at cycle end image in is it located of present quality shape shaped the view which with".split()
-)
 _SIDES = frozenset("left right".split())
 # What may stand after a side that is a place; any other noun makes "left" a part of a structure's name.
 _AFTER_PLACE = frozenset(
@@ -36,21 +32,6 @@ _AFTER_VALUE = re.compile(
     r"(?:\s+(?:of|in) the image)?(?=$|[,.;]|\s+(?:in|at|on|of|with|from)\b)",
     re.IGNORECASE,
 )
-_SAME = {
-    **dict.fromkeys("circle circular rounded roundish".split(), "round"),
-    **dict.fromkeys("ovoid elliptical ellipse".split(), "oval"),
-    **dict.fromkeys("centre middle central".split(), "center"),
-    "triangular": "triangle",
-    "rectangular": "rectangle",
-    "upper": "top",
-    "lower": "bottom",
-    "grey": "gray",
-    "xray": "x ray",
-    "single": "one",
-    "solitary": "one",
-    "man": "male",
-    "woman": "female",
-}
 
 
 @dataclass(frozen=True)
@@ -81,34 +62,6 @@ def phrases(dataset: Dataset, sample: Sample, key: str | None, text: str) -> lis
         text: one wording.
     """
     return _listed(sample, text) or _added(dataset, sample, key, text)
-
-
-@lru_cache(maxsize=100_000)
-def words_of(text: str) -> tuple[str, ...]:
-    """The words in lower case, without punctuation."""
-    return tuple(match[0].casefold() for match in _WORD.finditer(text))
-
-
-def same_words(first: str, second: str) -> bool:
-    """True for texts that differ in case, punctuation or spaces at most."""
-    return words_of(first) == words_of(second)
-
-
-@lru_cache(maxsize=100_000)
-def meaning(value: str) -> frozenset[frozenset[str]]:
-    """What a value says, for comparison: its parts (between commas and "and"), each a set of words.
-
-    Articles, words like "shape", order, repetition and known synonyms do not count.
-    """
-    parts = [_canonical(part) for part in re.split(r"[,;]|\band\b", value.casefold())]
-    return frozenset(part for part in parts if part) or frozenset({frozenset(words_of(value))})
-
-
-def _canonical(part: str) -> frozenset[str]:
-    words = [word for whole in words_of(part) for word in re.split(r"[-'’]", whole)]
-    plain = [word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word for word in words]
-    known = " ".join(_SAME.get(word, in_words(word)) for word in plain).split()
-    return frozenset(known) - _CARRIERS
 
 
 def other_values(every: Sequence[Phrase], phrase: Phrase) -> list[str]:
@@ -240,7 +193,7 @@ def _added(dataset: Dataset, sample: Sample, key: str | None, text: str) -> list
         labels = _carried(old, labels, new, attribute)
         old = new
     labels = _carried(old, labels, words_of(text), None)
-    places = [match.span() for match in _WORD.finditer(text)]
+    places = [match.span() for match in WORD.finditer(text)]
     order = dict.fromkeys(attribute for _, attribute in chain if attribute in labels and attribute)
     return [_phrase(text, places, labels, attribute) for attribute in order]
 
@@ -270,7 +223,7 @@ def _phrase(text: str, places: Sequence[Span], labels: Sequence[str | None], att
             runs[-1].append(index)
         else:
             runs.append([index])
-    telling = [index for index in own if text[slice(*places[index])].casefold() not in _CARRIERS] or own
+    telling = [index for index in own if text[slice(*places[index])].casefold() not in CARRIERS] or own
     run = next(run for run in reversed(runs) if telling[-1] in run)
     inside = [index for index in run if index in telling]
     first, last = inside[0], inside[-1]

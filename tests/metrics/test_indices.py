@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vlseg.metrics import presence_index, selection_index
-from vlseg.metrics.language import chosen
+from vlseg.metrics.indices import chosen
 from vlseg.records import SampleScore
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "probe.md"
