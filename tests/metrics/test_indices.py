@@ -156,6 +156,7 @@ def test_reading_is_not_charged_for_finding_nothing() -> None:
     assert nothing_chosen.reason == "no answer chose one of the targets"
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_random_choice_covers_zero_about_95_times_in_100() -> None:
     """Uneven choice among targets of uneven number, a fifth of the answers empty."""
     images = scenes(25)
@@ -167,7 +168,7 @@ def test_the_interval_of_a_random_choice_covers_zero_about_95_times_in_100() -> 
         return masks[int(rng.choice(len(masks), p=weights / weights.sum()))]
 
     covered, values = [], []
-    for seed in range(120):
+    for seed in range(100):
         index, _ = selection_index(answers(choice, images, seed), groups_known=False)
         assert index.ci95 is not None
         assert index.value is not None
@@ -240,7 +241,7 @@ def test_presence_of_what_does_not_depend_on_the_prompt_is_exactly_zero(score: S
 
 def test_presence_at_random_is_zero_within_its_interval() -> None:
     covered, values = [], []
-    for seed in range(120):
+    for seed in range(100):
         index = presence_index(*presences(lambda i, t, p, rng: float(rng.random()), seed, 25), groups_known=False)
         assert index.value is not None
         low, high = index.ci95 or (index.value, index.value)  # the threshold told all of them alike
