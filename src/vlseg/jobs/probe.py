@@ -112,6 +112,7 @@ def _test(effect: Effect) -> dict[str, Any]:
         "p": change.p,
         "p_holm": change.p_holm,
         "detectable": change.detectable,
+        "detectable_holm": change.detectable_holm,
         "reason": change.reason,
         "dice": effect.dice,
         "dice_named": asdict(effect.named) if effect.named else None,

@@ -123,7 +123,9 @@ def effects(rows: Rows, *, groups_known: bool) -> list[Effect]:
     """The effect of every condition but "clean" and "selection", in order of first appearance."""
     clean = {_key(row): row for row in rows if row.condition == "clean" and row.dice is not None}
     names = dict.fromkeys(row.condition for row in rows if row.condition not in ("clean", "selection"))
-    return [_effect(name, [row for row in rows if row.condition == name], clean, groups_known) for name in names]
+    return [
+        _effect(name, [row for row in rows if row.condition == name], clean, groups_known, len(names)) for name in names
+    ]
 
 
 def corruption_effects(rows: Rows, *, groups_known: bool) -> dict[tuple[str, int], Effect]:
@@ -136,14 +138,20 @@ def corruption_effects(rows: Rows, *, groups_known: bool) -> dict[tuple[str, int
     return {key: _effect(key[0], inside, clean, groups_known) for key, inside in parts.items()}
 
 
-def _effect(name: str, rows: Rows, clean: dict[tuple[str, str], SampleScore], groups_known: bool) -> Effect:
+def _effect(
+    name: str, rows: Rows, clean: dict[tuple[str, str], SampleScore], groups_known: bool, family: int = 1
+) -> Effect:
     against: Callable[[SampleScore], str] = lambda row: json.loads(row.condition_arguments).get("against", "original")  # noqa: E731
     original = [row for row in rows if against(row) == "original" and row.dice is not None and _key(row) in clean]
     named = [row for row in rows if against(row) == "named" and row.dice is not None]
     moved = [row for row in named if row.own_dice is not None]
     groups = [group_of(row, groups_known) for row in original]
     comparison = compare_paired(
-        [clean[_key(row)].dice or 0.0 for row in original], [row.dice or 0.0 for row in original], groups, largest=1.0
+        [clean[_key(row)].dice or 0.0 for row in original],
+        [row.dice or 0.0 for row in original],
+        groups,
+        largest=1.0,
+        family=family,
     )
     overlaps = [(row.overlap, group) for row, group in zip(original, groups, strict=True) if row.overlap is not None]
     return Effect(
