@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from vlseg.data import load_image, load_mask, read_dataset, with_mask_max
-from vlseg.data.formats.coco import decode, encode
+from vlseg.data.formats.outlines import decode, encode
 from vlseg.data.formats.convert import Layout, convert
 from vlseg.prompts import annotate
 from vlseg.records import Dataset, InputError, Sample

@@ -66,7 +66,9 @@ def write_view(dataset: Dataset, out: Path, *, extra: Mapping[str, Any] | None =
     entries = {split: [sample_entry(sample, dataset.info) for sample in dataset.split(split)] for split in SPLITS}
     files = os.path.relpath(dataset.info.files.resolve(), out.resolve())
     write_entries(out / "anns", entries)
-    where = {"files": Path(files).as_posix(), "names_from_root": dataset.info.names_from_root}
+    where: dict[str, Any] = {"files": Path(files).as_posix(), "names_from_root": dataset.info.names_from_root}
+    if dataset.info.masks is not None:
+        where["masks"] = Path(os.path.relpath(dataset.info.masks.resolve(), out.resolve())).as_posix()
     values = info_values(dataset.info) | where | dict(extra or {})
     write_text(out / "dataset.json", json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 

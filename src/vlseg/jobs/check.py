@@ -84,6 +84,8 @@ def fix_annotations(path: Path, out: Path) -> list[dict[str, Any]]:
     write_entries(out / "anns", entries)
     values = read_json(path / "dataset.json", "") if (path / "dataset.json").exists() else {"name": info.name}
     values["files"] = Path(os.path.relpath(info.files.resolve(), out.resolve())).as_posix()
+    if info.masks is not None:
+        values["masks"] = Path(os.path.relpath(info.masks.resolve(), out.resolve())).as_posix()
     write_text(out / "dataset.json", json.dumps(values, indent=1, ensure_ascii=False) + "\n")
     write_text(out / LOG, json.dumps(log, indent=1, ensure_ascii=False) + "\n")
     return log

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from PIL import Image
 
-from vlseg.data.formats import coco, lvit, nnunet
+from vlseg.data.formats import coco, lvit, nnunet, outlines
 from vlseg.data.images import open_image
 from vlseg.data.masks import Mask
 from vlseg.data.read import load_mask
@@ -170,7 +170,7 @@ def _object(
         "id": index,
         "image_id": image,
         "category_id": number[sample.target or "object"],
-        "segmentation": coco.encode(mask),
+        "segmentation": outlines.encode(mask),
         "area": int(mask.sum()),
         "bbox": box,
         "iscrowd": 1,
