@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,27 +42,30 @@ def fingerprint(info: DatasetInfo, samples: Sequence[Sample]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The value in JSON's types, the same for equal values. Fields at their default are left out, so that fields which
-    later versions add change nothing where they are not used."""
-    if is_dataclass(value):
-        kept = [(field, getattr(value, field.name)) for field in fields(value)]
-        return {
-            field.name: _plain(inside)
-            for field, inside in kept
-            if f"{type(value).__name__}.{field.name}" not in EXEMPT
-            and (field.default is MISSING or inside != field.default)
-        }
-    if isinstance(value, Path):
-        return _content(value)
+    """The value in JSON's types, the same for equal values.
+
+    Fields at their default are left out: fields that later versions add change nothing where they are not used.
+    """
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, tuple | list):
+        return [_plain(inside) for inside in value]
     if isinstance(value, Mapping):
         return {str(key): _plain(inside) for key, inside in value.items()}
     if isinstance(value, frozenset | set):
         return sorted(_plain(inside) for inside in value)
-    if isinstance(value, tuple | list):
-        return [_plain(inside) for inside in value]
-    if value is None or isinstance(value, str | int | float):
-        return value
+    if isinstance(value, Path):
+        return _content(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        kept = ((name, default, getattr(value, name)) for name, default in _fields(type(value)))
+        return {name: _plain(inside) for name, default, inside in kept if default is MISSING or inside != default}
     raise TypeError(f"the fingerprint cannot hold a {type(value).__name__}")
+
+
+@lru_cache(maxsize=64)
+def _fields(record: type) -> tuple[tuple[str, Any], ...]:
+    """Names and defaults of the fields that count."""
+    return tuple((f.name, f.default) for f in fields(record) if f"{record.__name__}.{f.name}" not in EXEMPT)
 
 
 def _content(path: Path) -> str:

@@ -18,6 +18,8 @@ from vlseg.data.masks import mask_values, read_mask
 from vlseg.data.pairs import split_pairs
 from vlseg.records import SPLITS, Dataset, DatasetInfo, InputError, Sample
 
+ABSENT = "'absent' is for COCO's and nnU-Net's folders; in others an entry with an empty mask says what is not there"
+
 
 def read_dataset(path: Path, *, target: str | None = None, seed: int = 0, absent: bool = False) -> Dataset:
     """The samples of a dataset folder in a fixed order: split, then order of the annotation file.
@@ -55,16 +57,23 @@ def _entries(info: DatasetInfo, target: str | None, seed: int) -> tuple[Mapping[
     root = info.root
     present = {split: root / "anns" / f"{split}.json" for split in SPLITS}
     present = {split: file for split, file in present.items() if file.exists()}
+    if present and info.absent:
+        raise InputError(f"{root}: {ABSENT}")
     if present:
         return {split: read_entries(file) for split, file in present.items()}, info
     if (root / "anns").is_dir():
         raise InputError(f"{root / 'anns'}: holds none of train.json, val.json, test.json")
+    found = None
     if is_lvit(root):
-        return read_lvit(root), replace(info, names_from_root=True)
-    for matches, read in ((is_nnunet, read_nnunet), (is_coco, read_coco)):
-        if matches(root):
-            found = read(root, absent=info.absent)
-            return found.entries, replace(info, names_from_root=True, masks=found.masks, left_out=found.left_out)
+        found = read_lvit(root)
+    elif is_nnunet(root):
+        found = read_nnunet(root, absent=info.absent)
+    elif is_coco(root):
+        found = read_coco(root, absent=info.absent)
+    if info.absent and (found is None or is_lvit(root)):
+        raise InputError(f"{root}: {ABSENT}")
+    if found is not None:
+        return found.entries, replace(info, names_from_root=True, masks=found.masks, left_out=found.left_out)
     return split_pairs(root, target, seed), info
 
 

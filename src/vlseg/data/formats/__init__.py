@@ -18,3 +18,11 @@ class Found:
     entries: Mapping[str, Sequence[Entry]]
     left_out: tuple[str, ...] = ()
     masks: Path | None = None
+
+
+def identified(split: str, entries: Sequence[Entry]) -> list[Entry]:
+    """The entries with an id of split, image and target where they have none: it outlives corrected outlines."""
+    return [
+        entry if entry.id else entry.model_copy(update={"id": f"{split}/{entry.img_name} {entry.target}"})
+        for entry in entries
+    ]

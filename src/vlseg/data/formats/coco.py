@@ -12,7 +12,7 @@ import pydantic
 from PIL import Image, UnidentifiedImageError
 
 from vlseg.data.entries import Entry
-from vlseg.data.formats import Found
+from vlseg.data.formats import Found, identified
 from vlseg.data.formats.coco_files import Source, find_image, forget, sources, unlisted
 from vlseg.data.formats.drawn import Drawn
 from vlseg.data.formats.outlines import decode, is_outline
@@ -111,13 +111,14 @@ def read_coco(root: Path, *, absent: bool = False) -> Found:
     by_split: dict[str, list[Entry]] = defaultdict(list)
     unsplit: list[Entry] = []
     for page in pages:
-        entries = _entries(root, page, used or set(page.names.values()), drawn, absent)
-        (by_split[page.source.split] if page.source.split else unsplit).extend(entries)
+        inside = _entries(root, page, used or set(page.names.values()), drawn, absent)
+        (by_split[page.source.split] if page.source.split else unsplit).extend(inside)
     if unsplit:
         splits = split_by_group([entry.group or entry.img_name for entry in unsplit], 0)
         for entry, split in zip(unsplit, splits, strict=True):
             by_split[split].append(entry)
-    return Found({split: by_split[split] for split in SPLITS if split in by_split}, tuple(left_out), drawn.elsewhere)
+    entries = {split: identified(split, by_split[split]) for split in SPLITS if split in by_split}
+    return Found(entries, tuple(left_out), drawn.elsewhere)
 
 
 def _parse(source: Source) -> _File:
@@ -125,9 +126,7 @@ def _parse(source: Source) -> _File:
         return _File.model_validate(source.content)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        raise InputError(
-            f"{source.file}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-        ) from error
+        raise InputError(f"{source.file}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
 
 
 def _page(root: Path, source: Source, content: _File) -> _Page:
@@ -140,7 +139,10 @@ def _page(root: Path, source: Source, content: _File) -> _Page:
     names = {category.id: category.name for category in content.categories}
     for words, strange in (
         ("image {0.image_id} is not in 'images'", [o for o in content.annotations if o.image_id not in pictures]),
-        ("category {0.category_id} is not in 'categories'", [o for o in content.annotations if o.category_id not in names]),
+        (
+            "category {0.category_id} is not in 'categories'",
+            [o for o in content.annotations if o.category_id not in names],
+        ),
         (
             "image {0.image_id} has a box without an outline; draw outlines, or delete such objects and their images",
             [o for o in content.annotations if not is_outline(o.segmentation) and not o.vlseg.get("unlabelled")],
@@ -223,10 +225,11 @@ def _entry(root: Path, page: _Page, image: int, target: str, parts: list[_Object
         values["mask"] = None
     else:
         outlines = [part.segmentation for part in parts]
-        # The picture's name is part of it: entries of equal content keep names, and so ids, of their own.
-        content = json.dumps([place.as_posix(), target, kept.get("id"), picture.height, picture.width, outlines])
-        words = f"{place.as_posix()}_{target}"
-        values["mask_name"] = drawn.name(words, content.encode(), lambda: _union(root / place, picture, outlines, where))
+        content = json.dumps([picture.height, picture.width, outlines])
+        words = f"{place.as_posix()}_{target}" if outlines else f"empty_{picture.height}x{picture.width}"
+        values["mask_name"] = drawn.name(
+            words, content.encode(), lambda: _union(root / place, picture, outlines, where)
+        )
     try:
         return Entry.model_validate(values)
     except pydantic.ValidationError as error:

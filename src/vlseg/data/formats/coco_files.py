@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def _folders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
 
 
-@lru_cache(maxsize=None)
+@cache
 def _content(file: Path, size: int, modified: int) -> dict[str, Any] | None:
     """The file's values when it has a list of named images. Only what holds the word is parsed, and only once."""
     if size == 0:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vlseg.data.entries import Entry
-from vlseg.data.formats import Found
+from vlseg.data.formats import Found, identified
 from vlseg.data.formats.drawn import Drawn
 from vlseg.data.masks import mask_values
 from vlseg.data.splits import split_by_group
@@ -72,6 +72,7 @@ def read_nnunet(root: Path, *, absent: bool = False) -> Found:
             here = _shown(labels.targets, present[mask], absent)
             entries[split or split_of[case]] += [_entry(root, image, mask, name, here[name], drawn) for name in here]
     left_out = (*gone, *_left_out(root, labels.ending, masks))
+    entries = {split: identified(split, inside) for split, inside in entries.items()}
     return Found(entries, left_out, drawn.elsewhere if drawn else None)
 
 
@@ -101,7 +102,9 @@ def _numbers(path: Path, name: str, value: Any) -> tuple[int, ...]:
     values = value if isinstance(value, list) else [value]
     whole = all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in values)
     if not values or not whole or (isinstance(value, list) and 0 in values) or (name == IGNORE and len(values) > 1):
-        raise InputError(f"{path}: 'labels' must map names to numbers, or to lists of them (regions); '{name}' does not")
+        raise InputError(
+            f"{path}: 'labels' must map names to numbers, or to lists of them (regions); '{name}' does not"
+        )
     return tuple(sorted(set(values)))
 
 
@@ -166,7 +169,11 @@ def _check_values(path: Path, labels: _Labels, present: Mapping[Path, frozenset[
         values = sorted({value for inside in strange.values() for value in inside})
         shown = ", ".join(str(value) for value in values[:6]) + (", ..." if len(values) > 6 else "")
         mend = f"add it to 'labels' of {path}, or relabel the files"
-        if len(values) == 1 and len(labels.targets) == 1 and not any(labels.declared - {0} & v for v in present.values()):
+        if (
+            len(values) == 1
+            and len(labels.targets) == 1
+            and not any(labels.declared - {0} & v for v in present.values())
+        ):
             name, (number, *_) = next(iter(labels.targets.items()))
             mend = f"where that is '{name}', write {number} instead of {values[0]} into the files"
         raise InputError(
@@ -176,8 +183,8 @@ def _check_values(path: Path, labels: _Labels, present: Mapping[Path, frozenset[
     ignoring = [mask for mask, inside in present.items() if labels.ignore in inside]
     if ignoring:
         raise InputError(
-            f"{ignoring[0]}: holds pixels to ignore ({labels.ignore}; {len(ignoring)} of {len(present)} label files do), "
-            "which cannot be left out of a score; relabel them, or take these cases away"
+            f"{ignoring[0]}: holds pixels to ignore ({labels.ignore}; {len(ignoring)} of {len(present)} label files "
+            "do), which cannot be left out of a score; relabel them, or take these cases away"
         )
 
 
@@ -228,8 +235,10 @@ def _region(root: Path, mask: Path, name: str, values: tuple[int, ...], drawn: D
     return drawn.name(words, content.encode(), lambda: np.isin(mask_values(mask, index=True), values))
 
 
-def write_description(root: Path, name: str, labels: dict[str, int], training: int, channels: int) -> None:
-    """Writes dataset.json as nnU-Net reads it."""
+def write_description(
+    root: Path, name: str, labels: dict[str, int], training: int, channels: int, *, absent: bool
+) -> None:
+    """Writes dataset.json as nnU-Net reads it, with the key "absent" of ours where that is true."""
     values: dict[str, Any] = {
         "name": name,
         "channel_names": {str(channel): "rgb_to_0_1" for channel in range(channels)},
@@ -237,4 +246,5 @@ def write_description(root: Path, name: str, labels: dict[str, int], training: i
         "numTraining": training,
         "file_ending": ".png",
     }
+    values |= {"absent": True} if absent else {}
     (root / "dataset.json").write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

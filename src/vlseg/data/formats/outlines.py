@@ -48,8 +48,8 @@ def _points(polygon: Sequence[Any], size: tuple[int, int], where: str) -> NDArra
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in polygon)
     if not numeric or len(polygon) < 6 or len(polygon) % 2:
         raise InputError(
-            f"{where}: a polygon of {len(polygon)} values is neither polygons (x, y, ... of three points or more) nor a "
-            "code; correct or delete it"
+            f"{where}: its segmentation is neither polygons (x, y, ... of three points or more) nor a code: "
+            f"{len(polygon)} values; correct or delete it"
         )
     try:
         points = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)
@@ -87,7 +87,9 @@ def _runs(code: dict[str, Any], size: tuple[int, int], where: str) -> Mask:
     else:
         raise InputError(f"{where}: its run-length code has 'counts' that are neither numbers in the image nor a text")
     if (runs < 0).any() or (runs > height * width).any() or runs.sum() != height * width:
-        raise InputError(f"{where}: its run-length code covers {runs.sum()} pixels, not {height * width}; export it anew")
+        raise InputError(
+            f"{where}: its run-length code covers {runs.sum()} pixels, not {height * width}; export it anew"
+        )
     return np.asarray(np.repeat(np.arange(len(runs)) % 2, runs).reshape(width, height).T, dtype=bool)
 
 
@@ -100,7 +102,9 @@ def _uncompressed(text: str, where: str) -> NDArray[np.int64]:
     letters = np.array([ord(letter) for letter in text], dtype=np.int64) - 48
     more = letters >= 32
     if len(letters) == 0 or (letters < 0).any() or (letters > 63).any() or more[-1]:
-        raise InputError(f"{where}: its run-length code is cut off or holds characters that no code has; export it anew")
+        raise InputError(
+            f"{where}: its run-length code is cut off or holds characters that no code has; export it anew"
+        )
     first = np.concatenate([[0], np.flatnonzero(~more)[:-1] + 1])
     lengths = np.diff(np.append(first, len(letters)))
     if lengths.max() > _MOST_DIGITS:
