@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,9 @@ def test_corrected_annotations_count_whatever_their_date(tmp_path: Path) -> None
     assert areas(second)[("images/a.png", "polyp")] == 9
     assert first.info.fingerprint != second.info.fingerprint
     assert [s.id for s in first.samples] == [s.id for s in second.samples]
+    shutil.rmtree(tmp_path / "masks_from_coco")
+    again = read_dataset(tmp_path)
+    assert (areas(again), again.info.fingerprint) == (areas(second), second.info.fingerprint)
 
 
 @pytest.mark.parametrize(

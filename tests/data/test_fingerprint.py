@@ -1,5 +1,6 @@
 """The fingerprint: changes with all that a score depends on, and with nothing else."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -123,3 +124,14 @@ def test_a_field_at_its_default_is_as_if_it_were_not_there(tmp_path: Path) -> No
     info, sample = records(tmp_path)
     assert fingerprint(info, [sample]) == fingerprint(info, [replace(sample, site=None, attributes=())])
     assert all(field.default is not MISSING or field.default_factory is not MISSING for field in fields(Sample)[8:])
+
+
+def test_a_command_reads_each_file_once(make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_dataset()
+    first = read_dataset(root).info.fingerprint
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(hashlib, "file_digest", refuse)
+    assert read_dataset(root).info.fingerprint == first
