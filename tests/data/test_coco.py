@@ -237,11 +237,17 @@ def test_polygons_that_reach_out_count_inside(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"images": [{"id": 1, "file_name": n, "width": 20, "height": 16} for n in ("a.png", "b.png")]}, "image id '1'"),
+        (
+            {"images": [{"id": 1, "file_name": n, "width": 20, "height": 16} for n in ("a.png", "b.png")]},
+            "image id '1'",
+        ),
         ({"images": [{"id": n, "file_name": "a.png", "width": 20, "height": 16} for n in (1, 2)]}, "file_name 'a.png'"),
         ({"categories": [{"id": 1, "name": "polyp"}, {"id": 1, "name": "tool"}]}, "category id '1'"),
         ({"categories": [{"id": 1, "name": "polyp"}, {"id": 2, "name": "polyp"}]}, "category name 'polyp'"),
-        ({"images": [{"id": 1, "file_name": "a.png", "width": 16, "height": 18}]}, "is 20x16 on disk, 16x18 in the file"),
+        (
+            {"images": [{"id": 1, "file_name": "a.png", "width": 16, "height": 18}]},
+            "is 20x16 on disk, 16x18 in the file",
+        ),
         ({"images": [{"id": 1, "file_name": "a.png", "width": 90000, "height": 90000}]}, "too large"),
         (
             {"images": [{"id": n, "file_name": f"{n}.png", "width": 20, "height": 16} for n in range(1, 4)]},

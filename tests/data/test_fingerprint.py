@@ -102,7 +102,8 @@ def test_one_byte_in_the_middle_counts_even_with_the_date_of_before(tmp_path: Pa
     with path.open("r+b") as file:
         file.write(content)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert path.stat().st_size == status.st_size and path.stat().st_ino == status.st_ino
+    assert path.stat().st_size == status.st_size
+    assert path.stat().st_ino == status.st_ino
     assert fingerprint(info, [sample]) != before
     path.unlink()
     assert fingerprint(info, [sample]) != before

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from vlseg.data import load_image, load_mask, read_dataset, with_mask_max
-from vlseg.data.formats.outlines import decode, encode
 from vlseg.data.formats.convert import Layout, convert
+from vlseg.data.formats.outlines import decode, encode
 from vlseg.prompts import annotate
 from vlseg.records import Dataset, InputError, Sample
 
@@ -295,7 +295,13 @@ def awkward(root: Path) -> Dataset:
     full = np.ones_like(ring)
     chess = np.indices(ring.shape).sum(axis=0) % 2 == 0
     empty = np.zeros_like(ring)
-    pairs = {"a": (ring, inside), "a_2": (corner, ~corner), "A": (full, empty), "train_a": (chess, ~chess), "e": (empty, empty)}
+    pairs = {
+        "a": (ring, inside),
+        "a_2": (corner, ~corner),
+        "A": (full, empty),
+        "train_a": (chess, ~chess),
+        "e": (empty, empty),
+    }
     for folder in ("images", "masks", "anns"):
         (root / folder).mkdir(parents=True)
     entries = []
@@ -304,7 +310,9 @@ def awkward(root: Path) -> Dataset:
         for target, mask in zip(("edge", "the rest"), masks, strict=True):
             file = f"{name} {target}.png"
             Image.fromarray(mask.astype(np.uint8) * 255).save(root / "masks" / file)
-            entries.append({"img_name": f"{name}.png", "mask_name": file, "prompts": {"class": target}, "target": target})
+            entries.append(
+                {"img_name": f"{name}.png", "mask_name": file, "prompts": {"class": target}, "target": target}
+            )
     (root / "anns" / "train.json").write_text(json.dumps(entries))
     return opened(root)
 
@@ -381,13 +389,25 @@ def test_presence_can_be_learned_and_tested_where_absence_is_read(
     for one in values["annotations"]:
         del one["vlseg"]  # as other software writes it
     path.write_text(json.dumps(values))
-    arguments = ("evaluate", trained / "run", "--data", tmp_path / "c", "--prompt", "class", "--device", "cpu", "--json")
+    arguments = (
+        "evaluate",
+        trained / "run",
+        "--data",
+        tmp_path / "c",
+        "--prompt",
+        "class",
+        "--device",
+        "cpu",
+        "--json",
+    )
     before = vlseg(*arguments, "--out", tmp_path / "1").json
     edit(tmp_path / "c", absent=True)
     after = vlseg(*arguments, "--out", tmp_path / "2").json
     assert (before["n"], after["n"]) == (4, 8)
-    assert before["presence"]["auroc"] is None and before["presence"]["specificity"] is None
-    assert after["presence"]["auroc"] is not None and after["presence"]["specificity"] is not None
+    assert before["presence"]["auroc"] is None
+    assert before["presence"]["specificity"] is None
+    assert after["presence"]["auroc"] is not None
+    assert after["presence"]["specificity"] is not None
 
 
 def test_lvit_files_that_are_not_used_are_named_and_two_of_one_stem_refused(tmp_path: Path) -> None:
