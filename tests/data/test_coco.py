@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as official
 
-from vlseg.data import load_mask, read_dataset, with_mask_max
+from vlseg.data import load_mask, read_dataset, with_mask_max, write_view
 from vlseg.data.formats import coco_files, drawn
 from vlseg.data.formats.coco_files import split_of
 from vlseg.data.formats.outlines import decode, encode
@@ -291,7 +291,11 @@ def test_a_folder_that_cannot_be_written_is_read_all_the_same(tmp_path: Path, mo
     assert areas(dataset) == {("images/a.png", "polyp"): 9}
     assert dataset.samples[0].mask_paths[0].is_relative_to(tmp_path / "cache" / "vlseg" / "masks")
     assert dataset.info.fingerprint == free.info.fingerprint
+    write_view(dataset, tmp_path / "view")
+    assert areas(read_dataset(tmp_path / "view")) == {("images/a.png", "polyp"): 9}
     (tmp_path / "cache" / "vlseg").rename(tmp_path / "gone")
+    with pytest.raises(InputError, match=r"view/dataset.json: 'masks' points to .* make this dataset anew"):
+        read_dataset(tmp_path / "view")
     (tmp_path / "cache" / "vlseg").write_text("in the way")
     with pytest.raises(InputError, match=r"data: its masks must be drawn to files.*copy the dataset to a folder"):
         read_dataset(root)

@@ -55,12 +55,15 @@ def read_info(root: Path) -> DatasetInfo:
     files = root if read.files is None else root / read.files
     if not files.is_dir():
         raise InputError(f"{path}: 'files' points to {files}, which is no folder; correct it or move the dataset back")
+    masks = None if read.masks is None else root / read.masks
+    if masks is not None and not masks.is_dir():
+        raise InputError(f"{path}: 'masks' points to {masks}, which is no folder; make this dataset anew from its source")
     return DatasetInfo(
         name=read.name or root.resolve().name,
         root=root,
         files=files,
         names_from_root=read.names_from_root,
-        masks=None if read.masks is None else root / read.masks,
+        masks=masks,
         absent=read.absent,
         licence=read.licence,
         targets=tuple(read.targets),
