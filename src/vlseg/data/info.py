@@ -57,7 +57,9 @@ def read_info(root: Path) -> DatasetInfo:
         raise InputError(f"{path}: 'files' points to {files}, which is no folder; correct it or move the dataset back")
     masks = None if read.masks is None else root / read.masks
     if masks is not None and not masks.is_dir():
-        raise InputError(f"{path}: 'masks' points to {masks}, which is no folder; make this dataset anew from its source")
+        raise InputError(
+            f"{path}: 'masks' points to {masks}, which is no folder; make this dataset anew from its source"
+        )
     return DatasetInfo(
         name=read.name or root.resolve().name,
         root=root,

@@ -21,18 +21,20 @@ from vlseg.records import SPLITS, Dataset, DatasetInfo, InputError, Sample
 ABSENT = "'absent' is for COCO's and nnU-Net's folders; in others an entry with an empty mask says what is not there"
 
 
-def read_dataset(path: Path, *, target: str | None = None, seed: int = 0, absent: bool = False) -> Dataset:
+def read_dataset(
+    path: Path, *, target: str | None = None, seed: int = 0, write: bool = True, absent: bool = False
+) -> Dataset:
     """The samples of a dataset folder in a fixed order: split, then order of the annotation file.
 
     A folder with anns/{train,val,test}.json is read as MedVLSM's layout. LViT's folders, COCO files and
     nnU-Net's raw layout are read where they lie. A folder with images/ and masks/ alone is paired by file
-    stem, needs `target`, and is split once (80/10/10, seeded, by the groups of its cases.csv, else every
-    image by itself), written down as anns/*.json.
+    stem, needs `target`, and is split once (see `split_pairs`), with `write` written down as anns/*.json.
 
     Args:
         path: the folder.
         target: what the masks of a plain pair of folders show.
         seed: of a split that is drawn.
+        write: write such a split down.
         absent: as "absent" in dataset.json: COCO's and nnU-Net's images get an empty mask of what they do not show.
 
     Raises:
@@ -41,7 +43,7 @@ def read_dataset(path: Path, *, target: str | None = None, seed: int = 0, absent
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; give a dataset folder with images/, masks/ and anns/")
     info = read_info(path)
-    entries, info = _entries(replace(info, absent=info.absent or absent), target, seed)
+    entries, info = _entries(replace(info, absent=info.absent or absent), target, seed, write)
     samples: list[Sample] = []
     for split, items in entries.items():
         samples += entry_samples(*layout_folders(info), info.name, split, items)
@@ -52,7 +54,9 @@ def read_dataset(path: Path, *, target: str | None = None, seed: int = 0, absent
     return Dataset(info, tuple(samples))
 
 
-def _entries(info: DatasetInfo, target: str | None, seed: int) -> tuple[Mapping[str, Sequence[Entry]], DatasetInfo]:
+def _entries(
+    info: DatasetInfo, target: str | None, seed: int, write: bool
+) -> tuple[Mapping[str, Sequence[Entry]], DatasetInfo]:
     """Entries by split, and the info that tells where their files lie."""
     root = info.root
     present = {split: root / "anns" / f"{split}.json" for split in SPLITS}
@@ -74,7 +78,7 @@ def _entries(info: DatasetInfo, target: str | None, seed: int) -> tuple[Mapping[
         raise InputError(f"{root}: {ABSENT}")
     if found is not None:
         return found.entries, replace(info, names_from_root=True, masks=found.masks, left_out=found.left_out)
-    return split_pairs(root, target, seed), info
+    return split_pairs(root, target, seed, write=write), info
 
 
 def layout_folders(info: DatasetInfo) -> tuple[Path, Path]:
