@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from vlseg.data import load_image, load_mask, read_dataset, with_mask_max
-from vlseg.data.formats.coco import decode, encode
 from vlseg.data.formats.convert import Layout, convert
+from vlseg.data.formats.outlines import decode, encode
 from vlseg.prompts import annotate
 from vlseg.records import Dataset, InputError, Sample
 
@@ -220,7 +220,7 @@ def test_coco_of_other_software(tmp_path: Path) -> None:
             "covers 4 pixels",
         ),
         ({"images": [{"id": 1, "file_name": "../x.jpg", "width": 20, "height": 16}]}, "is not in 'images'|leads out"),
-        ({"images": [{"id": n, "file_name": "zz.jpg", "width": 20, "height": 16} for n in (1, 2)]}, "found neither"),
+        ({"images": [{"id": n, "file_name": f"z{n}.jpg", "width": 20, "height": 16} for n in (1, 2)]}, "found neither"),
         ({"categories": [{"name": "x"}]}, "categories.0.id"),
     ],
 )
@@ -256,7 +256,7 @@ def test_run_length_codes_agree_with_pycocotools() -> None:
         (lambda root: (root / "splits_final.json").write_text("[]"), "list of folds"),
         (lambda root: (root / "splits_final.json").write_text('[{"train": [], "val": []}]'), "does not name case"),
         (lambda root: edit(root, file_ending=".nii.gz"), "only 2-D images"),
-        (lambda root: edit(root, labels={"background": 0, "whole": [1, 2]}), "must map names to numbers"),
+        (lambda root: edit(root, labels={"background": 0, "whole": [0, 2]}), "must map names to numbers"),
     ],
 )
 def test_broken_nnunet_folders(
@@ -279,6 +279,151 @@ def test_nnunet_without_folds_draws_val(make_dataset: MakeDataset, tmp_path: Pat
     dataset = read_dataset(tmp_path / "n")
     assert len({s.image_id for s in dataset.split("val")}) == 2
     assert len({s.image_id for s in dataset.split("train")}) == 18
+
+
+def awkward(root: Path) -> Dataset:
+    """Masks that a careless writer changes: single pixels, touching structures, holes, borders, nothing at all."""
+    ring = np.zeros((33, 41), bool)
+    ring[2:12, 2:12] = True
+    ring[4:10, 4:10] = False
+    ring[6, 6] = True
+    inside = np.zeros_like(ring)
+    inside[4:10, 4:10] = True
+    inside[6, 6] = False
+    corner = np.zeros_like(ring)
+    corner[0, 0] = corner[-1, -1] = corner[0, -1] = corner[32, 0] = True
+    full = np.ones_like(ring)
+    chess = np.indices(ring.shape).sum(axis=0) % 2 == 0
+    empty = np.zeros_like(ring)
+    pairs = {
+        "a": (ring, inside),
+        "a_2": (corner, ~corner),
+        "A": (full, empty),
+        "train_a": (chess, ~chess),
+        "e": (empty, empty),
+    }
+    for folder in ("images", "masks", "anns"):
+        (root / folder).mkdir(parents=True)
+    entries = []
+    for name, masks in pairs.items():
+        Image.fromarray(np.arange(ring.size, dtype=np.uint8).reshape(ring.shape)).save(root / "images" / f"{name}.png")
+        for target, mask in zip(("edge", "the rest"), masks, strict=True):
+            file = f"{name} {target}.png"
+            Image.fromarray(mask.astype(np.uint8) * 255).save(root / "masks" / file)
+            entries.append(
+                {"img_name": f"{name}.png", "mask_name": file, "prompts": {"class": target}, "target": target}
+            )
+    (root / "anns" / "train.json").write_text(json.dumps(entries))
+    return opened(root)
+
+
+@pytest.mark.parametrize("chain", [("coco", "medvlsm", "nnunet", "coco"), ("nnunet", "coco", "nnunet", "medvlsm")])
+def test_chains_of_conversions_keep_every_pixel_and_every_absence(tmp_path: Path, chain: tuple[Layout, ...]) -> None:
+    source = awkward(tmp_path / "source")
+    truths = sorted(load_mask(s, source.info, None).tobytes() + str(s.target).encode() for s in source.samples)
+    dataset = source
+    for step, layout in enumerate(chain):
+        done = convert(dataset, layout, tmp_path / str(step))
+        assert not [line for line in done.dropped if "absence" in line]
+        dataset = opened(tmp_path / str(step))
+        found = [load_mask(s, dataset.info, None).tobytes() + str(s.target).encode() for s in dataset.samples]
+        assert sorted(found) == truths
+        assert len({s.image_path for s in dataset.samples}) == 5
+
+
+def test_absence_that_nnunet_cannot_hold_is_told(tmp_path: Path) -> None:
+    source = awkward(tmp_path / "source")
+    partly = Dataset(source.info, tuple(s for s in source.samples if (s.image_path.stem, s.target) != ("a", "edge")))
+    done = convert(partly, "nnunet", tmp_path / "n")
+    assert done.dropped == ("absence: 1 entries with an empty mask",)
+
+
+def test_masks_of_a_second_entry_do_not_overwrite_another_images(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    """An image "a" with two masks, and an image "a_2": both would have written masks/a_2.png."""
+    root = make_dataset(counts=(2, 0, 0))
+    entries = json.loads((root / "anns" / "train.json").read_text())
+    for entry in entries:
+        entry["img_name"] = {"train0.png": "a.png", "train1.png": "a_2.png"}[entry["img_name"]]
+    for old, new in (("train0.png", "a.png"), ("train1.png", "a_2.png")):
+        (root / "images" / old).rename(root / "images" / new)
+    (root / "anns" / "train.json").write_text(json.dumps(entries))
+    source = opened(root)
+    convert(source, "medvlsm", tmp_path / "m")
+    same_pictures(source, opened(tmp_path / "m"))
+
+
+def test_nnunet_cannot_name_every_target(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    source = opened(make_dataset(counts=(1, 0, 0)))
+    for names, message in (({"bright disc": "ignore"}, "called 'ignore'"), ({"bright disc": "dark_disc"}, "rename it")):
+        samples = tuple(replace(s, target=names.get(s.target or "", s.target)) for s in source.samples)
+        with pytest.raises(InputError, match=message):
+            convert(Dataset(source.info, samples), "nnunet", tmp_path / "n")
+
+
+def test_absent_targets_are_an_option_of_convert(
+    make_dataset: MakeDataset, vlseg: Callable[..., Any], tmp_path: Path
+) -> None:
+    source = opened(make_dataset(counts=(4, 2, 2)))
+    shown = tuple(s for s in source.samples if (s.target == "dark disc") == (s.image_path.stem[-1] in "13"))
+    convert(Dataset(source.info, shown), "nnunet", tmp_path / "n")
+    plain = vlseg("data", "convert", tmp_path / "n", "--to", "coco", "--out", tmp_path / "c", "--json")
+    assert plain.json["entries"] == {"train": 4, "val": 2, "test": 2}
+    asked = vlseg("data", "convert", tmp_path / "n", "--to", "medvlsm", "--out", tmp_path / "m", "--absent", "--json")
+    assert asked.json["entries"] == {"train": 8, "val": 4, "test": 4}
+    dataset = opened(tmp_path / "m")
+    areas = [int(load_mask(s, dataset.info, None).sum()) for s in dataset.samples]
+    assert sum(area == 0 for area in areas) == 8
+    refused = vlseg("data", "convert", tmp_path / "m", "--to", "coco", "--out", tmp_path / "x", "--absent")
+    assert (refused.code, len(refused.err.splitlines())) == (2, 1)
+    assert "'absent' is for COCO's and nnU-Net's folders" in refused.err
+
+
+def test_presence_can_be_learned_and_tested_where_absence_is_read(
+    trained: Path, vlseg: Callable[..., Any], make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    source = opened(make_dataset(counts=(0, 0, 4)))
+    shown = tuple(s for s in source.samples if (s.target == "dark disc") == (s.image_path.stem[-1] in "13"))
+    convert(Dataset(source.info, shown), "coco", tmp_path / "c")
+    path = tmp_path / "c" / "annotations" / "test.json"
+    values = json.loads(path.read_text())
+    for one in values["annotations"]:
+        del one["vlseg"]  # as other software writes it
+    path.write_text(json.dumps(values))
+    arguments = (
+        "evaluate",
+        trained / "run",
+        "--data",
+        tmp_path / "c",
+        "--prompt",
+        "class",
+        "--device",
+        "cpu",
+        "--json",
+    )
+    before = vlseg(*arguments, "--out", tmp_path / "1").json
+    edit(tmp_path / "c", absent=True)
+    after = vlseg(*arguments, "--out", tmp_path / "2").json
+    assert (before["n"], after["n"]) == (4, 8)
+    assert before["presence"]["auroc"] is None
+    assert before["presence"]["specificity"] is None
+    assert after["presence"]["auroc"] is not None
+    assert after["presence"]["specificity"] is not None
+
+
+def test_lvit_files_that_are_not_used_are_named_and_two_of_one_stem_refused(tmp_path: Path) -> None:
+    root = lvit_folder(tmp_path / "1", {"a.png": "x", "b.png": "y", "c.png": "z"})
+    Image.new("L", (8, 8), 1).save(root / "Train_Folder" / "labelcol" / "d.png")
+    assert read_dataset(root).info.left_out == (
+        "Train_Folder: 1 masks without an image, e.g. d",
+        "Train_Folder: 1 rows of Train_text.xlsx without an image, e.g. c",
+    )
+    Image.new("L", (8, 8), 1).save(root / "Train_Folder" / "labelcol" / "a.bmp")
+    with pytest.raises(InputError, match=r"a.png: has the same stem as a.bmp"):
+        read_dataset(root)
+    root = lvit_folder(tmp_path / "2", {"a.png": "x", "b.png": "y"})
+    (root / "Train_Folder" / "Train_text_old.xlsx").write_bytes(b"")
+    with pytest.raises(InputError, match=r"holds Train_text.xlsx and Train_text_old.xlsx"):
+        read_dataset(root)
 
 
 def test_what_a_layout_cannot_hold_is_refused(make_dataset: MakeDataset, tmp_path: Path) -> None:

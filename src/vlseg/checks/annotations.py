@@ -32,7 +32,10 @@ def read_samples(path: Path, target: str | None, found: Collector) -> list[Sampl
             for name in (*matched.images_alone, *matched.masks_alone):
                 message = "files without a partner of the same stem; they are not used"
                 found.add("unpaired_file", "warning", None, message, name, path / name)
-        return list(read_dataset(path, target=target, write=False).samples)
+        dataset = read_dataset(path, target=target, write=False)
+        for words in dataset.info.left_out:
+            found.add("not_used", "warning", None, "found in the folder, but not used", words)
+        return list(dataset.samples)
     samples: list[Sample] = []
     for split, file in files.items():
         if not file.exists():

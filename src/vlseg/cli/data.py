@@ -61,6 +61,7 @@ def _folder_lines(values: dict[str, Any]) -> list[str]:
         lines.append(f'  prompt {row["name"]}: {", ".join(row["sources"])}, e.g. "{row["example"]}"')
     for pair, found in values["readers"].items():
         lines.append(f"  readers {pair}: Dice {found['dice']:.3f} over {found['n']} images")
+    lines += [f"  not used: {line}" for line in values["left_out"]]
     lines.append(f"  fingerprint {values['fingerprint']}")
     return lines
 
@@ -177,12 +178,15 @@ def convert(
     out: Annotated[Path, typer.Option(help="New folder.")],
     target: Target = None,
     prompt: Annotated[str | None, typer.Option(help="lvit: the prompt whose text is written.")] = None,
+    absent: Annotated[
+        bool, typer.Option("--absent", help="From COCO, nnU-Net: an empty mask of each target that an image lacks.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Write a dataset in another layout; what that layout cannot hold is said."""
     from vlseg.jobs.convert import convert_dataset
 
-    done = convert_dataset(source, to, out, target=target, prompt=prompt)
+    done = convert_dataset(source, to, out, target=target, prompt=prompt, absent=absent)
     lines = [f"{out}: {', '.join(f'{n} {split} entries' for split, n in done.entries.items())}"]
     lines += [f"  not kept: {line}" for line in done.dropped]
     values = {"path": str(out), "to": to, "entries": done.entries, "dropped": list(done.dropped)}

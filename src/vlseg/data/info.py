@@ -32,6 +32,10 @@ class _DatasetFile(pydantic.BaseModel):
     """Folder of images/ and masks/, relative to dataset.json, where these are another dataset's."""
     names_from_root: bool = False
     """True when annotations name files from that folder itself, not from images/ and masks/."""
+    masks: str | None = None
+    """The folder, relative to dataset.json, from which they name masks, where that is another one."""
+    absent: bool = False
+    """COCO and nnU-Net: True when what an image has no object of is not there, and not just not drawn."""
 
 
 def read_info(root: Path) -> DatasetInfo:
@@ -43,7 +47,7 @@ def read_info(root: Path) -> DatasetInfo:
     path = root / "dataset.json"
     values: Any = read_json(path, "") if path.exists() else {}
     if isinstance(values, dict) and _is_nnunet(values):
-        values = {key: values[key] for key in ("name", "licence") if isinstance(values.get(key), str)}
+        values = {key: values[key] for key in ("name", "licence", "absent") if isinstance(values.get(key), str | bool)}
     try:
         read = _DatasetFile.model_validate(values)
     except pydantic.ValidationError as error:
@@ -51,11 +55,18 @@ def read_info(root: Path) -> DatasetInfo:
     files = root if read.files is None else root / read.files
     if not files.is_dir():
         raise InputError(f"{path}: 'files' points to {files}, which is no folder; correct it or move the dataset back")
+    masks = None if read.masks is None else root / read.masks
+    if masks is not None and not masks.is_dir():
+        raise InputError(
+            f"{path}: 'masks' points to {masks}, which is no folder; make this dataset anew from its source"
+        )
     return DatasetInfo(
         name=read.name or root.resolve().name,
         root=root,
         files=files,
         names_from_root=read.names_from_root,
+        masks=masks,
+        absent=read.absent,
         licence=read.licence,
         targets=tuple(read.targets),
         intensity=IntensityPolicy(**read.intensity.model_dump()),

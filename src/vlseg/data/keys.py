@@ -1,4 +1,4 @@
-"""What identifies an image as it is read: the file's bytes and the dataset's policy."""
+"""What identifies a file's content, and an image as it is read."""
 
 import hashlib
 from functools import lru_cache
@@ -9,11 +9,20 @@ from vlseg.records import DatasetInfo, Sample
 
 def image_key(sample: Sample, info: DatasetInfo) -> str:
     """The same for equal bytes read alike, wherever the file lies."""
-    status = sample.image_path.stat()
-    return f"{_digest(sample.image_path, status.st_mtime_ns, status.st_size)} {info.intensity}"
+    return f"{file_digest(sample.image_path)} {info.intensity}"
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of all bytes. In one process a file is read again only when its size, dates or inode have changed.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    status = path.stat()
+    return _digest(path, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
 
 
 @lru_cache(maxsize=200_000)
-def _digest(path: Path, modified: int, size: int) -> str:
+def _digest(path: Path, status: tuple[int, ...]) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,6 @@
 """Datasets from disk: MedVLSM's layout, LViT's, COCO, nnU-Net's, or a plain pair of folders."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,22 +18,32 @@ from vlseg.data.masks import mask_values, read_mask
 from vlseg.data.pairs import split_pairs
 from vlseg.records import SPLITS, Dataset, DatasetInfo, InputError, Sample
 
+ABSENT = "'absent' is for COCO's and nnU-Net's folders; in others an entry with an empty mask says what is not there"
 
-def read_dataset(path: Path, *, target: str | None = None, seed: int = 0, write: bool = True) -> Dataset:
+
+def read_dataset(
+    path: Path, *, target: str | None = None, seed: int = 0, write: bool = True, absent: bool = False
+) -> Dataset:
     """The samples of a dataset folder in a fixed order: split, then order of the annotation file.
 
     A folder with anns/{train,val,test}.json is read as MedVLSM's layout. LViT's folders, COCO files and
     nnU-Net's raw layout are read where they lie. A folder with images/ and masks/ alone is paired by file
     stem, needs `target`, and is split once (see `split_pairs`), with `write` written down as anns/*.json.
 
-    Image and mask files are not opened here.
+    Args:
+        path: the folder.
+        target: what the masks of a plain pair of folders show.
+        seed: of a split that is drawn.
+        write: write such a split down.
+        absent: as "absent" in dataset.json: COCO's and nnU-Net's images get an empty mask of what they do not show.
 
     Raises:
         InputError: no such folder, no layout that is known, or annotations that cannot be read.
     """
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; give a dataset folder with images/, masks/ and anns/")
-    entries, info = _entries(read_info(path), target, seed, write)
+    info = read_info(path)
+    entries, info = _entries(replace(info, absent=info.absent or absent), target, seed, write)
     samples: list[Sample] = []
     for split, items in entries.items():
         samples += entry_samples(*layout_folders(info), info.name, split, items)
@@ -46,24 +56,36 @@ def read_dataset(path: Path, *, target: str | None = None, seed: int = 0, write:
 
 def _entries(
     info: DatasetInfo, target: str | None, seed: int, write: bool
-) -> tuple[Mapping[str, list[Entry]], DatasetInfo]:
+) -> tuple[Mapping[str, Sequence[Entry]], DatasetInfo]:
     """Entries by split, and the info that tells where their files lie."""
     root = info.root
     present = {split: root / "anns" / f"{split}.json" for split in SPLITS}
     present = {split: file for split, file in present.items() if file.exists()}
+    if present and info.absent:
+        raise InputError(f"{root}: {ABSENT}")
     if present:
         return {split: read_entries(file) for split, file in present.items()}, info
     if (root / "anns").is_dir():
         raise InputError(f"{root / 'anns'}: holds none of train.json, val.json, test.json")
-    for matches, read in ((is_lvit, read_lvit), (is_nnunet, read_nnunet), (is_coco, read_coco)):
-        if matches(root):
-            return read(root), replace(info, names_from_root=True)
+    found = None
+    if is_lvit(root):
+        found = read_lvit(root)
+    elif is_nnunet(root):
+        found = read_nnunet(root, absent=info.absent)
+    elif is_coco(root):
+        found = read_coco(root, absent=info.absent)
+    if info.absent and (found is None or is_lvit(root)):
+        raise InputError(f"{root}: {ABSENT}")
+    if found is not None:
+        return found.entries, replace(info, names_from_root=True, masks=found.masks, left_out=found.left_out)
     return split_pairs(root, target, seed, write=write), info
 
 
 def layout_folders(info: DatasetInfo) -> tuple[Path, Path]:
     """The folders below which annotations name images and masks."""
-    return (info.files, info.files) if info.names_from_root else (info.files / "images", info.files / "masks")
+    if info.names_from_root:
+        return info.files, info.masks or info.files
+    return info.files / "images", info.masks or info.files / "masks"
 
 
 def with_mask_max(dataset: Dataset) -> Dataset:

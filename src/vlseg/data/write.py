@@ -65,7 +65,9 @@ def write_view(dataset: Dataset, out: Path, *, extra: Mapping[str, Any] | None =
     new_folder(out)
     entries = {split: [sample_entry(sample, dataset.info) for sample in dataset.split(split)] for split in SPLITS}
     files = os.path.relpath(dataset.info.files.resolve(), out.resolve())
-    where = {"files": Path(files).as_posix(), "names_from_root": dataset.info.names_from_root}
+    where: dict[str, Any] = {"files": Path(files).as_posix(), "names_from_root": dataset.info.names_from_root}
+    if dataset.info.masks is not None:
+        where["masks"] = Path(os.path.relpath(dataset.info.masks.resolve(), out.resolve())).as_posix()
     values = info_values(dataset.info) | where | dict(extra or {})
     with replacing_folder(out) as folder:
         write_entries(folder / "anns", entries)

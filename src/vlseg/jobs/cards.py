@@ -67,6 +67,7 @@ def describe_dataset(path: Path, target: str | None = None) -> dict[str, Any]:
         "attributes": sorted({a.name for s in samples for a in s.attributes}),
         "prompts": [row.to_json() for row in describe(dataset)],
         "readers": _readers(dataset),
+        "left_out": list(dataset.info.left_out),
     }
 
 

@@ -92,6 +92,8 @@ def fix_annotations(path: Path, out: Path) -> list[dict[str, Any]]:
             _mend_entry(split, entry, spelling, log)
     values = read_json(path / "dataset.json", "") if (path / "dataset.json").exists() else {"name": info.name}
     values["files"] = Path(os.path.relpath(info.files.resolve(), out.resolve())).as_posix()
+    if info.masks is not None:
+        values["masks"] = Path(os.path.relpath(info.masks.resolve(), out.resolve())).as_posix()
     with replacing_folder(out) as folder:
         write_entries(folder / "anns", entries)
         write_text(folder / "dataset.json", json.dumps(values, indent=1, ensure_ascii=False) + "\n")

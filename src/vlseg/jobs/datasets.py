@@ -51,13 +51,15 @@ class Pool:
         return [item for dataset in self.datasets for item in select(dataset, self.prompt, name)]
 
 
-def open_dataset(path: Path, target: str | None = None) -> Dataset:
+def open_dataset(path: Path, target: str | None = None, *, absent: bool = False) -> Dataset:
     """A dataset with prompt provenance and mask range; `target` keeps only that structure.
+
+    `absent` is that of `read_dataset`.
 
     Raises:
         InputError: nothing readable there, or a target the dataset does not have.
     """
-    dataset = annotate(read_dataset(path, target=target))
+    dataset = annotate(read_dataset(path, target=target, absent=absent))
     if target is not None:
         known = {sample.target for sample in dataset.samples if sample.target}
         if target not in known:

@@ -88,7 +88,9 @@ class DatasetInfo:
     `prompt_sources` is the provenance per prompt name, over the whole set (a leak is a property
     of the scheme, not of one string). `mask_max` is the largest value met in the set's masks;
     foreground is above half of it. Image and mask files lie below `files`, which is `root` unless
-    dataset.json points elsewhere: in images/ and masks/, or with `names_from_root` wherever its layout has them.
+    dataset.json points elsewhere: in images/ and masks/, or with `names_from_root` wherever its layout has them;
+    `masks` is the folder from which masks are named, where that is not `files`. With `absent`, a target that a COCO or
+    nnU-Net image has no object of is an entry with an empty mask. `left_out` says in words what was found and not used.
     `symmetries` are the allowed ones of
     ("horizontal", "vertical", "rotation"). `aliases` maps p0..p9 to content names.
     """
@@ -97,6 +99,9 @@ class DatasetInfo:
     root: Path
     files: Path
     names_from_root: bool = False
+    masks: Path | None = None
+    absent: bool = False
+    left_out: tuple[str, ...] = ()
     licence: str | None = None
     targets: tuple[str, ...] = ()
     intensity: IntensityPolicy = IntensityPolicy()

@@ -1,22 +1,27 @@
 """COCO annotation files: categories as targets, all objects of a category in an image as one mask."""
 
 import json
-import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydantic
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from vlseg.data.entries import Entry
+from vlseg.data.formats import Found, identified
+from vlseg.data.formats.coco_files import Source, find_image, forget, sources, unlisted
+from vlseg.data.formats.drawn import Drawn
+from vlseg.data.formats.outlines import decode, is_outline
 from vlseg.data.masks import Mask
 from vlseg.data.splits import split_by_group
-from vlseg.records import SPLITS, InputError, read_json, replacing
+from vlseg.records import SPLITS, InputError
 
 MASKS = "masks_from_coco"
-"""Folder of the rasterised masks."""
+"""Folder of the masks drawn from outlines."""
 KEPT = (
     "id",
     "image_id",
@@ -42,188 +47,212 @@ class _Picture(pydantic.BaseModel):
 class _Object(pydantic.BaseModel):
     image_id: int
     category_id: int
-    segmentation: Any
+    segmentation: Any = None
     vlseg: dict[str, Any] = {}
 
 
 class _Category(pydantic.BaseModel):
     id: int
-    name: str
+    name: str = pydantic.Field(min_length=1)
 
 
 class _File(pydantic.BaseModel):
     images: list[_Picture]
     annotations: list[_Object]
     categories: list[_Category]
-    vlseg: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class _Page:
+    """One annotation file, checked: pictures and target names by number, and where each picture lies."""
+
+    source: Source
+    pictures: dict[int, _Picture]
+    names: dict[int, str]
+    objects: list[_Object]
+    places: dict[int, Path]
 
 
 def is_coco(root: Path) -> bool:
-    """True when a JSON file here or in annotations/ has COCO's lists, and no masks/ says that it is another's extra."""
-    return not (root / "masks").is_dir() and bool(_files(root))
+    """True when a JSON file has COCO's lists, and no masks/ says that it is another's extra.
+
+    Looked for in the folder, in annotations/, and in folders named for a split.
+    """
+    return not (root / "masks").is_dir() and bool(sources(root))
 
 
-def _files(root: Path) -> list[Path]:
-    found = []
-    for file in sorted([*root.glob("*.json"), *(root / "annotations").glob("*.json")]):
-        with file.open("rb") as stream:
-            head = stream.read(1 << 20)
-        if (
-            file.name != "dataset.json"
-            and b'"images"' in head
-            and (b'"annotations"' in head or b'"categories"' in head)
-        ):
-            found.append(file)
-    return found
+def read_coco(root: Path, *, absent: bool = False) -> Found:
+    """Entries by split, names relative to `root`. Masks are drawn once to PNG files in masks_from_coco/.
 
-
-def read_coco(root: Path) -> dict[str, list[Entry]]:
-    """Entries by split, names relative to `root`. Masks are rasterised once, to PNG files in masks_from_coco/.
-
-    A file's name tells its split (train, val, test); where none does, images are split 80/10/10, seeded.
-    An image without any object gets an empty mask when there is only one category.
+    A whole word in a file's name, or its folder's, tells its split (train, val, test); where no file's does, images
+    are split 80/10/10, seeded. An image without any object gets an empty mask of each target, and with `absent` so does
+    every target that an image has no object of.
 
     Raises:
-        InputError: broken JSON, an annotation for an unknown image or category, a missing image file, a
-            segmentation that cannot be read, or a folder that cannot be written.
+        InputError: broken JSON, names that leave the split open, an annotation for an unknown image or category or
+            without an outline, a missing image file, a segmentation that cannot be read, or no place to write.
     """
-    files = _files(root)
+    try:
+        found = sources(root)
+        pages = [_page(root, source, _parse(source)) for source in found if not source.problem]
+    finally:
+        forget()
+    left_out = [f"{source.file.relative_to(root)}: {source.problem}" for source in found if source.problem]
+    if not pages:
+        raise InputError(f"{root}: no COCO file can be used; {left_out[0]}")
+    _check_splits(root, pages)
+    _check_repeats(pages)
+    used = {page.names[one.category_id] for page in pages for one in page.objects}
+    unused = sorted({name for page in pages for name in page.names.values()} - used) if used else []
+    if unused:
+        left_out.append(f"{len(unused)} categories without any object: {', '.join(unused)}")
+    left_out += unlisted(root, [place for page in pages for place in page.places.values()])
+    drawn = Drawn(root, MASKS)
     by_split: dict[str, list[Entry]] = defaultdict(list)
     unsplit: list[Entry] = []
-    for file in files:
-        entries = _entries(root, file)
-        split = next((split for split in SPLITS if split in file.stem.lower()), None)
-        (by_split[split] if split else unsplit).extend(entries)
+    for page in pages:
+        inside = _entries(root, page, used or set(page.names.values()), drawn, absent)
+        (by_split[page.source.split] if page.source.split else unsplit).extend(inside)
     if unsplit:
         splits = split_by_group([entry.group or entry.img_name for entry in unsplit], 0)
         for entry, split in zip(unsplit, splits, strict=True):
             by_split[split].append(entry)
-    return {split: by_split[split] for split in SPLITS if split in by_split}
+    entries = {split: identified(split, by_split[split]) for split in SPLITS if split in by_split}
+    return Found(entries, tuple(left_out), drawn.elsewhere)
 
 
-def _entries(root: Path, file: Path) -> list[Entry]:
-    content = _parse(file)
-    pictures = {picture.id: picture for picture in content.images}
-    names = {category.id: category.name for category in content.categories}
-    objects: dict[tuple[int, int, str], list[_Object]] = defaultdict(list)
-    for index, one in enumerate(content.annotations):
-        if one.image_id not in pictures:
-            raise InputError(f"{file}: annotation {index}: image {one.image_id} is not in 'images'")
-        if one.category_id not in names:
-            raise InputError(f"{file}: annotation {index}: category {one.category_id} is not in 'categories'")
-        objects[(one.image_id, one.category_id, str(one.vlseg.get("id", "")))].append(one)
-    if len(names) == 1:
-        drawn = {image for image, _, _ in objects}
-        for image in pictures.keys() - drawn:
-            objects[(image, next(iter(names)), "")] = []
-    order = {image: index for index, image in enumerate(pictures)}
-    return [
-        _entry(root, file, pictures[image], names[category], parts)
-        for (image, category, _), parts in sorted(objects.items(), key=lambda item: order[item[0][0]])
-    ]
-
-
-def _parse(file: Path) -> _File:
+def _parse(source: Source) -> _File:
     try:
-        return _File.model_validate(read_json(file, ""))
+        return _File.model_validate(source.content)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"{file}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+        raise InputError(f"{source.file}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
 
 
-def _entry(root: Path, file: Path, picture: _Picture, target: str, parts: list[_Object]) -> Entry:
-    image = _image(root, file, picture.file_name)
+def _page(root: Path, source: Source, content: _File) -> _Page:
+    file = source.file
+    _once(file, "image id", (picture.id for picture in content.images))
+    _once(file, "file_name", (picture.file_name for picture in content.images))
+    _once(file, "category id", (category.id for category in content.categories))
+    _once(file, "category name", (category.name for category in content.categories))
+    pictures = {picture.id: picture for picture in content.images}
+    names = {category.id: category.name for category in content.categories}
+    for words, strange in (
+        ("image {0.image_id} is not in 'images'", [o for o in content.annotations if o.image_id not in pictures]),
+        (
+            "category {0.category_id} is not in 'categories'",
+            [o for o in content.annotations if o.category_id not in names],
+        ),
+        (
+            "image {0.image_id} has a box without an outline; draw outlines, or delete such objects and their images",
+            [o for o in content.annotations if not is_outline(o.segmentation) and not o.vlseg.get("unlabelled")],
+        ),
+    ):
+        if strange:
+            count = f"{len(strange)} of {len(content.annotations)}"
+            raise InputError(f"{file}: {count} annotations: {words.format(strange[0])}")
+    for picture in content.images:
+        if picture.width * picture.height > (Image.MAX_IMAGE_PIXELS or 2**27):
+            raise InputError(f"{file}: image '{picture.file_name}': {picture.width}x{picture.height} is too large")
+    places = {picture.id: find_image(root, source, picture.file_name) for picture in content.images}
+    missing = [picture.file_name for picture in content.images if places[picture.id] is None]
+    if missing:
+        raise InputError(
+            f"{file}: file_name '{missing[0]}' is found neither in {root} nor in images/ or {source.split or 'train'}/ "
+            f"({len(missing)} of {len(pictures)} images are missing); put them there or take them out of the file"
+        )
+    return _Page(source, pictures, names, content.annotations, {key: place for key, place in places.items() if place})
+
+
+def _once(file: Path, words: str, values: Iterable[Any]) -> None:
+    value, count = next(iter(Counter(values).most_common(1)), (None, 0))
+    if count > 1:
+        raise InputError(f"{file}: {words} '{value}' stands {count} times; each must be there once")
+
+
+def _check_splits(root: Path, pages: Sequence[_Page]) -> None:
+    """Either all files name their split or none: images drawn into a split that a file already is would bias it."""
+    without = [page.source.file for page in pages if page.source.split is None]
+    if 0 < len(without) < len(pages):
+        named = next(page.source.file for page in pages if page.source.split)
+        raise InputError(
+            f"{without[0]}: its name says no split, while {named.relative_to(root)} says one; give it a name with the "
+            "word train, val or test, or move it away"
+        )
+
+
+def _check_repeats(pages: Sequence[_Page]) -> None:
+    """One truth for each image, target and split: no two files say of one image where a category is."""
+    for index, page in enumerate(pages):
+        for other in pages[:index]:
+            both = set(page.names.values()) & set(other.names.values())
+            places = set(page.places.values()) & set(other.places.values())
+            if both and places and page.source.split == other.source.split:
+                raise InputError(
+                    f"{page.source.file}: is about '{min(both)}' in {min(places)} ({len(places)} such images), as "
+                    f"{other.source.file} is; keep one of the files"
+                )
+
+
+def _entries(root: Path, page: _Page, targets: set[str], drawn: Drawn, absent: bool) -> list[Entry]:
+    objects: dict[tuple[int, str, str], list[_Object]] = defaultdict(list)
+    for one in page.objects:
+        objects[(one.image_id, page.names[one.category_id], str(one.vlseg.get("id", "")))].append(one)
+    here = [name for name in page.names.values() if name in targets]
+    shown: dict[int, set[str]] = {image: set() for image in page.pictures}
+    for image, target, _ in objects:
+        shown[image].add(target)
+    for image, found in shown.items():
+        if absent or not found:
+            objects |= {(image, target, ""): [] for target in here if target not in found}
+    order = {image: index for index, image in enumerate(page.pictures)}
+    keys = sorted(objects, key=lambda key: order[key[0]])
+    return [_entry(root, page, key[0], key[1], objects[key], drawn) for key in keys]
+
+
+def _entry(root: Path, page: _Page, image: int, target: str, parts: list[_Object], drawn: Drawn) -> Entry:
+    picture, place = page.pictures[image], page.places[image]
+    where = f"{page.source.file}: image '{picture.file_name}'"
     kept = parts[0].vlseg if parts else {}
-    # Several entries of one target in one image are told apart by their ids.
-    suffix = f"_{zlib.crc32(str(kept['id']).encode()):08x}" if "id" in kept else ""
-    stem = image.with_suffix("").as_posix().replace("/", "_")
-    name = f"{MASKS}/{stem}_{target.replace(' ', '_').replace('/', '_')}{suffix}.png"
-    unlabelled = bool(kept.get("unlabelled"))
-    if not unlabelled:
-        _rasterise(root, file, root / name, picture, parts)
     values: dict[str, Any] = {
-        "img_name": image.as_posix(),
+        "img_name": place.as_posix(),
         "target": target,
         "prompts": {"empty": "", "class": target},
         "prompt_sources": {"empty": ["none"], "class": ["class"]},
     }
     values |= {key: value for key, value in kept.items() if key in KEPT}
-    values |= {"mask": None} if unlabelled else {"mask_name": name}
+    if kept.get("unlabelled"):
+        values["mask"] = None
+    else:
+        outlines = [part.segmentation for part in parts]
+        content = json.dumps([picture.height, picture.width, outlines])
+        words = f"{place.as_posix()}_{target}" if outlines else f"empty_{picture.height}x{picture.width}"
+        values["mask_name"] = drawn.name(
+            words, content.encode(), lambda: _union(root / place, picture, outlines, where)
+        )
     try:
         return Entry.model_validate(values)
     except pydantic.ValidationError as error:
-        raise InputError(
-            f"{file}: image '{picture.file_name}': 'vlseg' holds a wrong value ({error.error_count()})"
-        ) from error
+        raise InputError(f"{where}: 'vlseg' holds a wrong value ({error.error_count()})") from error
 
 
-def _image(root: Path, file: Path, name: str) -> Path:
-    """The picture relative to `root`, wherever COCO's users put it."""
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise InputError(f"{file}: file_name '{name}' leads out of the dataset folder")
-    split = next((split for split in SPLITS if split in file.stem.lower()), "")
-    folders = ("", "images", split, f"images/{split}", f"{split}2017", f"images/{split}2017")
-    for folder in folders:
-        if (root / folder / name).is_file():
-            return Path(folder) / name
-    raise InputError(f"{file}: file_name '{name}' is found neither in {root} nor in images/ or {split or 'train'}/")
+def _union(path: Path, picture: _Picture, outlines: Sequence[Any], where: str) -> Mask:
+    size = (picture.height, picture.width)
+    _check_size(path, size, where)
+    mask = np.zeros(size, dtype=np.bool_)
+    for outline in outlines:
+        mask |= decode(outline, size, where)
+    if not mask.any() and any(isinstance(outline, list) for outline in outlines):
+        raise InputError(f"{where}: its polygons are too small to cover a pixel; correct or delete them")
+    return mask
 
 
-def _rasterise(root: Path, file: Path, path: Path, picture: _Picture, parts: list[_Object]) -> None:
-    if path.exists() and path.stat().st_mtime >= file.stat().st_mtime:
-        return
-    mask = np.zeros((picture.height, picture.width), dtype=bool)
-    for part in parts:
-        mask |= decode(part.segmentation, (picture.height, picture.width), f"{file}: image '{picture.file_name}'")
+def _check_size(path: Path, size: tuple[int, int], where: str) -> None:
     try:
-        with replacing(path) as temporary:
-            Image.fromarray(mask.astype(np.uint8) * 255).save(temporary, format="PNG")
-    except InputError as error:
-        raise InputError(
-            f"{root}: cannot be written, where masks of COCO files go; run vlseg data convert {root} --to medvlsm "
-            f"--out DIR on a copy ({error})"
-        ) from error
-
-
-def decode(segmentation: Any, size: tuple[int, int], where: str) -> Mask:
-    """The mask (H, W) of polygons, or of a plain or compressed run-length code.
-
-    Raises:
-        InputError: none of these, or of another size.
-    """
-    from pycocotools import mask as coco
-
-    height, width = size
-    if isinstance(segmentation, dict):
-        counts, shape = segmentation.get("counts"), segmentation.get("size")
-        if shape != [height, width]:
-            raise InputError(f"{where}: its run-length code is for {shape}, the image is {[height, width]} (H, W)")
-        if isinstance(counts, list) and all(isinstance(run, int) and run >= 0 for run in counts):
-            if sum(counts) != height * width:
-                raise InputError(f"{where}: its run-length code covers {sum(counts)} pixels, not {height * width}")
-            runs = np.repeat(np.arange(len(counts)) % 2, counts)
-            return np.asarray(runs.reshape(width, height).T, dtype=bool)
-        if isinstance(counts, str):
-            return np.asarray(coco.decode({"size": [height, width], "counts": counts.encode()}), dtype=bool)
-    polygons = segmentation if isinstance(segmentation, list) else []
-    flat = [polygon for polygon in polygons if isinstance(polygon, list)]
-    numeric = all(isinstance(value, int | float) for polygon in flat for value in polygon)
-    if not flat or not numeric or any(len(polygon) < 6 or len(polygon) % 2 for polygon in flat):
-        raise InputError(
-            f"{where}: its segmentation is neither polygons (x, y, ... of three points or more) nor a code"
-        )
-    return np.asarray(coco.decode(coco.merge(coco.frPyObjects(flat, height, width))), dtype=bool)
-
-
-def encode(mask: Mask) -> dict[str, Any]:
-    """A mask (H, W) as compressed run-length code, which loses nothing."""
-    from pycocotools import mask as coco
-
-    found = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {"size": [int(length) for length in found["size"]], "counts": found["counts"].decode()}
-
-
-def write_json(path: Path, values: Any) -> None:
-    """JSON, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(values, ensure_ascii=False) + "\n", encoding="utf-8")
+        with Image.open(path) as image:
+            width, height = image.size
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+        return  # reading the image says what is wrong with it
+    # An EXIF orientation may turn it.
+    if size not in ((height, width), (width, height)):
+        raise InputError(f"{where}: is {width}x{height} on disk, {size[1]}x{size[0]} in the file; correct the file")

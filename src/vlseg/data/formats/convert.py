@@ -6,13 +6,14 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 from PIL import Image
 
-from vlseg.data.formats import coco, lvit, nnunet
+from vlseg.data.formats import coco, lvit, nnunet, outlines
 from vlseg.data.images import open_image
 from vlseg.data.masks import Mask
 from vlseg.data.read import load_mask
@@ -61,18 +62,24 @@ def convert(source: Dataset, to: Layout, out: Path, *, prompt: str | None = None
 
 def _names(samples: Sequence[Sample]) -> dict[Path, str]:
     """A file-safe stem for each image, with its split and a number only where plain stems would clash."""
-    images = dict.fromkeys((sample.image_path, sample.split) for sample in samples)
-    plain = Counter(_safe(path.stem).lower() for path in dict.fromkeys(path for path, _ in images))
+    images: dict[Path, str] = {}
+    for sample in samples:
+        images.setdefault(sample.image_path, sample.split)
+    plain = Counter(_safe(path.stem).lower() for path in images)
     names: dict[Path, str] = {}
-    taken: Counter[str] = Counter()
-    for path, split in images:
-        if path in names:
-            continue
+    taken: set[str] = set()
+    for path, split in sorted(images.items(), key=lambda item: plain[_safe(item[0].stem).lower()] > 1):
         stem = _safe(path.stem)
-        stem = stem if plain[stem.lower()] == 1 else f"{split}_{stem}"
-        taken[stem.lower()] += 1
-        names[path] = stem if taken[stem.lower()] == 1 else f"{stem}_{taken[stem.lower()]}"
+        names[path] = _free(stem if plain[stem.lower()] == 1 else f"{split}_{stem}", taken)
     return names
+
+
+def _free(stem: str, taken: set[str]) -> str:
+    """The stem, numbered where it is taken already, also on disks that do not tell capitals apart."""
+    numbered = (stem if number == 1 else f"{stem}_{number}" for number in count(1))
+    found = next(name for name in numbered if name.lower() not in taken)
+    taken.add(found.lower())
+    return found
 
 
 def _safe(text: str) -> str:
@@ -104,7 +111,7 @@ def _write(path: Path, values: Any) -> None:
 
 def _medvlsm(dataset: Dataset, out: Path, prompt: str | None) -> ConvertSummary:
     names = _names(dataset.samples)
-    taken: Counter[str] = Counter()
+    taken: set[str] = set()
     entries: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
     for sample in dataset.samples:
         stem = names[sample.image_path]
@@ -112,8 +119,7 @@ def _medvlsm(dataset: Dataset, out: Path, prompt: str | None) -> ConvertSummary:
         entry["img_name"] = stem + sample.image_path.suffix.lower()
         entry.pop("mask_value", None)
         if sample.mask_paths:
-            taken[stem] += 1
-            entry["mask_name"] = f"{stem}.png" if taken[stem] == 1 else f"{stem}_{taken[stem]}.png"
+            entry["mask_name"] = f"{_free(stem, taken)}.png"
             _save(_truth(sample, dataset), out / "masks" / entry["mask_name"])
         entries[sample.split].append(entry)
         if not (out / "images" / entry["img_name"]).exists():
@@ -170,7 +176,7 @@ def _object(
         "id": index,
         "image_id": image,
         "category_id": number[sample.target or "object"],
-        "segmentation": coco.encode(mask),
+        "segmentation": outlines.encode(mask),
         "area": int(mask.sum()),
         "bbox": box,
         "iscrowd": 1,
@@ -244,23 +250,45 @@ def _known_of_entries(samples: Sequence[Sample]) -> list[str]:
 def _nnunet(dataset: Dataset, out: Path, prompt: str | None) -> ConvertSummary:
     names = _names(dataset.samples)
     targets = sorted({sample.target or "object" for sample in dataset.samples})
-    labels = {target: index for index, target in enumerate(targets, start=1)}
+    labels = _numbered(targets)
     by_image: dict[tuple[str, Path], list[Sample]] = {}
     for sample in dataset.samples:
         if sample.mask_paths:
             by_image.setdefault((sample.split, sample.image_path), []).append(sample)
     folds: dict[str, list[str]] = {"train": [], "val": []}
-    channels = 1
+    channels, empty = 1, 0
     for (split, path), samples in by_image.items():
         part, case = ("Ts" if split == "test" else "Tr"), names[path]
         channels = max(channels, _as_png(path, out / f"images{part}" / f"{case}{nnunet.CHANNEL}.png"))
         (out / f"labels{part}").mkdir(exist_ok=True)
-        Image.fromarray(_label_map(samples, dataset, labels)).save(out / f"labels{part}" / f"{case}.png")
+        label_map = _label_map(samples, dataset, labels)
+        present = set(np.unique(label_map).tolist())
+        if present != {0}:  # where nothing is there, reading gives every target an empty mask
+            empty += sum(labels[sample.target or "object"] not in present for sample in samples)
+        Image.fromarray(label_map).save(out / f"labels{part}" / f"{case}.png")
         if part == "Tr":
             folds[split].append(case)
     _write(out / nnunet.SPLITS_FILE, [folds])
-    nnunet.write_description(out, dataset.info.name, labels, len(folds["train"]) + len(folds["val"]), channels)
-    return ConvertSummary(_counts(dataset), _not_in_nnunet(dataset))
+    whole = all({sample.target or "object" for sample in samples} == set(targets) for samples in by_image.values())
+    cases = len(folds["train"]) + len(folds["val"])
+    nnunet.write_description(out, dataset.info.name, labels, cases, channels, absent=whole)
+    partly = () if whole or not empty else (f"absence: {empty} entries with an empty mask",)
+    return ConvertSummary(_counts(dataset), (*_not_in_nnunet(dataset), *partly))
+
+
+def _numbered(targets: Sequence[str]) -> dict[str, int]:
+    """The label of each target.
+
+    Raises:
+        InputError: more than a label map of 8 bits holds, or names that nnU-Net's dataset.json cannot tell apart.
+    """
+    if len(targets) > 254:
+        raise InputError(f"--to nnunet: {len(targets)} targets are more than a label map holds (254); choose --target")
+    for target in targets:
+        same = [other for other in targets if other.replace(" ", "_") == target.replace(" ", "_")]
+        if len(same) > 1 or target in ("background", nnunet.IGNORE):
+            raise InputError(f"--to nnunet: a target cannot be called '{target}' there; rename it")
+    return {target: index for index, target in enumerate(targets, start=1)}
 
 
 def _as_png(path: Path, target: Path) -> int:

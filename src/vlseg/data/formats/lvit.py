@@ -2,11 +2,11 @@
 
 import re
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
 from vlseg.data.entries import Entry
+from vlseg.data.formats import Found
 from vlseg.data.info import read_info
 from vlseg.data.pairs import SUFFIXES
 from vlseg.records import InputError
@@ -24,60 +24,90 @@ def is_lvit(root: Path) -> bool:
     )
 
 
-def read_lvit(root: Path) -> dict[str, list[Entry]]:
+def read_lvit(root: Path) -> Found:
     """Entries by split, names relative to `root`; the sentence is the prompt "text", its source unknown.
 
     Raises:
-        InputError: an image without mask or sentence, or a sheet that cannot be read.
+        InputError: an image without mask or sentence, two files of one stem, or not one sheet that can be read.
     """
     targets = read_info(root).targets
     target = targets[0] if len(targets) == 1 else None
     entries: dict[str, list[Entry]] = {}
+    left_out: list[str] = []
     for split, folder in FOLDERS.items():
         if (root / folder).is_dir():
-            entries[split] = list(_split_entries(root, folder, target))
+            entries[split] = _split_entries(root, folder, target, left_out)
+    return Found(entries, tuple(left_out))
+
+
+def _split_entries(root: Path, folder: str, target: str | None, left_out: list[str]) -> list[Entry]:
+    masks = _pictures(root / folder / "labelcol")
+    images = _pictures(root / folder / "img")
+    sheet = _sheet_of(root, folder)
+    with sheet.open("rb") as stream:
+        texts = _by_stem(read_sheet(stream, str(sheet)), sheet)
+    entries = []
+    for name, image in images.items():
+        stem = next((stem for stem in (name, MASK_PREFIX + name) if stem in masks), None)
+        if stem is None:
+            raise InputError(f"{image}: has no mask in {folder}/labelcol; add it or take the image away")
+        key = stem if stem in texts else name
+        if key not in texts:
+            raise InputError(f"{sheet}: has no row for {masks[stem].name}; add one (columns Image and Description)")
+        entries.append(_entry(root, image, masks.pop(stem), texts.pop(key), target))
+    for names, words in (
+        (list(masks), "masks without an image"),
+        (list(texts), f"rows of {sheet.name} without an image"),
+    ):
+        if names:
+            left_out.append(f"{folder}: {len(names)} {words}, e.g. {names[0]}")
     return entries
 
 
-def _split_entries(root: Path, folder: str, target: str | None) -> Iterable[Entry]:
-    masks = {file.stem: file.name for file in _pictures(root / folder / "labelcol")}
-    sheet = _sheet_of(root, folder)
-    with sheet.open("rb") as stream:
-        texts = read_sheet(stream, str(sheet))
-    by_stem = {Path(name).stem: text for name, text in texts.items()}
-    for image in _pictures(root / folder / "img"):
-        stem = next((stem for stem in (image.stem, MASK_PREFIX + image.stem) if stem in masks), None)
-        if stem is None:
-            raise InputError(f"{image}: has no mask in {folder}/labelcol; add it or take the image away")
-        if stem not in by_stem and image.stem not in by_stem:
-            raise InputError(f"{sheet}: has no row for {masks[stem]}; add one (columns Image and Description)")
-        text = by_stem.get(stem, by_stem.get(image.stem, ""))
-        prompts: dict[str, Any] = {"empty": "", "text": text}
-        if target is not None:
-            prompts["class"] = target
-        yield Entry(
-            img_name=f"{folder}/img/{image.name}",
-            mask_name=f"{folder}/labelcol/{masks[stem]}",
-            prompts=prompts,
-            prompt_sources={"empty": ["none"], "class": ["class"], "text": ["unknown"]},
-            target=target,
-        )
+def _by_stem(texts: dict[str, str], sheet: Path) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, text in texts.items():
+        if found.setdefault(Path(name).stem, text) != text:
+            raise InputError(f"{sheet}: '{Path(name).stem}' stands twice with different texts; keep one")
+    return found
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _entry(root: Path, image: Path, mask: Path, text: str, target: str | None) -> Entry:
+    prompts: dict[str, Any] = {"empty": "", "text": text}
+    if target is not None:
+        prompts["class"] = target
+    return Entry(
+        img_name=image.relative_to(root).as_posix(),
+        mask_name=mask.relative_to(root).as_posix(),
+        prompts=prompts,
+        prompt_sources={"empty": ["none"], "class": ["class"], "text": ["unknown"]},
+        target=target,
+    )
+
+
+def _pictures(folder: Path) -> dict[str, Path]:
+    """The pictures by stem, sorted."""
     if not folder.is_dir():
         raise InputError(f"{folder}: is missing; LViT's layout has img/ and labelcol/ in each split's folder")
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+    found: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        if file.suffix.lower() not in SUFFIXES or file.name.startswith("."):
+            continue
+        if found.setdefault(file.stem, file) != file:
+            raise InputError(f"{file}: has the same stem as {found[file.stem].name}; keep one of them")
+    return found
 
 
 def _sheet_of(root: Path, folder: str) -> Path:
     split = folder.removesuffix("_Folder").lower()
-    places = [*sorted((root / folder).glob("*.xlsx")), *sorted(root.glob("*.xlsx"))]
-    fitting = [file for file in places if file.stem.lower().startswith(split) or f"{split}_" in file.stem.lower()]
-    chosen = min(fitting, key=lambda file: len(file.stem), default=None)
-    if chosen is None:
-        raise InputError(f"{root / folder}: has no {split.capitalize()}_text.xlsx with the sentences")
-    return chosen
+    for place in (root / folder, root):
+        sheets = [file for file in sorted(place.glob("*.xlsx")) if not file.name.startswith("~$")]
+        fitting = [f for f in sheets if f.stem.lower().startswith(split) or f"{split}_" in f.stem.lower()]
+        if len(fitting) > 1:
+            raise InputError(f"{place}: holds {fitting[0].name} and {fitting[1].name}; keep the sheet that is right")
+        if fitting:
+            return fitting[0]
+    raise InputError(f"{root / folder}: has no {split.capitalize()}_text.xlsx with the sentences")
 
 
 def read_sheet(stream: IO[bytes], name: str) -> dict[str, str]:
