@@ -32,6 +32,8 @@ class _DatasetFile(pydantic.BaseModel):
     """Folder of images/ and masks/, relative to dataset.json, where these are another dataset's."""
     names_from_root: bool = False
     """True when annotations name files from that folder itself, not from images/ and masks/."""
+    mask_value: int | None = None
+    """The foreground's value (a palette's index) in masks whose entries give none."""
 
 
 def read_info(root: Path) -> DatasetInfo:
@@ -63,6 +65,7 @@ def read_info(root: Path) -> DatasetInfo:
         groups_known=read.groups_known,
         prompt_sources={name: frozenset(sources) for name, sources in read.prompt_sources.items()},
         aliases=read.aliases,
+        mask_value=read.mask_value,
     )
 
 

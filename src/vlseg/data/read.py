@@ -14,7 +14,7 @@ from vlseg.data.formats.lvit import is_lvit, read_lvit
 from vlseg.data.formats.nnunet import is_nnunet, read_nnunet
 from vlseg.data.images import read_image, read_pixels
 from vlseg.data.info import read_info
-from vlseg.data.masks import mask_values, read_mask
+from vlseg.data.masks import mask_range, mask_values, read_mask
 from vlseg.data.pairs import split_pairs
 from vlseg.records import SPLITS, Dataset, DatasetInfo, InputError, Sample
 
@@ -38,6 +38,8 @@ def read_dataset(path: Path, *, target: str | None = None, seed: int = 0) -> Dat
     samples: list[Sample] = []
     for split, items in entries.items():
         samples += entry_samples(*layout_folders(info), info.name, split, items)
+    if info.mask_value is not None:
+        samples = [s if s.mask_value is not None else replace(s, mask_value=info.mask_value) for s in samples]
     groups_known = info.groups_known or (bool(samples) and all(sample.group is not None for sample in samples))
     targets = info.targets or tuple(sorted({sample.target for sample in samples if sample.target}))
     mark = fingerprint(info, samples)
@@ -69,11 +71,20 @@ def with_mask_max(dataset: Dataset) -> Dataset:
     """The dataset with the largest value of its masks, which decides what foreground is.
 
     Raises:
-        InputError: a mask that cannot be read.
+        InputError: a mask that cannot be read, masks whose values or colours do not say what foreground is, or a
+            `mask_value` that no mask holds.
     """
-    paths = dict.fromkeys(path for sample in dataset.samples if sample.mask_value is None for path in sample.mask_paths)
-    largest = max((int(mask_values(path).max()) for path in paths), default=255)
-    return Dataset(replace(dataset.info, mask_max=largest or 255), dataset.samples)
+    plain = dict.fromkeys(path for sample in dataset.samples if sample.mask_value is None for path in sample.mask_paths)
+    declared = {(path, s.mask_value) for s in dataset.samples if s.mask_value is not None for path in s.mask_paths}
+    if declared and not any((mask_values(path, index=True) == value).any() for path, value in sorted(declared)):
+        path, value = min(declared)
+        values = sorted({value for _, value in declared})
+        raise InputError(
+            f"{path}: no mask of '{dataset.info.name}' holds the declared value {', '.join(map(str, values[:6]))} (this "
+            f"one holds {', '.join(map(str, np.unique(mask_values(path, index=True))[:6]))}); correct mask_value or "
+            "the labels"
+        )
+    return Dataset(replace(dataset.info, mask_max=mask_range(plain)), dataset.samples)
 
 
 def load_image(sample: Sample, info: DatasetInfo) -> NDArray[np.float32]:

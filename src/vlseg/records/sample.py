@@ -87,7 +87,7 @@ class DatasetInfo:
 
     `prompt_sources` is the provenance per prompt name, over the whole set (a leak is a property
     of the scheme, not of one string). `mask_max` is the largest value met in the set's masks;
-    foreground is above half of it. Image and mask files lie below `files`, which is `root` unless
+    foreground is above half of it; `mask_value` is the foreground's value where entries give none. Image and mask files lie below `files`, which is `root` unless
     dataset.json points elsewhere: in images/ and masks/, or with `names_from_root` wherever its layout has them.
     `symmetries` are the allowed ones of
     ("horizontal", "vertical", "rotation"). `aliases` maps p0..p9 to content names.
@@ -106,6 +106,7 @@ class DatasetInfo:
     prompt_sources: Mapping[str, frozenset[Source]] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     mask_max: int = 255
+    mask_value: int | None = None
     fingerprint: str = ""
     text_blind_ceiling: float | None = None
 
