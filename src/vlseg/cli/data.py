@@ -73,6 +73,9 @@ def prepare(
     anns: Annotated[Path | None, typer.Option(help="Published annotation folder: its splits and prompts.")] = None,
     target: Annotated[str | None, typer.Option(help="own: what the masks show.")] = None,
     table: Annotated[Path | None, typer.Option(help="own: CSV with file, group, site, attributes ...")] = None,
+    mask_map: Annotated[
+        Path | None, typer.Option(help="own: YAML or JSON, value or colour of a label map to target.")
+    ] = None,
     readers: Annotated[
         Literal["apart", "majority", "staple"], typer.Option(help="What becomes of several readers' masks.")
     ] = "apart",
@@ -84,7 +87,9 @@ def prepare(
     from vlseg.jobs.check import check_data
     from vlseg.records import count_by_severity
 
-    done = prepare_dataset(name, source, out, anns=anns, target=target, table=table, readers=readers, seed=seed)
+    done = prepare_dataset(
+        name, source, out, anns=anns, target=target, table=table, mask_map=mask_map, readers=readers, seed=seed
+    )
     findings, _ = check_data([out])
     counts = count_by_severity(findings)
     lines = [

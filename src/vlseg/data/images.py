@@ -1,5 +1,6 @@
 """Reading images: any common format to RGB in [0, 1], EXIF orientation applied."""
 
+import io
 import sys
 from pathlib import Path
 from typing import IO, Any
@@ -11,6 +12,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from vlseg.records import InputError, IntensityPolicy
 
 _COLOUR_MODES = frozenset({"LA", "RGB", "RGBA"})
+_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
+_PAGED = frozenset({"TIFF", "GIF", "PNG", "WEBP"})
+"""Formats whose further pages are pictures in their own right; cameras' JPEGs hold previews."""
 _RAW = "vlseg_raw_mode"
 _DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 PERCENTILES = (0.5, 99.5)
@@ -81,11 +85,31 @@ def _refuse_pages(image: Image.Image, name: str) -> None:
     image.seek(0)
 
 
+def page_count(content: bytes) -> int:
+    """Pages of a file's content; 1 where that cannot be told."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return int(getattr(image, "n_frames", 1)) if image.format in _PAGED else 1
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return 1  # decoding gives the error its line
+
+
+def as_png(image: Image.Image) -> Image.Image | None:
+    """The decoded image in a form that PNG keeps pixel by pixel as it is read; None where PNG has none."""
+    if image.info[_RAW] is not None or image.mode == "F":
+        return None
+    if image.mode == "I" or image.mode.startswith("I;"):
+        values = np.asarray(image).astype(np.int64)
+        fits = values.min() >= 0 and values.max() <= 65535
+        return Image.fromarray(values.astype(np.uint16)) if fits else None
+    return image if image.mode in _PNG_MODES else image.convert("RGB")
+
+
 def deep_mode(image: Image.Image) -> str | None:
     """How an opened file keeps 16 bits per colour channel, as Pillow names it ("RGB;16B"); None for other files."""
     if image.mode not in _COLOUR_MODES or not getattr(image, "tile", None):
         return None
-    arguments = image.tile[0].args
+    arguments = image.tile[0].args  # type: ignore[attr-defined]
     raw = arguments if isinstance(arguments, str) else arguments[0] if isinstance(arguments, tuple) else None
     return raw if isinstance(raw, str) and ";16" in raw else None
 

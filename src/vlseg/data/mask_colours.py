@@ -34,7 +34,8 @@ def flat_colours(rgb: NDArray[np.uint8]) -> dict[Colour, int]:
         chosen = np.isin(present, codes[same_as_neighbours(codes)])
         present, counts = present[chosen], counts[chosen]
     order = np.argsort(-counts, kind="stable")
-    return {(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255): int(n) for c, n in zip(present[order], counts[order])}
+    pairs = zip(present[order].tolist(), counts[order].tolist(), strict=True)
+    return {(code >> 16, code >> 8 & 255, code & 255): count for code, count in pairs}
 
 
 def colours_of(rgb: NDArray[np.uint8]) -> tuple[Colour, ...]:

@@ -3,10 +3,11 @@
 import hashlib
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import islice
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,18 @@ from vlseg.data.assign import Placed, assign_published, assign_seeded
 from vlseg.data.cards import Card, Item, Part
 from vlseg.data.cards.card import Mask
 from vlseg.data.cards.find import by_rule
-from vlseg.data.images import decode_image
-from vlseg.data.masks import foreground, image_values
+from vlseg.data.images import as_png, decode_image, page_count
+from vlseg.data.mask_levels import judge
+from vlseg.data.mask_map import MaskMap, mapped, read_mask_map
+from vlseg.data.masks import foreground, mask_pixels, refuse, summarise_image
 from vlseg.data.own import own_items
 from vlseg.data.readers import Combine, consensus, reader_agreement
 from vlseg.metrics import Estimate
 from vlseg.records import SPLITS, InputError, replacing_folder, write_text
 
 Progress = Callable[[Sequence[Placed]], Iterator[Placed]]
-_SCANNED = 50
+_UNNAMED = "\0"
+"""Stands for the target of a label map until its map names them."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ def prepare(
     anns: Path | None = None,
     target: str | None = None,
     table: Path | None = None,
+    mask_map: Path | None = None,
     readers: Combine = "apart",
     seed: int = 0,
     progress: Progress = iter,
@@ -78,32 +83,38 @@ def prepare(
         anns: published annotation folder (train.json, val.json, test.json), whose splits and prompts are taken.
         target: names the masks of own data.
         table: cases.csv of own data, where it is not in the source.
+        mask_map: file that declares the values or colours of own label maps, see `read_mask_map`; one target of each.
         readers: what becomes of several readers' masks.
         seed: of the split, where none is published.
         progress: wraps the loop over images.
 
     Raises:
-        InputError: nothing known in the source, a harmful archive, annotations that do not fit, `out` in use.
+        InputError: nothing known in the source, a harmful archive, annotations that do not fit, `out` in use, or
+            masks whose values or colours do not say what foreground is.
     """
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
         raise InputError(f"--out: {out} lies in the source, which it would change; choose a folder elsewhere")
     asked = _asked(card, source, anns, target, table, readers, seed)
+    asked["mask_map_sha256"] = _digest(mask_map) if mask_map else None
+    declared = read_mask_map(mask_map) if mask_map else None
     done = _already(out, asked)
     if done is not None:
         return done
     with open_source(source) as tree, replacing_folder(out) as folder:
-        items, structure, seen = _find(card, tree, target, table)
+        items, structure, seen = _find(card, tree, target, table, declared)
         left_out: list[str] = []
         if anns is not None:
             placed, left_out = assign_published(items, anns)
         else:
             placed = assign_seeded(items, seed, card.val_share if card else 0.1)
-        writer = _Writer(tree, folder, _mask_max(card, tree, placed), readers)
+        writer = _Writer(tree, folder, _mask_max(card, tree, placed), readers, card is not None and card.colours_united)
         for one in progress(placed):
             writer.add(one)
         if not writer.images:
             raise InputError(f"{source}: no image could be used ({writer.left_out[0]})")
         left_out += writer.left_out
+        if writer.paged:
+            left_out.append(f"further pages of {len(writer.paged)} images, e.g. {writer.paged[0]}: the first is used")
         for split in SPLITS:
             text = json.dumps(writer.entries[split], indent=1, ensure_ascii=False)
             write_text(folder / "anns" / f"{split}.json", text + "\n")
@@ -184,8 +195,13 @@ def _already(out: Path, asked: dict[str, Any]) -> Prepared | None:
     )
 
 
-def _find(card: Card | None, tree: Tree, target: str | None, table: Path | None) -> tuple[list[Item], str, bool]:
+def _find(
+    card: Card | None, tree: Tree, target: str | None, table: Path | None, declared: MaskMap | None
+) -> tuple[list[Item], str, bool]:
     """The items, the structure's description and whether it is one we have seen."""
+    if card is None and declared is not None:
+        items = [_parted(tree, item, declared) for item in own_items(tree, _UNNAMED, table)]
+        return items, f"images and label maps of your own, as {', '.join(declared.targets)}", True
     if card is None:
         return own_items(tree, target, table), "images and masks of your own, paired by name", True
     for structure in card.structures:
@@ -204,38 +220,79 @@ def _find(card: Card | None, tree: Tree, target: str | None, table: Path | None)
     )
 
 
+def _parted(tree: Tree, item: Item, declared: MaskMap) -> Item:
+    """The item with a mask of each declared target, empty where it is absent."""
+    if any(part.target != _UNNAMED for part in item.parts):
+        raise InputError("--mask-map: the masks lie in a folder per target already; leave the option out")
+    kept: dict[tuple[str, ...], dict[str, Mask]] = {}
+
+    def mask_of(files: tuple[str, ...], target: str, size: tuple[int, int]) -> Mask:
+        if files not in kept:
+            kept.clear()
+            kept[files] = _united(tree, files, declared, size)
+        return kept[files][target]
+
+    parts = [
+        Part(target, f"{slug(target)}/{part.name}", make=partial(mask_of, part.files, target), reader=part.reader)
+        for part in item.parts
+        for target in declared.targets
+    ]
+    return replace(item, parts=tuple(parts))
+
+
+def _united(tree: Tree, files: tuple[str, ...], declared: MaskMap, size: tuple[int, int]) -> dict[str, Mask]:
+    found = {target: np.zeros(size, dtype=bool) for target in declared.targets}
+    for file in files:
+        for target, mask in mapped(_decode(tree, file, one_page=True), f"{tree.source}: {file}", declared).items():
+            if mask.shape != size:
+                raise InputError(f"{tree.source}: {file}: has another size than its image")
+            found[target] |= mask
+    return found
+
+
+def slug(target: str) -> str:
+    """A folder's name for a target, which `data` reads as that target again where it is a plain word."""
+    return re.sub(r"[^\w.+-]+", "_", target).strip("._") or "target"
+
+
 def _mask_max(card: Card | None, tree: Tree, placed: Sequence[Placed]) -> int:
-    """What full foreground is: the card's word, else the largest value in a spread of the masks."""
+    """What full foreground is: the card's word, else the largest value of all masks, when they leave no doubt."""
     if card is not None and card.mask_max is not None:
         return card.mask_max
-    files = [file for one in placed for part in one.item.parts for file in part.files]
-    step = max(1, len(files) // _SCANNED)
-    largest = 0
-    for file in (*islice(files, 0, None, step), *files):
-        largest = max(largest, int(image_values(_decode(tree, file)).max()))
-        if largest > 1:
-            return 255 if largest <= 255 else 65535
-        if largest == 1 and file == files[-1]:
-            break
-    return largest or 255
+    files = dict.fromkeys(file for one in placed for part in one.item.parts for file in part.files)
+    summaries = {}
+    for file in files:
+        try:
+            summaries[f"{tree.source}: {file}"] = summarise_image(
+                _decode(tree, file, one_page=True), f"{tree.source}: {file}"
+            )
+        except InputError:
+            continue  # the writer leaves it out and names it
+    mask_max = max((summary.largest for summary in summaries.values()), default=0) or 255
+    odd = judge(summaries, mask_max, united=card is not None and card.colours_united)
+    if card is None or len(odd) > len(summaries) / 2:
+        refuse(odd, len(summaries))
+    return mask_max
 
 
-def _decode(tree: Tree, file: str) -> Image.Image:
-    return decode_image(io.BytesIO(tree.read(file)), f"{tree.source}: {file}")
+def _decode(tree: Tree, file: str, *, one_page: bool = False) -> Image.Image:
+    return decode_image(io.BytesIO(tree.read(file)), f"{tree.source}: {file}", one_page=one_page)
 
 
 class _Writer:
     """Writes images and masks and keeps the entries. A file that cannot be used is left out and named."""
 
-    def __init__(self, tree: Tree, folder: Path, mask_max: int, readers: Combine) -> None:
+    def __init__(self, tree: Tree, folder: Path, mask_max: int, readers: Combine, united: bool) -> None:
         self._tree = tree
         self._folder = folder
         self._mask_max = mask_max
         self._readers = readers
+        self._united = united
         self._written: Counter[str] = Counter()
         self.entries: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
         self.images = 0
         self.left_out: list[str] = []
+        self.paged: list[str] = []
         self.drawn: list[tuple[str | None, dict[str, Mask]]] = []
         self.groups_known = True
 
@@ -243,7 +300,7 @@ class _Writer:
         """One image with its masks and its entries in every split that lists it."""
         item = placed.item
         try:
-            size, spacing = self._image(item)
+            item, size, spacing = self._image(item)
             parts = self._masks(item, size)
         except InputError as error:
             self.left_out.append(str(error))
@@ -256,19 +313,27 @@ class _Writer:
                 if named is None or part.target == named:
                     self.entries[split].append(_entry(item, part, spacing, published))
 
-    def _image(self, item: Item) -> tuple[tuple[int, int], tuple[float, float] | None]:
-        target = self._path("images", item.image)
+    def _image(self, item: Item) -> tuple[Item, tuple[int, int], tuple[float, float] | None]:
+        """Writes the image, as it is or as PNG where that keeps every pixel; gives the item by its name as written."""
         if item.load is not None:
             image, spacing = item.load()
-            image.save(target)
-            return (image.height, image.width), spacing
+            image.save(self._path("images", item.image))
+            return item, (image.height, image.width), spacing
         content = self._tree.read(item.file)
-        image = decode_image(io.BytesIO(content), f"{self._tree.source}: {item.file}")
+        name = f"{self._tree.source}: {item.file}"
+        image = decode_image(io.BytesIO(content), name)
+        pages = page_count(content)
+        if pages > 1:
+            self.paged.append(item.file)
+        png = as_png(image)
+        if png is None:
+            item = replace(item, image=str(Path(item.image).with_suffix(Path(item.file).suffix.lower())))
+        target = self._path("images", item.image)
         if Path(item.file).suffix.lower() == target.suffix.lower():
             target.write_bytes(content)
-        else:
-            image.save(target)
-        return (image.height, image.width), item.spacing
+        elif png is not None:
+            png.save(target)
+        return item, (image.height, image.width), item.spacing
 
     def _masks(self, item: Item, size: tuple[int, int]) -> list[Part]:
         masks = [(part, self._mask(part, size)) for part in item.parts]
@@ -290,8 +355,9 @@ class _Writer:
             return part.make(size)
         union: Mask | None = None
         for file in part.files:
-            values = image_values(_decode(self._tree, file))
-            mask = foreground(values, Path(f"{self._tree.source}: {file}"), mask_max=self._mask_max)
+            name = f"{self._tree.source}: {file}"
+            values, colours = mask_pixels(_decode(self._tree, file, one_page=True), name)
+            mask = foreground(values, Path(name), mask_max=self._mask_max, colours=colours, united=self._united)
             if union is not None and union.shape != mask.shape:
                 raise InputError(f"{self._tree.source}: {file}: has another size than the image's other masks")
             union = mask if union is None else union | mask

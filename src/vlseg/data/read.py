@@ -77,12 +77,12 @@ def with_mask_max(dataset: Dataset) -> Dataset:
     plain = dict.fromkeys(path for sample in dataset.samples if sample.mask_value is None for path in sample.mask_paths)
     declared = {(path, s.mask_value) for s in dataset.samples if s.mask_value is not None for path in s.mask_paths}
     if declared and not any((mask_values(path, index=True) == value).any() for path, value in sorted(declared)):
-        path, value = min(declared)
-        values = sorted({value for _, value in declared})
+        path = min(declared)[0]
+        wanted = ", ".join(str(value) for value in sorted({value for _, value in declared})[:6])
+        held = ", ".join(str(value) for value in np.unique(mask_values(path, index=True))[:6])
         raise InputError(
-            f"{path}: no mask of '{dataset.info.name}' holds the declared value {', '.join(map(str, values[:6]))} (this "
-            f"one holds {', '.join(map(str, np.unique(mask_values(path, index=True))[:6]))}); correct mask_value or "
-            "the labels"
+            f"{path}: no mask of '{dataset.info.name}' holds a declared value ({wanted}), this one holds {held}; "
+            "correct mask_value or the labels"
         )
     return Dataset(replace(dataset.info, mask_max=mask_range(plain)), dataset.samples)
 

@@ -87,8 +87,9 @@ class DatasetInfo:
 
     `prompt_sources` is the provenance per prompt name, over the whole set (a leak is a property
     of the scheme, not of one string). `mask_max` is the largest value met in the set's masks;
-    foreground is above half of it; `mask_value` is the foreground's value where entries give none. Image and mask files lie below `files`, which is `root` unless
-    dataset.json points elsewhere: in images/ and masks/, or with `names_from_root` wherever its layout has them.
+    foreground is above half of it; `mask_value` is the foreground's value where entries give none. Image and mask
+    files lie below `files`, which is `root` unless dataset.json points elsewhere: in images/ and masks/, or with
+    `names_from_root` wherever its layout has them.
     `symmetries` are the allowed ones of
     ("horizontal", "vertical", "rotation"). `aliases` maps p0..p9 to content names.
     """
