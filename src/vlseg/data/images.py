@@ -116,7 +116,8 @@ def deep_mode(image: Image.Image) -> str | None:
 
 def _deep_colour(path: Path) -> NDArray[np.float64]:
     """(H, W, 3) of a file with 16 bits per channel: Pillow keeps the high bytes, with the order of bytes turned round
-    the low ones."""
+    the low ones.
+    """
     high = np.asarray(open_image(path).convert("RGB")).astype(np.float64)
     try:
         with Image.open(path) as image:
