@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from vlseg.data import load_mask, read_dataset, read_mask, with_mask_max
+from vlseg.data import load_mask, read_dataset, read_image, read_mask, with_mask_max
+from vlseg.data.cards import find_card
 from vlseg.data.images import open_image
 from vlseg.data.mask_map import mapped, read_mask_map
 from vlseg.data.masks import mask_range
@@ -119,7 +120,7 @@ def test_values_that_leave_foreground_open_are_refused(tmp_path: Path, name: str
 )
 def test_zero_and_one_value_is_a_mask_whatever_the_value(tmp_path: Path, images: list[Image.Image]) -> None:
     paths = saved(tmp_path, images, ".tif" if images[0].mode == "F" else ".png")
-    np.testing.assert_array_equal(read_mask(paths[:1], mask_max=mask_range(paths)), DISC | (images[0].mode == "none"))
+    np.testing.assert_array_equal(read_mask(paths[:1], mask_max=mask_range(paths)), DISC)
 
 
 FRINGED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -250,3 +251,43 @@ def test_dataset_json_may_declare_the_value(tmp_path: Path) -> None:
     (root / "dataset.json").write_text(json.dumps({"mask_value": 7}))
     with pytest.raises(InputError, match=r"holds a declared value \(7\), this one holds 0, 1, 2"):
         with_mask_max(read_dataset(root))
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "F", "I", "I;16"])
+def test_prepared_images_read_as_their_sources(tmp_path: Path, mode: str) -> None:
+    root = source(tmp_path / "s", [grey((DISC, 255))] * 3)
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    made = {
+        "F": lambda: Image.fromarray(pixels[:, :, 0].astype(np.float32) / 300),
+        "I": lambda: Image.fromarray(pixels[:, :, 0].astype(np.int32) * 900 - 1000),
+        "I;16": lambda: Image.fromarray(pixels[:, :, 0].astype(np.uint16) * 100),
+    }.get(mode, lambda: Image.fromarray(pixels).convert(mode))()
+    (root / "images" / "1.png").unlink()
+    made.save(root / "images" / "1.tif")
+    prepare(None, root, tmp_path / "out", target="x")
+    (written,) = (tmp_path / "out" / "images").glob("1.*")
+    named = {sample.image_path.name for sample in read_dataset(tmp_path / "out").samples}
+    assert written.name in named
+    np.testing.assert_array_equal(read_image(written), read_image(root / "images" / "1.tif"))
+
+
+def test_prepare_says_that_further_pages_are_left(tmp_path: Path) -> None:
+    root = source(tmp_path / "s", [grey((DISC, 255))] * 3)
+    (root / "images" / "1.png").unlink()
+    grey((DISC, 200)).save(root / "images" / "1.tif", save_all=True, append_images=[grey((BOX, 200))])
+    done = prepare(None, root, tmp_path / "out", target="x")
+    assert any("images/1.tif: the first is used" in line for line in done.left_out)
+
+
+def test_the_colours_of_neopolyp_are_declared_as_one(tmp_path: Path) -> None:
+    for number in range(4):
+        for kind, image in (
+            ("train", grey((DISC, 90))),
+            ("train_gt", coloured((DISC, (255, 0, 0)), (BOX, (0, 255, 0)))),
+        ):
+            folder = tmp_path / "s" / kind / kind
+            folder.mkdir(parents=True, exist_ok=True)
+            image.convert("RGB").save(folder / f"{number}.jpeg", quality=95)
+    prepare(find_card("bkai-igh"), tmp_path / "s", tmp_path / "out")
+    for path in (tmp_path / "out" / "masks").iterdir():
+        assert ((np.asarray(Image.open(path)) > 0) != (DISC | BOX)).mean() < 0.01

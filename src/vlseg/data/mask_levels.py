@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 RINGING = 0.2
 """Lossy compression moves mask values; up to this share of the range they still count as 0 or as full."""
@@ -78,10 +77,17 @@ def summarise(values: NDArray[np.int64], colours: tuple[Colour, ...] | None = No
         colours = ((255, 255, 255),) if high > 0 else ()
     if len(present) <= 2:
         return two_valued(present, counts, colours)
-    higher = ndimage.maximum_filter(values, 3, mode="nearest") > values
-    lower = ndimage.minimum_filter(values, 3, mode="nearest") < values
+    higher = _around(values, np.maximum) > values
+    lower = _around(values, np.minimum) < values
     solid = _counts(values[same_as_neighbours(values)], present)
     return MaskSummary(present.astype(np.int64), counts, solid, _counts(values[~(higher & lower)], present), colours)
+
+
+def _around(values: NDArray[np.integer], choose: np.ufunc) -> NDArray[np.integer]:
+    """(H, W) the largest or smallest of each pixel's 3 x 3; many times as fast as scipy's filters."""
+    padded = np.pad(values, 1, mode="edge")
+    rows = choose(choose(padded[:-2], padded[1:-1]), padded[2:])
+    return np.asarray(choose(choose(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:]))
 
 
 def two_valued(present: NDArray[np.int64], counts: NDArray[np.int64], colours: tuple[Colour, ...]) -> MaskSummary:
@@ -91,6 +97,8 @@ def two_valued(present: NDArray[np.int64], counts: NDArray[np.int64], colours: t
 
 
 def _counts(values: NDArray[np.integer], present: NDArray[np.integer]) -> NDArray[np.int64]:
+    if present[0] >= 0 and present[-1] < 65536:
+        return np.bincount(values, minlength=int(present[-1]) + 1)[present].astype(np.int64)
     return np.bincount(np.searchsorted(present, values), minlength=len(present)).astype(np.int64)
 
 
