@@ -98,8 +98,8 @@ def two_valued(present: NDArray[np.int64], counts: NDArray[np.int64], colours: t
 
 def _counts(values: NDArray[np.integer], present: NDArray[np.integer]) -> NDArray[np.int64]:
     if present[0] >= 0 and present[-1] < 65536:
-        return np.bincount(values, minlength=int(present[-1]) + 1)[present].astype(np.int64)
-    return np.bincount(np.searchsorted(present, values), minlength=len(present)).astype(np.int64)
+        return np.asarray(np.bincount(values, minlength=int(present[-1]) + 1)[present], dtype=np.int64)
+    return np.asarray(np.bincount(np.searchsorted(present, values), minlength=len(present)), dtype=np.int64)
 
 
 def same_as_neighbours(values: NDArray[np.integer]) -> NDArray[np.bool_]:
