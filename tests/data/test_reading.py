@@ -251,10 +251,13 @@ def test_mask_range_decides_foreground(make_dataset: MakeDataset) -> None:
 
 
 def deep_png(path: Path, values: np.ndarray) -> None:
-    """(H, W, 3) uint16 as PNG, written by hand: Pillow cannot."""
-    height, width, _ = values.shape
+    """(H, W, 3), or (H, W, 2) for grey with alpha, uint16 as PNG, written by hand: Pillow cannot."""
+    height, width, channels = values.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    chunks = ((b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows)))
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, {3: 2, 2: 4}[channels], 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+    )
     parts = [
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in (*chunks, (b"IEND", b""))
@@ -290,6 +293,12 @@ def test_colours_of_16_bit_are_read_at_their_depth(tmp_path: Path, kind: str) ->
         deep_tiff(path, values, kind)
     np.testing.assert_allclose(read_image(path), values / 65535, atol=1e-7)
     np.testing.assert_allclose(read_image(path, IntensityPolicy("bits_stored", bits=12)), values / 4095, atol=1e-6)
+
+
+def test_deep_grey_with_alpha_is_refused_not_cut(tmp_path: Path) -> None:
+    deep_png(tmp_path / "a.png", np.zeros((4, 4, 2), np.uint16))
+    with pytest.raises(InputError, match=r"a\.png: 16-bit grey with transparency"):
+        read_image(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -13,6 +13,7 @@ from PIL import Image
 from scipy import ndimage
 
 from vlseg.jobs.check import LOG, check_data, fix_annotations
+from vlseg.jobs.datasets import open_dataset
 from vlseg.records import Finding, InputError
 
 MakeDataset = Callable[..., Path]
@@ -222,6 +223,19 @@ def test_no_such_folder(tmp_path: Path) -> None:
 )
 def test_real_samples_have_no_errors(shared: Path, name: str) -> None:
     assert not [finding for finding in findings(shared / "data" / name) if finding.severity == "error"]
+
+
+@pytest.mark.parametrize("plant", [halve, tint, lambda root: labels(root, "train1_dark.png")])
+@pytest.mark.parametrize("target", [None, "bright disc"])
+def test_what_check_calls_an_error_no_run_reads(
+    make_dataset: MakeDataset, plant: Callable[[Path], None], target: str | None
+) -> None:
+    root = make_dataset()
+    open_dataset(root, target)
+    plant(root)
+    assert codes(root)["label_map"][0] == "error"
+    with pytest.raises(InputError, match=r"train1_.*mask-map"):
+        open_dataset(root, target)
 
 
 def test_inverted_masks_are_hinted_at_once_for_the_set(make_dataset: MakeDataset) -> None:

@@ -68,6 +68,8 @@ def decode_image(stream: IO[bytes], name: str, *, one_page: bool = False) -> Ima
         raise InputError(f"{name}: cannot be decoded ({error}); it may be truncated, copy it again") from error
     if upright.mode == "F" and not np.isfinite(np.asarray(upright)).all():
         raise InputError(f"{name}: holds pixels that are no finite numbers (NaN or infinite); replace them")
+    if raw is not None and raw.startswith("LA"):
+        raise InputError(f"{name}: 16-bit grey with transparency cannot be read at its depth; save it without alpha")
     upright.info[_RAW] = raw
     return upright
 

@@ -177,17 +177,20 @@ def judge(summaries: Mapping[str, MaskSummary], mask_max: int, *, united: bool =
 
 
 def _colours_apart(summaries: Mapping[str, MaskSummary]) -> list[Odd]:
-    kept: dict[str, Colour] = {}
+    """Files of another colour than most have."""
+    files: dict[Colour, list[str]] = {}
     for name, summary in summaries.items():
         for colour in summary.colours:
-            if all(far(colour, other) for other in kept.values()):
-                kept[name] = colour
-    if len(kept) < 2:
+            like = next((other for other in files if not far(colour, other)), colour)
+            files.setdefault(like, []).append(name)
+    if len(files) < 2:
         return []
-    listed = ", ".join(hexed(colour) for colour in kept.values())
+    usual = max(files, key=lambda colour: len(files[colour]))
     return [
-        Odd("label_map", name, f"is {hexed(colour)}, and the set's masks have several colours ({listed}); {MEND}")
-        for name, colour in kept.items()
+        Odd("label_map", name, f"is {hexed(colour)} where {len(files[usual])} others are {hexed(usual)}; {MEND}")
+        for colour, names in files.items()
+        if colour != usual
+        for name in names
     ]
 
 
