@@ -76,6 +76,12 @@ def prepare(
     mask_map: Annotated[
         Path | None, typer.Option(help="own: YAML or JSON, value or colour of a label map to target.")
     ] = None,
+    masks: Annotated[
+        str | None, typer.Option(help="Where there are several sorts of masks: their folder, or a pattern.")
+    ] = None,
+    groups: Annotated[
+        str | None, typer.Option(help="own: patients by the image's path: folder, or a regular expression.")
+    ] = None,
     readers: Annotated[
         Literal["apart", "majority", "staple"], typer.Option(help="What becomes of several readers' masks.")
     ] = "apart",
@@ -88,7 +94,17 @@ def prepare(
     from vlseg.records import count_by_severity
 
     done = prepare_dataset(
-        name, source, out, anns=anns, target=target, table=table, mask_map=mask_map, readers=readers, seed=seed
+        name,
+        source,
+        out,
+        anns=anns,
+        target=target,
+        table=table,
+        mask_map=mask_map,
+        masks=masks,
+        groups=groups,
+        readers=readers,
+        seed=seed,
     )
     findings, _ = check_data([out])
     counts = count_by_severity(findings)

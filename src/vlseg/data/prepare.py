@@ -3,34 +3,34 @@
 import hashlib
 import io
 import json
-import re
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from vlseg.data.archives import Tree, is_noise, open_source
+from vlseg.data.archives import Tree, open_source, walk_files
 from vlseg.data.assign import Placed, assign_published, assign_seeded
 from vlseg.data.cards import Card, Item, Part
 from vlseg.data.cards.card import Mask
 from vlseg.data.cards.find import by_rule
 from vlseg.data.images import as_png, decode_image, page_count
 from vlseg.data.mask_levels import judge
-from vlseg.data.mask_map import MaskMap, mapped, read_mask_map
+from vlseg.data.mask_map import read_mask_map
 from vlseg.data.masks import foreground, mask_pixels, refuse, summarise_image
-from vlseg.data.own import own_items
+from vlseg.data.matching import counted
+from vlseg.data.names import is_picture
+from vlseg.data.own import Found, own_items
+from vlseg.data.parted import UNNAMED, decode_file, parted
 from vlseg.data.readers import Combine, consensus, reader_agreement
 from vlseg.metrics import Estimate
 from vlseg.records import SPLITS, InputError, replacing_folder, write_text
 
 Progress = Callable[[Sequence[Placed]], Iterator[Placed]]
-_UNNAMED = "\0"
-"""Stands for the target of a label map until its map names them."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ def prepare(
     target: str | None = None,
     table: Path | None = None,
     mask_map: Path | None = None,
+    masks: str | None = None,
+    groups: str | None = None,
     readers: Combine = "apart",
     seed: int = 0,
     progress: Progress = iter,
@@ -84,6 +86,8 @@ def prepare(
         target: names the masks of own data.
         table: cases.csv of own data, where it is not in the source.
         mask_map: file that declares the values or colours of own label maps, see `read_mask_map`; one target of each.
+        masks: chooses among several sorts of masks, see `vlseg.data.matching.match`.
+        groups: tells own data's patients or sequences, see `vlseg.data.own.own_items`.
         readers: what becomes of several readers' masks.
         seed: of the split, where none is published.
         progress: wraps the loop over images.
@@ -94,25 +98,30 @@ def prepare(
     """
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
         raise InputError(f"--out: {out} lies in the source, which it would change; choose a folder elsewhere")
-    asked = _asked(card, source, anns, target, table, readers, seed)
+    asked = _asked(card, source, anns, target, table, readers, seed) | {"masks": masks, "groups": groups}
     asked["mask_map_sha256"] = _digest(mask_map) if mask_map else None
     declared = read_mask_map(mask_map) if mask_map else None
     done = _already(out, asked)
     if done is not None:
         return done
     with open_source(source) as tree, replacing_folder(out) as folder:
-        items, structure, seen = _find(card, tree, target, table, declared)
-        left_out: list[str] = []
-        if anns is not None:
-            placed, left_out = assign_published(items, anns)
-        else:
-            placed = assign_seeded(items, seed, card.val_share if card else 0.1)
+        named = target if declared is None else UNNAMED
+        found = _find(card, tree, masks) if card else own_items(tree, named, table, masks, groups)
+        if declared is not None:
+            found = replace(found, items=[parted(tree, item, declared) for item in found.items])
+        placed, unlisted = (
+            ([Placed(item) for item in found.items], []) if anns is None else assign_published(found.items, anns)
+        )
         writer = _Writer(tree, folder, _mask_max(card, tree, placed), readers, card is not None and card.colours_united)
         for one in progress(placed):
             writer.add(one)
         if not writer.images:
             raise InputError(f"{source}: no image could be used ({writer.left_out[0]})")
-        left_out += writer.left_out
+        if anns is None:
+            val_share = card.val_share if card else 0.1
+            placed = assign_seeded(list(writer.items), seed, val_share, list(writer.items.values()))
+        writer.enter(placed)
+        left_out = [*unlisted, *writer.left_out, *found.left_out]
         if writer.paged:
             left_out.append(f"further pages of {len(writer.paged)} images, e.g. {writer.paged[0]}: the first is used")
         for split in SPLITS:
@@ -121,8 +130,8 @@ def prepare(
         agreement = _agreement(writer)
         result = Prepared(
             out,
-            structure,
-            seen,
+            found.about,
+            found.seen,
             {split: len(writer.entries[split]) for split in SPLITS},
             writer.images,
             tuple(left_out),
@@ -158,8 +167,9 @@ def _digest(path: Path) -> str:
     """Of a file, or of the names and contents of all files in a folder."""
     if path.is_dir():
         digest = hashlib.sha256()
-        for file in sorted(file for file in path.rglob("*") if file.is_file() and not is_noise(file.name)):
-            digest.update(f"{file.relative_to(path).as_posix()}\0{_digest(file)}\0".encode())
+        for name, file in walk_files(path):
+            if file.is_file():
+                digest.update(os.fsencode(f"{name}\0{_digest(file)}\0"))
         return digest.hexdigest()
     try:
         with path.open("rb") as stream:
@@ -173,7 +183,7 @@ def _already(out: Path, asked: dict[str, Any]) -> Prepared | None:
         return None
     path = out / "dataset.json"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))["prepared"]
+        record = json.loads(path.read_text(encoding="utf-8-sig"))["prepared"]
         same = all(record["asked"][key] == value for key, value in asked.items())
     except (OSError, ValueError, KeyError, TypeError):
         same = False
@@ -195,22 +205,16 @@ def _already(out: Path, asked: dict[str, Any]) -> Prepared | None:
     )
 
 
-def _find(
-    card: Card | None, tree: Tree, target: str | None, table: Path | None, declared: MaskMap | None
-) -> tuple[list[Item], str, bool]:
-    """The items, the structure's description and whether it is one we have seen."""
-    if card is None and declared is not None:
-        items = [_parted(tree, item, declared) for item in own_items(tree, _UNNAMED, table)]
-        return items, f"images and label maps of your own, as {', '.join(declared.targets)}", True
-    if card is None:
-        return own_items(tree, target, table), "images and masks of your own, paired by name", True
-    for structure in card.structures:
+def _find(card: Card, tree: Tree, masks: str | None) -> Found:
+    """The items of a card's source; `masks` passes over the structures that the card knows."""
+    for structure in card.structures if masks is None else ():
         items = list(structure.find(tree))
         if items:
-            return items, structure.about, structure.seen
-    items = by_rule(tree, card.targets[0]) if len(card.targets) == 1 else []
+            return Found(items, structure.about, _unused(tree, items), structure.seen)
+    items = by_rule(tree, card.targets[0], masks) if len(card.targets) == 1 else []
     if items:
-        return items, "a layout the card does not know; masks told by their names", False
+        told = "a layout the card does not know; masks told by their names"
+        return Found(items, told, _unused(tree, items), seen=False)
     first = ", ".join(tree.names[:3]) or "nothing"
     known = "; or ".join(structure.about for structure in card.structures)
     raise InputError(
@@ -220,39 +224,11 @@ def _find(
     )
 
 
-def _parted(tree: Tree, item: Item, declared: MaskMap) -> Item:
-    """The item with a mask of each declared target, empty where it is absent."""
-    if any(part.target != _UNNAMED for part in item.parts):
-        raise InputError("--mask-map: the masks lie in a folder per target already; leave the option out")
-    kept: dict[tuple[str, ...], dict[str, Mask]] = {}
-
-    def mask_of(files: tuple[str, ...], target: str, size: tuple[int, int]) -> Mask:
-        if files not in kept:
-            kept.clear()
-            kept[files] = _united(tree, files, declared, size)
-        return kept[files][target]
-
-    parts = [
-        Part(target, f"{slug(target)}/{part.name}", make=partial(mask_of, part.files, target), reader=part.reader)
-        for part in item.parts
-        for target in declared.targets
-    ]
-    return replace(item, parts=tuple(parts))
-
-
-def _united(tree: Tree, files: tuple[str, ...], declared: MaskMap, size: tuple[int, int]) -> dict[str, Mask]:
-    found = {target: np.zeros(size, dtype=bool) for target in declared.targets}
-    for file in files:
-        for target, mask in mapped(_decode(tree, file, one_page=True), f"{tree.source}: {file}", declared).items():
-            if mask.shape != size:
-                raise InputError(f"{tree.source}: {file}: has another size than its image")
-            found[target] |= mask
-    return found
-
-
-def slug(target: str) -> str:
-    """A folder's name for a target, which `data` reads as that target again where it is a plain word."""
-    return re.sub(r"[^\w.+-]+", "_", target).strip("._") or "target"
+def _unused(tree: Tree, items: Sequence[Item]) -> list[str]:
+    """Pictures that no item names. Cards know their side files: other files are not counted."""
+    used = {item.file for item in items} | {file for item in items for part in item.parts for file in part.files}
+    unused = [name for name in tree.names if is_picture(name) and name not in used]
+    return [counted(unused, "pictures that are not used")] if unused else []
 
 
 def _mask_max(card: Card | None, tree: Tree, placed: Sequence[Placed]) -> int:
@@ -264,7 +240,7 @@ def _mask_max(card: Card | None, tree: Tree, placed: Sequence[Placed]) -> int:
     for file in files:
         try:
             summaries[f"{tree.source}: {file}"] = summarise_image(
-                _decode(tree, file, one_page=True), f"{tree.source}: {file}"
+                decode_file(tree, file, one_page=True), f"{tree.source}: {file}"
             )
         except InputError:
             continue  # the writer leaves it out and names it
@@ -273,10 +249,6 @@ def _mask_max(card: Card | None, tree: Tree, placed: Sequence[Placed]) -> int:
     if card is None or len(odd) > len(summaries) / 2:
         refuse(odd, len(summaries))
     return mask_max
-
-
-def _decode(tree: Tree, file: str, *, one_page: bool = False) -> Image.Image:
-    return decode_image(io.BytesIO(tree.read(file)), f"{tree.source}: {file}", one_page=one_page)
 
 
 class _Writer:
@@ -289,29 +261,43 @@ class _Writer:
         self._readers = readers
         self._united = united
         self._written: Counter[str] = Counter()
+        self._parts: dict[str, tuple[Item, list[Part], tuple[float, float] | None]] = {}
         self.entries: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
-        self.images = 0
+        self.items: dict[Item, frozenset[str]] = {}
+        """Items written, with the targets that their masks show."""
         self.left_out: list[str] = []
         self.paged: list[str] = []
         self.drawn: list[tuple[str | None, dict[str, Mask]]] = []
         self.groups_known = True
 
     def add(self, placed: Placed) -> None:
-        """One image with its masks and its entries in every split that lists it."""
+        """One image with its masks."""
         item = placed.item
         try:
-            item, size, spacing = self._image(item)
-            parts = self._masks(item, size)
+            written, size, spacing = self._image(item)
+            parts, present = self._masks(item, size)
         except InputError as error:
             self.left_out.append(str(error))
             return
-        self.images += 1
+        self.items[item] = present
+        self._parts[item.image] = written, parts, spacing
         self.groups_known &= item.group is not None
-        for split, published in placed.entries:
-            named = published.get("_target")
-            for part in parts:
-                if named is None or part.target == named:
-                    self.entries[split].append(_entry(item, part, spacing, published))
+
+    @property
+    def images(self) -> int:
+        """How many are written."""
+        return len(self.items)
+
+    def enter(self, placed: Sequence[Placed]) -> None:
+        """Entries of the written images in every split that lists them."""
+        for one in placed:
+            if one.item not in self.items:
+                continue
+            item, parts, spacing = self._parts[one.item.image]
+            for split, published in one.entries:
+                named = published.get("_target")
+                kept = [part for part in parts if named is None or part.target == named]
+                self.entries[split] += [_entry(item, part, spacing, published) for part in kept]
 
     def _image(self, item: Item) -> tuple[Item, tuple[int, int], tuple[float, float] | None]:
         """Writes the image, as it is or as PNG where that keeps every pixel; gives the item by its name as written."""
@@ -335,7 +321,8 @@ class _Writer:
             png.save(target)
         return item, (image.height, image.width), item.spacing
 
-    def _masks(self, item: Item, size: tuple[int, int]) -> list[Part]:
+    def _masks(self, item: Item, size: tuple[int, int]) -> tuple[list[Part], frozenset[str]]:
+        """Writes the masks. The parts that become entries, and the targets of which there is something."""
         masks = [(part, self._mask(part, size)) for part in item.parts]
         by_reader = {part.reader: mask for part, mask in masks if part.reader}
         if by_reader:
@@ -348,7 +335,8 @@ class _Writer:
         for part, mask in masks:
             Image.fromarray(mask.astype(np.uint8) * 255).save(self._path("masks", part.name))
         kept = [part for part, _ in masks]
-        return kept if self._readers == "apart" or not by_reader else kept[-1:]
+        present = frozenset(part.target for part, mask in masks if mask.any())
+        return (kept if self._readers == "apart" or not by_reader else kept[-1:]), present
 
     def _mask(self, part: Part, size: tuple[int, int]) -> Mask:
         if part.make is not None:
@@ -356,7 +344,7 @@ class _Writer:
         union: Mask | None = None
         for file in part.files:
             name = f"{self._tree.source}: {file}"
-            values, colours = mask_pixels(_decode(self._tree, file, one_page=True), name)
+            values, colours = mask_pixels(decode_file(self._tree, file, one_page=True), name)
             mask = foreground(values, Path(name), mask_max=self._mask_max, colours=colours, united=self._united)
             if union is not None and union.shape != mask.shape:
                 raise InputError(f"{self._tree.source}: {file}: has another size than the image's other masks")

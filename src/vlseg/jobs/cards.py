@@ -98,6 +98,8 @@ def prepare_dataset(
     target: str | None = None,
     table: Path | None = None,
     mask_map: Path | None = None,
+    masks: str | None = None,
+    groups: str | None = None,
     readers: Combine = "apart",
     seed: int = 0,
 ) -> Prepared:
@@ -114,7 +116,7 @@ def prepare_dataset(
             f"--source: {card.title} cannot be downloaded for you. Get {', '.join(card.files)} from {card.page} "
             f"(registration: {card.registration}; licence: {card.licence}) and give the file or folder"
         )
-    for option, value in (("--target", target), ("--table", table), ("--mask-map", mask_map)):
+    for option, value in (("--target", target), ("--table", table), ("--groups", groups), ("--mask-map", mask_map)):
         if card is not None and value is not None:
             raise InputError(f"{option}: is for your own data (vlseg data prepare own); {card.title} has a card")
     if target is not None and mask_map is not None:
@@ -127,6 +129,8 @@ def prepare_dataset(
         target=target,
         table=table,
         mask_map=mask_map,
+        masks=masks,
+        groups=groups,
         readers=readers,
         seed=seed,
         progress=lambda placed: with_bar(placed, "preparing"),
