@@ -2,6 +2,8 @@
 
 import io
 import json
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -246,3 +248,64 @@ def test_mask_range_decides_foreground(make_dataset: MakeDataset) -> None:
     dataset = with_mask_max(read_dataset(root))
     assert dataset.info.mask_max == 1
     assert load_mask(dataset.samples[0], dataset.info, None).any()
+
+
+def deep_png(path: Path, values: np.ndarray) -> None:
+    """(H, W, 3), or (H, W, 2) for grey with alpha, uint16 as PNG, written by hand: Pillow cannot."""
+    height, width, channels = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, {3: 2, 2: 4}[channels], 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+    )
+    parts = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in (*chunks, (b"IEND", b""))
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+def deep_tiff(path: Path, values: np.ndarray, order: str) -> None:
+    """(H, W, 3) uint16 as an uncompressed TIFF of either byte order."""
+    height, width, _ = values.shape
+    data = values.astype(f"{order}u2").tobytes()
+    bits = struct.pack(f"{order}3H", 16, 16, 16)
+    start = 8 + len(bits) + len(data)
+    tags = [
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, 8), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 14),
+        (277, 3, 1, 3), (278, 4, 1, height), (279, 4, 1, len(data)),
+    ]  # fmt: skip
+    entries = b""
+    for tag, kind, count, value in tags:
+        packed = struct.pack(f"{order}HH", value, 0) if kind == 3 and count == 1 else struct.pack(f"{order}I", value)
+        entries += struct.pack(f"{order}HHI", tag, kind, count) + packed
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", start)
+    path.write_bytes(head + bits + data + struct.pack(f"{order}H", len(tags)) + entries + b"\0\0\0\0")
+
+
+@pytest.mark.parametrize("kind", ["png", "<", ">"])
+def test_colours_of_16_bit_are_read_at_their_depth(tmp_path: Path, kind: str) -> None:
+    values = np.random.default_rng(3).integers(0, 4096, (20, 30, 3)).astype(np.uint16)
+    path = tmp_path / ("a.png" if kind == "png" else "a.tif")
+    if kind == "png":
+        deep_png(path, values)
+    else:
+        deep_tiff(path, values, kind)
+    np.testing.assert_allclose(read_image(path), values / 65535, atol=1e-7)
+    np.testing.assert_allclose(read_image(path, IntensityPolicy("bits_stored", bits=12)), values / 4095, atol=1e-6)
+
+
+def test_deep_grey_with_alpha_is_refused_not_cut(tmp_path: Path) -> None:
+    deep_png(tmp_path / "a.png", np.zeros((4, 4, 2), np.uint16))
+    with pytest.raises(InputError, match=r"a\.png: 16-bit grey with transparency"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_pixels_that_are_no_numbers_are_named(tmp_path: Path, value: float) -> None:
+    pixels = np.zeros((5, 5), np.float32)
+    pixels[1, 2] = value
+    Image.fromarray(pixels).save(tmp_path / "a.tif")
+    for read in (read_image, lambda path: read_mask([path])):
+        with pytest.raises(InputError, match=r"a\.tif: holds pixels that are no finite numbers"):
+            read(tmp_path / "a.tif")

@@ -13,6 +13,7 @@ from PIL import Image
 from scipy import ndimage
 
 from vlseg.jobs.check import LOG, check_data, fix_annotations
+from vlseg.jobs.datasets import open_dataset
 from vlseg.records import Finding, InputError
 
 MakeDataset = Callable[..., Path]
@@ -101,6 +102,43 @@ def copy_image(root: Path, _: str) -> None:
     (root / "images" / "test0.png").write_bytes((root / "images" / "train0.png").read_bytes())
 
 
+def halve(root: Path) -> None:
+    """One mask of the whole set at 0/127: in its own file nothing is odd."""
+    path = root / "masks" / "train1_dark.png"
+    Image.open(path).point(lambda value: value // 2).save(path)
+
+
+def tint(root: Path) -> None:
+    for word, channel in (("dark", 0), ("bright", 1)):
+        path = root / "masks" / f"train1_{word}.png"
+        mask = np.asarray(Image.open(path))
+        Image.fromarray(np.dstack([mask * (channel == other) for other in range(3)])).save(path)
+
+
+def invert(root: Path) -> None:
+    for path in (root / "masks").iterdir():
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+
+
+def add_page(root: Path, folder: str, name: str) -> None:
+    path = root / folder / f"{name}.png"
+    image = Image.open(path)
+    image.save(path.with_suffix(".tif"), save_all=True, append_images=[Image.eval(image, lambda value: 255 - value)])
+    path.with_suffix(".tif").rename(path)
+
+
+def make_nan(root: Path) -> None:
+    path = root / "images" / "train1.png"
+    pixels = np.asarray(Image.open(path).convert("L")).astype(np.float32)
+    pixels[0, 0] = np.nan
+    Image.fromarray(pixels).save(path, "TIFF")
+
+
+def declare(root: Path, values: list[int]) -> None:
+    """Each entry of train says which value is foreground, by turns; the masks hold 0 and 255."""
+    edit(root, "train", lambda e: [x.update(mask_value=values[i % len(values)]) for i, x in enumerate(e)] and None)
+
+
 PLANTED: list[tuple[str, str, Callable[[Path], Any]]] = [
     ("missing_file", "error", lambda root: (root / "images" / "train1.png").unlink()),
     ("undecodable", "error", lambda root: (root / "masks" / "train1_dark.png").write_bytes(b"")),
@@ -131,6 +169,13 @@ PLANTED: list[tuple[str, str, Callable[[Path], Any]]] = [
     ("near_duplicate", "warning", lambda root: recompress(root)),
     ("exif_orientation", "note", lambda root: turn(root)),
     ("bit_depth", "warning", lambda root: deepen(root)),
+    ("label_map", "error", halve),
+    ("label_map", "error", tint),
+    ("several_pages", "warning", lambda root: add_page(root, "images", "train1")),
+    ("undecodable", "error", lambda root: add_page(root, "masks", "train1_dark")),
+    ("undecodable", "error", make_nan),
+    ("absent_value", "warning", lambda root: declare(root, [255, 7])),
+    ("absent_value", "error", lambda root: declare(root, [7])),
     ("bad_path", "error", lambda root: edit(root, "val", lambda e: e[0].update(img_name="../x.png"))),
 ]
 
@@ -178,6 +223,27 @@ def test_no_such_folder(tmp_path: Path) -> None:
 )
 def test_real_samples_have_no_errors(shared: Path, name: str) -> None:
     assert not [finding for finding in findings(shared / "data" / name) if finding.severity == "error"]
+
+
+@pytest.mark.parametrize("plant", [halve, tint, lambda root: labels(root, "train1_dark.png")])
+@pytest.mark.parametrize("target", [None, "bright disc"])
+def test_what_check_calls_an_error_no_run_reads(
+    make_dataset: MakeDataset, plant: Callable[[Path], None], target: str | None
+) -> None:
+    root = make_dataset()
+    open_dataset(root, target)
+    plant(root)
+    assert codes(root)["label_map"][0] == "error"
+    with pytest.raises(InputError, match=r"train1_.*mask-map"):
+        open_dataset(root, target)
+
+
+def test_inverted_masks_are_hinted_at_once_for_the_set(make_dataset: MakeDataset) -> None:
+    root = make_dataset()
+    fill(root, "train1_dark.png")
+    assert "inverted_masks" not in codes(root)
+    invert(root)
+    assert codes(root)["inverted_masks"] == ("warning", 1)
 
 
 def test_mixed_bit_depth(make_dataset: MakeDataset) -> None:

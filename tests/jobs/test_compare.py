@@ -108,6 +108,47 @@ def test_masks_by_name(make_dataset: MakeDataset, tmp_path: Path) -> None:
     assert not (tmp_path / "q").exists()
 
 
+def test_masks_of_another_value_score_as_themselves_and_odd_ones_are_refused(
+    make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    root = make_dataset()
+    masks = noisy(root, tmp_path / "m", 0, 0)
+    options = EvaluateOptions(prompt="p1")
+    for path in masks.glob("*.png"):
+        Image.open(path).point(lambda value: value // 2).save(path)
+    assert summary(evaluate_masks(masks, [str(root)], options, tmp_path / "o"))["dice"]["mean"] == 1.0
+    one = next(masks.glob("*.png"))
+    Image.open(one).point(lambda value: 2 * value).save(one)
+    with pytest.raises(InputError, match="holds several labels"):
+        evaluate_masks(masks, [str(root)], options, tmp_path / "p")
+
+
+def test_label_maps_of_a_set_with_labels_are_read_by_their_labels(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    """Bright discs are 1 and dark ones 2 in one file of each image, in the truth as in the answers."""
+    root = make_dataset()
+    for split in ("train", "val", "test"):
+        path = root / "anns" / f"{split}.json"
+        entries = json.loads(path.read_text())
+        for entry in entries:
+            word = entry["target"].split()[0]
+            image = entry["img_name"].removesuffix(".png")
+            parts = [np.asarray(Image.open(root / "masks" / f"{image}_{w}.png")) > 0 for w in ("bright", "dark")]
+            Image.fromarray((parts[0] + 2 * parts[1]).astype(np.uint8)).save(root / "masks" / f"{image}.png")
+            entry.update(mask_name=f"{image}.png", mask_value=1 + (word == "dark"))
+        path.write_text(json.dumps(entries))
+    answers = tmp_path / "m"
+    for word in ("bright", "dark"):
+        (answers / f"{word} disc").mkdir(parents=True)
+        for path in (root / "masks").glob("test?.png"):
+            (answers / f"{word} disc" / path.name).write_bytes(path.read_bytes())
+    options = EvaluateOptions(prompt="p1")
+    assert summary(evaluate_masks(answers, [str(root)], options, tmp_path / "o"))["dice"]["mean"] == 1.0
+    for path in answers.rglob("*.png"):  # one structure each, as 0/255
+        wanted = 1 + path.parent.name.startswith("dark")
+        Image.open(path).point(lambda value, wanted=wanted: 255 * (value == wanted)).save(path)
+    assert summary(evaluate_masks(answers, [str(root)], options, tmp_path / "p"))["dice"]["mean"] == 1.0
+
+
 def test_subgroups(make_dataset: MakeDataset, tmp_path: Path, vlseg: Callable[..., Any]) -> None:
     root = grouped(make_dataset(counts=(4, 1, 24)))
     masks = noisy(root, tmp_path / "m", 0, 0.3)

@@ -14,8 +14,9 @@ from PIL import ExifTags, Image
 
 from vlseg.checks.alignment import alignment, small_grey
 from vlseg.checks.near import Descriptor, describe_image
-from vlseg.data.images import decode_image
-from vlseg.data.masks import MaskSummary, image_values, summarise
+from vlseg.data.images import decode_image, deep_mode, page_count
+from vlseg.data.mask_levels import MaskSummary, summarise
+from vlseg.data.masks import mask_pixels
 from vlseg.records import InputError, Sample
 
 WORKERS = min(8, os.cpu_count() or 1)
@@ -35,6 +36,7 @@ class FileFacts:
         summary: of a mask's values.
         fits: of a mask, how well its outline lies on edges of the image; see `alignment`.
         descriptor: of an image, to find near duplicates.
+        pages: of an image file, of which the first is read.
     """
 
     exists: bool
@@ -46,6 +48,7 @@ class FileFacts:
     summary: MaskSummary | None = None
     fits: dict[str, float] | None = None
     descriptor: Descriptor | None = None
+    pages: int = 1
 
 
 def gather(samples: Sequence[Sample], *, thumbnails: bool) -> dict[Path, FileFacts]:
@@ -84,15 +87,18 @@ def _image_facts(path: Path, thumbnails: bool) -> tuple[FileFacts, NDArray[np.fl
         return FileFacts(exists=True, problem=str(error), digest=digest), None
     descriptor = describe_image(path) if thumbnails else None
     shape = (image.height, image.width)
-    return FileFacts(True, None, digest, shape, bits, turned, None, None, descriptor), small_grey(image)
+    return FileFacts(True, None, digest, shape, bits, turned, None, None, descriptor, page_count(content)), small_grey(
+        image
+    )
 
 
 def _stored(content: bytes) -> tuple[int, bool]:
     """Bits per channel and whether EXIF turns the picture, from the header; (8, False) where it cannot be read."""
     try:
         with Image.open(io.BytesIO(content)) as image:
+            sixteen = image.mode.startswith("I") or deep_mode(image) is not None  # before the tags: they load pixels
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-            deep = 16 if image.mode.startswith("I") else 32 if image.mode == "F" else 8
+            deep = 16 if sixteen else 32 if image.mode == "F" else 8
             return deep, orientation not in (0, 1)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return 8, False  # decoding gives the error its line
@@ -104,10 +110,11 @@ def _mask_facts(path: Path, mask_value: int | None, grey: NDArray[np.float32] | 
     content = path.read_bytes()
     try:
         bits, turned = _stored(content)
-        values = image_values(decode_image(io.BytesIO(content), str(path)), index=mask_value is not None)
+        image = decode_image(io.BytesIO(content), str(path), one_page=True)
+        values, colours = mask_pixels(image, str(path), index=mask_value is not None)
     except InputError as error:
         return FileFacts(exists=True, problem=str(error))
-    summary = summarise(values)
+    summary = summarise(values, colours)
     mask = values == mask_value if mask_value is not None else values > summary.largest / 2
     shape = (values.shape[0], values.shape[1])
     fits = alignment(grey, mask) if grey is not None and summary.largest > 0 else None

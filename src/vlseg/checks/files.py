@@ -9,11 +9,13 @@ import numpy as np
 from vlseg.checks.collect import Collector
 from vlseg.checks.facts import FileFacts
 from vlseg.data.info import read_info
-from vlseg.data.masks import odd_values
-from vlseg.records import Sample
+from vlseg.data.mask_levels import judge
+from vlseg.records import Sample, Severity
 
 MISPLACED = 1.8
 """How much better than as given a mask must fit elsewhere to be named, where its outline follows no edges at all."""
+INVERTED = 0.5
+"""Share of the image above which a mask may show the background; most masks of a set must."""
 MIN_MASKS = 10
 STANDARD_ERRORS = 4.0
 
@@ -28,11 +30,17 @@ def check_files(
         _unreadable(path, facts[path], sample.split, "mask", found)
     _check_leaks(samples, facts, found)
     _check_storage(root, samples, facts, found)
-    largest = max((f.summary.largest for f in facts.values() if f.summary), default=0) or 255
+    plain = [path for path, sample in _masks(samples).items() if sample.mask_value is None]
+    summaries = {str(path): summary for path in plain if (summary := facts[path].summary)}
+    largest = max((summary.largest for summary in summaries.values()), default=0) or 255
+    odd = {Path(one.name): (one.code, one.text) for one in judge(summaries, largest)}
     for path, sample in _masks(samples).items():
-        _check_mask(path, sample, facts, largest, found)
+        _check_mask(path, sample, facts, largest, odd.get(path), found)
+    _check_declared(samples, facts, found)
     _check_alignment(samples, facts, found)
-    return _areas(samples, facts, largest)
+    areas = _areas([s for s in samples if not odd.keys() & set(s.mask_paths)], facts, largest)
+    _check_inverted(samples, areas, found)
+    return areas
 
 
 def _masks(samples: Sequence[Sample]) -> dict[Path, Sample]:
@@ -66,12 +74,17 @@ def _check_leaks(samples: Sequence[Sample], facts: Mapping[Path, FileFacts], fou
 
 
 def _check_storage(root: Path, samples: Sequence[Sample], facts: Mapping[Path, FileFacts], found: Collector) -> None:
-    """EXIF orientation and bit depth: read rightly here, and often wrongly by other software."""
+    """EXIF orientation and bit depth: read rightly here, and often wrongly by other software. Further pages."""
     images = {s.image_path: s for s in samples if facts[s.image_path].shape is not None}
     for path, sample in images.items():
         if facts[path].turned:
             message = "EXIF turns an image; vlseg turns it, software that does not sees it otherwise than its mask"
             found.add("exif_orientation", "note", sample.split, message, path.name, path)
+        if facts[path].pages > 1:
+            message = "an image file has several pages, of which only the first is read; save one image per file"
+            found.add(
+                "several_pages", "warning", sample.split, message, f"{path.name}: {facts[path].pages} pages", path
+            )
     bits = Counter(facts[path].bits for path in images)
     declared = "intensity" in _declared(root)
     for path, sample in images.items():
@@ -96,7 +109,14 @@ def _declared(root: Path) -> dict[str, object]:
     return values if isinstance(values, dict) else {}
 
 
-def _check_mask(path: Path, sample: Sample, facts: Mapping[Path, FileFacts], largest: int, found: Collector) -> None:
+def _check_mask(
+    path: Path,
+    sample: Sample,
+    facts: Mapping[Path, FileFacts],
+    largest: int,
+    odd: tuple[str, str] | None,
+    found: Collector,
+) -> None:
     mask, image = facts[path], facts[sample.image_path]
     summary, split = mask.summary, sample.split
     if summary is None:
@@ -105,17 +125,41 @@ def _check_mask(path: Path, sample: Sample, facts: Mapping[Path, FileFacts], lar
     if image.shape is not None and mask.shape != image.shape:
         example = f"{path.name} {_size(mask.shape)}, {sample.image_path.name} {_size(image.shape)}"
         found.add("size_mismatch", "error", split, "a mask has another size than its image", example, *files)
-    if sample.mask_value is None:
-        problem = odd_values(summary, largest)
-        if problem:
-            code = "label_map" if "labels" in problem else "odd_mask_values"
-            found.add(code, "error", split, "a mask has values that do not fit", f"{path.name}: {problem}", *files)
-            return
-        if len(summary.present) > 2:
-            message = "a mask is not binary (compression or resizing); values above half are foreground"
-            found.add("non_binary_mask", "note", split, message, f"{path.name}: {len(summary.present)} values", *files)
+    if odd is not None:
+        code, text = odd
+        message = "the masks' values do not say what foreground is"
+        found.add(code, "error", split, message, f"{path.name}: {text}", *files)
+        return
+    if sample.mask_value is None and len(summary.present) > 2:
+        message = "a mask is not binary (compression or resizing); values above half are foreground"
+        found.add("non_binary_mask", "note", split, message, f"{path.name}: {len(summary.present)} values", *files)
     if summary.area(largest, sample.mask_value) == 0:
         found.add("empty_mask", "note", split, "the named target is absent (empty mask)", path.name, *files)
+
+
+def _check_declared(samples: Sequence[Sample], facts: Mapping[Path, FileFacts], found: Collector) -> None:
+    """Values that entries or labels declare and no mask holds."""
+    held: dict[tuple[str | None, int], bool] = {}
+    for sample in samples:
+        summaries = [facts[path].summary for path in sample.mask_paths]
+        if sample.mask_value is not None and any(summaries):
+            key = (sample.target, sample.mask_value)
+            holds = any(summary is not None and sample.mask_value in summary.present for summary in summaries)
+            held[key] = held.get(key, False) or holds
+    for (target, value), holds in held.items():
+        if not holds:
+            message = "a declared value occurs in no mask"
+            severity: Severity = "warning" if any(held.values()) else "error"
+            found.add("absent_value", severity, None, message, f"{target or 'mask_value'}: {value}")
+
+
+def _check_inverted(samples: Sequence[Sample], areas: Mapping[str, float], found: Collector) -> None:
+    shares = {name: area for name, area in areas.items() if area > 0}
+    large = [sample for sample in samples if shares.get(sample.id, 0) > INVERTED]
+    if len(large) > len(shares) / 2:
+        message = "most masks cover more than half of their images: are they inverted, foreground 0?"
+        files = [file for sample in large for file in (sample.image_path, *sample.mask_paths)][:12]
+        found.add("inverted_masks", "warning", None, message, f"{len(large)} of {len(shares)} masks", *files)
 
 
 def _check_alignment(samples: Sequence[Sample], facts: Mapping[Path, FileFacts], found: Collector) -> None:

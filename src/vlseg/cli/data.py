@@ -74,6 +74,9 @@ def prepare(
     anns: Annotated[Path | None, typer.Option(help="Published annotation folder: its splits and prompts.")] = None,
     target: Annotated[str | None, typer.Option(help="own: what the masks show.")] = None,
     table: Annotated[Path | None, typer.Option(help="own: CSV with file, group, site, attributes ...")] = None,
+    mask_map: Annotated[
+        Path | None, typer.Option(help="own: YAML or JSON, value or colour of a label map to target.")
+    ] = None,
     masks: Annotated[
         str | None, typer.Option(help="Where there are several sorts of masks: their folder, or a pattern.")
     ] = None,
@@ -98,6 +101,7 @@ def prepare(
         anns=anns,
         target=target,
         table=table,
+        mask_map=mask_map,
         masks=masks,
         groups=groups,
         readers=readers,

@@ -5,7 +5,7 @@ from vlseg.data.entries import locate
 from vlseg.data.images import open_image, read_image, unit_range
 from vlseg.data.info import read_info
 from vlseg.data.keys import image_key
-from vlseg.data.masks import foreground, mask_values, read_mask
+from vlseg.data.masks import foreground, mask_range, mask_values, read_mask
 from vlseg.data.measure import MEASURES, REFERRING, location_words
 from vlseg.data.pairs import write_entries
 from vlseg.data.read import layout_folders, load_image, load_mask, load_pixels, read_dataset, with_mask_max
@@ -27,6 +27,7 @@ __all__ = [
     "locate",
     "location_words",
     "made_ahead",
+    "mask_range",
     "mask_values",
     "new_folder",
     "open_image",

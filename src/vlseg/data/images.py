@@ -1,7 +1,9 @@
 """Reading images: any common format to RGB in [0, 1], EXIF orientation applied."""
 
+import io
+import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,35 +11,52 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vlseg.records import InputError, IntensityPolicy
 
+_COLOUR_MODES = frozenset({"LA", "RGB", "RGBA"})
+_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
+_PAGED = frozenset({"TIFF", "GIF", "PNG", "WEBP"})
+"""Formats whose further pages are pictures in their own right; cameras' JPEGs hold previews."""
+_RAW = "vlseg_raw_mode"
 _DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 PERCENTILES = (0.5, 99.5)
 
 
-def open_image(path: Path) -> Image.Image:
-    """The decoded image, upright by its EXIF orientation.
+def open_image(path: Path, *, one_page: bool = False) -> Image.Image:
+    """The decoded image, upright by its EXIF orientation: see `decode_image`.
 
     Raises:
-        InputError: missing, empty, truncated, too large, or of no known format.
+        InputError: missing, or see `decode_image`.
     """
     try:
         with path.open("rb") as stream:
-            return decode_image(stream, str(path))
+            return decode_image(stream, str(path), one_page=one_page)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
 
 
-def decode_image(stream: IO[bytes], name: str) -> Image.Image:
+def decode_image(stream: IO[bytes], name: str, *, one_page: bool = False) -> Image.Image:
     """The image in a stream, upright by its EXIF orientation; `name` stands in the errors.
 
+    Of several pages it is the first. Colours of 16 bit per channel are cut to 8, as Pillow knows none:
+    `read_pixels` reads them at their depth.
+
+    Args:
+        stream: of the file.
+        name: of the file.
+        one_page: refuse further pages of the same size that differ from the first, which in a mask are more objects.
+
     Raises:
-        InputError: empty, truncated, too large, or of no known format.
+        InputError: empty, truncated, too large, of no known format, with pixels that are no finite numbers, or with
+            pages that differ.
     """
     try:
         with Image.open(stream) as image:
+            raw = deep_mode(image)
+            if one_page and getattr(image, "n_frames", 1) > 1:
+                _refuse_pages(image, name)
             image.load()
-            return ImageOps.exif_transpose(image)
+            upright = ImageOps.exif_transpose(image)
     except UnidentifiedImageError as error:
         stream.seek(0)
         if not stream.read(1):
@@ -45,8 +64,80 @@ def decode_image(stream: IO[bytes], name: str) -> Image.Image:
         raise InputError(f"{name}: not an image in a format that can be read") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{name}: has too many pixels ({error}); make it smaller") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise InputError(f"{name}: cannot be decoded ({error}); it may be truncated, copy it again") from error
+    if upright.mode == "F" and not np.isfinite(np.asarray(upright)).all():
+        raise InputError(f"{name}: holds pixels that are no finite numbers (NaN or infinite); replace them")
+    if raw is not None and raw.startswith("LA"):
+        raise InputError(f"{name}: 16-bit grey with transparency cannot be read at its depth; save it without alpha")
+    upright.info[_RAW] = raw
+    return upright
+
+
+def _refuse_pages(image: Image.Image, name: str) -> None:
+    first = np.asarray(image)
+    pages = getattr(image, "n_frames", 1)
+    for page in range(1, pages):
+        image.seek(page)
+        if image.size == (first.shape[1], first.shape[0]) and not np.array_equal(np.asarray(image), first):
+            raise InputError(
+                f"{name}: has {pages} pages, and page {page + 1} differs from the first; save one mask per file "
+                "(images and their masks are paired by name, or put the masks of several targets into a folder each)"
+            )
+    image.seek(0)
+
+
+def page_count(content: bytes) -> int:
+    """Pages of a file's content; 1 where that cannot be told."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return int(getattr(image, "n_frames", 1)) if image.format in _PAGED else 1
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return 1  # decoding gives the error its line
+
+
+def as_png(image: Image.Image) -> Image.Image | None:
+    """The decoded image in a form that PNG keeps pixel by pixel as it is read; None where PNG has none."""
+    if image.info[_RAW] is not None or image.mode == "F":
+        return None
+    if image.mode == "I" or image.mode.startswith("I;"):
+        values = np.asarray(image).astype(np.int64)
+        fits = values.min() >= 0 and values.max() <= 65535
+        return Image.fromarray(values.astype(np.uint16)) if fits else None
+    return image if image.mode in _PNG_MODES else image.convert("RGB")
+
+
+def deep_mode(image: Image.Image) -> str | None:
+    """How an opened file keeps 16 bits per colour channel, as Pillow names it ("RGB;16B"); None for other files."""
+    if image.mode not in _COLOUR_MODES or not getattr(image, "tile", None):
+        return None
+    arguments = image.tile[0].args  # type: ignore[attr-defined]
+    raw = arguments if isinstance(arguments, str) else arguments[0] if isinstance(arguments, tuple) else None
+    return raw if isinstance(raw, str) and ";16" in raw else None
+
+
+def _deep_colour(path: Path) -> NDArray[np.float64]:
+    """(H, W, 3) of a file with 16 bits per channel: Pillow keeps the high bytes, with the order of bytes turned round
+    the low ones.
+    """
+    high = np.asarray(open_image(path).convert("RGB")).astype(np.float64)
+    try:
+        with Image.open(path) as image:
+            image.tile = [tile._replace(args=_turned(tile.args)) for tile in image.tile]
+            image.load()
+            low = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: its 16 bits per channel cannot be read ({error}); save it as 16-bit PNG") from error
+    return np.asarray(256 * high + low)
+
+
+def _turned(arguments: Any) -> Any:
+    """A decoder's arguments with the other order of bytes."""
+    if isinstance(arguments, tuple):
+        return (_turned(arguments[0]), *arguments[1:])
+    native = "L" if sys.byteorder == "little" else "B"
+    stem, order = arguments[:-1], arguments[-1].replace("N", native)
+    return stem + {"L": "B", "B": "L"}[order]
 
 
 def read_image(path: Path, policy: IntensityPolicy | None = None) -> NDArray[np.float32]:
@@ -67,6 +158,8 @@ def read_pixels(path: Path, policy: IntensityPolicy | None = None) -> NDArray[np
         InputError: see `open_image`.
     """
     image = open_image(path)
+    if image.info[_RAW] is not None:
+        return _scale(_deep_colour(path), policy or IntensityPolicy(), 65535.0)
     if image.mode in _DEEP_MODES:
         grey = _scale(np.asarray(image).astype(np.float64), policy or IntensityPolicy(), _depth(image))
         return np.repeat(grey[:, :, None], 3, axis=2)

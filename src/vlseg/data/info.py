@@ -36,6 +36,8 @@ class _DatasetFile(pydantic.BaseModel):
     """The folder, relative to dataset.json, from which they name masks, where that is another one."""
     absent: bool = False
     """COCO and nnU-Net: True when what an image has no object of is not there, and not just not drawn."""
+    mask_value: int | None = None
+    """The foreground's value (a palette's index) in masks whose entries give none."""
 
 
 def read_info(root: Path) -> DatasetInfo:
@@ -74,6 +76,7 @@ def read_info(root: Path) -> DatasetInfo:
         groups_known=read.groups_known,
         prompt_sources={name: frozenset(sources) for name, sources in read.prompt_sources.items()},
         aliases=read.aliases,
+        mask_value=read.mask_value,
     )
 
 

@@ -1,7 +1,6 @@
-"""Reading masks: which pixels are foreground, and never a silently empty mask."""
+"""Reading masks: which pixels are foreground. What their values do not tell is an error, not a guess."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,118 +8,159 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vlseg.data.images import open_image
+from vlseg.data.mask_colours import WHITE, colours_of, is_grey
+from vlseg.data.mask_levels import MEND, Colour, MaskSummary, Odd, judge, odd_values, summarise, two_valued
 from vlseg.records import InputError
 
 Mask = NDArray[np.bool_]
+Pixels = tuple[NDArray[np.int64], tuple[Colour, ...] | None]
 
-RINGING = 0.2
-"""Lossy compression moves mask values; up to this share of the range they still count as 0 or as full."""
+DISAGREE = 0.05
+"""Share of the foreground in which transparency and colour of a mask may differ (soft borders)."""
 
 
 def mask_values(path: Path, *, index: bool = False) -> NDArray[np.int64]:
     """The mask as one channel of whole numbers (H, W).
 
-    Palette: luminance of its colours, or the palette's index with `index`. 1-bit: 0 and 255. RGB: the
-    largest channel. Alpha is ignored unless the colour is constant; then alpha is the mask.
+    Palette: of its colours, or the palette's index with `index`. 1-bit: 0 and 255. Colour: the largest channel.
+    Alpha: where the colour is constant it is the mask.
 
     Raises:
-        InputError: undecodable.
+        InputError: undecodable, several differing pages, fractions, or alpha and colour that contradict each other.
     """
-    return image_values(open_image(path), index=index)
+    return image_values(open_image(path, one_page=True), str(path), index=index)
 
 
-def image_values(image: Image.Image, *, index: bool = False) -> NDArray[np.int64]:
-    """`mask_values` of a decoded image."""
+def image_values(image: Image.Image, name: str, *, index: bool = False) -> NDArray[np.int64]:
+    """`mask_values` of a decoded image; `name` stands in the errors."""
+    return mask_pixels(image, name, index=index)[0]
+
+
+def mask_pixels(image: Image.Image, name: str, *, index: bool = False) -> Pixels:
+    """`image_values`, and the colours beside black; None where the file is grey.
+
+    Raises:
+        InputError: see `mask_values`.
+    """
     if image.mode == "P" and index:
-        return np.asarray(image).astype(np.int64)
+        return np.asarray(image).astype(np.int64), None
     if image.mode == "P":
+        _distinct_palette(image, name)
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
     if image.mode == "1":
         image = image.convert("L")
-    if image.mode in ("LA", "RGBA", "PA"):
-        return _without_alpha(image)
+    if image.mode in ("LA", "La", "RGBA", "RGBa", "PA"):
+        return _without_alpha(image, name)
     if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         image = image.convert("RGB")
     array = np.asarray(image)
-    values = array.max(axis=2) if array.ndim == 3 else array
-    return np.asarray(np.rint(values), dtype=np.int64)
+    if array.ndim == 3:
+        return _colour_pixels(array)
+    whole = np.rint(array)
+    if array.dtype.kind == "f" and np.abs(array - whole).max() > 1e-3:
+        raise InputError(f"{name}: a mask with fractions ({array[array != whole][0]:g}); save it as 0/255")
+    return np.asarray(whole, dtype=np.int64), None
 
 
-def _without_alpha(image: Image.Image) -> NDArray[np.int64]:
-    array = np.asarray(image.convert("RGBA")).astype(np.int64)
-    colour = array[:, :, :3].max(axis=2)
-    constant = (array[:, :, :3] == array[:1, :1, :3]).all()
-    return array[:, :, 3] if constant and np.ptp(array[:, :, 3]) > 0 else colour
+def _colour_pixels(rgb: NDArray[np.uint8]) -> Pixels:
+    values = rgb.max(axis=2).astype(np.int64)
+    return values, None if is_grey(rgb) else colours_of(rgb)
+
+
+def _distinct_palette(image: Image.Image, name: str) -> None:
+    """Indices that look alike cannot be told apart by their colours."""
+    used = [number for number, count in enumerate(image.histogram()) if count]
+    colours = np.asarray(image.convert("RGBA").convert("RGB"))
+    indices = np.asarray(image)
+    shown = {tuple(colours[tuple(np.argwhere(indices == number)[0])].tolist()) for number in used}
+    if len(shown) < len(used):
+        raise InputError(
+            f"{name}: the palette gives the indices {', '.join(map(str, used[:6]))} only {len(shown)} colours; {MEND}"
+        )
+
+
+def _without_alpha(image: Image.Image, name: str) -> Pixels:
+    array = np.asarray(image.convert("RGBA"))
+    rgb, alpha = array[:, :, :3], array[:, :, 3].astype(np.int64)
+    if np.ptp(alpha) == 0:
+        return _colour_pixels(rgb)
+    if (rgb == rgb[:1, :1]).all():
+        return alpha, None
+    values, colours = _colour_pixels(rgb)
+    bright, opaque = 2 * values > values.max(), 2 * alpha > alpha.max()
+    if (bright != opaque).sum() > DISAGREE * (bright | opaque).sum():
+        raise InputError(
+            f"{name}: its transparency and its colours are different masks; save it as 0/255 without alpha"
+        )
+    return values, colours
+
+
+def summarise_image(image: Image.Image, name: str, *, index: bool = False) -> MaskSummary:
+    """The summary of a decoded mask; by far the fastest for files of two grey values.
+
+    Raises:
+        InputError: see `mask_values`.
+    """
+    if image.mode in ("L", "1"):
+        every = np.array(image.histogram())
+        present = np.flatnonzero(every)
+        if len(present) <= 2:
+            return two_valued(present, every[present], (WHITE,) if present[-1] > 0 else ())
+    return summarise(*mask_pixels(image, name, index=index))
+
+
+def mask_range(paths: Iterable[Path]) -> int:
+    """The largest value in a set of mask files, when their values say what foreground is: what exceeds half of it.
+
+    Raises:
+        InputError: a file that cannot be read, or values or colours that leave open what foreground is (see `judge`).
+    """
+    summaries = {str(path): summarise_image(open_image(path, one_page=True), str(path)) for path in paths}
+    mask_max = max((summary.largest for summary in summaries.values()), default=0) or 255
+    refuse(judge(summaries, mask_max), len(summaries))
+    return mask_max
+
+
+def refuse(odd: Sequence[Odd], files: int) -> None:
+    """Raises when there is a mask whose values do not say what foreground is.
+
+    Raises:
+        InputError: one line with the first file, how many there are, what is wrong and the mend.
+    """
+    if odd:
+        more = f" (so do {len(odd) - 1} more of {files} masks)" if len(odd) > 1 else ""
+        raise InputError(f"{odd[0].name}: {odd[0].text}{more}")
 
 
 def foreground(
-    values: NDArray[np.int64], path: Path, *, mask_max: int, mask_value: int | None = None
+    values: NDArray[np.int64],
+    path: Path,
+    *,
+    mask_max: int,
+    mask_value: int | None = None,
+    colours: tuple[Colour, ...] | None = None,
+    united: bool = False,
 ) -> NDArray[np.bool_]:
     """(H, W) bool: values equal to `mask_value`, else above half of `mask_max`, the set's largest value.
 
+    Args:
+        values: (H, W).
+        path: stands in the errors.
+        mask_max: the largest value in the set's masks.
+        mask_value: the foreground's label.
+        colours: of the mask, see `mask_pixels`.
+        united: colours are declared to mean one thing.
+
     Raises:
-        InputError: a label map without a `mask_value`, or values that do not fit the other masks'
+        InputError: a label map without a `mask_value`, several colours, or values that do not fit the other masks'
             (0/1 among 0/255).
     """
     if mask_value is not None:
         return np.asarray(values == mask_value)
-    problem = odd_values(summarise(values), mask_max)
+    problem = odd_values(summarise(values, colours), mask_max, united=united)
     if problem:
-        raise InputError(f"{path}: {problem}")
+        raise InputError(f"{path}: {problem[1]}")
     return values > mask_max / 2
-
-
-@dataclass(frozen=True)
-class MaskSummary:
-    """The values of one mask: which, how many pixels of each, and those that cover areas.
-
-    A value covers an area when some pixel and its four neighbours have it: labels do, the grey fringe that
-    resizing or compression leaves along borders does not.
-    """
-
-    present: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    solid: NDArray[np.int64]
-
-    @property
-    def largest(self) -> int:
-        """The largest value."""
-        return int(self.present[-1])
-
-    def area(self, mask_max: int, mask_value: int | None = None) -> float:
-        """Share of the pixels that are foreground, in [0, 1]."""
-        chosen = self.present == mask_value if mask_value is not None else self.present > mask_max / 2
-        return float(self.counts[chosen].sum() / self.counts.sum())
-
-
-def summarise(values: NDArray[np.int64]) -> MaskSummary:
-    """The summary of (H, W) values."""
-    if int(values.min()) >= 0 and int(values.max()) < 65536:  # sorting takes ten times as long
-        every = np.bincount(values.ravel())
-        present = np.flatnonzero(every)
-        counts = every[present]
-    else:
-        present, counts = np.unique(values, return_counts=True)
-    solid = present
-    if len(present) > 2:
-        same = np.ones(values.shape, dtype=bool)
-        for axis in (0, 1):
-            for shift in (1, -1):
-                same &= np.roll(values, shift, axis=axis) == values
-        solid = np.unique(values[same])
-    return MaskSummary(present.astype(np.int64), counts.astype(np.int64), solid.astype(np.int64))
-
-
-def odd_values(summary: MaskSummary, mask_max: int) -> str | None:
-    """What is wrong with a mask's values, given the largest value in its dataset; None when nothing is."""
-    present, largest = summary.present, summary.largest
-    if 0 < largest <= mask_max * RINGING:
-        return f"its largest value is {largest} where the other masks go up to {mask_max}; rescale it to 0/{mask_max}"
-    low, high = mask_max * RINGING, mask_max * (1 - RINGING)
-    if len(present) > 2 and ((summary.solid > low) & (summary.solid < high)).any():
-        shown = ", ".join(str(value) for value in present[:6])
-        return f"holds several labels ({shown}{', ...' if len(present) > 6 else ''}); say which with mask_value"
-    return None
 
 
 def read_mask(
@@ -145,14 +185,14 @@ def read_mask(
     """
     union: NDArray[np.bool_] | None = None
     for path in paths:
-        values = mask_values(path, index=mask_value is not None)
+        values, colours = mask_pixels(open_image(path, one_page=True), str(path), index=mask_value is not None)
         expected = size if union is None else (union.shape[0], union.shape[1])
         if expected is not None and values.shape != expected:
             raise InputError(
                 f"{path}: is {values.shape[1]}x{values.shape[0]} pixels, its image {image or paths[0]} is "
                 f"{expected[1]}x{expected[0]}; a mask must have its image's size"
             )
-        found = foreground(values, path, mask_max=mask_max, mask_value=mask_value)
+        found = foreground(values, path, mask_max=mask_max, mask_value=mask_value, colours=colours)
         union = found if union is None else union | found
     if union is None:
         raise InputError("mask: no file is given")

@@ -6,8 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import islice
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,19 @@ from vlseg.data.assign import Placed, assign_published, assign_seeded
 from vlseg.data.cards import Card, Item, Part
 from vlseg.data.cards.card import Mask
 from vlseg.data.cards.find import by_rule
-from vlseg.data.images import decode_image
-from vlseg.data.masks import foreground, image_values
+from vlseg.data.images import as_png, decode_image, page_count
+from vlseg.data.mask_levels import judge
+from vlseg.data.mask_map import read_mask_map
+from vlseg.data.masks import foreground, mask_pixels, refuse, summarise_image
 from vlseg.data.matching import counted
 from vlseg.data.names import is_picture
 from vlseg.data.own import Found, own_items
+from vlseg.data.parted import UNNAMED, decode_file, parted
 from vlseg.data.readers import Combine, consensus, reader_agreement
 from vlseg.metrics import Estimate
 from vlseg.records import SPLITS, InputError, replacing_folder, write_text
 
 Progress = Callable[[Sequence[Placed]], Iterator[Placed]]
-_SCANNED = 50
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def prepare(
     anns: Path | None = None,
     target: str | None = None,
     table: Path | None = None,
+    mask_map: Path | None = None,
     masks: str | None = None,
     groups: str | None = None,
     readers: Combine = "apart",
@@ -83,6 +85,7 @@ def prepare(
         anns: published annotation folder (train.json, val.json, test.json), whose splits and prompts are taken.
         target: names the masks of own data.
         table: cases.csv of own data, where it is not in the source.
+        mask_map: file that declares the values or colours of own label maps, see `read_mask_map`; one target of each.
         masks: chooses among several sorts of masks, see `vlseg.data.matching.match`.
         groups: tells own data's patients or sequences, see `vlseg.data.own.own_items`.
         readers: what becomes of several readers' masks.
@@ -90,20 +93,26 @@ def prepare(
         progress: wraps the loop over images.
 
     Raises:
-        InputError: nothing known in the source, a harmful archive, annotations that do not fit, `out` in use.
+        InputError: nothing known in the source, a harmful archive, annotations that do not fit, `out` in use, or
+            masks whose values or colours do not say what foreground is.
     """
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
         raise InputError(f"--out: {out} lies in the source, which it would change; choose a folder elsewhere")
     asked = _asked(card, source, anns, target, table, readers, seed) | {"masks": masks, "groups": groups}
+    asked["mask_map_sha256"] = _digest(mask_map) if mask_map else None
+    declared = read_mask_map(mask_map) if mask_map else None
     done = _already(out, asked)
     if done is not None:
         return done
     with open_source(source) as tree, replacing_folder(out) as folder:
-        found = _find(card, tree, masks) if card else own_items(tree, target, table, masks, groups)
+        named = target if declared is None else UNNAMED
+        found = _find(card, tree, masks) if card else own_items(tree, named, table, masks, groups)
+        if declared is not None:
+            found = replace(found, items=[parted(tree, item, declared) for item in found.items])
         placed, unlisted = (
             ([Placed(item) for item in found.items], []) if anns is None else assign_published(found.items, anns)
         )
-        writer = _Writer(tree, folder, _mask_max(card, tree, placed), readers)
+        writer = _Writer(tree, folder, _mask_max(card, tree, placed), readers, card is not None and card.colours_united)
         for one in progress(placed):
             writer.add(one)
         if not writer.images:
@@ -113,6 +122,8 @@ def prepare(
             placed = assign_seeded(list(writer.items), seed, val_share, list(writer.items.values()))
         writer.enter(placed)
         left_out = [*unlisted, *writer.left_out, *found.left_out]
+        if writer.paged:
+            left_out.append(f"further pages of {len(writer.paged)} images, e.g. {writer.paged[0]}: the first is used")
         for split in SPLITS:
             text = json.dumps(writer.entries[split], indent=1, ensure_ascii=False)
             write_text(folder / "anns" / f"{split}.json", text + "\n")
@@ -221,39 +232,41 @@ def _unused(tree: Tree, items: Sequence[Item]) -> list[str]:
 
 
 def _mask_max(card: Card | None, tree: Tree, placed: Sequence[Placed]) -> int:
-    """What full foreground is: the card's word, else the largest value in a spread of the masks."""
+    """What full foreground is: the card's word, else the largest value of all masks, when they leave no doubt."""
     if card is not None and card.mask_max is not None:
         return card.mask_max
-    files = [file for one in placed for part in one.item.parts for file in part.files]
-    step = max(1, len(files) // _SCANNED)
-    largest = 0
-    for file in (*islice(files, 0, None, step), *files):
-        largest = max(largest, int(image_values(_decode(tree, file)).max()))
-        if largest > 1:
-            return 255 if largest <= 255 else 65535
-        if largest == 1 and file == files[-1]:
-            break
-    return largest or 255
-
-
-def _decode(tree: Tree, file: str) -> Image.Image:
-    return decode_image(io.BytesIO(tree.read(file)), f"{tree.source}: {file}")
+    files = dict.fromkeys(file for one in placed for part in one.item.parts for file in part.files)
+    summaries = {}
+    for file in files:
+        try:
+            summaries[f"{tree.source}: {file}"] = summarise_image(
+                decode_file(tree, file, one_page=True), f"{tree.source}: {file}"
+            )
+        except InputError:
+            continue  # the writer leaves it out and names it
+    mask_max = max((summary.largest for summary in summaries.values()), default=0) or 255
+    odd = judge(summaries, mask_max, united=card is not None and card.colours_united)
+    if card is None or len(odd) > len(summaries) / 2:
+        refuse(odd, len(summaries))
+    return mask_max
 
 
 class _Writer:
     """Writes images and masks and keeps the entries. A file that cannot be used is left out and named."""
 
-    def __init__(self, tree: Tree, folder: Path, mask_max: int, readers: Combine) -> None:
+    def __init__(self, tree: Tree, folder: Path, mask_max: int, readers: Combine, united: bool) -> None:
         self._tree = tree
         self._folder = folder
         self._mask_max = mask_max
         self._readers = readers
+        self._united = united
         self._written: Counter[str] = Counter()
-        self._parts: dict[str, tuple[list[Part], tuple[float, float] | None]] = {}
+        self._parts: dict[str, tuple[Item, list[Part], tuple[float, float] | None]] = {}
         self.entries: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
         self.items: dict[Item, frozenset[str]] = {}
         """Items written, with the targets that their masks show."""
         self.left_out: list[str] = []
+        self.paged: list[str] = []
         self.drawn: list[tuple[str | None, dict[str, Mask]]] = []
         self.groups_known = True
 
@@ -261,13 +274,13 @@ class _Writer:
         """One image with its masks."""
         item = placed.item
         try:
-            size, spacing = self._image(item)
+            written, size, spacing = self._image(item)
             parts, present = self._masks(item, size)
         except InputError as error:
             self.left_out.append(str(error))
             return
         self.items[item] = present
-        self._parts[item.image] = parts, spacing
+        self._parts[item.image] = written, parts, spacing
         self.groups_known &= item.group is not None
 
     @property
@@ -280,25 +293,33 @@ class _Writer:
         for one in placed:
             if one.item not in self.items:
                 continue
-            parts, spacing = self._parts[one.item.image]
+            item, parts, spacing = self._parts[one.item.image]
             for split, published in one.entries:
                 named = published.get("_target")
                 kept = [part for part in parts if named is None or part.target == named]
-                self.entries[split] += [_entry(one.item, part, spacing, published) for part in kept]
+                self.entries[split] += [_entry(item, part, spacing, published) for part in kept]
 
-    def _image(self, item: Item) -> tuple[tuple[int, int], tuple[float, float] | None]:
-        target = self._path("images", item.image)
+    def _image(self, item: Item) -> tuple[Item, tuple[int, int], tuple[float, float] | None]:
+        """Writes the image, as it is or as PNG where that keeps every pixel; gives the item by its name as written."""
         if item.load is not None:
             image, spacing = item.load()
-            image.save(target)
-            return (image.height, image.width), spacing
+            image.save(self._path("images", item.image))
+            return item, (image.height, image.width), spacing
         content = self._tree.read(item.file)
-        image = decode_image(io.BytesIO(content), f"{self._tree.source}: {item.file}")
+        name = f"{self._tree.source}: {item.file}"
+        image = decode_image(io.BytesIO(content), name)
+        pages = page_count(content)
+        if pages > 1:
+            self.paged.append(item.file)
+        png = as_png(image)
+        if png is None:
+            item = replace(item, image=str(Path(item.image).with_suffix(Path(item.file).suffix.lower())))
+        target = self._path("images", item.image)
         if Path(item.file).suffix.lower() == target.suffix.lower():
             target.write_bytes(content)
-        else:
-            image.save(target)
-        return (image.height, image.width), item.spacing
+        elif png is not None:
+            png.save(target)
+        return item, (image.height, image.width), item.spacing
 
     def _masks(self, item: Item, size: tuple[int, int]) -> tuple[list[Part], frozenset[str]]:
         """Writes the masks. The parts that become entries, and the targets of which there is something."""
@@ -322,8 +343,9 @@ class _Writer:
             return part.make(size)
         union: Mask | None = None
         for file in part.files:
-            values = image_values(_decode(self._tree, file))
-            mask = foreground(values, Path(f"{self._tree.source}: {file}"), mask_max=self._mask_max)
+            name = f"{self._tree.source}: {file}"
+            values, colours = mask_pixels(decode_file(self._tree, file, one_page=True), name)
+            mask = foreground(values, Path(name), mask_max=self._mask_max, colours=colours, united=self._united)
             if union is not None and union.shape != mask.shape:
                 raise InputError(f"{self._tree.source}: {file}: has another size than the image's other masks")
             union = mask if union is None else union | mask

@@ -14,7 +14,7 @@ from vlseg.data.formats.lvit import is_lvit, read_lvit
 from vlseg.data.formats.nnunet import is_nnunet, read_nnunet
 from vlseg.data.images import read_image, read_pixels
 from vlseg.data.info import read_info
-from vlseg.data.masks import mask_values, read_mask
+from vlseg.data.masks import mask_range, mask_values, read_mask
 from vlseg.data.pairs import split_pairs
 from vlseg.records import SPLITS, Dataset, DatasetInfo, InputError, Sample
 
@@ -47,6 +47,8 @@ def read_dataset(
     samples: list[Sample] = []
     for split, items in entries.items():
         samples += entry_samples(*layout_folders(info), info.name, split, items)
+    if info.mask_value is not None:
+        samples = [s if s.mask_value is not None else replace(s, mask_value=info.mask_value) for s in samples]
     groups_known = info.groups_known or (bool(samples) and all(sample.group is not None for sample in samples))
     targets = info.targets or tuple(sorted({sample.target for sample in samples if sample.target}))
     mark = fingerprint(info, samples)
@@ -92,11 +94,20 @@ def with_mask_max(dataset: Dataset) -> Dataset:
     """The dataset with the largest value of its masks, which decides what foreground is.
 
     Raises:
-        InputError: a mask that cannot be read.
+        InputError: a mask that cannot be read, masks whose values or colours do not say what foreground is, or a
+            `mask_value` that no mask holds.
     """
-    paths = dict.fromkeys(path for sample in dataset.samples if sample.mask_value is None for path in sample.mask_paths)
-    largest = max((int(mask_values(path).max()) for path in paths), default=255)
-    return Dataset(replace(dataset.info, mask_max=largest or 255), dataset.samples)
+    plain = dict.fromkeys(path for sample in dataset.samples if sample.mask_value is None for path in sample.mask_paths)
+    declared = {(path, s.mask_value) for s in dataset.samples if s.mask_value is not None for path in s.mask_paths}
+    if declared and not any((mask_values(path, index=True) == value).any() for path, value in sorted(declared)):
+        path = min(declared)[0]
+        wanted = ", ".join(str(value) for value in sorted({value for _, value in declared})[:6])
+        held = ", ".join(str(value) for value in np.unique(mask_values(path, index=True))[:6])
+        raise InputError(
+            f"{path}: no mask of '{dataset.info.name}' holds a declared value ({wanted}), this one holds {held}; "
+            "correct mask_value or the labels"
+        )
+    return Dataset(replace(dataset.info, mask_max=mask_range(plain)), dataset.samples)
 
 
 def load_image(sample: Sample, info: DatasetInfo) -> NDArray[np.float32]:

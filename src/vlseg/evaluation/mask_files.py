@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vlseg.data import read_mask
+from vlseg.data import mask_range, mask_values, read_mask
 from vlseg.evaluation.evaluate import Answer
 from vlseg.evaluation.predict import Prediction
 from vlseg.evaluation.predict_files import slug
@@ -24,7 +24,8 @@ def mask_answers(folder: Path, queries: Sequence[Query]) -> Answer:
     IMAGE (with any picture suffix).
 
     Raises:
-        InputError: no such folder, or queries without a file (some are named).
+        InputError: no such folder, queries without a file (some are named), or masks whose values do not say what
+            foreground is: over all files together, as for a dataset's own masks.
     """
     if not folder.is_dir():
         raise InputError(f"--masks: {folder}: no such folder; give one of mask files named like the images")
@@ -39,17 +40,37 @@ def mask_answers(folder: Path, queries: Sequence[Query]) -> Answer:
             f"{_names(missing[0], single)[0]}.png"
         )
 
+    files = dict.fromkeys(path for query in queries if (path := find(query)) is not None)
+    labelled = _are_label_maps(queries, find)
+    mask_max = 255 if labelled else mask_range(files)
+
     def answer(image: np.ndarray, group: Sequence[Query]) -> Iterable[Prediction]:
         for query in group:
             path = find(query)
             assert path is not None  # checked above
             sample = query.prompted.sample
             size = (image.shape[0], image.shape[1])
-            mask = read_mask([path], size=size, image=sample.image_path)
+            value = sample.mask_value if labelled else None
+            mask = read_mask([path], mask_max=mask_max, mask_value=value, size=size, image=sample.image_path)
             presence = table.get(_key(query), (path, None))[1]
             yield Prediction(mask, mask, presence)
 
     return answer
+
+
+def _are_label_maps(queries: Sequence[Query], find: Callable[[Query], Path | None]) -> bool:
+    """Whether the files hold labels as the truth does: one file answers for several labels, or holds several."""
+    asked: dict[Path, set[int | None]] = {}
+    for query in queries:
+        path = find(query)
+        if path is not None:
+            asked.setdefault(path, set()).add(query.prompted.sample.mask_value)
+    if None in set().union(*asked.values()):
+        return False
+    if any(len(values) > 1 for values in asked.values()):
+        return True
+    held = {int(value) for path in asked for value in np.unique(mask_values(path, index=True))}
+    return len(held - {0}) > 1
 
 
 def _table(folder: Path) -> dict[tuple[str, str], tuple[Path, float | None]]:

@@ -98,6 +98,7 @@ def prepare_dataset(
     anns: Path | None = None,
     target: str | None = None,
     table: Path | None = None,
+    mask_map: Path | None = None,
     masks: str | None = None,
     groups: str | None = None,
     readers: Combine = "apart",
@@ -116,9 +117,11 @@ def prepare_dataset(
             f"--source: {card.title} cannot be downloaded for you. Get {', '.join(card.files)} from {card.page} "
             f"(registration: {card.registration}; licence: {card.licence}) and give the file or folder"
         )
-    for option, value in (("--target", target), ("--table", table), ("--groups", groups)):
+    for option, value in (("--target", target), ("--table", table), ("--groups", groups), ("--mask-map", mask_map)):
         if card is not None and value is not None:
             raise InputError(f"{option}: is for your own data (vlseg data prepare own); {card.title} has a card")
+    if target is not None and mask_map is not None:
+        raise InputError("--target: --mask-map names the targets; give one of the two")
     return prepare(
         card,
         source,
@@ -126,6 +129,7 @@ def prepare_dataset(
         anns=anns,
         target=target,
         table=table,
+        mask_map=mask_map,
         masks=masks,
         groups=groups,
         readers=readers,

@@ -59,14 +59,14 @@ def open_dataset(path: Path, target: str | None = None, *, absent: bool = False)
     Raises:
         InputError: nothing readable there, or a target the dataset does not have.
     """
-    dataset = annotate(read_dataset(path, target=target, absent=absent))
+    dataset = with_mask_max(annotate(read_dataset(path, target=target, absent=absent)))
     if target is not None:
         known = {sample.target for sample in dataset.samples if sample.target}
         if target not in known:
             raise unknown_name(f"target of {dataset.info.name}", target, known)
         kept = tuple(sample for sample in dataset.samples if sample.target == target)
         dataset = Dataset(replace(dataset.info, targets=(target,)), kept)
-    return with_mask_max(dataset)
+    return dataset
 
 
 def open_pool(paths: Sequence[str], prompt: str, target: str | None = None) -> Pool:

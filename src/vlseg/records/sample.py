@@ -87,10 +87,11 @@ class DatasetInfo:
 
     `prompt_sources` is the provenance per prompt name, over the whole set (a leak is a property
     of the scheme, not of one string). `mask_max` is the largest value met in the set's masks;
-    foreground is above half of it. Image and mask files lie below `files`, which is `root` unless
-    dataset.json points elsewhere: in images/ and masks/, or with `names_from_root` wherever its layout has them;
-    `masks` is the folder from which masks are named, where that is not `files`. With `absent`, a target that a COCO or
-    nnU-Net image has no object of is an entry with an empty mask. `left_out` says in words what was found and not used.
+    foreground is above half of it; `mask_value` is the foreground's value where entries give none. Image and mask
+    files lie below `files`, which is `root` unless dataset.json points elsewhere: in images/ and masks/, or with
+    `names_from_root` wherever its layout has them; `masks` is the folder from which masks are named, where that is not
+    `files`. With `absent`, a target that a COCO or nnU-Net image has no object of is an entry with an empty mask.
+    `left_out` says in words what was found and not used.
     `symmetries` are the allowed ones of
     ("horizontal", "vertical", "rotation"). `aliases` maps p0..p9 to content names.
     """
@@ -111,6 +112,7 @@ class DatasetInfo:
     prompt_sources: Mapping[str, frozenset[Source]] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     mask_max: int = 255
+    mask_value: int | None = None
     fingerprint: str = ""
     text_blind_ceiling: float | None = None
 

@@ -31,4 +31,5 @@ CARD = Card(
     ),
     citation="Lan et al., NeoUNet: Towards accurate colon polyp segmentation and neoplasm detection, ISVC 2021",
     mask_max=255,
+    colours_united=True,
 )

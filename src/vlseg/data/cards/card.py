@@ -92,6 +92,7 @@ class Card:
         structures: known layouts of the source.
         citation: of the paper to cite.
         mask_max: what full foreground is in its masks; None = the largest value found.
+        colours_united: True when all colours of its masks mean its only target.
         val_share: share of the official training images (by group) that becomes val, where there is no official val.
     """
 
@@ -112,4 +113,5 @@ class Card:
     defects: tuple[str, ...] = ()
     intensity: IntensityPolicy = field(default_factory=IntensityPolicy)
     mask_max: int | None = None
+    colours_united: bool = False
     val_share: float = 0.1

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from vlseg.data.formats import coco, lvit, nnunet, outlines
-from vlseg.data.images import open_image
+from vlseg.data.images import as_png, open_image
 from vlseg.data.masks import Mask
 from vlseg.data.read import load_mask
 from vlseg.data.write import info_values, new_folder, sample_entry
@@ -294,7 +294,9 @@ def _numbered(targets: Sequence[str]) -> dict[str, int]:
 def _as_png(path: Path, target: Path) -> int:
     """The image as PNG, pixels unchanged; returns its number of channels."""
     target.parent.mkdir(exist_ok=True)
-    image = open_image(path)
+    image = as_png(open_image(path))
+    if image is None:
+        raise InputError(f"{path}: PNG cannot hold its pixels as they are (fractions, or 16 bits per colour)")
     if image.mode not in ("L", "RGB", "I;16", "I"):
         image = image.convert("RGB")
     image.save(target, format="PNG")
