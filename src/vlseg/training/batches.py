@@ -65,9 +65,19 @@ class Batch:
     encoded_prompts: bool = False
     one_each: bool = False
 
-    def tensors(self) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor], Tensor, Tensor, Tensor, Tensor]:
-        """What a step computes with, in the order of the fields."""
-        return self.inputs, self.tokens, self.image_of, self.prompt_of, self.channel_of, self.masks
+    def tensors(
+        self, device: torch.device
+    ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor], Tensor, Tensor, Tensor, Tensor]:
+        """What a step computes with, in the order of the fields, on a device."""
+        inputs, tokens = (
+            {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
+            for tensors in (self.inputs, self.tokens)
+        )
+        image_of, prompt_of, channel_of, masks = (
+            tensor.to(device, non_blocking=True)
+            for tensor in (self.image_of, self.prompt_of, self.channel_of, self.masks)
+        )
+        return inputs, tokens, image_of, prompt_of, channel_of, masks
 
 
 def group_by_image(prompted: Sequence[Prompted]) -> list[ImageGroup]:
