@@ -151,7 +151,7 @@ class ImageCache:
     ) -> None:
         self._infos = infos
         self._budget = budget
-        self._reduced_to = reduced_to
+        self.reduced_to = reduced_to
         self._used = 0
         self._arrays: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
         self._sizes: dict[tuple[str, str], tuple[int, int]] = {}
@@ -193,7 +193,7 @@ class ImageCache:
 
     def _reduced(self, pixels: np.ndarray) -> np.ndarray:
         """8-bit pixels (H, W) or (H, W, 3) at the size they are kept in; deeper ones stay as they are."""
-        side = self._reduced_to
+        side = self.reduced_to
         shorter = min(pixels.shape[:2])
         if side is None or shorter <= side or pixels.dtype != np.uint8:
             return pixels
@@ -321,13 +321,18 @@ class EpochBatches:
         known = self._known
         if known is None:
             return pixels(), self._cache.size(first)
-        own = image_key(first.sample, self._infos[first.sample.dataset])
-        key = own if variant == Variant() else f"{own} {variant}"
+        key = pixels_key(first, self._infos[first.sample.dataset], variant, self._cache.reduced_to)
         features, sizes = image_features(
-            self._model, known.store, key, pixels, device=known.device, precision=known.precision
+            self._model,
+            known.store,
+            key,
+            pixels,
+            device=known.device,
+            precision=known.precision,
+            own_size=lambda: _turned(self._cache.size(first), variant),
         )
         height, width = (int(side) for side in sizes.tensors[SIZE_KEY][0])
-        return features, (width, height) if variant.turns % 2 else (height, width)
+        return features, _turned((height, width), variant)
 
     def _mask(self, item: Prompted, variant: Variant, size: tuple[int, int]) -> Tensor:
         """(1, 1, h, w) on the network's grid."""
@@ -350,6 +355,19 @@ class EpochBatches:
             return Rows.join(found).tensors
         tokens = self._model.tokenize(texts)
         return tokens.tensors if tokens is not None else {}
+
+
+def pixels_key(item: Prompted, info: DatasetInfo, variant: Variant, reduced_to: int | None) -> str:
+    """The same for the same pixels: the file's bytes, how they are read, made smaller and changed."""
+    changes = [] if reduced_to is None else [f"reduced to {reduced_to}"]
+    changes += [] if variant == Variant() else [str(variant)]
+    return " ".join([image_key(item.sample, info), *changes])
+
+
+def _turned(size: tuple[int, int], variant: Variant) -> tuple[int, int]:
+    """An image's (H, W) after, or before, its variant's quarter turns."""
+    height, width = size
+    return (width, height) if variant.turns % 2 else (height, width)
 
 
 def prompt_for(model: Segmenter, item: Prompted, text: str) -> str:
