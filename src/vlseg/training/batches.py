@@ -13,12 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from vlseg.data import image_key, load_mask, load_pixels, unit_range
+from vlseg.data.seeds import generator
 from vlseg.models import Rows, Segmenter
 from vlseg.models.features import SIZE_KEY, FeatureStore, image_features, prompt_features
 from vlseg.prompts import Prompted
 from vlseg.records import DatasetInfo
 from vlseg.training.augment import Variant, draw_variant
-from vlseg.training.seeds import generator
 
 CACHE_BYTES = 2 * 1024**3
 """Decoded images and masks kept in memory; beyond it the ones used longest ago go."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vlseg.data import made_ahead
+from vlseg.data.seeds import derived_seed
 from vlseg.models import Segmenter, as_module
 from vlseg.models.device import check_precision, resolve_device
 from vlseg.prompts import Prompted
@@ -25,7 +26,6 @@ from vlseg.training.memory import checkpoint_blocks
 from vlseg.training.precision import Arithmetic, deterministic_on_cpu
 from vlseg.training.progress import ProgressBar
 from vlseg.training.schedule import Progress, learning_rate
-from vlseg.training.seeds import derived_seed
 from vlseg.training.step import TrainingStep, configured_loss
 from vlseg.training.weights import changing_weights, frozen_checksum, put_back
 
