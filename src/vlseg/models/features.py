@@ -23,7 +23,8 @@ from torch import Tensor
 
 from vlseg.models.device import autocast
 from vlseg.models.protocol import ImageFeatures, Inputs, PromptFeatures, Rows, Segmenter, Spec, as_module
-from vlseg.records import InputError, replacing, write_text
+from vlseg.models.saving import save_tensors
+from vlseg.records import InputError, write_text
 
 FORMAT = 2
 Precision = Literal["fp16", "fp32"]
@@ -87,9 +88,7 @@ class FeatureStore:
             self.used = self._counted = self._written()  # other processes fill the store, too
         if self.limit is None or self.used + size <= self.limit:
             path = self._path(key)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary:
-                safetensors.torch.save_file(kept, temporary)
+            save_tensors(path, kept)
             self.used += size
         return Rows(kept)
 

@@ -20,7 +20,7 @@ from vlseg.records import DatasetInfo, InputError, RunConfig
 from vlseg.training.batches import Batch, Draw, EpochBatches, ImageCache, Known, checksum, group_by_image, plan_epoch
 from vlseg.training.checkpoint import load_checkpoint, rng_state, save_checkpoint, set_rng_state
 from vlseg.training.freezing import apply_regime, parameter_groups, train_mode
-from vlseg.training.history import HistoryRow, write_history
+from vlseg.training.history import Journal
 from vlseg.training.interrupt import Stop, stop_on_interrupt
 from vlseg.training.memory import checkpoint_blocks
 from vlseg.training.precision import Arithmetic, deterministic_on_cpu
@@ -29,8 +29,6 @@ from vlseg.training.schedule import Progress, learning_rate
 from vlseg.training.step import TrainingStep, configured_loss
 from vlseg.training.weights import changing_weights, frozen_checksum, put_back
 
-LOG_EVERY = 10
-"""Optimiser steps whose mean loss makes one row of history.csv."""
 SAVE_SECONDS, SAVE_SHARE = 2.0, 20
 """A checkpoint is due after two seconds, or twenty times what the last one took to write."""
 
@@ -128,15 +126,13 @@ class Fit:
             checkpoint_blocks(model)
         self.module = TrainingStep(model, compiled=config.compile)
         self.progress = Progress()
-        self.history: list[HistoryRow] = []
+        self.journal = Journal()
         self.status: Literal["done", "interrupted"] = "done"
         reduced_to = max(model.spec.image_size) if config.image_cache == "reduced" else None
         self.cache = ImageCache(infos, reduced_to=reduced_to)
         self.steps_per_epoch = len(self._chunks(0))
         self.total_steps = min(config.max_steps or 10**12, config.epochs * self.steps_per_epoch)
-        self.recent: list[float] = []
-        self.started = self.saved = time.monotonic()
-        self.seconds_before = self.save_cost = 0.0
+        self.saved, self.save_cost = time.monotonic(), 0.0
         if resume and self._last.exists():
             self._load()
 
@@ -186,13 +182,17 @@ class Fit:
             progress.epoch,
             progress.best,
             progress.best_step,
-            seconds=self.seconds(),
+            seconds=self.journal.seconds(),
             skipped=progress.skipped,
         )
 
     @property
     def _last(self) -> Path:
         return self.folder / "checkpoints" / "last.pt"
+
+    @property
+    def _history(self) -> Path:
+        return self.folder / "history.csv"
 
     @property
     def _best(self) -> Path:
@@ -275,14 +275,9 @@ class Fit:
             progress.skipped += 1
         progress.step += 1
         progress.batch += 1
-        self._log(loss, rate)
-
-    def _log(self, loss: float, rate: float) -> None:
-        self.recent.append(loss)
-        if self.progress.step % LOG_EVERY == 0 or self.progress.step == self.total_steps:
-            mean = sum(self.recent) / len(self.recent)
-            self.history.append(HistoryRow(self.progress.step, self.progress.epoch, mean, rate, None, self.seconds()))
-            self.recent = []
+        self.journal.step(progress, loss, rate)
+        if progress.step == self.total_steps:
+            self.journal.close(progress)
 
     def _end_epoch(self, bar: ProgressBar) -> None:
         progress = self.progress
@@ -295,15 +290,15 @@ class Fit:
             score = self.validate()
             if progress.note_validation(score):
                 save_checkpoint(self._best, {"model": self._weights()})
-            rate = self.optimizer.param_groups[0]["lr"]
-            self.history.append(HistoryRow(progress.step, progress.epoch, None, rate, score, self.seconds()))
-            write_history(self.folder / "history.csv", self.history)
+            self.journal.validated(progress, score)
+            self.journal.write(self._history)
             bar.validated(self.folder.name, progress.step, progress.epoch, score, progress.best)
         self._save_if_due()
 
     def _finish(self) -> None:
         """Leave the best weights in the model, in eval mode."""
-        write_history(self.folder / "history.csv", self.history)
+        self.journal.close(self.progress)  # steps before an early stop
+        self.journal.write(self._history)
         if self.progress.best is not None:
             self._put_back(self._best, load_checkpoint(self._best)["model"])
         self.network.eval()
@@ -318,10 +313,6 @@ class Fit:
     def _frozen(self) -> int:
         return frozen_checksum(self.network, self._weights().keys())
 
-    def seconds(self) -> float:
-        """Time spent on this run so far, over all its sittings."""
-        return round(self.seconds_before + time.monotonic() - self.started, 2)
-
     def _save_if_due(self) -> None:
         if time.monotonic() - self.saved > max(SAVE_SECONDS, SAVE_SHARE * self.save_cost):
             self._save()
@@ -333,15 +324,13 @@ class Fit:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.arithmetic.state(),
             "progress": self.progress.state(),
-            "history": [row.values() for row in self.history],
-            "recent": list(self.recent),
-            "seconds": self.seconds(),
+            **self.journal.state(),
             "rng": rng_state(),
             "data": checksum(self.groups),
             "frozen": self._frozen,
         }
         save_checkpoint(self._last, state)
-        write_history(self.folder / "history.csv", self.history)
+        self.journal.write(self._history)
         self.saved = time.monotonic()
         self.save_cost = self.saved - begin
 
@@ -357,9 +346,7 @@ class Fit:
         self.optimizer.load_state_dict(state["optimizer"])
         self.arithmetic.restore(state["scaler"])
         self.progress = Progress(**state["progress"])
-        self.history = [HistoryRow(*values) for values in state["history"]]
-        self.recent = list(state["recent"])
-        self.seconds_before = state["seconds"]
+        self.journal.restore(state)
         set_rng_state(state["rng"])
 
 
