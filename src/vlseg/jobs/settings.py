@@ -67,6 +67,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
 
 published: MedVLSM's training (Poudel et al., MIDL 2024, configs and scripts of the code). What differs here: the rate
 falls by val Dice at native size, not by val loss; training stops by val Dice at native size, not at the network's;
+frozen encoders stay in eval mode (PubMedBERT's dropout and CRIS's batch norm went on in theirs);
 masks are shrunk with antialiasing, not by the nearest pixel; an epoch has each image once with up to
 `prompts_per_image` of its prompts; wordings are drawn by (seed, epoch, sample). corrected: ours, untested on
 published weights.
