@@ -19,6 +19,7 @@ from vlseg.evaluation.predictor import Predictor, load
 from vlseg.evaluation.probe import Scene, blind_queries, probe_queries
 from vlseg.evaluation.query import Query, clean_queries, swapped_queries
 from vlseg.evaluation.tensor_scores import score_tensors
+from vlseg.evaluation.text_blind import choose_text_blind_rule, text_blind, text_blind_rules
 from vlseg.evaluation.uncertainty import with_flip_uncertainty
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Scene",
     "Setting",
     "blind_queries",
+    "choose_text_blind_rule",
     "clean_queries",
     "corrupted_queries",
     "evaluate",
@@ -50,5 +52,7 @@ __all__ = [
     "ready",
     "score_tensors",
     "swapped_queries",
+    "text_blind",
+    "text_blind_rules",
     "with_flip_uncertainty",
 ]

@@ -4,26 +4,26 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vlseg.evaluation import Answer, Query, Setting, evaluate, gallery_for, load, model_answers, with_flip_uncertainty
 from vlseg.jobs.datasets import Pool, open_pool
 from vlseg.jobs.feature_cache import open_store
-from vlseg.metrics import Aggregate, Calibration, aggregate, text_blind_ceiling
+from vlseg.metrics import Aggregate, Asked, Calibration, Ceilings, aggregate, ceilings
 from vlseg.models import Spec
 from vlseg.prompts import Prompted
-from vlseg.records import EvaluationSpec, SampleScore, read_record, unknown_name, write_scores, write_text
+from vlseg.records import EvaluationSpec, SampleScore, Told, read_record, unknown_name, write_scores, write_text
+from vlseg.records.console import error_console
 
 MASK_FILES = "masks"
 """The name that mask files have in place of a model's."""
 
-Condition = Literal["clean", "swapped", "corrupted"]
+Condition = Literal["clean", "swapped", "corrupted", "blind"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Job:
         origin: of the threshold.
         base: folder that holds evaluations/; `out`, where given, is the evaluation's folder itself.
         spec: of the model; None for mask files.
+        arguments: of the condition, for the record.
     """
 
     answer: Answer
@@ -66,6 +67,7 @@ class Job:
     base: Path
     out: Path | None = None
     spec: Spec | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def score(
         queries: see `vlseg.evaluation.Query`.
         begin: time.monotonic() at the start, for the record.
         condition: the evaluation's name, where it is not one of the options'.
-        truths: masks by dataset and sample id, for the text-blind ceiling.
+        truths: masks by dataset and sample id, for the ceilings.
     """
     pool, options = job.pool, job.options
     told = condition or options.condition
@@ -143,6 +145,7 @@ def score(
     calibration = Calibration()
     scores = _answered(job, queries, folder, calibration)
     known = all(info.groups_known for info in pool.infos.values())
+    found = _ceilings(queries, truths) if truths else Ceilings(None, None, "not computed under this condition")
     spec = EvaluationSpec(
         id=identity,
         model=job.setting.model,
@@ -155,13 +158,17 @@ def score(
         deployable=pool.deployable,
         protocol=job.setting.protocol,
         condition=told,
+        condition_arguments=dict(job.arguments),
         threshold=job.setting.threshold,
         threshold_origin=job.origin,
         precision=job.setting.precision,
         seed=job.setting.seed,
         groups_known=known,
         nsd_tolerance=job.setting.nsd_tolerance,
-        text_blind_ceiling=_ceiling(queries, truths) if truths else None,
+        text_blind_ceiling=found.text_blind,
+        class_ceiling=found.by_class,
+        ceiling_reason=found.reason,
+        told=told_by(job.spec, told),
         seconds=round(time.monotonic() - begin, 1),
     )
     write_scores(folder / "scores.parquet", scores)
@@ -195,7 +202,7 @@ def prompted_split(pool: Pool, split: str) -> list[Prompted]:
 def _answered(job: Job, queries: Sequence[Query], folder: Path, calibration: Calibration) -> list[SampleScore]:
     gallery = gallery_for(folder / "overlays", queries)
     images = len({(q.prompted.sample.dataset, q.prompted.sample.image_id) for q in queries})
-    console = Console(stderr=True)
+    console = error_console()
     columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task("scoring", total=images)
@@ -212,17 +219,23 @@ def _answered(job: Job, queries: Sequence[Query], folder: Path, calibration: Cal
     return scores
 
 
-def _ceiling(queries: Sequence[Query], truths: Mapping[tuple[str, str], np.ndarray]) -> float | None:
-    """The text-blind ceiling of the samples; None where no image has two different targets."""
-    samples = {(query.prompted.sample.dataset, query.prompted.sample.id): query.prompted.sample for query in queries}
-    images: dict[tuple[str, str], list[np.ndarray]] = {}
-    for key, sample in samples.items():
-        if key in truths:
-            images.setdefault((sample.dataset, sample.image_id), []).append(truths[key])
-    stacks = [np.stack(masks) for masks in images.values()]
-    if not any((stack != stack[0]).any() for stack in stacks):
-        return None
-    return text_blind_ceiling(stacks)
+def _ceilings(queries: Sequence[Query], truths: Mapping[tuple[str, str], np.ndarray]) -> Ceilings:
+    """Of the samples asked about; wordings of one sample count once."""
+    items = {(query.prompted.sample.dataset, query.prompted.sample.id): query.prompted for query in queries}
+    return ceilings(
+        [
+            Asked((key[0], item.sample.image_id), item.sample.target, frozenset(item.wordings), truths[key])
+            for key, item in items.items()
+            if key in truths
+        ]
+    )
+
+
+def told_by(spec: Spec | None, condition: str) -> Told:
+    """What a model of `spec` knows beside the image under a condition; None = mask files."""
+    if condition == "blind":
+        return "nothing"
+    return "unknown" if spec is None else "prompt" if spec.uses_text else "target"
 
 
 def slug(text: str) -> str:

@@ -137,8 +137,9 @@ def _joint_losses(runs: Sequence[Fit], batches: Sequence[Batch]) -> Tensor:
     weights = {name: torch.stack([one[name] for one in trained]) for name in trained[0]}
     moved = [batch.tensors(first.arithmetic.device) for batch in batches]
     columns = [list(column) for column in zip(*moved, strict=True)]
-    inputs = {name: torch.stack([row[name] for row in columns[0]]) for name in columns[0][0]}
-    # A prompt for each row: how many distinct ones there are may differ between runs.
+    # An image and a prompt for each row: how many distinct ones there are may differ between runs.
+    images = [Rows(tensors)[image_of].tensors for tensors, image_of in zip(columns[0], columns[2], strict=True)]
+    inputs = {name: torch.stack([row[name] for row in images]) for name in images[0]}
     told = [
         Rows(tokens)[prompt_of].tensors if tokens else {}
         for tokens, prompt_of in zip(columns[1], columns[3], strict=True)
@@ -149,7 +150,7 @@ def _joint_losses(runs: Sequence[Fit], batches: Sequence[Batch]) -> Tensor:
     reads = bool(tokens)
 
     def logits(weights: dict[str, Tensor], *rows: object) -> Tensor:
-        found: Tensor = functional_call(step, weights, (*rows, True, reads))
+        found: Tensor = functional_call(step, weights, (*rows, True, reads, True))
         return found
 
     # On the CPU the fused attention cannot be vectorised further; its plain form can.
