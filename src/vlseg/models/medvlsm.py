@@ -1,8 +1,7 @@
 """How MedVLSM trained: one recipe for its vision-language models, one for its CNNs.
 
 Poudel et al., MIDL 2024; configs and scripts of the code. What differs here: the rate falls by val Dice at native size,
-not by val loss; training stops by val Dice at native size, not at the network's; frozen encoders stay in eval mode
-(PubMedBERT's dropout and CRIS's batch norm went on in theirs); masks are shrunk with antialiasing,
+not by val loss; training stops by val Dice at native size, not at the network's; masks are shrunk with antialiasing,
 not by the nearest pixel; an epoch has each image once with up to `prompts_per_image` of its prompts; wordings are drawn
 by (seed, epoch, sample); frozen parts neither drop out nor move their batch-norm statistics, which there they did.
 """
