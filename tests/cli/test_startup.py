@@ -5,6 +5,11 @@ import sys
 
 import pytest
 
+IMPORTS = {
+    "vlseg.jobs.train": ("torch", "matplotlib"),
+    "vlseg.training": ("lightning", "transformers", "torchmetrics", "torch._dynamo"),
+}
+"""What data or a wrong setting need not wait for, and what training never does."""
 COMMANDS = ["demo", "models", "data", "prompts", "train", "evaluate", "compare", "predict", "probe", "report", "cache"]
 HEAVY = ("torch", "transformers", "lightning", "matplotlib", "scipy", "pandas", "pyarrow", "PIL")
 
@@ -22,3 +27,10 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "HEAVY []"
     if not arguments:
         assert all(command in done.stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize("module", IMPORTS)
+def test_what_training_waits_for(module: str) -> None:
+    program = f"import sys\nimport {module}\nprint([name for name in {IMPORTS[module]!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from vlseg.jobs.datasets import open_pool
-from vlseg.jobs.subsets import choose
+from vlseg.jobs.subsets import choose, spread
 from vlseg.jobs.train import train_run
 from vlseg.prompts import Prompted
-from vlseg.records import InputError, RunConfig, write_record
+from vlseg.records import InputError, RunConfig, Sample, write_record
 from vlseg.training.batches import group_by_image, plan_epoch
 
 MakeDataset = Callable[..., Path]
@@ -184,3 +184,64 @@ def test_pooled_scores_are_kept_apart(make_dataset: MakeDataset, tmp_path: Path)
     page = write_report([tmp_path / "run"], tmp_path / "r.html", title="t").read_text()
     assert "<td>large<br>test</td>" in page
     assert "<td>large+small<br>test</td>" in page
+
+
+def labelled(dataset: str, target: str, number: int, absent: bool) -> Prompted:
+    name = f"{target} {number}{' absent' if absent else ''}"
+    sample = Sample(
+        id=name,
+        image_id=name,
+        image_path=Path(name),
+        mask_paths=(Path(name),),
+        target=target,
+        prompts={},
+        dataset=dataset,
+        split="val",
+    )
+    return Prompted(sample, (target,), "p", frozenset())
+
+
+def test_few_validation_samples_are_spread() -> None:
+    """A set in the order of its datasets and targets, absent ones last: the first would be of one kind only."""
+    items = [
+        labelled(dataset, target, number, absent)
+        for dataset, count in (("a", 60), ("b", 20))
+        for target in ("liver", "spleen")
+        for absent, share in ((False, 0.8), (True, 0.2))
+        for number in range(int(count * share))
+    ]
+
+    def empty(item: Prompted) -> bool:
+        return "absent" in item.sample.id
+
+    def kinds(chosen: list[Prompted]) -> Counter[tuple[str, str | None, bool]]:
+        return Counter((item.sample.dataset, item.sample.target, empty(item)) for item in chosen)
+
+    everything = kinds(items)
+    assert len(everything) == 8
+    for seed in range(20):
+        chosen = spread(items, 40, seed, empty)
+        assert chosen == spread(items, 40, seed, empty)
+        assert [items.index(item) for item in chosen] == sorted(items.index(item) for item in chosen)
+        assert len({item.sample.id + item.sample.dataset for item in chosen}) == 40
+        for kind, count in kinds(chosen).items():
+            assert abs(count - everything[kind] * 40 / len(items)) <= 2
+        assert kinds(chosen).keys() == everything.keys()
+    assert spread(items, 40, 0, empty) != spread(items, 40, 1, empty)
+    assert spread(items, None, 0, empty) == spread(items, len(items), 0, empty) == items
+    assert len(spread(items, 3, 0, empty)) == 3
+
+
+def test_masks_of_some_samples_only_are_looked_at() -> None:
+    items = [labelled("a", "liver", number, number % 2 == 1) for number in range(1000)]
+    seen: list[Prompted] = []
+    chosen = spread(items, 10, 0, lambda item: seen.append(item) or "absent" in item.sample.id)  # type: ignore[func-returns-value]
+    assert len(seen) <= 40
+    assert {"absent" in item.sample.id for item in chosen} == {True, False}
+
+
+def test_every_sample_is_validated_at_some_seed() -> None:
+    items = [labelled("a", "liver", number, False) for number in range(30)]
+    chosen = Counter(item.sample.id for seed in range(200) for item in spread(items, 10, seed, lambda _: False))
+    assert len(chosen) == 30
+    assert max(chosen.values()) < 2 * min(chosen.values())

@@ -1,16 +1,21 @@
 """Training runs: records of what failed, pooled data, weights as a start, thresholds."""
 
+import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from vlseg.evaluation import load
 from vlseg.jobs.datasets import open_pool
 from vlseg.jobs.train import train_run
 from vlseg.models import as_module, load_model
-from vlseg.records import InputError, RunConfig, read_record
+from vlseg.records import InputError, RunConfig, read_record, write_record
 
 MakeDataset = Callable[..., Path]
 
@@ -92,3 +97,52 @@ def test_record_says_what_was_run(make_dataset: MakeDataset, tmp_path: Path) -> 
     assert record.peak_memory_bytes > 10**7
     assert record.ended is not None
     assert record.config["learning_rate"] == 1e-3
+
+
+def deep(path: Path, value: int) -> None:
+    Image.fromarray(np.full((32, 32), value, np.uint16)).save(path)
+
+
+def test_pooled_sets_that_read_deep_images_differently(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    """Each policy is recorded; a 16-bit image, which either could be meant for, is refused and 8-bit ones are not."""
+    first, second = make_dataset("first", counts=(2, 1, 1)), make_dataset("second", counts=(2, 1, 1))
+    values = json.loads((second / "dataset.json").read_text())
+    (second / "dataset.json").write_text(json.dumps(values | {"intensity": {"kind": "bits_stored", "bits": 12}}))
+    apart = train_run(config(first, second), tmp_path / "apart")
+    assert apart.intensity == {}
+    assert {name: policy["kind"] for name, policy in apart.intensities.items()} == {
+        "first": "full_range",
+        "second": "bits_stored",
+    }
+    alone = train_run(config(second), tmp_path / "alone")
+    assert (alone.intensity["bits"], alone.intensities) == (12, {})
+    deep(tmp_path / "deep.png", 4095)
+    predictor = load(tmp_path / "apart", device="cpu")
+    with pytest.raises(InputError, match="read those differently"):
+        predictor.segment(tmp_path / "deep.png", ["bright disc"])
+    predictor.segment(first / "images" / "test0.png", ["bright disc"])
+    assert load(tmp_path / "alone", device="cpu").read(tmp_path / "deep.png").min() == 1.0
+
+
+def test_seconds_are_those_spent_not_those_between(
+    make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, data = tmp_path / "run", make_dataset(counts=(2, 1, 1))
+    settings = config(data, epochs=2, batch_size=2, max_steps=None)
+
+    def stop(*_: object, **named: object) -> float:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vlseg.training.loop.SAVE_SECONDS", 0.0)
+        patch.setattr("vlseg.training.loop.SAVE_SHARE", 0.0)
+        patch.setattr("vlseg.jobs.fitting.mean_dice", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_run(settings, out)
+    record = read_record(out / "run.json")
+    assert (record.status, record.error) == ("interrupted", "KeyboardInterrupt")
+    earlier = record.started - timedelta(days=1)
+    write_record(out / "run.json", record.model_copy(update={"started": earlier}))
+    done = train_run(None, out, resume=True)
+    assert done.started == earlier
+    assert done.summary["seconds"] < 3600

@@ -11,7 +11,7 @@ from vlseg.evaluation import predict_image
 from vlseg.models import as_module, build_model
 from vlseg.records import InputError
 from vlseg.training.freezing import apply_regime, train_mode
-from vlseg.training.loop import TrainingStep
+from vlseg.training.step import TrainingStep
 
 PUBLISHED = [
     ("clipseg", "published", {"mask_decoder"}),

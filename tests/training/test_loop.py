@@ -186,7 +186,8 @@ def _arguments(config: RunConfig) -> tuple[Any, ...]:
     return pool.split("train"), pool.infos, config
 
 
-def test_ctrl_c_saves_and_says_so(make_dataset: MakeDataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_saves_and_says_so(make_dataset: MakeDataset, tmp_path: Path, number: signal.Signals) -> None:
     data = make_dataset()
     model = model_for(data)
     steps = 0
@@ -196,16 +197,16 @@ def test_ctrl_c_saves_and_says_so(make_dataset: MakeDataset, tmp_path: Path) -> 
         nonlocal steps
         steps += 1
         if steps == 2:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return original(rgb)
 
     model.prepare = prepare  # type: ignore[method-assign]
-    before = signal.getsignal(signal.SIGINT)  # a shell starts background jobs with SIGINT ignored
+    before = signal.getsignal(number)  # a shell starts background jobs with SIGINT ignored
     result = run_fit(model, config_for(data, workers=0), tmp_path)  # signals are the main thread's
     assert result.status == "interrupted"
     assert result.steps == 2
     assert (tmp_path / "checkpoints" / "last.pt").exists()
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
 
 
 def test_early_stop_and_best_weights(make_dataset: MakeDataset, tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ import pytest
 import torch
 from tiny_models import TINY, made
 
+from vlseg.jobs.datasets import open_pool
 from vlseg.jobs.train import train_run
 from vlseg.losses import dice_bce_loss
-from vlseg.models import Segmenter, as_module, load_model
+from vlseg.models import Segmenter, as_module, build_model, load_model
 from vlseg.records import InputError, RunConfig, read_config, read_record
+from vlseg.training import with_fitting_pieces
 from vlseg.training.freezing import apply_regime, train_mode
 from vlseg.training.memory import checkpoint_blocks, images_that_fit, kept_bytes, pieces_for
 
@@ -109,7 +111,7 @@ def test_a_step_is_cut_into_pieces_that_fit(
     make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = make_dataset(counts=(4, 1, 1))
-    monkeypatch.setattr("vlseg.training.loop.images_that_fit", lambda *_: 3)
+    monkeypatch.setattr("vlseg.training.pieces.images_that_fit", lambda *_: 3)
     train_run(config(data, accumulate="auto"), tmp_path / "auto")
     resolved = read_config(tmp_path / "auto" / "config.yaml")
     assert (resolved.batch_size, resolved.accumulate) == (2, 2)
@@ -120,6 +122,29 @@ def test_a_step_is_cut_into_pieces_that_fit(
     assert train_run(config(data, accumulate="auto"), tmp_path / "auto", resume=True).status == "done"
     with pytest.raises(InputError, match="another batch_size"):
         train_run(config(data, batch_size=8, accumulate="auto"), tmp_path / "auto", resume=True)
+
+
+@pytest.mark.parametrize("name", ["smp-unet", "cris"])
+def test_looking_for_what_fits_leaves_the_model_as_it_was(name: str, make_dataset: MakeDataset) -> None:
+    """Batch norm's running statistics and counts, too."""
+    pool = open_pool([str(make_dataset(counts=(2, 1, 1)))], "p1")
+    model = build_model(name, arguments=dict(TINY[name]), targets=pool.targets)
+    before = {key: tensor.clone() for key, tensor in as_module(model).state_dict().items()}
+    assert any(key.endswith("num_batches_tracked") for key in before)
+    wanted = config(Path("unused"), model=name, accumulate="auto")
+    found = with_fitting_pieces(wanted, model, pool.split("train"), pool.infos)
+    assert isinstance(found.accumulate, int)
+    after = as_module(model).state_dict()
+    assert [key for key in before if not torch.equal(before[key], after[key])] == []
+
+
+def test_a_second_call_does_not_wrap_blocks_again() -> None:
+    model = made("clipseg")
+    train_mode(model, apply_regime(model, "full"))
+    count = checkpoint_blocks(model)
+    once = [module.forward for module in as_module(model).modules()]
+    assert checkpoint_blocks(model) == count
+    assert [module.forward for module in as_module(model).modules()] == once
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vlseg.models import build_model
-from vlseg.training.loop import TrainingStep
+from vlseg.training.step import TrainingStep
 
 TARGETS = ("cyst", "nodule")
 IMAGE_OF, TARGET_OF = [0, 0, 1, 1, 1, 2, 0], [0, 1, 1, 1, 0, 0, 0]

@@ -63,7 +63,8 @@ def train(
         raise typer.Exit(_grid(config, folder, grid, resume=resume, as_json=json))
     from vlseg.jobs.train import train_run
 
-    record = train_run(config, folder, resume=resume)
+    places = {"data": data, "weights": weights, "feature_cache": given["feature_cache"]}
+    record = train_run(config, folder, resume=resume, places=places)
     values = _told(record, folder)
     best = values["best_val_dice"]
     lines = [

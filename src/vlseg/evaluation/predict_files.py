@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vlseg.data import made_ahead, read_image
+from vlseg.data import made_ahead
 from vlseg.evaluation.overlays import overlay
 from vlseg.evaluation.predict import Prediction
 from vlseg.evaluation.predictor import Predictor
@@ -82,7 +82,7 @@ def predict_files(
 
     def load(index: int) -> np.ndarray | InputError:
         try:
-            return read_image(images[index], predictor.intensity)
+            return predictor.read(images[index])
         except InputError as error:
             return error
 

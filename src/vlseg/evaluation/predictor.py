@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vlseg.data import read_image
+from vlseg.data import unit_range
+from vlseg.data.images import read_pixels
 from vlseg.evaluation.predict import Prediction, answer_prompts, check_prompts, encode_prompts, ready
 from vlseg.models import ImageFeatures, Inputs, PromptFeatures, Rows, Segmenter, known_models, load_model
 from vlseg.models.device import autocast, resolve_device, set_threads, slow_precision
@@ -17,11 +18,13 @@ from vlseg.models.manifest import default_weights, whence
 from vlseg.records import InputError, IntensityPolicy, read_record
 
 PROMPTS_KEPT = 512
+DEFAULT_INTENSITY = IntensityPolicy()
 
 
 class Predictor:
     """A loaded model with its threshold and image reading policy.
 
+    `intensity` None: not known which, so that images above 8 bit are refused.
     It keeps the last image with its features and the features of some hundred prompts in memory, nothing else.
     """
 
@@ -32,13 +35,13 @@ class Predictor:
         device: str = "auto",
         precision: str = "fp32",
         threshold: float | None = None,
-        intensity: IntensityPolicy | None = None,
+        intensity: IntensityPolicy | None = DEFAULT_INTENSITY,
     ) -> None:
         self.device = resolve_device(device)
         self.model = ready(model, self.device)
         self.precision = precision
         self.threshold = model.spec.threshold if threshold is None else threshold
-        self.intensity = intensity or IntensityPolicy()
+        self.intensity = intensity
         self._last: tuple[np.ndarray, ImageFeatures, Inputs] | None = None
         self._known: dict[str, Rows] = {}
 
@@ -70,6 +73,21 @@ class Predictor:
         )
         return list(predictions)
 
+    def read(self, path: Path) -> np.ndarray:
+        """An image file as (H, W, 3) float32 in [0, 1], above 8 bit as the run's training data were read.
+
+        Raises:
+            InputError: unreadable; or above 8 bit, and the run's data sets were not read alike.
+        """
+        pixels = read_pixels(path, self.intensity or IntensityPolicy())
+        if self.intensity is None and pixels.dtype != np.uint8:
+            raise InputError(
+                f"{path}: has more than 8 bits, and the sets that this run was trained on read those differently "
+                "(intensities in run.json); convert it to 8 bits as its set is read, or score it with its set by "
+                "vlseg evaluate"
+            )
+        return unit_range(pixels)
+
     def _image_features(self, pixels: np.ndarray) -> tuple[ImageFeatures, Inputs]:
         """Of the image, or of the one before where it is the same: another prompt on it costs text and decoder only."""
         if self._last is None or not np.array_equal(self._last[0], pixels):
@@ -94,7 +112,7 @@ class Predictor:
 
     def _pixels(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
         if isinstance(image, str | Path):
-            return read_image(Path(image), self.intensity)
+            return self.read(Path(image))
         array = np.asarray(image.convert("RGB")) if isinstance(image, Image.Image) else image
         if array.ndim != 3 or array.shape[2] != 3:
             raise InputError(f"image: an array must be (H, W, 3), this one is {array.shape}")
@@ -132,7 +150,7 @@ def load(
                 f"{folder}: the run has no model yet (status {record.status}); finish it with "
                 f"vlseg train --resume --out {folder}"
             )
-        intensity = IntensityPolicy(**record.intensity)
+        intensity = None if record.intensities else IntensityPolicy(**record.intensity)
         model = load_model(str(folder / "model"), protocol=protocol, arguments=arguments)
         limit = record.threshold if threshold is None else threshold
         return Predictor(model, device=device, precision=precision, threshold=limit, intensity=intensity)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-PACKAGES = ("vlseg", "torch", "torchvision", "transformers", "lightning", "numpy", "scipy", "pillow")
+PACKAGES = ("vlseg", "torch", "torchvision", "transformers", "numpy", "scipy", "pillow")
 
 
 def package_versions() -> dict[str, str]:

@@ -1,13 +1,16 @@
 """Runs that differ in a few settings (prompts, seeds, rates), trained by one command into one folder each."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from vlseg.jobs.fitting import OpenRun, close_run, open_run, recorded_failure, trainer_of
+from vlseg.jobs.run_folder import begin
 from vlseg.jobs.scoring import slug
 from vlseg.jobs.settings import parse_setting
-from vlseg.jobs.train import OpenRun, close_run, open_run, recorded_failure, train_run, trainer_of
+from vlseg.jobs.train import train_run
 from vlseg.models.device import resolve_device
 from vlseg.records import InputError, RunConfig, RunRecord, parse_config
 from vlseg.training import Fit, fit_together, share_frozen
@@ -73,13 +76,15 @@ def train_grid(
 def _train_together(runs: Mapping[str, RunConfig], out: Path, resume: bool) -> list[RunRecord]:
     opened: list[OpenRun | RunRecord] = []
     going: list[OpenRun] = []
-    with recorded_failure(going):
+    with ExitStack() as held, recorded_failure(going):
         trainers: list[Fit] = []
         for name, config in runs.items():
-            run = open_run(config, out / name, resume=resume)
-            opened.append(run)
-            if isinstance(run, RunRecord):
+            started = begin(config, out / name, held, resume=resume, places=None)
+            if isinstance(started, RunRecord):
+                opened.append(started)
                 continue
+            run = open_run(started, held)
+            opened.append(run)
             going.append(run)
             trainer = trainer_of(run, resume=resume)
             if trainer is None:

@@ -6,13 +6,14 @@ from typing import Any
 
 import yaml
 
+from vlseg.jobs.run_folder import PLACES
 from vlseg.records import InputError, RunConfig, parse_config, unknown_name
 
 
 def config_from_options(
     given: Mapping[str, Any], settings: Sequence[str], *, resume: bool = False, recipe: str | None = None
 ) -> RunConfig | None:
-    """Options over the model's recipe over RunConfig's defaults; None when only --resume is given.
+    """Options over the model's recipe over RunConfig's defaults; None when only --resume and places are given.
 
     Raises:
         InputError: an unknown recipe or none for this model, a setting without "=", an unknown key, a value of the
@@ -20,10 +21,15 @@ def config_from_options(
     """
     options = {key: value for key, value in given.items() if value is not None}
     options |= dict(parse_setting(text) for text in settings)
-    if resume and not options:
+    if resume and not options.keys() - set(PLACES):
         return None
     for needed in ("model", "data"):
         if needed not in options:
+            if resume:
+                raise InputError(
+                    f"--resume: a run goes on with its own settings; leave out {', '.join(sorted(options))}, "
+                    "or give the whole command that started it again"
+                )
             raise InputError(f"--{needed}: is missing; vlseg train needs --model and --data (or --resume and --out)")
     parse_config(options, "--set")  # what is wrong here is said before torch is imported
     own = _recipe(options["model"], recipe)

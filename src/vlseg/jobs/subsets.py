@@ -1,14 +1,14 @@
 """Which samples a run trains and validates on: all, a nested share by group, or one of k folds by group."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vlseg.data import circle, split_by_group
+from vlseg.data.seeds import derived_seed, generator
 from vlseg.prompts import Prompted
 from vlseg.records import InputError, RunConfig, write_text
-from vlseg.training.seeds import derived_seed
 
 SUBSET_SEED = 0
 """Subsets and folds are the same for all seeds of a run, so that seeds compare training, not data."""
@@ -41,6 +41,50 @@ def choose(train: Sequence[Prompted], val: Sequence[Prompted], config: RunConfig
     if config.train_share < 1:
         chosen = Chosen(_share(chosen.train, config.train_share), chosen.val)
     return chosen
+
+
+LOOKED_AT = 4
+"""Of how many times as many samples as are wanted the masks are looked at, to tell present from absent."""
+
+
+def spread(
+    items: Sequence[Prompted], limit: int | None, seed: int, empty: Callable[[Prompted], bool]
+) -> list[Prompted]:
+    """At most `limit` of the samples, drawn by the seed from every dataset, target, present and absent.
+
+    One of each kind first, then by the kinds' shares; in the order that they came in. What is absent is known from
+    masks alone; where there are many, those of some drawn samples are read.
+
+    Args:
+        items: labelled samples.
+        limit: None or as many as there are keeps all.
+        seed: of the draw.
+        empty: whether a sample's mask has no foreground.
+    """
+    if limit is None or limit >= len(items):
+        return list(items)
+    drawn = [int(index) for index in generator(seed, "validate").permutation(len(items))]
+
+    def what(index: int) -> tuple[object, ...]:
+        return items[index].sample.dataset, items[index].sample.target
+
+    some = _interleaved(drawn, what)[: LOOKED_AT * limit]
+    absent = {index: empty(items[index]) for index in some}
+    chosen = _interleaved(some, lambda index: (*what(index), absent[index]))[:limit]
+    return [items[index] for index in sorted(chosen)]
+
+
+def _interleaved(indices: Sequence[int], kind: Callable[[int], tuple[object, ...]]) -> list[int]:
+    """One of each kind, then the rest so that every beginning has the kinds' shares."""
+    kinds: dict[tuple[object, ...], list[int]] = {}
+    for index in indices:
+        kinds.setdefault(kind(index), []).append(index)
+    places = [
+        ((turn + 0.5) / len(members) if turn else 0.0, order, index)
+        for order, members in enumerate(kinds.values())
+        for turn, index in enumerate(members)
+    ]
+    return [index for _, _, index in sorted(places)]
 
 
 def write_chosen(path: Path, chosen: Chosen) -> None:

@@ -10,8 +10,8 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -22,10 +22,11 @@ import torch
 from torch import Tensor
 
 from vlseg.models.device import autocast
-from vlseg.models.protocol import ImageFeatures, Inputs, PromptFeatures, Rows, Segmenter, as_module
-from vlseg.records import InputError, replacing, write_text
+from vlseg.models.protocol import ImageFeatures, Inputs, PromptFeatures, Rows, Segmenter, Spec, as_module
+from vlseg.models.saving import save_tensors
+from vlseg.records import InputError, write_text
 
-FORMAT = 1
+FORMAT = 2
 Precision = Literal["fp16", "fp32"]
 DTYPES: dict[str, torch.dtype] = {"fp16": torch.float16, "fp32": torch.float32}
 RECOUNTS = 32
@@ -33,6 +34,12 @@ RECOUNTS = 32
 SIZE_KEY = "original_size"
 """Kept beside the features: what `restore` needs of the inputs."""
 LIBRARIES = ("torch", "transformers", "timm", "segmentation-models-pytorch", "vlseg")
+PROBE_PROMPTS = ("", "polyp", "a small, round tumour (12 mm) at the upper left of the breast", "Kehlkopf: geöffnet?")
+"""How a tokenizer takes these apart tells it from another one."""
+NOTES = frozenset(
+    {"training", "random_part", "name_or_path", "architectures", "transformers_version", "dtype", "torch_dtype"}
+)
+"""Attributes of modules and configurations that say where a model comes from or what is done with it."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +88,7 @@ class FeatureStore:
             self.used = self._counted = self._written()  # other processes fill the store, too
         if self.limit is None or self.used + size <= self.limit:
             path = self._path(key)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary:
-                safetensors.torch.save_file(kept, temporary)
+            save_tensors(path, kept)
             self.used += size
         return Rows(kept)
 
@@ -102,22 +107,30 @@ class FeatureStore:
 def encoder_context(model: Segmenter, device: torch.device, precision: str) -> dict[str, Any]:
     """Everything that an image's and a prompt's features depend on besides image and prompt.
 
+    Asked of the model itself, not of what it was built from: weights and buffers, settings of its modules (heads, taps,
+    epsilons), what its preprocessing makes of an image and its tokenizer of some prompts. The decoder's do not count.
+
     Raises:
         InputError: a model whose encoders need each other.
     """
     spec = model.spec
     if spec.image_features_depend_on_text or spec.prompt_features_depend_on_image:
         raise InputError(f"feature cache: the encoders of '{spec.name}' depend on each other; train without")
-    decoder = {id(p) for module in model.parts().get("mask_decoder", []) for p in module.parameters()}
+    decoder = [inner for module in model.parts().get("mask_decoder", []) for inner in module.modules()]
+    network = as_module(model)
     return {
         "model": spec.name,
         "protocol": spec.protocol,
         "image_size": list(spec.image_size),
-        "encoder": _weights_digest(as_module(model), decoder),
+        "targets": list(spec.targets) if spec.uses_target else None,
+        "encoder": _weights_digest(network, decoder),
+        "settings": _settings_digest(network, decoder),
+        "preprocessing": _preprocessing_digest(model),
         "device": device.type,
         "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
         "precision": precision,
+        "products": torch.get_float32_matmul_precision(),
         "libraries": {name: _version(name) for name in LIBRARIES},
     }
 
@@ -130,6 +143,7 @@ def image_features(
     *,
     device: torch.device,
     precision: str,
+    own_size: Callable[[], tuple[int, int]] | None = None,
 ) -> tuple[ImageFeatures, Inputs]:
     """Features of one image, and as much of its inputs as `restore` needs; from the store where it has them.
 
@@ -142,13 +156,15 @@ def image_features(
         pixels: gives (3, H, W) in [0, 1]; called only when needed.
         device: where to compute.
         precision: of the computation.
+        own_size: the (H, W) to restore to, where `pixels` gives the image at another; called only when needed.
     """
     rows = store.get(f"image {key}") if store else None
     if rows is None:
         with torch.no_grad(), autocast(precision, device):
             inputs = model.prepare([pixels().to(device)])
             features = model.encode_image(inputs)
-        found = Rows({**features.tensors, SIZE_KEY: inputs.tensors[SIZE_KEY]})
+        size = inputs.tensors[SIZE_KEY] if own_size is None else torch.tensor([own_size()])
+        found = Rows({**features.tensors, SIZE_KEY: size})
         rows = store.put(f"image {key}", found) if store else found
     sizes = Inputs({SIZE_KEY: rows.tensors[SIZE_KEY]})
     features = ImageFeatures({name: tensor for name, tensor in rows.tensors.items() if name != SIZE_KEY})
@@ -195,11 +211,49 @@ def clear_store(folder: Path) -> int:
     return sum(info.bytes for info in infos)
 
 
-def _weights_digest(network: torch.nn.Module, without: set[int]) -> str:
+def _weights_digest(network: torch.nn.Module, without: Sequence[torch.nn.Module]) -> str:
+    """Of all parameters and buffers but those of some modules."""
+    outside = {id(tensor) for module in without for tensor in [*module.parameters(False), *module.buffers(False)]}
     digest = hashlib.sha256()
-    left_out = {name for name, parameter in network.named_parameters() if id(parameter) in without}
-    for name, tensor in sorted(network.state_dict().items()):
-        if name not in left_out:
+    for name, tensor in sorted(network.state_dict(keep_vars=True).items()):
+        if id(tensor) not in outside:
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _settings_digest(network: torch.nn.Module, without: Sequence[torch.nn.Module]) -> str:
+    """Of the classes and plain attributes of all modules but some: what a computation is, beside its weights."""
+    outside = {id(module) for module in without}
+    told = [
+        (name, type(module).__name__, _plain(vars(module)))
+        for name, module in network.named_modules()
+        if id(module) not in outside
+    ]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """Numbers, words and what is made of them; None for everything else."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, Mapping):
+        kept = {str(key): _plain(inner) for key, inner in value.items() if key not in NOTES}
+        return {key: inner for key, inner in kept.items() if not key.startswith("_") and inner is not None}
+    if hasattr(value, "to_dict"):  # configurations of transformers
+        return _plain(value.to_dict())
+    return _plain(asdict(value)) if is_dataclass(value) and not isinstance(value, Spec | type) else None
+
+
+def _preprocessing_digest(model: Segmenter) -> str:
+    """Of what becomes of an image and of some prompts before the encoders see them."""
+    image = torch.linspace(0, 1, 3 * 13 * 22).reshape(3, 13, 22)
+    prepared, tokens = model.prepare([image]), model.tokenize(PROBE_PROMPTS) if model.spec.uses_text else None
+    digest = hashlib.sha256()
+    for rows in (prepared, tokens):
+        for name, tensor in sorted(rows.tensors.items() if rows is not None else ()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

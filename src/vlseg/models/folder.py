@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from vlseg.records import InputError, read_json, replacing, write_text
+from vlseg.models.saving import save_tensors
+from vlseg.records import InputError, read_json, write_text
 
 MODEL_FORMAT = 1
 
@@ -18,9 +18,8 @@ MODEL_FORMAT = 1
 def write_model(folder: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
     """Write config.json and model.safetensors; `config` already holds the "vlseg" part."""
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / "model.safetensors") as temporary:
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-        safetensors.torch.save_file(tensors, temporary, metadata={"format": "pt"})
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    save_tensors(folder / "model.safetensors", tensors, {"format": "pt"})
     write_text(folder / "config.json", json.dumps(config, indent=1) + "\n")
 
 

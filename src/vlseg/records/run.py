@@ -92,7 +92,7 @@ class RunConfig(Strict):
     validate_every: int = pydantic.Field(1, ge=1)
     """Epochs between validations."""
     validate_limit: int | None = pydantic.Field(default=None, ge=1)
-    """Validate on the first so many samples only."""
+    """Validate on so many samples only, spread over datasets, targets, present and absent, by the seed."""
     threshold: float | Literal["val"] | None = None
     """On probabilities; None = the model's own (0.35 for CRIS under a published protocol, else 0.5); "val" chooses the
     one with the best val Dice when training ends."""
@@ -132,7 +132,9 @@ class RunRecord(Strict):
     datasets: list[str] = []
     """The names one by one: a name may hold a "+" itself."""
     intensity: dict[str, Any] = {}
-    """How images above 8 bit were read (IntensityPolicy); prediction does the same."""
+    """How images above 8 bit were read (IntensityPolicy); prediction does the same. Empty where pooled sets differ."""
+    intensities: dict[str, dict[str, Any]] = {}
+    """Of pooled sets that read such images differently, the policy of each by its name."""
     prompt: str = ""
     prompt_sources: list[str] = []
     deployable: bool = False

@@ -2,6 +2,7 @@
 
 from vlseg.training.freezing import REGIMES
 from vlseg.training.grid import fit_together, runs_as_one, share_frozen
-from vlseg.training.loop import Fit, FitResult, fit, with_fitting_pieces
+from vlseg.training.loop import Fit, FitResult, fit
+from vlseg.training.pieces import with_fitting_pieces
 
 __all__ = ["REGIMES", "Fit", "FitResult", "fit", "fit_together", "runs_as_one", "share_frozen", "with_fitting_pieces"]

@@ -13,12 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from vlseg.data import image_key, load_mask, load_pixels, unit_range
+from vlseg.data.seeds import generator
 from vlseg.models import Rows, Segmenter
 from vlseg.models.features import SIZE_KEY, FeatureStore, image_features, prompt_features
 from vlseg.prompts import Prompted
 from vlseg.records import DatasetInfo
 from vlseg.training.augment import Variant, draw_variant
-from vlseg.training.seeds import generator
 
 CACHE_BYTES = 2 * 1024**3
 """Decoded images and masks kept in memory; beyond it the ones used longest ago go."""
@@ -65,9 +65,19 @@ class Batch:
     encoded_prompts: bool = False
     one_each: bool = False
 
-    def tensors(self) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor], Tensor, Tensor, Tensor, Tensor]:
-        """What a step computes with, in the order of the fields."""
-        return self.inputs, self.tokens, self.image_of, self.prompt_of, self.channel_of, self.masks
+    def tensors(
+        self, device: torch.device
+    ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor], Tensor, Tensor, Tensor, Tensor]:
+        """What a step computes with, in the order of the fields, on a device."""
+        inputs, tokens = (
+            {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
+            for tensors in (self.inputs, self.tokens)
+        )
+        image_of, prompt_of, channel_of, masks = (
+            tensor.to(device, non_blocking=True)
+            for tensor in (self.image_of, self.prompt_of, self.channel_of, self.masks)
+        )
+        return inputs, tokens, image_of, prompt_of, channel_of, masks
 
 
 def group_by_image(prompted: Sequence[Prompted]) -> list[ImageGroup]:
@@ -141,7 +151,7 @@ class ImageCache:
     ) -> None:
         self._infos = infos
         self._budget = budget
-        self._reduced_to = reduced_to
+        self.reduced_to = reduced_to
         self._used = 0
         self._arrays: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
         self._sizes: dict[tuple[str, str], tuple[int, int]] = {}
@@ -183,7 +193,7 @@ class ImageCache:
 
     def _reduced(self, pixels: np.ndarray) -> np.ndarray:
         """8-bit pixels (H, W) or (H, W, 3) at the size they are kept in; deeper ones stay as they are."""
-        side = self._reduced_to
+        side = self.reduced_to
         shorter = min(pixels.shape[:2])
         if side is None or shorter <= side or pixels.dtype != np.uint8:
             return pixels
@@ -312,13 +322,18 @@ class EpochBatches:
         known = self._known
         if known is None:
             return pixels(), self._cache.size(first)
-        own = image_key(first.sample, self._infos[first.sample.dataset])
-        key = own if variant == Variant() else f"{own} {variant}"
+        key = pixels_key(first, self._infos[first.sample.dataset], variant, self._cache.reduced_to)
         features, sizes = image_features(
-            self._model, known.store, key, pixels, device=known.device, precision=known.precision
+            self._model,
+            known.store,
+            key,
+            pixels,
+            device=known.device,
+            precision=known.precision,
+            own_size=lambda: _turned(self._cache.size(first), variant),
         )
         height, width = (int(side) for side in sizes.tensors[SIZE_KEY][0])
-        return features, (width, height) if variant.turns % 2 else (height, width)
+        return features, _turned((height, width), variant)
 
     def _mask(self, item: Prompted, variant: Variant, size: tuple[int, int]) -> Tensor:
         """(1, 1, h, w) on the network's grid."""
@@ -341,6 +356,19 @@ class EpochBatches:
             return Rows.join(found).tensors
         tokens = self._model.tokenize(texts)
         return tokens.tensors if tokens is not None else {}
+
+
+def pixels_key(item: Prompted, info: DatasetInfo, variant: Variant, reduced_to: int | None) -> str:
+    """The same for the same pixels: the file's bytes, how they are read, made smaller and changed."""
+    changes = [] if reduced_to is None else [f"reduced to {reduced_to}"]
+    changes += [] if variant == Variant() else [str(variant)]
+    return " ".join([image_key(item.sample, info), *changes])
+
+
+def _turned(size: tuple[int, int], variant: Variant) -> tuple[int, int]:
+    """An image's (H, W) after, or before, its variant's quarter turns."""
+    height, width = size
+    return (width, height) if variant.turns % 2 else (height, width)
 
 
 def prompt_for(model: Segmenter, item: Prompted, text: str) -> str:

@@ -10,13 +10,26 @@ from torch import Tensor
 
 from vlseg.records import InputError, replacing
 
-CHECKPOINT_FORMAT = 2
+CHECKPOINT_FORMAT = 3
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write tensors and plain values, whole or not at all."""
-    with replacing(path) as temporary:
-        torch.save({"format": CHECKPOINT_FORMAT, **state}, temporary)
+    """Write tensors and plain values, whole or not at all.
+
+    Raises:
+        InputError: the folder cannot be written, the disk is full.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save({"format": CHECKPOINT_FORMAT, **state}, file)
+        except RuntimeError as error:  # how torch's writer says that a write failed
+            raise InputError(f"{path}: cannot be written ({_reason(error)}); free space and resume") from error
+
+
+def _reason(error: BaseException) -> str:
+    """The system's own words where they are known."""
+    inner = error.__context__
+    return str(inner.strerror) if isinstance(inner, OSError) and inner.strerror else str(error).splitlines()[0]
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -15,8 +15,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from vlseg.models import Rows, as_module
 from vlseg.training.batches import Batch
 from vlseg.training.interrupt import stop_on_interrupt
-from vlseg.training.loop import Fit, FitResult, TrainingStep, advance, deterministic_on_cpu
+from vlseg.training.loop import Fit, FitResult, advance
+from vlseg.training.precision import deterministic_on_cpu
 from vlseg.training.progress import ProgressBar
+from vlseg.training.step import TrainingStep
 
 
 def fit_together(runs: Sequence[Fit]) -> list[FitResult]:
@@ -33,7 +35,7 @@ def fit_together(runs: Sequence[Fit]) -> list[FitResult]:
     together = runs_as_one(runs)
     total, done = sum(run.total_steps for run in runs), sum(run.progress.step for run in runs)
     with (
-        deterministic_on_cpu(runs[0].fabric.device),
+        deterministic_on_cpu(runs[0].arithmetic.device),
         stop_on_interrupt() as stop,
         ProgressBar(total, done, named=True) as bar,
     ):
@@ -112,10 +114,10 @@ def _jointly(runs: Sequence[Fit], chunks: Sequence[list[Batch]]) -> list[float]:
     """`_gradients` of runs whose batches have the same shapes."""
     if len(runs) == 1:
         return [_alone(runs[0], chunks[0])]
-    total = torch.zeros(len(runs), device=runs[0].fabric.device)
+    total = torch.zeros(len(runs), device=runs[0].arithmetic.device)
     for piece in zip(*chunks, strict=True):
         losses = _joint_losses(runs, piece) / len(chunks[0])
-        runs[0].fabric.backward(losses.sum())
+        runs[0].arithmetic.backward(losses.sum())
         total += losses.detach()
     return [float(loss) for loss in total.cpu()]
 
@@ -133,10 +135,11 @@ def _joint_losses(runs: Sequence[Fit], batches: Sequence[Batch]) -> Tensor:
     step = TrainingStep(first.model)
     trained = [_trained(run) for run in runs]
     weights = {name: torch.stack([one[name] for one in trained]) for name in trained[0]}
-    moved = [first.fabric.to_device(batch.tensors()) for batch in batches]
+    moved = [batch.tensors(first.arithmetic.device) for batch in batches]
     columns = [list(column) for column in zip(*moved, strict=True)]
-    inputs = {name: torch.stack([row[name] for row in columns[0]]) for name in columns[0][0]}
-    # A prompt for each row: how many distinct ones there are may differ between runs.
+    # An image and a prompt for each row: how many distinct ones there are may differ between runs.
+    images = [Rows(tensors)[image_of].tensors for tensors, image_of in zip(columns[0], columns[2], strict=True)]
+    inputs = {name: torch.stack([row[name] for row in images]) for name in images[0]}
     told = [
         Rows(tokens)[prompt_of].tensors if tokens else {}
         for tokens, prompt_of in zip(columns[1], columns[3], strict=True)
@@ -147,11 +150,11 @@ def _joint_losses(runs: Sequence[Fit], batches: Sequence[Batch]) -> Tensor:
     reads = bool(tokens)
 
     def logits(weights: dict[str, Tensor], *rows: object) -> Tensor:
-        found: Tensor = functional_call(step, weights, (*rows, True, reads))
+        found: Tensor = functional_call(step, weights, (*rows, True, reads, True))
         return found
 
     # On the CPU the fused attention cannot be vectorised further; its plain form can.
     attention = sdpa_kernel(SDPBackend.MATH) if masks.device.type == "cpu" else nullcontext()
-    with first.fabric.autocast(), attention:
+    with first.arithmetic.autocast(), attention:
         found = vmap(logits)(weights, inputs, tokens, image_of, prompt_of, channel_of)
-    return torch.stack([run.loss(found[index], masks[index]) for index, run in enumerate(runs)])
+    return torch.stack([run.loss(found[index].float(), masks[index]) for index, run in enumerate(runs)])

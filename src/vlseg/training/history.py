@@ -1,12 +1,17 @@
-"""history.csv: the learning curve."""
+"""history.csv: the learning curve, and the time it took."""
 
 import csv
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from vlseg.records import replacing
+from vlseg.training.schedule import Progress
+
+LOG_EVERY = 10
+"""Optimiser steps whose mean loss makes one row."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,52 @@ class HistoryRow:
     def values(self) -> list[Any]:
         """Plain values, in the order of the columns."""
         return list(astuple(self))
+
+
+class Journal:
+    """The rows of a run so far, over all its sittings."""
+
+    def __init__(self) -> None:
+        self._rows: list[HistoryRow] = []
+        self._recent: list[float] = []
+        self._rate = 0.0
+        self._started, self._before = time.monotonic(), 0.0
+
+    def seconds(self) -> float:
+        """Time spent on the run so far."""
+        return round(self._before + time.monotonic() - self._started, 2)
+
+    def step(self, progress: Progress, loss: float, rate: float) -> None:
+        """Note a step's loss and rate."""
+        self._recent.append(loss)
+        self._rate = rate
+        if progress.step % LOG_EVERY == 0:
+            self.close(progress)
+
+    def close(self, progress: Progress) -> None:
+        """A row of the steps since the last one, where there are any."""
+        if self._recent:
+            mean = sum(self._recent) / len(self._recent)
+            self._rows.append(HistoryRow(progress.step, progress.epoch, mean, self._rate, None, self.seconds()))
+            self._recent = []
+
+    def validated(self, progress: Progress, score: float) -> None:
+        """Note a validation."""
+        self._rows.append(HistoryRow(progress.step, progress.epoch, None, self._rate, score, self.seconds()))
+
+    def write(self, path: Path) -> None:
+        """history.csv, anew."""
+        write_history(path, self._rows)
+
+    def state(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        rows = [row.values() for row in self._rows]
+        return {"history": rows, "recent": list(self._recent), "rate": self._rate, "seconds": self.seconds()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`."""
+        self._rows = [HistoryRow(*values) for values in state["history"]]
+        self._recent, self._rate, self._before = list(state["recent"]), state["rate"], state["seconds"]
 
 
 def write_history(path: Path, rows: Sequence[HistoryRow]) -> None:

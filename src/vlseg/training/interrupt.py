@@ -1,4 +1,4 @@
-"""Ctrl-C ends a run at the next step's border; a second one at once."""
+"""Ctrl-C, or the system's polite request to end, ends a run at the next step's border; a second one at once."""
 
 import signal
 import threading
@@ -10,14 +10,17 @@ from types import FrameType
 
 @dataclass
 class Stop:
-    """Set by the first Ctrl-C."""
+    """Set by the first Ctrl-C or SIGTERM."""
 
     requested: bool = False
 
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[Stop]:
-    """Within the block the first SIGINT only sets `requested`. Signals reach the main thread alone."""
+    """Within the block the first SIGINT or SIGTERM (a cluster that takes its machine back) only sets `requested`.
+
+    Signals reach the main thread alone.
+    """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -28,8 +31,9 @@ def stop_on_interrupt() -> Iterator[Stop]:
             raise KeyboardInterrupt
         stop.requested = True
 
-    before = signal.signal(signal.SIGINT, note)
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

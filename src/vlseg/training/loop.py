@@ -2,91 +2,57 @@
 
 import math
 import time
-import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from lightning.fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from vlseg.data import made_ahead
-from vlseg.losses import PUBLISHED_LOSSES, dice_bce_loss, presence_loss
-from vlseg.models import Output, Rows, Segmenter, as_module
+from vlseg.data.seeds import derived_seed
+from vlseg.models import Segmenter, as_module
 from vlseg.models.device import check_precision, resolve_device
 from vlseg.prompts import Prompted
 from vlseg.records import DatasetInfo, InputError, RunConfig
 from vlseg.training.batches import Batch, Draw, EpochBatches, ImageCache, Known, checksum, group_by_image, plan_epoch
 from vlseg.training.checkpoint import load_checkpoint, rng_state, save_checkpoint, set_rng_state
 from vlseg.training.freezing import apply_regime, parameter_groups, train_mode
-from vlseg.training.history import HistoryRow, write_history
+from vlseg.training.history import Journal
 from vlseg.training.interrupt import Stop, stop_on_interrupt
-from vlseg.training.memory import checkpoint_blocks, images_that_fit, pieces_for
+from vlseg.training.memory import checkpoint_blocks
+from vlseg.training.precision import Arithmetic, deterministic_on_cpu
 from vlseg.training.progress import ProgressBar
 from vlseg.training.schedule import Progress, learning_rate
-from vlseg.training.seeds import derived_seed
+from vlseg.training.step import TrainingStep, configured_loss
+from vlseg.training.weights import changing_weights, frozen_checksum, put_back
 
-FABRIC_PRECISION: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-LOG_EVERY = 10
-"""Optimiser steps whose mean loss makes one row of history.csv."""
 SAVE_SECONDS, SAVE_SHARE = 2.0, 20
 """A checkpoint is due after two seconds, or twenty times what the last one took to write."""
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """How training ended. `best_val_dice` is None where nothing was validated."""
+    """How training ended.
+
+    Attributes:
+        status: interrupted by Ctrl-C, or done.
+        steps, epochs: done, over all sittings; an epoch that was not finished does not count.
+        best_val_dice: of the weights that are kept; None where nothing was validated. A gain below 1e-4 is none.
+        best_step: when it was reached.
+        seconds: spent, over all sittings.
+        skipped: of the steps, those whose gradients overflowed in fp16 and were left out.
+    """
 
     status: Literal["done", "interrupted"]
     steps: int
     epochs: int
     best_val_dice: float | None
     best_step: int | None
-
-
-class TrainingStep(nn.Module):
-    """The forward pass of a step: each image and each distinct row is encoded once, then decoded per prompt."""
-
-    def __init__(self, segmenter: Segmenter, *, compiled: bool = False) -> None:
-        """`compiled`: image encoder and decoder through torch.compile; prompts differ in length from step to step."""
-        super().__init__()
-        self.segmenter = segmenter
-        self._encode_image: Callable[[Rows], Rows] = segmenter.encode_image
-        self._decode: Callable[[Rows, Rows | None], Output] = segmenter.decode
-        if compiled:
-            self._encode_image, self._decode = torch.compile(self._encode_image), torch.compile(self._decode)
-
-    def forward(
-        self,
-        inputs: Mapping[str, Tensor],
-        tokens: Mapping[str, Tensor],
-        image_of: Tensor,
-        prompt_of: Tensor,
-        channel_of: Tensor,
-        encoded: bool,
-        encoded_prompts: bool,
-        one_each: bool = False,
-    ) -> Tensor:
-        """Logits (R, 1, h, w) of the R prompts, in the channel of their target; arguments as in `Batch`."""
-        # Kept features are widened here, on the device: half the bytes to move.
-        image = Rows(inputs).widened() if encoded else self._encode_image(Rows(inputs))
-        told = Rows(tokens) if tokens else None
-        prompts = told if encoded_prompts else self.segmenter.encode_prompts(told)
-        if one_each:
-            logits = self._decode(image, None if prompts is None else prompts[prompt_of]).logits
-        elif prompts is None:  # nothing is told: one answer an image, of which each row takes its channel
-            logits = self._decode(image, None).logits[image_of]
-        else:  # one answer for each image and thing told, however many rows ask for it
-            pairs, row_of = torch.unique(image_of * len(prompts) + prompt_of, return_inverse=True)
-            if len(pairs) == len(row_of):
-                logits = self._decode(image[image_of], prompts[prompt_of]).logits
-            else:
-                logits = self._decode(image[pairs // len(prompts)], prompts[pairs % len(prompts)]).logits[row_of]
-        return logits if logits.shape[1] == 1 else logits.take_along_dim(channel_of[:, None, None, None], dim=1)
+    seconds: float = 0.0
+    skipped: int = 0
 
 
 def fit(
@@ -118,27 +84,9 @@ def fit(
 
     Raises:
         InputError: nothing to train on, a checkpoint of other data, an unknown regime.
-        FloatingPointError: the loss is not finite.
+        FloatingPointError: the loss or the gradients are not finite.
     """
     return Fit(model, train, infos, config, folder, validate=validate, resume=resume, known=known).run()
-
-
-def with_fitting_pieces(
-    config: RunConfig,
-    model: Segmenter,
-    train: Sequence[Prompted],
-    infos: Mapping[str, DatasetInfo],
-    known: Known | None = None,
-) -> RunConfig:
-    """The configuration with batch_size and accumulate as numbers, see `RunConfig.accumulate`."""
-    if config.accumulate != "auto":
-        return config
-    one = config.model_copy(update={"batch_size": 1, "accumulate": 1, "compile": False})
-    trial = Fit(model, train, infos, one, Path(), known=known)
-    batch = trial.first_batch()
-    fitting = images_that_fit(model, lambda: trial.batch_loss(batch), trial.fabric.device)
-    size, pieces = pieces_for(config.batch_size, fitting)
-    return config.model_copy(update={"batch_size": size, "accumulate": pieces})
 
 
 class Fit:
@@ -165,9 +113,10 @@ class Fit:
         self.training = apply_regime(model, config.regime)
         device = resolve_device(config.device)
         check_precision(config.precision, device)
-        self.fabric = Fabric(accelerator=device.type, devices=1, precision=FABRIC_PRECISION[config.precision])
+        self.arithmetic = Arithmetic(config.precision, device)
+        self.network.to(device)
         kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-        adam = kind(
+        self.optimizer = kind(
             parameter_groups(model, config.encoder_rate),
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
@@ -175,25 +124,22 @@ class Fit:
         )
         if config.checkpoint_activations:
             checkpoint_blocks(model)
-        step = TrainingStep(model, compiled=config.compile)
-        self.module, self.optimizer = self.fabric.setup(step, adam)
+        self.module = TrainingStep(model, compiled=config.compile)
         self.progress = Progress()
-        self.history: list[HistoryRow] = []
+        self.journal = Journal()
         self.status: Literal["done", "interrupted"] = "done"
         reduced_to = max(model.spec.image_size) if config.image_cache == "reduced" else None
         self.cache = ImageCache(infos, reduced_to=reduced_to)
         self.steps_per_epoch = len(self._chunks(0))
         self.total_steps = min(config.max_steps or 10**12, config.epochs * self.steps_per_epoch)
-        self.recent: list[float] = []
-        self.started = self.saved = time.monotonic()
-        self.seconds_before = self.save_cost = 0.0
+        self.saved, self.save_cost = time.monotonic(), 0.0
         if resume and self._last.exists():
             self._load()
 
     def run(self) -> FitResult:
         """Train to the end, or to an interrupt."""
         with (
-            deterministic_on_cpu(self.fabric.device),
+            deterministic_on_cpu(self.arithmetic.device),
             stop_on_interrupt() as stop,
             ProgressBar(self.total_steps, self.progress.step) as bar,
         ):
@@ -230,11 +176,23 @@ class Fit:
     def result(self) -> FitResult:
         """How it ended."""
         progress = self.progress
-        return FitResult(self.status, progress.step, progress.epoch, progress.best, progress.best_step)
+        return FitResult(
+            self.status,
+            progress.step,
+            progress.epoch,
+            progress.best,
+            progress.best_step,
+            seconds=self.journal.seconds(),
+            skipped=progress.skipped,
+        )
 
     @property
     def _last(self) -> Path:
         return self.folder / "checkpoints" / "last.pt"
+
+    @property
+    def _history(self) -> Path:
+        return self.folder / "history.csv"
 
     @property
     def _best(self) -> Path:
@@ -290,47 +248,36 @@ class Fit:
 
     def gradients(self, batches: Sequence[Batch]) -> float:
         """Accumulate the gradients of a step; its mean loss."""
-        total = torch.zeros((), device=self.fabric.device)
+        total = torch.zeros((), device=self.arithmetic.device)
         for batch in batches:
             loss = self.batch_loss(batch) / len(batches)
-            self.fabric.backward(loss)
+            self.arithmetic.backward(loss)
             total += loss.detach()
         return float(total)  # waits for the device, once a step
 
     def batch_loss(self, batch: Batch) -> Tensor:
         """The mean loss of a batch."""
-        *arguments, masks = self.fabric.to_device(batch.tensors())
-        return self.loss(self.module(*arguments, batch.encoded, batch.encoded_prompts, batch.one_each), masks)
+        *arguments, masks = batch.tensors(self.arithmetic.device)
+        with self.arithmetic.autocast():
+            logits = self.module(*arguments, batch.encoded, batch.encoded_prompts, batch.one_each)
+        return self.loss(logits.float(), masks)
 
     def loss(self, logits: Tensor, masks: Tensor) -> Tensor:
         """The configured loss of logits (R, 1, h, w) against masks (R, 1, h, w) in [0, 1]."""
-        config = self.config
-        if config.loss != "dice_bce":
-            return PUBLISHED_LOSSES[config.loss](logits, masks)
-        weights = {"bce_weight": config.bce_weight, "positive_weight": config.positive_weight}
-        loss = dice_bce_loss(logits, masks, **weights)
-        return loss + config.presence_weight * presence_loss(logits, masks) if config.presence_weight else loss
+        return configured_loss(self.config, logits, masks)
 
     def _end_step(self, loss: float, rate: float) -> None:
         """Move the weights along their gradients."""
         progress = self.progress
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss} at step {progress.step}; lower learning_rate or use fp32")
-        if self.config.clip_norm is not None:
-            self.fabric.clip_gradients(self.module, self.optimizer, max_norm=self.config.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        if not self.arithmetic.step(self.optimizer, self.config.clip_norm):
+            progress.skipped += 1
         progress.step += 1
         progress.batch += 1
-        self._log(loss, rate)
-
-    def _log(self, loss: float, rate: float) -> None:
-        self.recent.append(loss)
-        if self.progress.step % LOG_EVERY == 0 or self.progress.step == self.total_steps:
-            mean = sum(self.recent) / len(self.recent)
-            row = HistoryRow(self.progress.step, self.progress.epoch, mean, rate, None, self._seconds())
-            self.history.append(row)
-            self.recent = []
+        self.journal.step(progress, loss, rate)
+        if progress.step == self.total_steps:
+            self.journal.close(progress)
 
     def _end_epoch(self, bar: ProgressBar) -> None:
         progress = self.progress
@@ -343,42 +290,28 @@ class Fit:
             score = self.validate()
             if progress.note_validation(score):
                 save_checkpoint(self._best, {"model": self._weights()})
-            rate = self.optimizer.param_groups[0]["lr"]
-            self.history.append(HistoryRow(progress.step, progress.epoch, None, rate, score, self._seconds()))
-            write_history(self.folder / "history.csv", self.history)
+            self.journal.validated(progress, score)
+            self.journal.write(self._history)
             bar.validated(self.folder.name, progress.step, progress.epoch, score, progress.best)
         self._save_if_due()
 
     def _finish(self) -> None:
         """Leave the best weights in the model, in eval mode."""
-        write_history(self.folder / "history.csv", self.history)
+        self.journal.close(self.progress)  # steps before an early stop
+        self.journal.write(self._history)
         if self.progress.best is not None:
-            self._put_back(load_checkpoint(self._best)["model"])
+            self._put_back(self._best, load_checkpoint(self._best)["model"])
         self.network.eval()
 
     def _weights(self) -> dict[str, Tensor]:
-        """What training changes: trained parameters and the buffers beside them."""
-        trained = {id(p) for p in self.network.parameters() if p.requires_grad}
-        changing = trained | {id(buffer) for module in self.training for buffer in module.buffers()}
-        named = self.network.state_dict(keep_vars=True)
-        return {name: tensor.detach() for name, tensor in named.items() if id(tensor) in changing}
+        return changing_weights(self.network, self.training)
 
-    def _put_back(self, weights: Mapping[str, Tensor]) -> None:
-        unknown = self.network.load_state_dict(weights, strict=False).unexpected_keys
-        if unknown or weights.keys() != self._weights().keys():
-            raise InputError(f"{self._last}: holds other weights than this model trains; train into a new folder")
+    def _put_back(self, path: Path, weights: Mapping[str, Tensor]) -> None:
+        put_back(self.network, weights, self._weights().keys(), path)
 
     @cached_property
     def _frozen(self) -> int:
-        """CRC-32 of what training does not change: a resumed run must start from the same."""
-        changing, sum_so_far = self._weights().keys(), 0
-        for name, tensor in sorted(self.network.state_dict().items()):
-            if name not in changing:
-                sum_so_far = zlib.crc32(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy(), sum_so_far)
-        return sum_so_far
-
-    def _seconds(self) -> float:
-        return round(self.seconds_before + time.monotonic() - self.started, 2)
+        return frozen_checksum(self.network, self._weights().keys())
 
     def _save_if_due(self) -> None:
         if time.monotonic() - self.saved > max(SAVE_SECONDS, SAVE_SHARE * self.save_cost):
@@ -389,17 +322,15 @@ class Fit:
         state = {
             "model": self._weights(),
             "optimizer": self.optimizer.state_dict(),
-            "scaler": self.fabric.strategy.precision.state_dict(),
+            "scaler": self.arithmetic.state(),
             "progress": self.progress.state(),
-            "history": [row.values() for row in self.history],
-            "recent": list(self.recent),
-            "seconds": self._seconds(),
+            **self.journal.state(),
             "rng": rng_state(),
             "data": checksum(self.groups),
             "frozen": self._frozen,
         }
         save_checkpoint(self._last, state)
-        write_history(self.folder / "history.csv", self.history)
+        self.journal.write(self._history)
         self.saved = time.monotonic()
         self.save_cost = self.saved - begin
 
@@ -411,13 +342,11 @@ class Fit:
             raise InputError(
                 f"{self._last}: the weights that the run started from have changed; train into a new folder"
             )
-        self._put_back(state["model"])
+        self._put_back(self._last, state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.fabric.strategy.precision.load_state_dict(state["scaler"])
+        self.arithmetic.restore(state["scaler"])
         self.progress = Progress(**state["progress"])
-        self.history = [HistoryRow(*values) for values in state["history"]]
-        self.recent = list(state["recent"])
-        self.seconds_before = state["seconds"]
+        self.journal.restore(state)
         set_rng_state(state["rng"])
 
 
@@ -427,20 +356,3 @@ def advance(steps: Generator[list[Batch], float, None], loss: float) -> list[Bat
         return steps.send(loss)
     except StopIteration:
         return None
-
-
-@contextmanager
-def deterministic_on_cpu(device: torch.device) -> Iterator[None]:
-    """Exact resume is promised on the CPU; GPUs lack deterministic forms of some operations used here."""
-    before = torch.are_deterministic_algorithms_enabled()
-    deterministic: Any = torch.utils.deterministic  # its attributes are set at import, unseen by type checkers
-    filling = deterministic.fill_uninitialized_memory
-    if device.type == "cpu":
-        torch.use_deterministic_algorithms(True)
-        # Would write NaN over every new tensor first: a debugging aid that costs time and decides nothing.
-        deterministic.fill_uninitialized_memory = False
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-        deterministic.fill_uninitialized_memory = filling

@@ -36,7 +36,8 @@ def checkpoint_blocks(model: Segmenter) -> int:
     """
     blocks = _blocks(as_module(model))
     for block in blocks:
-        block.forward = _recomputed(block)
+        if not getattr(block.forward, "recomputes", False):  # a second call must not wrap them again
+            block.forward = _recomputed(block)
     if not blocks:
         raise InputError(
             f"checkpoint_activations: '{model.spec.name}' has no repeated blocks without batch norm under this regime; "
@@ -73,6 +74,7 @@ def _recomputed(block: nn.Module) -> Callable[..., Any]:
             return forward(*values, **named)
         return checkpoint(forward, *values, use_reentrant=False, **named)
 
+    call.recomputes = True  # type: ignore[attr-defined]
     return call
 
 

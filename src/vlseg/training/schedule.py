@@ -24,6 +24,7 @@ class Progress:
     plateau_factor: float = 1.0
     since_drop: int = 0
     validated_step: int = -1
+    skipped: int = 0
 
     def note_validation(self, score: float) -> bool:
         """Record a validation; True when it is the best so far."""

@@ -1,0 +1,276 @@
+"""A run's model, its trainer, its validation, and its folder from the first write to the last."""
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vlseg.data import load_mask
+from vlseg.data.seeds import derived_seed
+from vlseg.evaluation import MaskReader, mean_dice, ready
+from vlseg.jobs.datasets import Pool
+from vlseg.jobs.environment import git_revision, package_versions, peak_memory_bytes
+from vlseg.jobs.feature_cache import open_features
+from vlseg.jobs.run_folder import Started, claim
+from vlseg.jobs.subsets import spread, write_chosen
+from vlseg.models import Segmenter, build_model, load_model, retargeted
+from vlseg.models.device import check_precision, resolve_device, set_threads, slow_precision
+from vlseg.models.features import FeatureStore
+from vlseg.prompts import Prompted
+from vlseg.records import InputError, RunConfig, RunRecord, write_config, write_record
+from vlseg.training import Fit, FitResult, with_fitting_pieces
+
+VAL_THRESHOLDS = tuple(step / 20 for step in range(1, 20))
+"""Candidates when the threshold is chosen on val: 0.05 to 0.95."""
+
+
+@dataclass
+class OpenRun:
+    """A run whose folder is written and whose data and model are there; `record` and `config` change as it goes."""
+
+    out: Path
+    config: RunConfig
+    record: RunRecord
+    pool: Pool
+    train: Sequence[Prompted]
+    val: Sequence[Prompted]
+    model: Segmenter
+    device: torch.device
+
+
+def open_run(started: Started, held: ExitStack) -> OpenRun:
+    """The run with its model made and its folder written, status running; `held` keeps the folder's lock.
+
+    Raises:
+        InputError: wrong configuration or weights; nothing is written then.
+    """
+    config, pool, chosen = started.config, started.pool, started.chosen
+    threads = set_threads(config.threads)
+    device = resolve_device(config.device)
+    check_precision(config.precision, device)
+    if slow := slow_precision(config.precision, device):
+        print(slow, file=sys.stderr)
+    model = _model(config, pool, chosen.train)
+    claim(started, held)
+    record = started.earlier or _new_record(config, started.out, pool, model, device, threads)
+    run = OpenRun(started.out, config, record, pool, chosen.train, chosen.val, model, device)
+    _note(run, status="running", error=None)
+    write_chosen(run.out / "samples.json", chosen)
+    return run
+
+
+def trainer_of(run: OpenRun, *, resume: bool = False) -> Fit | None:
+    """What trains the run's model; None where there is nothing to train (an ensemble that only averages)."""
+    known = open_features(run.config, run.model, run.train, run.device)
+    if not run.model.parts():
+        return None
+    config = with_fitting_pieces(run.config, run.model, run.train, run.pool.infos, known)
+    if config != run.config:
+        run.config = config
+        _note(run)
+    return Fit(
+        run.model,
+        run.train,
+        run.pool.infos,
+        run.config,
+        run.out,
+        validate=_validator(run, known.store if known else None),
+        resume=resume,
+        known=known,
+    )
+
+
+def close_run(run: OpenRun, result: FitResult) -> RunRecord:
+    """Save the model and close the record."""
+    threshold, origin = _threshold(run, result)
+    now = datetime.now(UTC)
+    if result.status == "done":
+        run.model.save(run.out / "model")
+    _note(
+        run,
+        status=result.status,
+        threshold=threshold,
+        threshold_origin=origin,
+        ended=now,
+        peak_memory_bytes=peak_memory_bytes(run.device),
+        summary={
+            "steps": result.steps,
+            "epochs": result.epochs,
+            "best_val_dice": result.best_val_dice,
+            "best_step": result.best_step,
+            "seconds": round(result.seconds, 1),
+            **({"skipped_steps": result.skipped} if result.skipped else {}),
+        },
+    )
+    if result.status == "done":
+        # The model folder holds the weights; what only resuming needs can go.
+        shutil.rmtree(run.out / "checkpoints", ignore_errors=True)
+    return run.record
+
+
+@contextmanager
+def recorded_failure(runs: Sequence[OpenRun]) -> Iterator[None]:
+    """Whatever ends the block early is written into the records of the runs that are not done."""
+    try:
+        yield
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        for run in runs:
+            if run.record.status == "running":
+                _close_failed(run, status, " ".join(str(error).split()) or type(error).__name__)
+        raise
+
+
+def _close_failed(run: OpenRun, status: str, why: str) -> None:
+    try:
+        _note(run, status=status, error=why, ended=datetime.now(UTC))
+    except (
+        InputError
+    ) as error:  # what stopped the run, a full disk, stops this, too: the first reason is the one to tell
+        print(f"{run.out / 'run.json'}: still says running ({error})", file=sys.stderr)
+
+
+def _note(run: OpenRun, **changes: Any) -> None:
+    """Write configuration and record as they are now."""
+    run.record = run.record.model_copy(update={"config": run.config.model_dump(), **changes})
+    write_config(run.out / "config.yaml", run.config)
+    write_record(run.out / "run.json", run.record)
+
+
+def untrained(run: OpenRun) -> FitResult:
+    """The result of a run with nothing to train, validated once."""
+    begin, validate = time.monotonic(), _validator(run, None)
+    dice = validate() if validate else None
+    return FitResult("done", 0, 0, dice, None, seconds=time.monotonic() - begin)
+
+
+def _model(config: RunConfig, pool: Pool, train: Sequence[Prompted]) -> Segmenter:
+    """The model to train: random from the seed, or from weights."""
+    torch.manual_seed(derived_seed(config.seed, "init"))
+    if config.weights is None:
+        model = build_model(
+            config.model,
+            arguments=config.model_arguments,
+            targets=pool.targets,
+            protocol=config.protocol or "corrected",
+        )
+    else:
+        model = _from_weights(config, pool)
+    if not model.spec.uses_text:
+        unnamed = [item.sample.id for item in train if item.sample.target is None]
+        if unnamed:
+            raise InputError(
+                f"model '{config.model}' reads no text and needs each sample's target, which {unnamed[0]} lacks; "
+                "give --target, or 'target' in the annotation file"
+            )
+    return model
+
+
+def _from_weights(config: RunConfig, pool: Pool) -> Segmenter:
+    """The weights' model under their own protocol, unless the configuration names one.
+
+    An image-only model that was trained on other targets keeps everything but the outputs of targets that are new,
+    which start anew: transfer from one dataset to another.
+    """
+    model = load_model(
+        str(config.weights),
+        name=config.model,
+        revision=config.revision,
+        protocol=config.protocol,
+        arguments=config.model_arguments,
+    )
+    if model.spec.name != config.model:
+        raise InputError(f"--weights: {config.weights} holds a '{model.spec.name}', not a '{config.model}'")
+    if model.spec.uses_text or model.spec.targets == pool.targets:
+        return model
+    return retargeted(
+        model, pool.targets, str(config.weights), revision=config.revision, arguments=config.model_arguments
+    )
+
+
+def _new_record(
+    config: RunConfig, out: Path, pool: Pool, model: Segmenter, device: torch.device, threads: int
+) -> RunRecord:
+    intensities = [asdict(info.intensity) for info in pool.infos.values()]
+    alike = all(found == intensities[0] for found in intensities)
+    return RunRecord(
+        id=out.resolve().name,
+        status="running",
+        config=config.model_dump(),
+        protocol=model.spec.protocol,
+        device=str(device),
+        precision=config.precision,
+        threads=threads,
+        seeds={"run": config.seed},
+        fold=config.fold,
+        git_revision=git_revision(),
+        packages=package_versions(),
+        data_fingerprint=pool.fingerprint,
+        dataset=pool.name,
+        datasets=list(pool.infos),
+        intensity=intensities[0] if alike else {},
+        intensities={} if alike else dict(zip(pool.infos, intensities, strict=True)),
+        prompt=config.prompt,
+        prompt_sources=sorted(pool.sources),
+        deployable=pool.deployable,
+        started=datetime.now(UTC),
+    )
+
+
+def _validator(run: OpenRun, store: FeatureStore | None) -> Callable[[], float] | None:
+    """Val Dice at the model's own threshold (or the fixed one), or None where there is no val split."""
+    infos = run.pool.infos
+    labelled = spread(
+        [item for item in run.val if item.sample.mask_paths],
+        run.config.validate_limit,
+        run.config.seed,
+        lambda item: not load_mask(item.sample, infos[item.sample.dataset], None).any(),
+    )
+    if not labelled:
+        return None
+    fixed = run.config.threshold
+    threshold = fixed if isinstance(fixed, float) else run.model.spec.threshold
+    masks = MaskReader(infos)
+    return lambda: _val_dice(run, labelled, [threshold], store, masks)[0]
+
+
+def _threshold(run: OpenRun, result: FitResult) -> tuple[float, str]:
+    wanted, own = run.config.threshold, run.model.spec.threshold
+    if wanted is None:
+        return own, "default"
+    if wanted != "val":
+        return wanted, "fixed"
+    labelled = [item for item in run.val if item.sample.mask_paths]
+    if not labelled:
+        raise InputError("threshold: 'val' needs a val split with masks; give a number")
+    if result.status != "done":
+        return own, "default"
+    dice = _val_dice(run, labelled, VAL_THRESHOLDS)
+    return VAL_THRESHOLDS[dice.index(max(dice))], "val"
+
+
+def _val_dice(
+    run: OpenRun,
+    labelled: Sequence[Prompted],
+    thresholds: Sequence[float],
+    store: FeatureStore | None = None,
+    masks: MaskReader | None = None,
+) -> list[float]:
+    """Mean Dice on labelled val samples for each threshold."""
+    return mean_dice(
+        ready(run.model, run.device),
+        labelled,
+        run.pool.infos,
+        device=run.device,
+        precision=run.config.precision,
+        thresholds=thresholds,
+        store=store,
+        masks=masks,
+    )

@@ -1,0 +1,162 @@
+"""A run's folder before anything is trained: configuration, data, earlier record. Free of torch."""
+
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlseg.jobs.datasets import Pool, open_pool
+from vlseg.jobs.lock import LOCK_NAME, run_lock
+from vlseg.jobs.subsets import Chosen, choose
+from vlseg.records import InputError, RunConfig, RunRecord, read_config, read_record
+
+PLACES = ("data", "weights", "feature_cache")
+"""Settings that say where something lies: a resumed run may find them elsewhere."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """What is known of a run before its model is made.
+
+    Attributes:
+        earlier: its record where it is resumed and had got far enough to have a checkpoint.
+        locked: the folder is this process's already.
+    """
+
+    out: Path
+    config: RunConfig
+    earlier: RunRecord | None
+    pool: Pool
+    chosen: Chosen
+    locked: bool
+
+
+def begin(
+    config: RunConfig | None, out: Path, held: ExitStack, *, resume: bool = False, places: Mapping[str, Any] | None
+) -> Started | RunRecord:
+    """Configuration in force and data read; the record alone where the run is done. Nothing is written.
+
+    Args:
+        config: None only when a run is resumed.
+        out: the run's folder.
+        held: keeps the folder's lock where there is a run to go on with.
+        resume: go on with what is there.
+        places: where data, weights or feature cache of a resumed run lie now.
+
+    Raises:
+        InputError: wrong configuration or data, or another process trains the run.
+    """
+    earlier = None
+    locked = resume and (out / "run.json").exists()
+    if locked:
+        config = _resumed(config, out, places or {})
+        if (record := read_record(out / "run.json")).status == "done":
+            return record
+        held.enter_context(run_lock(out))
+        if (record := read_record(out / "run.json")).status == "done":  # by the process that had the lock
+            return record
+        if (out / "checkpoints" / "last.pt").exists():
+            earlier = record  # else it failed before there was anything to keep: mended data may be used
+    if config is None:
+        raise InputError(f"{out}: no run to resume there; give --model and --data to start one")
+    if not locked:
+        _check_new(out, resume)
+    config = with_absolute_places(config)
+    _check_places(config, out, earlier)
+    pool = open_pool(config.data, config.prompt, config.target)
+    _check_same_data(pool, out, earlier)
+    chosen = choose(pool.split("train"), pool.split("val"), config)
+    _say(config, pool, chosen)
+    return Started(out, config, earlier, pool, chosen, locked)
+
+
+def claim(started: Started, held: ExitStack) -> None:
+    """Make a new run's folder this process's own.
+
+    Raises:
+        InputError: another process was faster, or the folder cannot be written.
+    """
+    if started.locked:
+        return
+    held.enter_context(run_lock(started.out))
+    if (started.out / "run.json").exists():
+        raise InputError(f"--out: {started.out} was started by another process meanwhile; choose another folder")
+
+
+def with_absolute_places(config: RunConfig) -> RunConfig:
+    """The configuration with paths that mean the same from every working directory."""
+    changes: dict[str, Any] = {"data": [str(Path(path).absolute()) for path in config.data]}
+    if config.weights is not None and Path(config.weights).exists():  # else a hub id
+        changes["weights"] = str(Path(config.weights).absolute())
+    if config.feature_cache is not None:
+        changes["feature_cache"] = str(Path(config.feature_cache).absolute())
+    return config.model_copy(update=changes)
+
+
+def _resumed(config: RunConfig | None, out: Path, places: Mapping[str, Any]) -> RunConfig:
+    """The run's own configuration, with its places as they are now."""
+    earlier = read_config(out / "config.yaml")
+    if config is None:
+        return earlier.model_copy(update={key: value for key, value in places.items() if value is not None})
+    if config.accumulate == "auto" and earlier.accumulate != "auto":
+        # Already resolved when the run was started.
+        same = config.batch_size == earlier.batch_size * earlier.accumulate
+        pieces = {"batch_size": earlier.batch_size, "accumulate": earlier.accumulate}
+        config = config.model_copy(update=pieces) if same else config
+    different = [key for key, value in earlier if key not in PLACES and getattr(config, key) != value]
+    different += [key for key in PLACES if (getattr(config, key) is None) != (getattr(earlier, key) is None)]
+    if different:
+        raise InputError(
+            f"{out / 'config.yaml'}: the run was started with another {', '.join(different)}; "
+            "resume with --out and --resume alone, or train into a new folder"
+        )
+    return config
+
+
+def _check_new(out: Path, resume: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out: {out} is a file; give a folder")
+    if not resume and out.is_dir() and any(path.name != LOCK_NAME for path in out.iterdir()):
+        raise InputError(f"--out: {out} is not empty; add --resume to go on with it, or choose another folder")
+
+
+def _check_places(config: RunConfig, out: Path, earlier: RunRecord | None) -> None:
+    """Of a resumed run whose data or weights have gone; those of a new one are looked at where they are read."""
+    if earlier is None:
+        return
+    for path in config.data:
+        if not Path(path).exists():
+            raise InputError(
+                f"data: {path} is not there any more; say where it is now: "
+                f"vlseg train --resume --out {out} --data FOLDER"
+            )
+    weights = Path(config.weights or ".")
+    if weights.is_absolute() and not weights.exists():
+        raise InputError(
+            f"weights: {weights} is not there any more; say where it is now: "
+            f"vlseg train --resume --out {out} --weights PATH"
+        )
+
+
+def _check_same_data(pool: Pool, out: Path, earlier: RunRecord | None) -> None:
+    if earlier is None:
+        return
+    if earlier.data_fingerprint != pool.fingerprint:
+        raise InputError(
+            f"data: {pool.name} has changed since {out} was started, or is another set; train into a new folder"
+        )
+    if earlier.dataset != pool.name:  # names take part in what is drawn
+        raise InputError(
+            f"data: is named '{pool.name}', and was '{earlier.dataset}' when {out} was started; "
+            'give its folder, or "name" in its dataset.json, the earlier name'
+        )
+
+
+def _say(config: RunConfig, pool: Pool, chosen: Chosen) -> None:
+    told = []
+    for what, items in (("training", chosen.train), ("validating", chosen.val)):
+        images = len({(item.sample.dataset, item.sample.image_id) for item in items})
+        told.append(f"{what} on {len(items)} samples of {images} images" if items else f"not {what}")
+    print(f"{config.model} on {pool.name}, prompt {config.prompt}: {', '.join(told)}", file=sys.stderr)

@@ -1,0 +1,49 @@
+"""accumulate=auto: a step's images cut into what fits the free memory."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from vlseg.models import Segmenter, as_module
+from vlseg.prompts import Prompted
+from vlseg.records import DatasetInfo, RunConfig
+from vlseg.training.batches import Known
+from vlseg.training.loop import Fit
+from vlseg.training.memory import images_that_fit, pieces_for
+
+
+def with_fitting_pieces(
+    config: RunConfig,
+    model: Segmenter,
+    train: Sequence[Prompted],
+    infos: Mapping[str, DatasetInfo],
+    known: Known | None = None,
+) -> RunConfig:
+    """The configuration with batch_size and accumulate as numbers, see `RunConfig.accumulate`; the model stays as is.
+
+    Memory is measured on a forward pass of one image in training's mode.
+    """
+    if config.accumulate != "auto":
+        return config
+    one = config.model_copy(update={"batch_size": 1, "accumulate": 1, "compile": False})
+    with unchanged_buffers(as_module(model)):
+        trial = Fit(model, train, infos, one, Path(), known=known)
+        batch = trial.first_batch()
+        fitting = images_that_fit(model, lambda: trial.batch_loss(batch), trial.arithmetic.device)
+    size, pieces = pieces_for(config.batch_size, fitting)
+    return config.model_copy(update={"batch_size": size, "accumulate": pieces})
+
+
+@contextmanager
+def unchanged_buffers(network: nn.Module) -> Iterator[None]:
+    """Put back what forward passes in training mode move: batch norm's running statistics and counts."""
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, buffer in network.named_buffers():
+                buffer.copy_(before[name])

@@ -1,0 +1,60 @@
+"""One step's forward pass and its loss."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from vlseg.losses import PUBLISHED_LOSSES, dice_bce_loss, presence_loss
+from vlseg.models import Output, Rows, Segmenter
+from vlseg.records import RunConfig
+
+
+class TrainingStep(nn.Module):
+    """The forward pass of a step: each image and each distinct row is encoded once, then decoded per prompt."""
+
+    def __init__(self, segmenter: Segmenter, *, compiled: bool = False) -> None:
+        """`compiled`: image encoder and decoder through torch.compile; prompts differ in length from step to step."""
+        super().__init__()
+        self.segmenter = segmenter
+        self._encode_image: Callable[[Rows], Rows] = segmenter.encode_image
+        self._decode: Callable[[Rows, Rows | None], Output] = segmenter.decode
+        if compiled:
+            self._encode_image, self._decode = torch.compile(self._encode_image), torch.compile(self._decode)
+
+    def forward(
+        self,
+        inputs: Mapping[str, Tensor],
+        tokens: Mapping[str, Tensor],
+        image_of: Tensor,
+        prompt_of: Tensor,
+        channel_of: Tensor,
+        encoded: bool,
+        encoded_prompts: bool,
+        one_each: bool = False,
+    ) -> Tensor:
+        """Logits (R, 1, h, w) of the R prompts, in the channel of their target; arguments as in `Batch`."""
+        # Kept features are widened here, on the device: half the bytes to move.
+        image = Rows(inputs).widened() if encoded else self._encode_image(Rows(inputs))
+        told = Rows(tokens) if tokens else None
+        prompts = told if encoded_prompts else self.segmenter.encode_prompts(told)
+        if one_each:
+            logits = self._decode(image, None if prompts is None else prompts[prompt_of]).logits
+        elif prompts is None:  # nothing is told: one answer an image, of which each row takes its channel
+            logits = self._decode(image, None).logits[image_of]
+        else:  # one answer for each image and thing told, however many rows ask for it
+            pairs, row_of = torch.unique(image_of * len(prompts) + prompt_of, return_inverse=True)
+            if len(pairs) == len(row_of):
+                logits = self._decode(image[image_of], prompts[prompt_of]).logits
+            else:
+                logits = self._decode(image[pairs // len(prompts)], prompts[pairs % len(prompts)]).logits[row_of]
+        return logits if logits.shape[1] == 1 else logits.take_along_dim(channel_of[:, None, None, None], dim=1)
+
+
+def configured_loss(config: RunConfig, logits: Tensor, masks: Tensor) -> Tensor:
+    """The loss that a configuration names, of logits (R, 1, h, w) against masks (R, 1, h, w) in [0, 1]."""
+    if config.loss != "dice_bce":
+        return PUBLISHED_LOSSES[config.loss](logits, masks)
+    weights = {"bce_weight": config.bce_weight, "positive_weight": config.positive_weight}
+    loss = dice_bce_loss(logits, masks, **weights)
+    return loss + config.presence_weight * presence_loss(logits, masks) if config.presence_weight else loss

@@ -1,0 +1,41 @@
+"""What of a model's state training changes, and a checksum of the rest."""
+
+import zlib
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from vlseg.records import InputError
+
+
+def changing_weights(network: nn.Module, training: Iterable[nn.Module]) -> dict[str, Tensor]:
+    """Trained parameters and the buffers of the modules that train, by their names in the state dict."""
+    trained = {id(p) for p in network.parameters() if p.requires_grad}
+    changing = trained | {id(buffer) for module in training for buffer in module.buffers()}
+    named = network.state_dict(keep_vars=True)
+    return {name: tensor.detach() for name, tensor in named.items() if id(tensor) in changing}
+
+
+def put_back(network: nn.Module, weights: Mapping[str, Tensor], wanted: Collection[str], where: Path) -> None:
+    """Load the weights, which must be those named in `wanted`; `where` they come from stands in the error.
+
+    Raises:
+        InputError: others, or of other shapes.
+    """
+    if weights.keys() != set(wanted):
+        raise InputError(f"{where}: holds other weights than this model trains; train into a new folder")
+    try:
+        network.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise InputError(f"{where}: holds weights of other shapes; train into a new folder") from error
+
+
+def frozen_checksum(network: nn.Module, changing: Collection[str]) -> int:
+    """CRC-32 of what training does not change: a resumed run must start from the same."""
+    total = 0
+    for name, tensor in sorted(network.state_dict().items()):
+        if name not in changing:
+            total = zlib.crc32(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy(), total)
+    return total
