@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vlseg.data import read_mask
-from vlseg.evaluation.evaluate import Answer
+from vlseg.evaluation.answers import Answer
 from vlseg.evaluation.predict import Prediction
 from vlseg.evaluation.predict_files import slug
 from vlseg.evaluation.query import Query
