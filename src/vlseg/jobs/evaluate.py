@@ -1,5 +1,6 @@
 """An evaluation: a model (trained run, folder, or name) or mask files on a split, scored and written down."""
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +13,11 @@ from vlseg.evaluation import (
     Setting,
     clean_queries,
     corrupted_queries,
-    mask_answers,
     read_truths,
     swapped_queries,
 )
+from vlseg.evaluation.mask_files import find_masks
+from vlseg.evaluation.names import listing
 from vlseg.jobs.datasets import Pool, open_pool
 from vlseg.jobs.scoring import (
     MASK_FILES,
@@ -38,21 +40,33 @@ __all__ = ["EvaluateOptions", "Evaluated", "by_dataset", "evaluate_masks", "eval
 
 
 def evaluate_masks(folder: Path, data: list[str], options: EvaluateOptions, out: Path | None = None) -> Evaluated:
-    """Score the mask files of a folder under the same rules, see `vlseg.evaluation.mask_answers`.
+    """Score the mask files of a folder under the same rules, see `vlseg.evaluation.mask_files.find_masks`.
 
     Raises:
-        InputError: a prompt or split that is unknown, or masks that are missing.
+        InputError: a prompt or split that is unknown, masks that are missing or could be of several images, or options
+            that are for models only.
     """
     begin = time.monotonic()
+    _check_for_masks(options)
     prompt = options.prompt or "class"
     pool = open_pool(data, prompt, options.target)
     prompted = prompted_split(pool, options.split)
     queries = clean_queries(prompted)
+    files = find_masks(folder, queries)
+    if files.unused:
+        print(f"--masks: {folder}: {listing(files.unused)}", file=sys.stderr)
     name = slug(folder.resolve().name)
     setting = Setting(MASK_FILES, "given", name, options.seed, resolve_device("cpu"), 0.5)
     base = Path("evaluations") / f"masks-{name}"
-    job = Job(mask_answers(folder, queries), pool, setting, options, prompt, "given", base, out)
+    job = Job(files.answer, pool, setting, options, prompt, "given", base, files.digest(), out)
     return score(job, queries, begin=begin, truths=_truths(prompted, pool))
+
+
+def _check_for_masks(options: EvaluateOptions) -> None:
+    usual = EvaluateOptions()
+    for name in ("condition", "threshold", "uncertainty", "cache", "weights", "revision", "protocol", "arguments"):
+        if getattr(options, name) != getattr(usual, name):
+            raise InputError(f"--{name}: is for models; mask files are scored as they are, leave it out with --masks")
 
 
 def evaluate_on(source: str, data: list[str], options: EvaluateOptions, out: Path | None = None) -> Evaluated:

@@ -47,7 +47,7 @@ def probe_on(
     for dataset in job.pool.datasets:
         inside = [item for item in prompted if item.sample.dataset == dataset.info.name]
         queries += probe_queries(Scene(dataset, inside, read_truths(inside, job.pool.infos), options.seed))
-    evaluated = score(job, queries + _val_queries(job, limit), begin=begin, condition="probe")
+    evaluated = score(job, queries + _val_queries(job, limit), begin=begin, condition="probe", limit=limit)
     return Probed(language_use(evaluated.scores, groups_known=evaluated.spec.groups_known), evaluated)
 
 
