@@ -31,12 +31,36 @@ from vlseg.jobs.scoring import (
     score,
     slug,
 )
-from vlseg.metrics import aggregate, corruption_effects, risk_coverage
+from vlseg.metrics import aggregate, corruption_effects, risk_coverage, subgroups
 from vlseg.models.device import resolve_device
 from vlseg.prompts import Prompted
 from vlseg.records import InputError, SampleScore
 
-__all__ = ["EvaluateOptions", "Evaluated", "by_dataset", "evaluate_masks", "evaluate_on", "plain", "summary"]
+__all__ = [
+    "EvaluateOptions",
+    "Evaluated",
+    "by_dataset",
+    "evaluate_either",
+    "evaluate_masks",
+    "evaluate_on",
+    "plain",
+    "summary",
+]
+
+
+def evaluate_either(
+    source: str | None, masks: Path | None, data: list[str], options: EvaluateOptions, out: Path | None = None
+) -> Evaluated:
+    """`evaluate_on` a model, or `evaluate_masks` of a folder.
+
+    Raises:
+        InputError: both or none of the two, and see there.
+    """
+    if source is not None and masks is None:
+        return evaluate_on(source, data, options, out)
+    if masks is not None and source is None:
+        return evaluate_masks(masks, data, options, out)
+    raise InputError("evaluate: give a run or model, or --masks DIR (one of the two)")
 
 
 def evaluate_masks(folder: Path, data: list[str], options: EvaluateOptions, out: Path | None = None) -> Evaluated:
@@ -95,8 +119,12 @@ def _truths(prompted: Sequence[Prompted], pool: Pool) -> dict[tuple[str, str], n
     }
 
 
-def summary(evaluated: Evaluated) -> dict[str, Any]:
-    """The machine-readable last line of `vlseg evaluate`."""
+def summary(evaluated: Evaluated, by: str | None = None) -> dict[str, Any]:
+    """The machine-readable last line of `vlseg evaluate`; `by` is a column whose values are told apart.
+
+    Raises:
+        InputError: an unknown column.
+    """
     rows = plain(evaluated)
     values = aggregate(rows, groups_known=evaluated.spec.groups_known).to_json()
     return {
@@ -107,11 +135,20 @@ def summary(evaluated: Evaluated) -> dict[str, Any]:
         "calibration": calibration_values(evaluated.spec, evaluated.calibration),
         "risk_coverage": _risk_coverage(rows),
         **({"corruptions": _corruptions(evaluated)} if evaluated.spec.condition == "corrupted" else {}),
+        **({"by": _by(evaluated, by)} if by is not None else {}),
+        "dataset": evaluated.spec.dataset,
+        "split": evaluated.spec.split,
+        "threshold": evaluated.spec.threshold,
         "prompt": evaluated.spec.prompt,
         "prompt_source": evaluated.spec.prompt_sources,
         "deployable": evaluated.spec.deployable,
         "scores": str(evaluated.folder / "scores.parquet"),
     }
+
+
+def _by(evaluated: Evaluated, column: str) -> dict[str, Any]:
+    parts = subgroups(plain(evaluated), column, groups_known=evaluated.spec.groups_known)
+    return {"column": column, "groups": {name: one.to_json() for name, one in parts.items()}}
 
 
 def plain(evaluated: Evaluated) -> list[SampleScore]:
