@@ -36,7 +36,7 @@ def queries(root: Path, entries: Sequence[tuple[str, str, str]]) -> list[Query]:
             prompts={"p1": (wording,)}, attributes=(), dataset="d", split="test", group=None, site=None, spacing=None,
             mask_value=None,
         )  # fmt: skip
-        items.append(Prompted(sample, "p1", (wording,), frozenset({"class"})))
+        items.append(Prompted(sample, (wording,), "p1", frozenset({"class"})))
     return clean_queries(items)
 
 
