@@ -1,11 +1,19 @@
-"""The text-blind ceiling against brute force and against masks found by chance."""
+"""Both ceilings against brute force and against masks found by chance."""
 
 from itertools import product
 
 import numpy as np
 import pytest
 
-from vlseg.metrics.ceiling import best_text_blind_mask, text_blind_ceiling
+from vlseg.metrics.ceiling import (
+    CLASS_TELLS_ALL,
+    CLASS_UNKNOWN,
+    NO_CHOICE,
+    Asked,
+    best_text_blind_mask,
+    ceilings,
+    text_blind_ceiling,
+)
 
 
 def mean_dice(mask: np.ndarray, truths: np.ndarray) -> float:
@@ -58,3 +66,61 @@ def test_dataset_value_weighs_entries_and_skips_empty_truths() -> None:
     assert text_blind_ceiling([np.stack([empty])]) is None
     assert text_blind_ceiling([]) is None
     assert best_text_blind_mask(np.stack([empty])) == (0.0, {})
+
+
+def asked(image: int, target: str | None, words: str, *pixels: int) -> Asked:
+    mask = np.zeros((2, 3), dtype=bool)
+    mask.ravel()[list(pixels)] = True
+    return Asked(image, target, frozenset({words}), mask)
+
+
+def best_of_all_answers(rows: list[Asked], told: list[object]) -> float:
+    """Brute force: the best mean Dice of any model that gives one mask for each image and thing it is told."""
+    masks = np.array(list(product([False, True], repeat=6))).reshape(-1, 2, 3)
+    present = [(one, key) for one, key in zip(rows, told, strict=True) if one.mask.any()]
+    total = 0.0
+    for key in dict.fromkeys(key for _, key in present):
+        truths = np.stack([one.mask for one, other in present if other == key])
+        total += max(mean_dice(mask, truths) for mask in masks) * len(truths)
+    return total / len(present)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_both_ceilings_equal_the_best_of_all_answers(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = [
+        asked(
+            image, f"class {rng.integers(2)}", f"words {number}", *np.flatnonzero(rng.random(6) < rng.uniform(0.1, 0.8))
+        )
+        for image in range(3)
+        for number in range(4)
+    ]
+    found = ceilings(rows)
+    assert found.reason is None
+    assert found.text_blind == pytest.approx(best_of_all_answers(rows, [one.image for one in rows]))
+    assert found.by_class == pytest.approx(best_of_all_answers(rows, [(one.image, one.target) for one in rows]))
+    assert found.by_class >= found.text_blind
+
+
+def test_no_ceiling_where_words_could_not_help_either() -> None:
+    two_readers = [asked(0, "polyp", "polyp", 0, 1), asked(0, "polyp", "polyp", 1, 2)]
+    assert ceilings(two_readers) == ceilings([]) == ceilings(two_readers[:1])
+    assert ceilings(two_readers).reason == NO_CHOICE
+    present_and_absent = [asked(0, "polyp", "polyp", 0), asked(0, "cyst", "cyst")]
+    assert ceilings(present_and_absent).reason == NO_CHOICE
+    same_thing_named_twice = [asked(0, "polyp", "polyp", 0), asked(0, "polyp", "a small polyp", 0)]
+    assert ceilings(same_thing_named_twice).reason == NO_CHOICE
+    # A second reader of one of two structures does not take the choice away, wherever he stands in the list.
+    for rows in ([*two_readers, asked(0, "cyst", "cyst", 0, 1)], [asked(0, "cyst", "cyst", 1, 2), *two_readers]):
+        found = ceilings(rows)
+        assert (found.by_class, found.reason) == (None, CLASS_TELLS_ALL)
+        assert found.text_blind == pytest.approx(best_of_all_answers(rows, [0] * len(rows)))
+
+
+def test_the_class_alone_tells_apart_or_is_unknown() -> None:
+    left_and_right = [asked(0, "left lung", "left", 0), asked(0, "right lung", "right", 5)]
+    assert ceilings(left_and_right).text_blind == pytest.approx(2 / 3)
+    assert ceilings(left_and_right).reason == CLASS_TELLS_ALL
+    nameless = [asked(0, None, "left", 0), asked(0, None, "right", 5)]
+    assert ceilings(nameless).text_blind == pytest.approx(2 / 3)
+    assert ceilings(nameless).reason == CLASS_UNKNOWN

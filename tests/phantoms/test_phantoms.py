@@ -105,8 +105,12 @@ def test_layout_on_disk(tmp_path: Path) -> None:
     card = json.loads((tmp_path / "set" / "dataset.json").read_text())
     assert card["targets"] == list(LEVELS["hard"].values["class"])
     assert card["licence"] == "CC0-1.0"
-    assert card["text_blind_ceiling"] == summary.text_blind_ceiling
-    assert all(value is not None and 0 < value < 0.8 for value in summary.text_blind_ceiling.values())
+    assert card["text_blind_ceiling"] == {split: one.text_blind for split, one in summary.ceilings.items()}
+    assert card["class_ceiling"] == {split: one.by_class for split, one in summary.ceilings.items()}
+    for one in summary.ceilings.values():
+        assert one.text_blind is not None
+        assert one.by_class is not None
+        assert 0 < one.text_blind <= one.by_class < 1
     groups = {split: {row["group"] for row in entries(tmp_path / "set", split)} for split in COUNTS}
     assert not groups["train"] & groups["test"]
     assert not groups["train"] & groups["val"]

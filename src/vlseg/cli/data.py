@@ -188,8 +188,15 @@ def phantom(
 
     counts = {"train": train, "val": val, "test": test}
     summary = write_phantoms(out, level=level, counts=counts, size=size, seed=seed)
-    ceilings = {split: value for split, value in summary.text_blind_ceiling.items() if value is not None}
     lines = [f"{out}: {', '.join(f'{n} {split} entries' for split, n in summary.entries.items())}"]
-    lines += [f"text-blind ceiling ({split}): Dice {value:.3f}" for split, value in ceilings.items()]
-    values = {"path": str(out), "entries": summary.entries, "text_blind_ceiling": summary.text_blind_ceiling}
+    for split, one in summary.ceilings.items():
+        known = {"without the prompt": one.text_blind, "knowing its class alone": one.by_class}
+        told = [f"{value:.3f} {what}" for what, value in known.items() if value is not None]
+        lines.append(f"highest possible Dice ({split}): {', '.join(told)}" if told else f"{split}: {one.reason}")
+    values = {
+        "path": str(out),
+        "entries": summary.entries,
+        "text_blind_ceiling": {split: one.text_blind for split, one in summary.ceilings.items()},
+        "class_ceiling": {split: one.by_class for split, one in summary.ceilings.items()},
+    }
     finish("data phantom", values, lines, as_json=json)

@@ -36,8 +36,11 @@ def evaluate(
     prompt: Annotated[str | None, typer.Option(help="Prompt name; default: the run's own.")] = None,
     target: Target = None,
     condition: Annotated[
-        Literal["clean", "swapped", "corrupted"],
-        typer.Option(help="swapped: another object's prompt. corrupted: noise, blur, JPEG ... in five severities."),
+        Literal["clean", "swapped", "corrupted", "blind"],
+        typer.Option(
+            help="swapped: another object's prompt. corrupted: noise, blur, JPEG ... in five severities. blind: one"
+            " mask an image of a model that reads no text."
+        ),
     ] = "clean",
     threshold: Annotated[float | None, typer.Option(help="On probabilities.", min=0.0, max=1.0)] = None,
     uncertainty: Annotated[

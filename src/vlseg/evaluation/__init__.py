@@ -14,6 +14,7 @@ from vlseg.evaluation.probe import Scene, blind_queries, probe_queries
 from vlseg.evaluation.query import Query, clean_queries, swapped_queries
 from vlseg.evaluation.setting import Setting
 from vlseg.evaluation.tensor_scores import score_tensors
+from vlseg.evaluation.text_blind import choose_text_blind_rule, text_blind, text_blind_rules
 from vlseg.evaluation.truths import MaskReader, read_truths
 from vlseg.evaluation.uncertainty import with_flip_uncertainty
 
@@ -29,6 +30,7 @@ __all__ = [
     "Scene",
     "Setting",
     "blind_queries",
+    "choose_text_blind_rule",
     "clean_queries",
     "corrupted_queries",
     "evaluate",
@@ -46,5 +48,7 @@ __all__ = [
     "ready",
     "score_tensors",
     "swapped_queries",
+    "text_blind",
+    "text_blind_rules",
     "with_flip_uncertainty",
 ]

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import numpy as np
 from vlseg.evaluation import (
     Query,
     Setting,
+    choose_text_blind_rule,
     clean_queries,
     corrupted_queries,
     read_truths,
     swapped_queries,
+    text_blind,
+    text_blind_rules,
 )
 from vlseg.evaluation.mask_files import find_masks
 from vlseg.evaluation.names import listing
@@ -105,9 +109,21 @@ def evaluate_on(source: str, data: list[str], options: EvaluateOptions, out: Pat
     begin = time.monotonic()
     job = open_job(source, data, options, out)
     prompted = prompted_split(job.pool, options.split)
+    if options.condition == "blind":
+        job = _blind(job)
     queries = _queries(prompted, job.pool, options.condition, options.seed)
-    truths = _truths(prompted, job.pool) if options.condition == "clean" else None
+    truths = _truths(prompted, job.pool) if options.condition in ("clean", "blind") else None
     return score(job, queries, begin=begin, truths=truths)
+
+
+def _blind(job: Job) -> Job:
+    """The job with one answer an image; which one is chosen on val."""
+    assert job.spec is not None
+    if job.options.split == "val":
+        raise InputError("condition blind: its rule is chosen on val, so it is scored on another split; give --split")
+    rules = text_blind_rules(job.spec)
+    rule = choose_text_blind_rule(job.answer, rules, job.pool.split("val"), job.pool.infos)
+    return replace(job, answer=text_blind(job.answer, rules[rule]), arguments={"rule": rule})
 
 
 def _truths(prompted: Sequence[Prompted], pool: Pool) -> dict[tuple[str, str], np.ndarray]:
@@ -139,6 +155,12 @@ def summary(evaluated: Evaluated, by: str | None = None) -> dict[str, Any]:
         "dataset": evaluated.spec.dataset,
         "split": evaluated.spec.split,
         "threshold": evaluated.spec.threshold,
+        "ceilings": {
+            "text_blind": evaluated.spec.text_blind_ceiling,
+            "class": evaluated.spec.class_ceiling,
+            "reason": evaluated.spec.ceiling_reason,
+        },
+        "told": evaluated.spec.told,
         "prompt": evaluated.spec.prompt,
         "prompt_source": evaluated.spec.prompt_sources,
         "deployable": evaluated.spec.deployable,
@@ -203,8 +225,8 @@ def by_dataset(evaluated: Evaluated) -> dict[str, dict[str, Any]]:
 
 
 def _queries(prompted: list[Prompted], pool: Pool, condition: Condition, seed: int) -> list[Query]:
-    if condition == "clean":
-        return clean_queries(prompted)
+    if condition in ("clean", "blind"):
+        return [replace(query, condition=condition) for query in clean_queries(prompted)]
     if condition == "corrupted":
         return corrupted_queries([item for item in prompted if item.sample.mask_paths], seed)
     queries = []

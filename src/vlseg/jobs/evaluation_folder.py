@@ -23,11 +23,15 @@ BESIDE_SCORES = frozenset(
         "threshold_origin",
         "distance_units",
         "text_blind_ceiling",
+        "class_ceiling",
+        "ceiling_reason",
+        "told",
         "seconds",
     }
 )
 """Fields of EvaluationSpec that say something about an evaluation but change none of its scores. The names of weights
-and revision stand beside their digest, units and ceilings follow from the data."""
+and revision stand beside their digest, units and ceilings follow
+from the data, what was told from the model and the condition."""
 OURS = ("spec.json", "scores.parquet", "calibration.json", "overlays")
 
 

@@ -3,12 +3,11 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vlseg.evaluation import Answer, Query, Setting, evaluate, gallery_for, load, model_answers, with_flip_uncertainty
@@ -17,15 +16,16 @@ from vlseg.evaluation.predictor import check_threshold
 from vlseg.jobs.datasets import Pool, open_pool
 from vlseg.jobs.evaluation_folder import evaluation_folder, identity, replacing_evaluation
 from vlseg.jobs.feature_cache import open_store
-from vlseg.metrics import Aggregate, Calibration, aggregate, text_blind_ceiling
+from vlseg.metrics import Aggregate, Asked, Calibration, Ceilings, aggregate, ceilings
 from vlseg.models import Spec
 from vlseg.prompts import Prompted
-from vlseg.records import EvaluationSpec, SampleScore, read_record, unknown_name, write_scores, write_text
+from vlseg.records import EvaluationSpec, SampleScore, Told, read_record, unknown_name, write_scores, write_text
+from vlseg.records.console import error_console
 
 MASK_FILES = "masks"
 """The name that mask files have in place of a model's."""
 
-Condition = Literal["clean", "swapped", "corrupted"]
+Condition = Literal["clean", "swapped", "corrupted", "blind"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Job:
         digest: of the model's weights, or of the mask files.
         marks: what the evaluation's name says beyond data, split, prompt and condition: settings other than usual.
         spec: of the model; None for mask files.
+        arguments: of the condition, for the record.
     """
 
     answer: Answer
@@ -72,6 +73,7 @@ class Job:
     out: Path | None = None
     marks: tuple[str, ...] = ()
     spec: Spec | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def score(
         begin: time.monotonic() at the start, for the record.
         condition: the evaluation's name, where it is not one of the options'.
         limit: the number of images that were asked about, where not all of the split.
-        truths: masks by dataset and sample id, for the text-blind ceiling.
+        truths: masks by dataset and sample id, for the ceilings.
 
     Raises:
         InputError: the folder that was asked for holds another evaluation, or something else.
@@ -166,9 +168,12 @@ def score(
     calibration = Calibration()
     with replacing_evaluation(folder) as new:
         scores = _answered(job, queries, new, calibration)
+        found = _ceilings(queries, truths) if truths else Ceilings(None, None, "not computed under this condition")
         further = {
             "distance_units": sorted({row.distance_unit for row in scores}),
-            "text_blind_ceiling": _ceiling(queries, truths) if truths else None,
+            "text_blind_ceiling": found.text_blind,
+            "class_ceiling": found.by_class,
+            "ceiling_reason": found.reason,
             "seconds": round(time.monotonic() - begin, 1),
         }
         spec = spec.model_copy(update=further)
@@ -201,7 +206,7 @@ def describe(job: Job, condition: str, limit: int | None = None) -> EvaluationSp
         deployable=pool.deployable,
         protocol=setting.protocol,
         condition=condition,
-        condition_arguments={} if limit is None else {"limit": limit},
+        condition_arguments={**job.arguments, **({} if limit is None else {"limit": limit})},
         threshold=setting.threshold,
         threshold_origin=job.origin,
         precision=setting.precision,
@@ -211,6 +216,7 @@ def describe(job: Job, condition: str, limit: int | None = None) -> EvaluationSp
         query_seed=options.seed if drawn else 0,
         groups_known=all(info.groups_known for info in pool.infos.values()),
         nsd_tolerance=setting.nsd_tolerance,
+        told=told_by(job.spec, condition),
     )
     return spec.model_copy(update={"identity": identity(spec)})
 
@@ -240,7 +246,7 @@ def prompted_split(pool: Pool, split: str) -> list[Prompted]:
 def _answered(job: Job, queries: Sequence[Query], folder: Path, calibration: Calibration) -> list[SampleScore]:
     gallery = gallery_for(folder / "overlays", queries)
     images = len({(q.prompted.sample.dataset, q.prompted.sample.image_id) for q in queries})
-    console = Console(stderr=True)
+    console = error_console()
     columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task("scoring", total=images)
@@ -257,17 +263,23 @@ def _answered(job: Job, queries: Sequence[Query], folder: Path, calibration: Cal
     return scores
 
 
-def _ceiling(queries: Sequence[Query], truths: Mapping[tuple[str, str], np.ndarray]) -> float | None:
-    """The text-blind ceiling of the samples; None where no image has two different targets."""
-    samples = {(query.prompted.sample.dataset, query.prompted.sample.id): query.prompted.sample for query in queries}
-    images: dict[tuple[str, str], list[np.ndarray]] = {}
-    for key, sample in samples.items():
-        if key in truths:
-            images.setdefault((sample.dataset, sample.image_id), []).append(truths[key])
-    stacks = [np.stack(masks) for masks in images.values()]
-    if not any((stack != stack[0]).any() for stack in stacks):
-        return None
-    return text_blind_ceiling(stacks)
+def _ceilings(queries: Sequence[Query], truths: Mapping[tuple[str, str], np.ndarray]) -> Ceilings:
+    """Of the samples asked about; wordings of one sample count once."""
+    items = {(query.prompted.sample.dataset, query.prompted.sample.id): query.prompted for query in queries}
+    return ceilings(
+        [
+            Asked((key[0], item.sample.image_id), item.sample.target, frozenset(item.wordings), truths[key])
+            for key, item in items.items()
+            if key in truths
+        ]
+    )
+
+
+def told_by(spec: Spec | None, condition: str) -> Told:
+    """What a model of `spec` knows beside the image under a condition; None = mask files."""
+    if condition == "blind":
+        return "nothing"
+    return "unknown" if spec is None else "prompt" if spec.uses_text else "target"
 
 
 def slug(text: str) -> str:

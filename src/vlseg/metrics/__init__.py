@@ -2,7 +2,7 @@
 
 from vlseg.metrics.aggregate import EMPTY_RULE, INDEPENDENT_NOTE, Aggregate, Presence, aggregate, penalised_hd95
 from vlseg.metrics.bootstrap import Estimate, bootstrap_mean, two_level_bootstrap
-from vlseg.metrics.ceiling import best_text_blind_mask, text_blind_ceiling
+from vlseg.metrics.ceiling import Asked, Ceilings, best_text_blind_mask, ceilings, text_blind_ceiling
 from vlseg.metrics.crossing import Crossing, crossing
 from vlseg.metrics.language import (
     Effect,
@@ -43,7 +43,9 @@ __all__ = [
     "EMPTY_RULE",
     "INDEPENDENT_NOTE",
     "Aggregate",
+    "Asked",
     "Calibration",
+    "Ceilings",
     "Comparison",
     "Crossing",
     "Effect",
@@ -63,6 +65,7 @@ __all__ = [
     "best_text_blind_mask",
     "bootstrap_mean",
     "brier_score",
+    "ceilings",
     "columns",
     "compare_paired",
     "corruption_effects",

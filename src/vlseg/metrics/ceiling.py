@@ -1,10 +1,14 @@
-"""The text-blind ceiling: the best mean Dice of any mask that does not see the prompt.
+"""Two ceilings: the best mean Dice without the prompt, and with no more of it than the target's class.
 
-A model that ignores the prompt gives one mask per image. Its mean Dice over that image's truths has an
-exact maximum, which a model has to beat before its words can be said to matter.
+A model that is told nothing gives one mask per image; one that is told the class gives one mask per image and class.
+Both have an exact maximum. What lies above the first shows that the class was told or read; only what lies above the
+second shows that the other words were read.
 """
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +63,74 @@ def text_blind_ceiling(images: Iterable[NDArray[np.bool_]]) -> float | None:
         total += best_text_blind_mask(masks)[0] * here
         number += here
     return total / number if number else None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One truth and what names it.
+
+    Attributes:
+        image: the image's key.
+        target: the class that a channel or an embedding would be told; None = unknown.
+        words: the wordings of its prompt.
+        mask: (H, W) bool.
+    """
+
+    image: Hashable
+    target: str | None
+    words: frozenset[str]
+    mask: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """In [0, 1]; `text_blind`: one mask per image; `by_class`: one mask per image and class; None: see `reason`."""
+
+    text_blind: float | None
+    by_class: float | None
+    reason: str | None = None
+
+
+NO_CHOICE = "no image has two truths under different words"
+CLASS_TELLS_ALL = "no image has two truths of one class under different words: the class alone tells them apart"
+CLASS_UNKNOWN = "samples without a target"
+
+
+def ceilings(asked: Sequence[Asked]) -> Ceilings:
+    """Both ceilings over the same truths, each exact.
+
+    There is none where words could not help either: two truths of one image that are named alike (two readers of one
+    structure) are no choice between things.
+    """
+    if not _choice(asked, lambda one: one.image):
+        return Ceilings(None, None, NO_CHOICE)
+    text_blind = text_blind_ceiling(_stacks(asked, lambda one: one.image))
+    if any(one.target is None for one in asked):
+        return Ceilings(text_blind, None, CLASS_UNKNOWN)
+    if not _choice(asked, lambda one: (one.image, one.target)):
+        return Ceilings(text_blind, None, CLASS_TELLS_ALL)
+    return Ceilings(text_blind, text_blind_ceiling(_stacks(asked, lambda one: (one.image, one.target))))
+
+
+def _stacks(asked: Sequence[Asked], key: Callable[[Asked], Hashable]) -> list[NDArray[np.bool_]]:
+    """The truths of each key together, (K, H, W)."""
+    return [np.stack([one.mask for one in together]) for together in _by(asked, key)]
+
+
+def _by(asked: Iterable[Asked], key: Callable[[Asked], Hashable]) -> Iterable[list[Asked]]:
+    found: defaultdict[Hashable, list[Asked]] = defaultdict(list)
+    for one in asked:
+        found[key(one)].append(one)
+    return found.values()
+
+
+def _choice(asked: Sequence[Asked], key: Callable[[Asked], Hashable]) -> bool:
+    """Whether some key has two truths, neither empty, that differ and are named by different words or classes."""
+    return any(
+        (one.target, one.words) != (other.target, other.words) and (one.mask != other.mask).any()
+        for together in _by((one for one in asked if one.mask.any()), key)
+        for one, other in combinations(together, 2)
+    )
 
 
 def _best_sums(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vlseg.metrics.ceiling import text_blind_ceiling
+from vlseg.metrics import Asked, Ceilings, ceilings
 from vlseg.phantoms.scene import LEVELS, Level, Scene, draw_scene
 from vlseg.records import SPLITS, InputError, unknown_name
 
@@ -34,11 +34,11 @@ Kind = Literal["object", "class", "absent"]
 
 @dataclass(frozen=True)
 class PhantomSummary:
-    """What was written: where, entries per split, and the text-blind ceiling per split (None: no entries)."""
+    """What was written: where, and per split the number of entries and the ceilings of `class+attributes`."""
 
     path: Path
     entries: Mapping[str, int]
-    text_blind_ceiling: Mapping[str, float | None]
+    ceilings: Mapping[str, Ceilings]
 
 
 @dataclass(frozen=True)
@@ -142,20 +142,20 @@ def _write_all(part: Path, out: Path, level: Level, counts: Mapping[str, int], s
     for folder in ("images", "masks", "anns"):
         (part / folder).mkdir()
     entries: dict[str, int] = {}
-    ceilings: dict[str, float | None] = {}
+    found: dict[str, Ceilings] = {}
     for split in SPLITS:
         if not counts.get(split):
             continue
         rows: list[dict[str, Any]] = []
-        truths = []
+        asked: list[Asked] = []
         for index in range(counts[split]):
             phantom = make_phantom(split, index, level=level, size=size, seed=seed)
             rows += _write_phantom(part, phantom)
-            truths.append(np.stack([entry.mask for entry in phantom.entries]))
+            asked += [Asked(index, one.named["class"], frozenset(one.wordings), one.mask) for one in phantom.entries]
         _write_json(part / "anns" / f"{split}.json", rows)
-        entries[split], ceilings[split] = len(rows), text_blind_ceiling(truths)
-    _write_json(part / "dataset.json", _card(level, size, seed, ceilings))
-    return PhantomSummary(out, entries, ceilings)
+        entries[split], found[split] = len(rows), ceilings(asked)
+    _write_json(part / "dataset.json", _card(level, size, seed, found))
+    return PhantomSummary(out, entries, found)
 
 
 def _write_phantom(folder: Path, phantom: Phantom) -> list[dict[str, Any]]:
@@ -190,7 +190,7 @@ def _source(attribute: str) -> str:
     return "class" if attribute == "class" else "mask"
 
 
-def _card(level: Level, size: int, seed: int, ceilings: Mapping[str, float | None]) -> dict[str, Any]:
+def _card(level: Level, size: int, seed: int, found: Mapping[str, Ceilings]) -> dict[str, Any]:
     return {
         "name": f"phantom-{level}",
         "licence": "CC0-1.0",
@@ -199,7 +199,8 @@ def _card(level: Level, size: int, seed: int, ceilings: Mapping[str, float | Non
         "symmetries": [],
         "prompt_sources": {"empty": ["none"], "class": ["class"], "class+attributes": ["class", "mask"]},
         "generator": {"level": level, "seed": seed, "size": size, "version": VERSION},
-        "text_blind_ceiling": dict(ceilings),
+        "text_blind_ceiling": {split: one.text_blind for split, one in found.items()},
+        "class_ceiling": {split: one.by_class for split, one in found.items()},
     }
 
 

@@ -200,8 +200,15 @@ def read_record(path: Path) -> RunRecord:
         raise from_validation(error, str(path)) from error
 
 
+Told = Literal["prompt", "target", "nothing", "unknown"]
+"""What an answer could know beside the image: the sentence, the target's class alone, nothing, or nobody can say."""
+
+
 class EvaluationSpec(Strict):
-    """evaluations/<id>/spec.json: what was scored and the rules; aggregates are computed from scores."""
+    """evaluations/<id>/spec.json: what was scored and the rules; aggregates are computed from scores.
+
+    `text_blind_ceiling` and `class_ceiling`: see `vlseg.metrics.ceilings`; `ceiling_reason` says why one is missing.
+    """
 
     format_version: int = 1
     id: str
@@ -242,6 +249,9 @@ class EvaluationSpec(Strict):
     distance_units: list[str] = []
     """"px", "mm" or both: what distances and the tolerance are in."""
     text_blind_ceiling: float | None = None
+    class_ceiling: float | None = None
+    ceiling_reason: str | None = None
+    told: Told = "prompt"
     seconds: float | None = None
 
     @classmethod

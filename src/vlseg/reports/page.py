@@ -20,7 +20,7 @@ from vlseg.metrics import (
     language_use,
     subgroups,
 )
-from vlseg.records import SampleScore, verdict, write_text
+from vlseg.records import EvaluationSpec, SampleScore, verdict, write_text
 from vlseg.reports.figures import forest, language_test, learning_curves, reliability, severities
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, load_run
 from vlseg.reports.sections import attribute_table, by_attribute, cross_dataset, leak_worths, risk_coverages
@@ -50,6 +50,7 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str, comparison: Map
         number=_number,
         share=_share,
         verdict=verdict,
+        told=_told,
         index=_index,
         change=_change,
         bounds=_bounds,
@@ -94,7 +95,7 @@ def _table(runs: Sequence[RunOnDisk]) -> list[dict[str, Any]]:
     """One row per evaluation, and one per dataset where it pooled several."""
     rows = []
     for run in runs:
-        for evaluation in run.clean:
+        for evaluation in (*run.clean, *run.under("blind")):
             parts = evaluation.by_dataset()
             named = {evaluation.spec.dataset: evaluation.aggregate()} | (parts if len(parts) > 1 else {})
             rows += [
@@ -102,6 +103,15 @@ def _table(runs: Sequence[RunOnDisk]) -> list[dict[str, Any]]:
                 for name, one in named.items()
             ]
     return rows
+
+
+TOLD = {"prompt": "the prompt", "target": "the target's class", "nothing": "nothing", "unknown": "–"}
+
+
+def _told(spec: EvaluationSpec) -> str:
+    """What the answers could know beside the image."""
+    rule = spec.condition_arguments.get("rule")
+    return f"{TOLD[spec.told]}; answers {rule}" if rule else TOLD[spec.told]
 
 
 def _worst(evaluations: Sequence[EvaluationOnDisk]) -> list[SampleScore]:

@@ -76,8 +76,16 @@ class TrainingStep(nn.Module):
         image = Rows(inputs).widened() if encoded else self._encode_image(Rows(inputs))
         told = Rows(tokens) if tokens else None
         prompts = told if encoded_prompts else self.segmenter.encode_prompts(told)
-        rows = prompts[prompt_of] if prompts is not None else None
-        logits = self._decode(image if one_each else image[image_of], rows).logits
+        if one_each:
+            logits = self._decode(image, None if prompts is None else prompts[prompt_of]).logits
+        elif prompts is None:  # nothing is told: one answer an image, of which each row takes its channel
+            logits = self._decode(image, None).logits[image_of]
+        else:  # one answer for each image and thing told, however many rows ask for it
+            pairs, row_of = torch.unique(image_of * len(prompts) + prompt_of, return_inverse=True)
+            if len(pairs) == len(row_of):
+                logits = self._decode(image[image_of], prompts[prompt_of]).logits
+            else:
+                logits = self._decode(image[pairs // len(prompts)], prompts[pairs % len(prompts)]).logits[row_of]
         return logits if logits.shape[1] == 1 else logits.take_along_dim(channel_of[:, None, None, None], dim=1)
 
 

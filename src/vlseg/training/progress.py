@@ -3,8 +3,9 @@
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from vlseg.records.console import error_console
 
 
 class ProgressBar:
@@ -12,7 +13,7 @@ class ProgressBar:
 
     def __init__(self, total: int, done: int, *, named: bool = False) -> None:
         """With `named`, lines say which of several runs they are about."""
-        self._console = Console(stderr=True)
+        self._console = error_console()
         self._bar = Progress(
             TextColumn("training"),
             BarColumn(),
