@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vlseg.evaluation import Prediction, find_images, predict_files
+from vlseg.evaluation import Prediction, find_images, load, predict_files
 from vlseg.evaluation.predict_files import slug
 from vlseg.records import InputError, IntensityPolicy
 
@@ -174,3 +174,9 @@ def test_what_was_written_before_a_failure_is_listed(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         predict(tmp_path / "i", ["x"], tmp_path / "o", Stopping())
     check(tmp_path / "o", 1)
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), -0.1, 1.5])
+def test_a_threshold_is_a_probability(threshold: float) -> None:
+    with pytest.raises(InputError, match="threshold: .* from 0 to 1"):
+        load("nowhere", threshold=threshold)
