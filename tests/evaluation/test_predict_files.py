@@ -178,5 +178,5 @@ def test_what_was_written_before_a_failure_is_listed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("threshold", [float("nan"), -0.1, 1.5])
 def test_a_threshold_is_a_probability(threshold: float) -> None:
-    with pytest.raises(InputError, match="threshold: .* from 0 to 1"):
+    with pytest.raises(InputError, match=r"threshold: .* from 0 to 1"):
         load("nowhere", threshold=threshold)
