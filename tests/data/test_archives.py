@@ -185,3 +185,40 @@ def mask() -> bytes:
 def test_no_such_source(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"), open_source(tmp_path / "absent.zip"):
         pass
+
+
+def test_backslashes_of_windows_archivers_are_slashes(tmp_path: Path) -> None:
+    for kind in ("zip", "tar"):
+        path = tmp_path / f"a.{kind}"
+        names = {f"set\\{folder}\\a.png": png(seed=seed) for seed, folder in enumerate(("images", "masks"))}
+        if kind == "zip":
+            write_zip(path, {"x" * len(name): content for name, content in names.items() if "images" in name})
+            path.write_bytes(path.read_bytes().replace(b"x" * 16, b"set\\images\\a.png"))
+            names = {"set\\images\\a.png": png(seed=0)}
+        else:
+            write_tar(path, names, "w")
+        with open_source(path) as tree:
+            assert {name: tree.read(name) for name in tree.names} == {n.replace("\\", "/"): c for n, c in names.items()}
+
+
+def test_a_full_temporary_folder_is_not_a_damaged_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+    import tempfile
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = write_tar(tmp_path / "a.tar.gz", FILES)
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(InputError, match=r"cannot be written .No space left") as raised, open_source(path):
+        pass
+    assert "download" not in str(raised.value)
+
+
+def test_a_damaged_xz_is_one_line(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar.xz", FILES, "w:xz")
+    content = bytearray(path.read_bytes())
+    content[60:80] = bytes(20)
+    path.write_bytes(bytes(content))
+    with pytest.raises(InputError, match=r"damaged|no archive"), open_source(path):
+        pass

@@ -338,6 +338,13 @@ def test_every_card_has_a_miniature_of_each_structure() -> None:
         assert len(makes) == len(find_card(name).structures), name
 
 
+UNUSED = {
+    ("cvc-clinicdb", 0): ["10 pictures that are not used"],  # the same images once more, as TIFF
+    ("bkai-igh", 0): ["1 pictures that are not used"],  # test images without masks
+    ("fuseg", 0): ["1 pictures that are not used"],
+}
+
+
 @pytest.mark.parametrize(("name", "index"), CASES)
 def test_prepare_from_the_claimed_structure(tmp_path: Path, name: str, index: int) -> None:
     files, expected = MINIATURES[name][index]()
@@ -345,7 +352,7 @@ def test_prepare_from_the_claimed_structure(tmp_path: Path, name: str, index: in
     card = find_card(name)
     done = prepare(card, source, tmp_path / "out")
     assert done.structure == card.structures[index].about
-    assert done.left_out == ()
+    assert [line.split(",")[0] for line in done.left_out] == UNUSED.get((name, index), [])
     check_result(tmp_path / "out", expected)
     targets = {sample.target for sample in read_dataset(tmp_path / "out").samples}
     assert targets <= set(card.targets)

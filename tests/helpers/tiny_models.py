@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from transformers import CLIPSegConfig
 
-from vlseg.models import Segmenter, as_module, build_model
-from vlseg.models.clipseg import refined_config
+from vlseg.models import Segmenter, architecture_of, as_module, build_model
+from vlseg.models.clipseg.build import refined_config
 
 TARGETS = ("dark cyst", "bright nodule")
 SMALL = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
@@ -36,7 +36,7 @@ TINY: dict[str, Mapping[str, Any]] = {
     "unet-target": {"image_size": 32},
 }
 NAMES = list(TINY)
-READING = [name for name in NAMES if name.startswith(("clipseg", "cris", "biomed", "ensemble"))]
+READING = [name for name in NAMES if architecture_of(name).text_encoder or name == "ensemble"]  # its members read
 IMAGE_ONLY = ["smp-unet", "smp-unetplusplus", "smp-deeplabv3plus", "unet"]
 
 

@@ -343,3 +343,67 @@ def test_fix_mends_the_published_lists(shared: Path, tmp_path: Path) -> None:
 def test_fix_needs_a_new_folder(make_dataset: MakeDataset) -> None:
     with pytest.raises(InputError, match="not empty"):
         fix_annotations(make_dataset("a"), make_dataset("b"))
+
+
+def plain(root: Path, seed: int, count: int = 30) -> Path:
+    """A folder as anybody makes one: case00.png, ... and the class's name as the only prompt."""
+    for folder in ("images", "masks", "anns"):
+        (root / folder).mkdir(parents=True)
+    entries: dict[str, list[dict[str, Any]]] = {"train": [], "val": [], "test": []}
+    for index in range(count):
+        rng = np.random.default_rng([seed, index])
+        name = f"case{index:02d}.png"
+        Image.fromarray(rng.integers(0, 255, (64, 64), dtype=np.uint8)).save(root / "images" / name)
+        mask = np.zeros((64, 64), np.uint8)
+        mask[9 : 20 + seed, 9:30] = 255
+        Image.fromarray(mask).save(root / "masks" / name)
+        split = "train" if index < count - 4 else "val" if index < count - 2 else "test"
+        texts = {"class": "polyp"}
+        entries[split].append({"img_name": name, "mask_name": name, "prompts": texts, "target": "polyp"})
+    for split, inside in entries.items():
+        (root / "anns" / f"{split}.json").write_text(json.dumps(inside))
+    return root
+
+
+def across(one: Path, two: Path, **options: Any) -> list[str]:
+    return [f.message for f in findings(one, two, **options) if f.code == "same_annotations"]
+
+
+def test_equal_names_are_not_another_datasets_annotations(tmp_path: Path) -> None:
+    one, two = plain(tmp_path / "one", 1), plain(tmp_path / "two", 2)
+    assert across(one, two, near=False) == []
+    assert across(one, two, anns_only=True) == []
+
+
+def test_texts_that_tell_images_apart_are(tmp_path: Path) -> None:
+    one, two = plain(tmp_path / "one", 1), plain(tmp_path / "two", 2)
+    for root in (one, two):
+        for split in ("train", "val", "test"):
+            edit(root, split, lambda e: [x | {"prompts": {"p1": f"polyp of {i * 7 % 11} mm"}} for i, x in enumerate(e)])
+    assert len(across(one, two, anns_only=True)) == 1
+
+
+def test_annotations_that_name_the_other_datasets_images_are(tmp_path: Path) -> None:
+    one, two = plain(tmp_path / "one", 1), plain(tmp_path / "two", 2)
+    for file in (two / "images").iterdir():
+        file.rename(file.with_name(f"scan_{file.name}"))
+    assert across(one, two, near=False) == [
+        "annotations name images that are not in their dataset, but in the other one"
+    ]
+
+
+def test_files_that_no_annotation_names_are_counted(make_dataset: MakeDataset) -> None:
+    root = make_dataset()
+    assert "unused_file" not in codes(root)
+    edit(root, "train", lambda e: e[2:])
+    assert codes(root)["unused_file"] == ("note", 3)
+
+
+def test_check_writes_nothing(tmp_path: Path) -> None:
+    root = plain(tmp_path / "one", 1, 6)
+    for file in (root / "anns").iterdir():
+        file.unlink()
+    (root / "anns").rmdir()
+    before = sorted(root.rglob("*"))
+    check_data([root], target="polyp")
+    assert sorted(root.rglob("*")) == before

@@ -12,9 +12,9 @@ import yaml
 from resuming import straight_and_resumed
 from tiny_models import NAMES, TINY
 
-from vlseg.jobs.settings import RECIPES, config_from_options
+from vlseg.jobs.settings import config_from_options
 from vlseg.jobs.train import train_run
-from vlseg.models import as_module, load_model
+from vlseg.models import MODELS, architecture_of, as_module, load_model
 from vlseg.records import InputError, RunConfig, read_record, read_scores
 
 MakeDataset = Callable[..., Path]
@@ -179,8 +179,8 @@ def test_recipes() -> None:
     assert cnn is not None
     assert cnn.model_arguments == {"encoder_weights": "imagenet", "encoder": "resnet18"}
     assert (cnn.optimizer, cnn.learning_rate, cnn.loss, cnn.schedule) == ("adam", 1e-3, "present_dice", "constant")
-    for recipe, models in RECIPES.items():
-        for model in models:
+    for model in MODELS:
+        for recipe in architecture_of(model).recipes:
             assert config_from_options({"model": model, **options}, [], recipe=recipe) is not None
     with pytest.raises(InputError, match="model with a recipe 'published' 'unet'"):
         config_from_options({"model": "unet", **options}, [], recipe="published")

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -75,6 +76,33 @@ def test_folds_part_groups_and_cover_everything(make_dataset: MakeDataset) -> No
         assert abs(len(images(chosen.val)) - 6) <= 3
     assert set(held_out.values()) == {1}
     assert held_out.keys() == images(train) | images(val)
+
+
+def unequal(dataset: str) -> list[Any]:
+    """A group of 20 images and forty of 2."""
+    sizes = [20] + [2] * 40
+    return [
+        SimpleNamespace(sample=SimpleNamespace(dataset=dataset, group=f"g{group}", image_id=f"{group}/{index}"))
+        for group, size in enumerate(sizes)
+        for index in range(size)
+    ]
+
+
+def test_the_first_fold_and_a_share_do_not_prefer_large_groups() -> None:
+    """Over 200 datasets the large group is in fold 0 of 5 as often as 1 in 5 (standard error 0.03), and in a quarter
+    of the images as often as 1 in 4. Largest first put it into fold 0 always."""
+    first = quarter = 0
+    for number in range(200):
+        items = unequal(f"set {number}")
+        first += any(
+            groups([i]) == {"g0"}
+            for i in choose(items, [], RunConfig(model="m", data=["d"], prompt="p", folds=5, fold=0)).val
+        )
+        kept = choose(items, [], RunConfig(model="m", data=["d"], prompt="p", train_share=0.25)).train
+        quarter += "g0" in groups(kept)
+        assert abs(len(kept) - 25) <= 10
+    assert first / 200 == pytest.approx(0.2, abs=0.09)
+    assert quarter / 200 == pytest.approx(0.25, abs=0.09)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from vlseg.models import Rows
-from vlseg.models.biomedclipseg import BiomedClipSeg, build_biomedclipseg, load_biomedclipseg
+from vlseg.models.biomedclipseg.build import build_biomedclipseg, load_biomedclipseg
+from vlseg.models.biomedclipseg.model import BiomedClipSeg
 from vlseg.models.biomedclipseg.tokenizer import load_tokenizer, spelling_tokenizer
 from vlseg.models.folder import load_strictly
 from vlseg.records import InputError
@@ -86,7 +87,7 @@ def test_d_takes_clipsegs_decoder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="other shape"):
         load_biomedclipseg(folder, size="tiny", decoder=str(tmp_path / "other.bin"))
     torch.save({"anything": torch.zeros(2)}, tmp_path / "none.bin")
-    with pytest.raises(InputError, match="left over"):
+    with pytest.raises(InputError, match="holds no CLIPSeg, nor its decoder"):
         load_biomedclipseg(folder, size="tiny", decoder=str(tmp_path / "none.bin"))
 
 

@@ -10,10 +10,11 @@ import torch
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
 
 from vlseg.models import Rows, load_model
-from vlseg.models.clipseg import ClipSeg, build_clipseg, refined_config
-from vlseg.models.clipseg.build import published_layout
+from vlseg.models.clipseg.build import TOWERS, build_clipseg, refined_config
+from vlseg.models.clipseg.model import ClipSeg
 from vlseg.models.clipseg.tokenizer import clip_tokenizer
 from vlseg.models.folder import load_strictly
+from vlseg.models.tensors import network_in
 from vlseg.records import InputError
 
 TEXTS = ["polyp", "one small pink round polyp, located in top left of the image", ""]
@@ -55,7 +56,9 @@ def test_steps_equal_transformers_forward(full: ClipSeg, size: int, batch: int) 
 def test_stored_output_of_the_published_network(full: ClipSeg, golden_network: Callable[[str], Any]) -> None:
     stored = golden_network("clipseg_352")
     network = CLIPSegForImageSegmentation(refined_config())
-    load_strictly(network, published_layout(stored.weights()), "golden")
+    found = network_in(stored.weights(), (TOWERS,), "golden")
+    assert found is not None
+    load_strictly(network, found.tensors, "golden")
     model = ClipSeg(network, full.tokenizer, full.spec).eval()
     with torch.inference_mode():
         image = model.encode_image(Rows({"pixel_values": stored.image(2, 352)}))

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from vlseg.models import Rows, load_model
-from vlseg.models.cris import Cris, build_cris, load_cris
+from vlseg.models.cris.build import build_cris, load_cris
+from vlseg.models.cris.model import Cris
 from vlseg.models.folder import load_strictly
 from vlseg.records import InputError
 
@@ -77,15 +78,6 @@ def test_clips_resnet_becomes_the_backbone(files: Callable[[str], Path]) -> None
     assert model.spec.protocol == "corrected"
     weight = tiny().network.backbone.visual.conv1.weight
     assert torch.equal(model.network.backbone.visual.conv1.weight, weight.half().float())
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
-def test_torchscript_archive_is_read(tmp_path: Path) -> None:
-    """OpenAI's file is one."""
-    from vlseg.models.tensors import read_tensors
-
-    torch.jit.script(torch.nn.Linear(2, 3)).save(str(tmp_path / "s.pt"))  # type: ignore[no-untyped-call]
-    assert read_tensors(tmp_path / "s.pt").keys() == {"weight", "bias"}
 
 
 @pytest.mark.parametrize("layout", ["authors", "medvlsm", "clip"])
@@ -168,3 +160,19 @@ def test_original_letterboxes_and_comes_back(size: tuple[int, int]) -> None:
     if size[0] < size[1]:
         assert (inputs.tensors["pixel_values"][0, :, 0] == 0).all()  # the mean colour above and below
         assert grid[0, 0, 0].sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("protocol", "share"), [("original", 0.1), ("medvlsm", 0.2), ("attention_mask", 0.2), ("corrected", 0.2)]
+)
+def test_dropout_is_the_protocols_own(protocol: str, share: float, files: Callable[[str], Path]) -> None:
+    """CRIS.pytorch's configuration has 0.1, MedVLSM's 0.2: in all of the decoder, and nowhere else."""
+    model = load_cris(files("authors" if protocol == "original" else "clip"), protocol=protocol)
+    found: dict[str, list[float]] = {"Dropout": [], "MultiheadAttention": []}
+    for name, module in model.named_modules():
+        rate = getattr(module, "p", None) if type(module).__name__ == "Dropout" else getattr(module, "dropout", None)
+        if isinstance(rate, float) and name.startswith("network.decoder"):
+            found[type(module).__name__].append(rate)
+        elif isinstance(rate, float):
+            assert rate == 0.0, name
+    assert found == {"Dropout": [share] * 2, "MultiheadAttention": [share] * 2}  # one layer

@@ -7,7 +7,7 @@ import torch
 from tiny_models import TARGETS, TINY, made
 
 from vlseg.models import Segmenter, as_module, build_model, load_model
-from vlseg.models.ensemble import Ensemble
+from vlseg.models.ensemble.model import Ensemble
 
 
 def members() -> list[Segmenter]:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from vlseg.models import Rows, Segmenter, Tokens
-from vlseg.models.clipseg_tiny import build_clipseg_tiny
+from vlseg.models.clipseg_tiny.build import build_clipseg_tiny
 from vlseg.models.clipseg_tiny.tokenizer import BUCKETS, MAX_WORDS, PADDING, hash_prompts, hash_word
-from vlseg.models.unet import build_unet, build_unet_target
+from vlseg.models.unet.build import build_unet, build_unet_target
 from vlseg.records import InputError
 
 TARGETS = ("dark cyst", "bright nodule")

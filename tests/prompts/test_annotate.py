@@ -3,12 +3,13 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vlseg.data import read_dataset
 from vlseg.prompts import annotate, describe, resolve_name, select, sources_of
-from vlseg.records import Dataset, InputError
+from vlseg.records import Attribute, Dataset, DatasetInfo, InputError, Sample
 
 MakeDataset = Callable[..., Path]
 
@@ -95,6 +96,50 @@ def test_truth_of_a_prompt_is_the_union_of_what_satisfies_it(make_dataset: MakeD
     nothing = select(dataset, "empty", "test")
     assert [item.sample.mask_paths for item in nothing] == [()] * 3
     assert nothing[0].wordings == ("",)
+
+
+def thing(number: int, **changes: Any) -> Sample:
+    values: dict[str, Any] = {
+        "id": f"s{number}", "image_id": "i", "image_path": Path("i.png"), "mask_paths": (Path(f"{number}.png"),),
+        "target": "cyst", "prompts": {"p": ("cyst",), "q": ("cyst in the kidney",)}, "dataset": "d", "split": "test",
+    }  # fmt: skip
+    return Sample(**(values | changes))
+
+
+def united(*samples: Sample, prompt: str = "p") -> Sample:
+    (item,) = select(Dataset(DatasetInfo("d", Path(), Path()), samples), prompt, "test")
+    return item.sample
+
+
+def test_what_describes_one_of_several_objects_does_not_describe_their_union() -> None:
+    size, kind = Attribute("size", "small", "mask"), Attribute("kind", "cyst", "user")
+    first = thing(
+        1, attributes=(size, kind, Attribute("side", "left", "mask"), Attribute("grade", "2", "metadata")),
+        group="a", site="x", spacing=(1.0, 1.0), spacing_source="file",
+    )  # fmt: skip
+    second = thing(
+        2, attributes=(Attribute("grade", "2", "mask"), kind, Attribute("size", "large", "mask")),
+        group="a", site="y", spacing=(2.0, 2.0), spacing_source="file", prompts={"p": ("cyst",), "q": ("big cyst",)},
+    )  # fmt: skip
+    for pair in ((first, second), (second, first)):
+        both = united(*pair)
+        assert {(one.name, one.value, one.source) for one in both.attributes} == {
+            ("kind", "cyst", "user"),
+            ("grade", "2", "mask"),  # that the value agrees was seen in a mask
+        }
+        assert (both.group, both.site, both.spacing, both.spacing_source) == ("a", None, None, None)
+        assert both.prompts == {"p": ("cyst",)}
+        assert set(both.mask_paths) == {Path("1.png"), Path("2.png")}
+    assert united(first).attributes == first.attributes
+
+
+def test_two_labels_of_one_mask_are_not_one_truth() -> None:
+    labels = [thing(n, mask_paths=(Path("map.png"),), mask_value=n) for n in (1, 2)]
+    with pytest.raises(InputError, match=r"s1 and s2 have the same prompt 'cyst' but other labels \(1, 2\)"):
+        united(*labels)
+    assert united(*labels, prompt="empty").mask_paths == ()
+    alike = [thing(n, mask_value=3) for n in (1, 2)]
+    assert (united(*alike).mask_value, len(united(*alike).mask_paths)) == (3, 2)
 
 
 def test_empty_prompt_has_a_truth_where_there_is_one_target(shared: Path) -> None:

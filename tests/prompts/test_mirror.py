@@ -1,6 +1,6 @@
 import pytest
 
-from vlseg.prompts.mirror import mirrored, names_a_place
+from vlseg.prompts.mirror import mirrored, mirrored_name, names_a_place
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,12 @@ from vlseg.prompts.mirror import mirrored, names_a_place
         ("mass at three o'clock", "horizontal", None),
         ("medial meniscus", "vertical", None),
         ("", "horizontal", ""),
+        ("left kidney", "horizontal", "right kidney"),
+        ("Left ventricular cavity of the heart", "horizontal", None),
+        ("left main bronchus", "horizontal", None),
+        ("Left ventricular cavity of the heart", "vertical", "Left ventricular cavity of the heart"),
+        ("lesion in the RUQ", "horizontal", None),
+        ("vertical scar", "horizontal", "vertical scar"),
     ],
 )
 def test_mirrored(text: str, axis: str, expected: str | None) -> None:
@@ -31,3 +37,27 @@ def test_twice_is_the_same(axis: str) -> None:
 def test_places() -> None:
     assert names_a_place("in the Left lung")
     assert not names_a_place("the brightest polyp")
+
+
+@pytest.mark.parametrize(
+    "text", ["a vertical scar", "Diagonal line", "horizontally stretched", "top polyp", "lateral view"]
+)
+def test_a_quarter_turn_would_falsify(text: str) -> None:
+    assert names_a_place(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "axis", "expected"),
+    [
+        ("left lung", "horizontal", "Right Lung"),
+        ("Right Lung", "horizontal", "left lung"),
+        ("left lung", "vertical", "left lung"),
+        ("left kidney", "horizontal", None),
+        ("left atrium", "horizontal", None),
+        ("heart", "horizontal", "heart"),
+        ("upper lobe", "vertical", None),
+    ],
+)
+def test_a_target_becomes_its_counterpart_where_there_is_one(name: str, axis: str, expected: str | None) -> None:
+    known = ("left lung", "Right Lung", "left kidney", "left atrium", "right atrium", "heart", "upper lobe")
+    assert mirrored_name(name, axis, known) == expected

@@ -97,7 +97,8 @@ def test_everything_that_was_asked_is_shown(run: Path, trained: Path, tmp_path: 
     text = read(write_report([copy], tmp_path / "r.html", title="t")).text
     assert probed.use.selection.value is not None
     assert f"{probed.use.selection.value:.3f} (no interval: 3 groups, fewer than 10), n = 3" in text
-    assert "has no prompts for absent targets" in text
+    assert "has prompts for both a present and an absent target" in text
+    assert f"{probed.use.chose_none.value:.3f}" in text
     for effect in probed.use.effects:
         assert effect.name in text
     for words in ("Data it was not trained on", "For whom does it work?", "target: dark disc", "Worse images"):

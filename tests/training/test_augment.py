@@ -1,6 +1,14 @@
-import numpy as np
+from pathlib import Path
 
-from vlseg.training.augment import augment
+import numpy as np
+import pytest
+from PIL import Image
+
+from vlseg.models import build_model
+from vlseg.prompts import Prompted
+from vlseg.records import DatasetInfo, Sample
+from vlseg.training.augment import augment, draw_variant
+from vlseg.training.batches import EpochBatches, ImageCache, group_by_image, plan_epoch
 
 
 def scene() -> tuple[np.ndarray, list[np.ndarray]]:
@@ -59,3 +67,60 @@ def test_values_stay_in_range_and_input_is_untouched() -> None:
         assert changed.dtype == np.float32
         assert 0 <= changed.min() <= changed.max() <= 1
     assert np.array_equal(image, before)
+
+
+@pytest.mark.parametrize("text", ["vertical scar", "a diagonal line", "oblique fissure"])
+def test_directions_are_not_turned(text: str) -> None:
+    assert all(draw_variant([text], frozenset({"rotation"}), np.random.default_rng(n))[0].turns == 0 for n in range(30))
+    assert any(draw_variant(["scar"], frozenset({"rotation"}), np.random.default_rng(n))[0].turns for n in range(30))
+
+
+def lungs(folder: Path, names: tuple[str, ...]) -> list[Prompted]:
+    """One image with a structure on each side, each asked for in words that name no side."""
+    Image.fromarray(np.full((32, 32), 90, np.uint8)).save(folder / "image.png")
+    found = []
+    for name in names:
+        mask = np.zeros((32, 32), np.uint8)
+        mask[8:24, 2:12] = 255
+        if name.startswith("right"):
+            mask = mask[:, ::-1]
+        Image.fromarray(mask).save(folder / f"{name}.png")
+        sample = Sample(
+            name, "image", folder / "image.png", (folder / f"{name}.png",), name, {"p": ("lung",)}, "d", "train"
+        )
+        found.append(Prompted(sample, (f"lung number {len(found)}",), "p", frozenset({"class"})))
+    return found
+
+
+@pytest.mark.parametrize("model", ["unet", "unet-target"])
+@pytest.mark.parametrize(
+    ("names", "sides"), [(("left lung", "right lung"), {"left", "right"}), (("left lung", "heart"), {"left"})]
+)
+def test_a_model_that_is_told_the_target_is_told_the_side_where_it_lies(
+    model: str, names: tuple[str, ...], sides: set[str], tmp_path: Path
+) -> None:
+    """Where the other side is no target, the image is not mirrored."""
+    prompted = lungs(tmp_path, names)
+    infos = {"d": DatasetInfo("d", tmp_path, tmp_path, symmetries=frozenset({"horizontal"}), targets=names)}
+    network = build_model(model, arguments={"image_size": 32}, targets=names)
+    told: list[str] = []
+    if model == "unet-target":
+        tokenize = network.tokenize
+        network.tokenize = lambda texts: told.extend(texts) or tokenize(texts)  # type: ignore[method-assign, func-returns-value]
+    groups = group_by_image(prompted)
+    cache = ImageCache(infos)
+    seen = set()
+    for epoch in range(16):
+        plan = plan_epoch(groups, seed=0, epoch=epoch, batch_size=1, prompts_per_image=2)
+        told.clear()
+        batch = EpochBatches(plan, network, cache, infos, (0, epoch))[0]
+        assert len(batch.masks) == len(names)
+        for row in range(len(names)):
+            name = told[batch.prompt_of[row]] if told else names[batch.channel_of[row]]
+            if name != "heart":
+                columns = batch.masks[row, 0].sum(dim=0)
+                side = "left" if columns[:16].sum() > columns[16:].sum() else "right"
+                assert name == f"{side} lung"
+                seen.add((row, side))
+    assert {side for _, side in seen} == sides
+    assert len(seen) == (4 if len(sides) == 2 else 1)  # mirrored and not, where it can be

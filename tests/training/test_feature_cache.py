@@ -96,7 +96,7 @@ def test_a_warm_epoch_neither_reads_images_nor_encodes(
 
     import sys
 
-    from vlseg.models.clipseg import ClipSeg
+    from vlseg.models.clipseg.model import ClipSeg
 
     calls = []
     encode = ClipSeg.encode_image

@@ -14,7 +14,7 @@ import torch
 import vlseg.training.loop as fit_module
 from vlseg.jobs.datasets import open_pool
 from vlseg.models import Segmenter, as_module, build_model
-from vlseg.models.clipseg import build_clipseg, refined_config
+from vlseg.models.clipseg.build import build_clipseg, refined_config
 from vlseg.records import InputError, RunConfig
 from vlseg.training import fit
 from vlseg.training.batches import group_by_image, plan_epoch

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from vlseg.checks.collect import Collector
+from vlseg.data.archives import shown, walk_files
 from vlseg.data.entries import Entry, entry_samples, read_entries
 from vlseg.data.info import read_info
+from vlseg.data.names import is_picture
 from vlseg.data.pairs import paired_files
 from vlseg.data.read import layout_folders, read_dataset
 from vlseg.records import SPLITS, InputError, Sample
@@ -26,10 +28,11 @@ def read_samples(path: Path, target: str | None, found: Collector) -> list[Sampl
     files = {split: path / "anns" / f"{split}.json" for split in SPLITS}
     if not any(file.exists() for file in files.values()):
         if (path / "images").is_dir() and (path / "masks").is_dir():
-            for file in paired_files(path)[1]:
+            matched = paired_files(path)
+            for name in (*matched.images_alone, *matched.masks_alone):
                 message = "files without a partner of the same stem; they are not used"
-                found.add("unpaired_file", "warning", None, message, file.name, file)
-        return list(read_dataset(path, target=target).samples)
+                found.add("unpaired_file", "warning", None, message, name, path / name)
+        return list(read_dataset(path, target=target, write=False).samples)
     samples: list[Sample] = []
     for split, file in files.items():
         if not file.exists():
@@ -46,7 +49,18 @@ def read_samples(path: Path, target: str | None, found: Collector) -> list[Sampl
         _check_boxes(entries, split, found)
         samples += _located(layout_folders(info), info.name, split, entries, found)
     _check_redundant(path, found)
+    _check_unused(layout_folders(info), samples, found)
     return samples
+
+
+def _check_unused(folders: tuple[Path, Path], samples: Sequence[Sample], found: Collector) -> None:
+    """Pictures beside those that some entry names."""
+    used = {file for sample in samples for file in (sample.image_path, *sample.mask_paths)}
+    for folder in dict.fromkeys(folders):
+        for name, file in walk_files(folder) if folder.is_dir() else ():
+            if is_picture(name) and file not in used:
+                message = "a file that no annotation names; it is not used"
+                found.add("unused_file", "note", None, message, f"{folder.name}/{shown(name)}", file)
 
 
 def _located(
@@ -94,7 +108,7 @@ def _check_redundant(path: Path, found: Collector) -> None:
     contents: dict[str, Counter[str]] = {}
     for file in sorted((path / "anns").glob("*.json")):
         try:
-            values = json.loads(file.read_text(encoding="utf-8"))
+            values = json.loads(file.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError):
             continue  # of our own splits that is a finding already; other files are not ours to judge
         if isinstance(values, list) and values:

@@ -92,7 +92,7 @@ def _declared(root: Path) -> dict[str, object]:
 
     path = root / "dataset.json"
     read_info(root)  # raises where it is broken, which an earlier check reported
-    values = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    values = json.loads(path.read_text(encoding="utf-8-sig")) if path.exists() else {}
     return values if isinstance(values, dict) else {}
 
 

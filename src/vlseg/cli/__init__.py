@@ -1,7 +1,9 @@
 """The command line. Each command parses, calls one function and prints; heavy imports wait until then."""
 
+import io
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -18,7 +20,10 @@ from vlseg.cli.probe import probe
 from vlseg.cli.prompts import prompts_app
 from vlseg.cli.report import report
 from vlseg.cli.train import train
-from vlseg.records import InputError
+from vlseg.records import InputError, from_system
+
+_CLICK_ERROR = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+"""ClickException of the click that this typer brings along, which it does not name."""
 
 app = typer.Typer(
     help="Fine-tune, test and use vision-language segmentation models on 2D medical images.",
@@ -58,16 +63,54 @@ def common(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The entry point: wrong input ends with one line on stderr and exit code 2."""
+    """The entry point: what goes wrong ends with one line on stderr.
+
+    Exit code 2: wrong input, a wrong command line, or a file that the system cannot read or write. 1: the work found
+    a problem. 130: Ctrl-C.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that is no text in this encoding stops no command
     try:
-        app(arguments)
-    except InputError as error:
-        if os.environ.get("VLSEG_DEBUG"):
+        code = app(arguments, standalone_mode=False)
+    except Exception as error:
+        told = _told(error)
+        if told is None or os.environ.get("VLSEG_DEBUG"):
             raise
-        typer.echo(f"vlseg: {' '.join(str(error).split())}", err=True)
-        sys.exit(2)
-    except FloatingPointError as error:  # a training that diverged; its run.json says so too
-        if os.environ.get("VLSEG_DEBUG"):
-            raise
-        typer.echo(f"vlseg: {error}", err=True)
-        sys.exit(1)
+        line, code = told
+        _close_stdout()
+        shown = line.encode("utf-8", "backslashreplace").decode()
+        typer.echo(f"vlseg: {' '.join(shown.split())}", err=True)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _told(error: Exception) -> tuple[str, int] | None:
+    """The line for an error and the exit code; None for an error of ours."""
+    if isinstance(error, InputError):
+        return str(error), 2
+    if isinstance(error, FloatingPointError):  # a training that diverged; its run.json says so too
+        return str(error), 1
+    if isinstance(error, _CLICK_ERROR):
+        context = getattr(error, "ctx", None)
+        where = f"{context.command_path} --help" if context is not None else "vlseg --help"
+        return f"{_message(error)} (see {where})", 2
+    if isinstance(error, OSError):
+        return from_system(error, "standard output"), 2
+    if isinstance(error, UnicodeEncodeError):
+        start = max(0, error.start - 40)
+        shown = str(error.object)[start : error.end + 40]
+        return f"a name holds bytes that are not UTF-8 text (...{shown}...); rename that file or folder", 2
+    return None
+
+
+def _message(error: Exception) -> str:
+    """A usage error with the option it is about, as click words it."""
+    format_message: Callable[[], str] = getattr(error, "format_message", lambda: str(error))
+    return format_message()
+
+
+def _close_stdout() -> None:
+    """What cannot be written any more must not raise again when the interpreter ends."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

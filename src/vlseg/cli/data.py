@@ -73,6 +73,12 @@ def prepare(
     anns: Annotated[Path | None, typer.Option(help="Published annotation folder: its splits and prompts.")] = None,
     target: Annotated[str | None, typer.Option(help="own: what the masks show.")] = None,
     table: Annotated[Path | None, typer.Option(help="own: CSV with file, group, site, attributes ...")] = None,
+    masks: Annotated[
+        str | None, typer.Option(help="Where there are several sorts of masks: their folder, or a pattern.")
+    ] = None,
+    groups: Annotated[
+        str | None, typer.Option(help="own: patients by the image's path: folder, or a regular expression.")
+    ] = None,
     readers: Annotated[
         Literal["apart", "majority", "staple"], typer.Option(help="What becomes of several readers' masks.")
     ] = "apart",
@@ -84,7 +90,18 @@ def prepare(
     from vlseg.jobs.check import check_data
     from vlseg.records import count_by_severity
 
-    done = prepare_dataset(name, source, out, anns=anns, target=target, table=table, readers=readers, seed=seed)
+    done = prepare_dataset(
+        name,
+        source,
+        out,
+        anns=anns,
+        target=target,
+        table=table,
+        masks=masks,
+        groups=groups,
+        readers=readers,
+        seed=seed,
+    )
     findings, _ = check_data([out])
     counts = count_by_severity(findings)
     lines = [

@@ -17,10 +17,8 @@ def models(
     json: Json = False,
 ) -> None:
     """The models: size, input, text encoder, protocols, where weights come from; with --measure what they cost here."""
-    from dataclasses import replace
-
+    from vlseg.models import Published
     from vlseg.models.cards import model_cards
-    from vlseg.models.manifest import Published
 
     cards = model_cards(name)
     lines = [f"{'name':<18}{'input':>5}{'parameters':>13}{'decoder':>12}  {'text encoder':<23}protocols"]
@@ -33,7 +31,7 @@ def models(
     users: dict[Published, list[str]] = {}
     for card in cards:
         for one in card.published:
-            users.setdefault(replace(one, model=""), []).append(card.name)
+            users.setdefault(one, []).append(card.name)
     for one, names in users.items():
         pinned = f", commit {one.revision[:12]}" if one.revision else ""
         summed = f", sha256 {one.sha256[:12]}" if one.sha256 else ""

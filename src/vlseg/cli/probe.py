@@ -47,6 +47,7 @@ def probe(
     values = summary(probe_on(source, data, options, out, limit=limit))
     lines = [
         f"selection index  {_index(values['selection_index'])}",
+        f"chose no target  {_index(values['chose_none'])}",
         f"presence index   {_index(values['presence_index'])}",
         f"{'condition':<24}{'n':>6}  change of Dice, own target",
         *(f"{test['name']:<24}{test['n']:>6}  {_effect(test)}" for test in values["tests"]),

@@ -10,13 +10,14 @@ from vlseg.data.measure import MEASURES, REFERRING, location_words
 from vlseg.data.pairs import write_entries
 from vlseg.data.read import layout_folders, load_image, load_mask, load_pixels, read_dataset, with_mask_max
 from vlseg.data.readers import reader_agreement
-from vlseg.data.splits import split_by_group
+from vlseg.data.splits import circle, split_by_group
 from vlseg.data.table import read_table, stem
 from vlseg.data.write import new_folder, write_view
 
 __all__ = [
     "MEASURES",
     "REFERRING",
+    "circle",
     "foreground",
     "image_key",
     "layout_folders",

@@ -5,8 +5,11 @@ read is bounded.
 """
 
 import io
+import lzma
+import os
 import stat
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from vlseg.records import InputError
+from vlseg.data.names import is_picture
+from vlseg.records import InputError, from_system
 
 MAX_MEMBERS = 2_000_000
 MAX_MEMBER_BYTES = 2 * 1024**3
@@ -26,7 +30,7 @@ RATIO_FREE_BYTES = 16 * 1024**2
 """Files up to this size may pack at any ratio."""
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-_NOISE = frozenset({"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"})
+_NOISE = frozenset({"__macosx", ".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir"})
 
 
 @dataclass(eq=False)
@@ -36,6 +40,8 @@ class Tree:
     source: Path
     readers: dict[str, Callable[[], bytes]] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    """One line for each file that could not be taken in."""
 
     @property
     def names(self) -> list[str]:
@@ -75,15 +81,43 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(ARCHIVES)
 
 
-def _add_folder(tree: Tree, folder: Path, stack: ExitStack) -> None:
-    for file in sorted(folder.rglob("*")):
-        name = file.relative_to(folder).as_posix()
-        if not file.is_file() or is_noise(name):
+def walk_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Name below the folder and path of each file, sorted; links are followed, but not back into where they lie.
+
+    Raises:
+        OSError: a folder that cannot be read.
+    """
+    yield from sorted(_walk(folder, "", ()))
+
+
+def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, Path]]:
+    status = folder.stat()
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return
+    for entry in folder.iterdir():
+        name = prefix + entry.name
+        if is_noise(entry.name):
             continue
-        if is_archive(file):
+        if entry.is_dir():
+            yield from _walk(entry, f"{name}/", (*above, here))
+        else:
+            yield name, entry
+
+
+def _add_folder(tree: Tree, folder: Path, stack: ExitStack) -> None:
+    for name, file in walk_files(folder):
+        if not file.is_file():
+            tree.skipped.append(f"{shown(name)} is a link that leads nowhere, or no file")
+        elif is_archive(file):
             _add_archive(tree, file, name[: -len(_suffix(file))] + "/", stack)
         else:
             _add(tree, name, file.stat().st_size, file.read_bytes, folder)
+
+
+def shown(name: str) -> str:
+    """The name as text that can be printed and written: bytes that are not UTF-8 as their hexadecimal digits."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _suffix(file: Path) -> str:
@@ -99,11 +133,18 @@ def _add_archive(tree: Tree, file: Path, prefix: str, stack: ExitStack) -> None:
         else:
             known = ", ".join(ARCHIVES)
             raise InputError(f"{file}: is no archive that can be read ({known}); unpack it and give the folder")
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, not the archive's
+            raise InputError(from_system(error, f"{file}: its unpacked copy in {tempfile.gettempdir()}")) from error
         raise InputError(f"{file}: is damaged or incomplete ({error}); download it again") from error
 
 
 def _add(tree: Tree, name: str, size: int, read: Callable[[], bytes], where: Path) -> None:
+    if shown(name) != name:
+        if is_picture(name):
+            raise InputError(f"{where}: the name {shown(name)} is not UTF-8 text; rename the file or its folder")
+        tree.skipped.append(f"{shown(name)} has a name that is not UTF-8 text")
+        return
     if name in tree.readers:
         raise InputError(f"{where}: holds '{name}' twice; which one is meant cannot be known")
     tree.readers[name] = read
@@ -112,13 +153,16 @@ def _add(tree: Tree, name: str, size: int, read: Callable[[], bytes], where: Pat
 
 def is_noise(name: str) -> bool:
     """True for what operating systems leave in folders."""
-    return any(part in _NOISE or part.startswith("._") for part in PurePosixPath(name).parts)
+    return any(part.lower() in _NOISE or part.startswith("._") for part in PurePosixPath(name).parts)
 
 
-def _check_name(file: Path, name: str) -> None:
-    parts = PurePosixPath(name).parts
-    if "\\" in name or "\0" in name or ":" in name.split("/")[0] or name.startswith("/") or ".." in parts:
+def _checked_name(file: Path, name: str) -> str:
+    """The name with slashes: some archivers of Windows write backslashes."""
+    slashed = name.replace("\\", "/")
+    parts = PurePosixPath(slashed).parts
+    if "\0" in name or ":" in slashed.split("/")[0] or slashed.startswith("/") or ".." in parts:
         raise InputError(f"{file}: holds the name {name!r}, which leads out of the folder; do not use this archive")
+    return slashed
 
 
 def _check_sizes(file: Path, name: str, size: int, total: int) -> None:
@@ -133,12 +177,11 @@ def _add_zip(tree: Tree, file: Path, prefix: str, stack: ExitStack) -> None:
         raise InputError(f"{file}: holds {len(members)} files, more than any dataset; it is not unpacked")
     total = 0
     for member in members:
-        name = member.orig_filename  # as stored: zipfile rewrites backslashes and cuts at zero bytes
-        _check_name(file, name)
+        name = _checked_name(file, member.orig_filename)  # as stored: zipfile cuts at zero bytes
         mode = member.external_attr >> 16
         if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise InputError(f"{file}: '{name}' is a link or device, which no dataset needs; do not use this archive")
-        if member.is_dir() or is_noise(name):
+        if name.endswith("/") or is_noise(name):
             continue
         if member.flag_bits & 1:
             raise InputError(f"{file}: '{name}' is encrypted; unpack it with its password and give the folder")
@@ -175,8 +218,7 @@ def _add_tar(tree: Tree, file: Path, prefix: str, stack: ExitStack) -> None:
     for count, member in enumerate(archive, start=1):
         if count > MAX_MEMBERS:
             raise InputError(f"{file}: holds more files than any dataset; it is not unpacked")
-        name = member.name.removeprefix("./")
-        _check_name(file, member.name)
+        name = _checked_name(file, member.name).removeprefix("./")
         if member.isdir():
             continue
         if not member.isreg():
@@ -191,8 +233,6 @@ def _add_tar(tree: Tree, file: Path, prefix: str, stack: ExitStack) -> None:
 def _plain_tar(file: Path, stack: ExitStack) -> IO[bytes]:
     import bz2
     import gzip
-    import lzma
-    import tempfile
 
     with file.open("rb") as stream:
         head = stream.read(6)

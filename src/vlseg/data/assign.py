@@ -1,12 +1,12 @@
 """Which split an image goes to: as published, or drawn by group."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vlseg.data.cards import Item
-from vlseg.data.splits import split_by_group
+from vlseg.data.splits import draw_splits
 from vlseg.records import SPLITS, InputError, read_json
 
 _NAMED = 3
@@ -20,23 +20,17 @@ class Placed:
     entries: tuple[tuple[str, dict[str, Any]], ...] = field(default=())
 
 
-def assign_seeded(items: Sequence[Item], seed: int, val_share: float) -> list[Placed]:
-    """Official splits as they are; what has none is drawn 80/10/10 by group.
+def assign_seeded(
+    items: Sequence[Item], seed: int, val_share: float, present: Sequence[Collection[str]] | None = None
+) -> list[Placed]:
+    """Official splits as they are; the rest as `vlseg.data.splits.draw_splits` draws it.
 
-    Where only training and test are official, `val_share` of the training images (by group) becomes val.
+    `present` are the targets that each image shows; without it, those it has masks for.
     """
     groups = [item.group or f"image {item.image}" for item in items]
-    official = [item.official for item in items]
-    splits = list(official)
-    if all(split is None for split in official):
-        splits = list(split_by_group(groups, seed))
-    elif "val" not in official:
-        rest = [index for index, split in enumerate(official) if split != "test"]
-        shares = {"train": 1 - val_share, "val": val_share, "test": 0.0}
-        drawn = split_by_group([groups[index] for index in rest], seed, shares)
-        for index, split in zip(rest, drawn, strict=True):
-            splits[index] = split
-    return [Placed(item, ((split or "train", {}),)) for item, split in zip(items, splits, strict=True)]
+    shown = present or [{part.target for part in item.parts if part.files or part.make} for item in items]
+    splits = draw_splits(groups, [item.official for item in items], seed, val_share, shown)
+    return [Placed(item, ((split, {}),)) for item, split in zip(items, splits, strict=True)]
 
 
 def assign_published(items: Sequence[Item], anns: Path) -> tuple[list[Placed], list[str]]:

@@ -1,5 +1,6 @@
 """Entries of MedVLSM's annotation files, and the samples they stand for."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,14 +118,16 @@ def _sample(images: Path, masks: Path, dataset: str, split: str, entry: Entry, n
 def locate(folder: Path, name: str, split: str) -> Path:
     """The file of that name; CAMUS keeps test files in test/ and all others in train/.
 
+    Composed and decomposed Unicode are one name: macOS changes the one into the other.
+
     Raises:
         InputError: a name that leads out of the dataset.
     """
     plain = folder / name
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise InputError(f"{plain}: the name leads out of the dataset folder; use names below {folder.name}/")
-    if not plain.exists():
-        nested = folder / ("test" if split == "test" else "train") / name
-        if nested.exists():
-            return nested
-    return plain
+    if plain.exists():
+        return plain
+    nested = Path("test" if split == "test" else "train") / name
+    forms = (Path(unicodedata.normalize(form, name)) for form in ("NFC", "NFD"))
+    return next((folder / other for other in (nested, *forms) if (folder / other).exists()), plain)

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,14 +14,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vlseg.data.archives import Tree, is_noise, open_source
+from vlseg.data.archives import Tree, open_source, walk_files
 from vlseg.data.assign import Placed, assign_published, assign_seeded
 from vlseg.data.cards import Card, Item, Part
 from vlseg.data.cards.card import Mask
 from vlseg.data.cards.find import by_rule
 from vlseg.data.images import decode_image
 from vlseg.data.masks import foreground, image_values
-from vlseg.data.own import own_items
+from vlseg.data.matching import counted
+from vlseg.data.names import is_picture
+from vlseg.data.own import Found, own_items
 from vlseg.data.readers import Combine, consensus, reader_agreement
 from vlseg.metrics import Estimate
 from vlseg.records import SPLITS, InputError, replacing_folder, write_text
@@ -62,6 +65,8 @@ def prepare(
     anns: Path | None = None,
     target: str | None = None,
     table: Path | None = None,
+    masks: str | None = None,
+    groups: str | None = None,
     readers: Combine = "apart",
     seed: int = 0,
     progress: Progress = iter,
@@ -78,6 +83,8 @@ def prepare(
         anns: published annotation folder (train.json, val.json, test.json), whose splits and prompts are taken.
         target: names the masks of own data.
         table: cases.csv of own data, where it is not in the source.
+        masks: chooses among several sorts of masks, see `vlseg.data.matching.match`.
+        groups: tells own data's patients or sequences, see `vlseg.data.own.own_items`.
         readers: what becomes of several readers' masks.
         seed: of the split, where none is published.
         progress: wraps the loop over images.
@@ -87,31 +94,33 @@ def prepare(
     """
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
         raise InputError(f"--out: {out} lies in the source, which it would change; choose a folder elsewhere")
-    asked = _asked(card, source, anns, target, table, readers, seed)
+    asked = _asked(card, source, anns, target, table, readers, seed) | {"masks": masks, "groups": groups}
     done = _already(out, asked)
     if done is not None:
         return done
     with open_source(source) as tree, replacing_folder(out) as folder:
-        items, structure, seen = _find(card, tree, target, table)
-        left_out: list[str] = []
-        if anns is not None:
-            placed, left_out = assign_published(items, anns)
-        else:
-            placed = assign_seeded(items, seed, card.val_share if card else 0.1)
+        found = _find(card, tree, masks) if card else own_items(tree, target, table, masks, groups)
+        placed, unlisted = (
+            ([Placed(item) for item in found.items], []) if anns is None else assign_published(found.items, anns)
+        )
         writer = _Writer(tree, folder, _mask_max(card, tree, placed), readers)
         for one in progress(placed):
             writer.add(one)
         if not writer.images:
             raise InputError(f"{source}: no image could be used ({writer.left_out[0]})")
-        left_out += writer.left_out
+        if anns is None:
+            val_share = card.val_share if card else 0.1
+            placed = assign_seeded(list(writer.items), seed, val_share, list(writer.items.values()))
+        writer.enter(placed)
+        left_out = [*unlisted, *writer.left_out, *found.left_out]
         for split in SPLITS:
             text = json.dumps(writer.entries[split], indent=1, ensure_ascii=False)
             write_text(folder / "anns" / f"{split}.json", text + "\n")
         agreement = _agreement(writer)
         result = Prepared(
             out,
-            structure,
-            seen,
+            found.about,
+            found.seen,
             {split: len(writer.entries[split]) for split in SPLITS},
             writer.images,
             tuple(left_out),
@@ -147,8 +156,9 @@ def _digest(path: Path) -> str:
     """Of a file, or of the names and contents of all files in a folder."""
     if path.is_dir():
         digest = hashlib.sha256()
-        for file in sorted(file for file in path.rglob("*") if file.is_file() and not is_noise(file.name)):
-            digest.update(f"{file.relative_to(path).as_posix()}\0{_digest(file)}\0".encode())
+        for name, file in walk_files(path):
+            if file.is_file():
+                digest.update(os.fsencode(f"{name}\0{_digest(file)}\0"))
         return digest.hexdigest()
     try:
         with path.open("rb") as stream:
@@ -162,7 +172,7 @@ def _already(out: Path, asked: dict[str, Any]) -> Prepared | None:
         return None
     path = out / "dataset.json"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))["prepared"]
+        record = json.loads(path.read_text(encoding="utf-8-sig"))["prepared"]
         same = all(record["asked"][key] == value for key, value in asked.items())
     except (OSError, ValueError, KeyError, TypeError):
         same = False
@@ -184,17 +194,16 @@ def _already(out: Path, asked: dict[str, Any]) -> Prepared | None:
     )
 
 
-def _find(card: Card | None, tree: Tree, target: str | None, table: Path | None) -> tuple[list[Item], str, bool]:
-    """The items, the structure's description and whether it is one we have seen."""
-    if card is None:
-        return own_items(tree, target, table), "images and masks of your own, paired by name", True
-    for structure in card.structures:
+def _find(card: Card, tree: Tree, masks: str | None) -> Found:
+    """The items of a card's source; `masks` passes over the structures that the card knows."""
+    for structure in card.structures if masks is None else ():
         items = list(structure.find(tree))
         if items:
-            return items, structure.about, structure.seen
-    items = by_rule(tree, card.targets[0]) if len(card.targets) == 1 else []
+            return Found(items, structure.about, _unused(tree, items), structure.seen)
+    items = by_rule(tree, card.targets[0], masks) if len(card.targets) == 1 else []
     if items:
-        return items, "a layout the card does not know; masks told by their names", False
+        told = "a layout the card does not know; masks told by their names"
+        return Found(items, told, _unused(tree, items), seen=False)
     first = ", ".join(tree.names[:3]) or "nothing"
     known = "; or ".join(structure.about for structure in card.structures)
     raise InputError(
@@ -202,6 +211,13 @@ def _find(card: Card | None, tree: Tree, target: str | None, table: Path | None)
         f"expected {known}. "
         f"Get {', '.join(card.files)} from {card.page}"
     )
+
+
+def _unused(tree: Tree, items: Sequence[Item]) -> list[str]:
+    """Pictures that no item names. Cards know their side files: other files are not counted."""
+    used = {item.file for item in items} | {file for item in items for part in item.parts for file in part.files}
+    unused = [name for name in tree.names if is_picture(name) and name not in used]
+    return [counted(unused, "pictures that are not used")] if unused else []
 
 
 def _mask_max(card: Card | None, tree: Tree, placed: Sequence[Placed]) -> int:
@@ -233,28 +249,42 @@ class _Writer:
         self._mask_max = mask_max
         self._readers = readers
         self._written: Counter[str] = Counter()
+        self._parts: dict[str, tuple[list[Part], tuple[float, float] | None]] = {}
         self.entries: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
-        self.images = 0
+        self.items: dict[Item, frozenset[str]] = {}
+        """Items written, with the targets that their masks show."""
         self.left_out: list[str] = []
         self.drawn: list[tuple[str | None, dict[str, Mask]]] = []
         self.groups_known = True
 
     def add(self, placed: Placed) -> None:
-        """One image with its masks and its entries in every split that lists it."""
+        """One image with its masks."""
         item = placed.item
         try:
             size, spacing = self._image(item)
-            parts = self._masks(item, size)
+            parts, present = self._masks(item, size)
         except InputError as error:
             self.left_out.append(str(error))
             return
-        self.images += 1
+        self.items[item] = present
+        self._parts[item.image] = parts, spacing
         self.groups_known &= item.group is not None
-        for split, published in placed.entries:
-            named = published.get("_target")
-            for part in parts:
-                if named is None or part.target == named:
-                    self.entries[split].append(_entry(item, part, spacing, published))
+
+    @property
+    def images(self) -> int:
+        """How many are written."""
+        return len(self.items)
+
+    def enter(self, placed: Sequence[Placed]) -> None:
+        """Entries of the written images in every split that lists them."""
+        for one in placed:
+            if one.item not in self.items:
+                continue
+            parts, spacing = self._parts[one.item.image]
+            for split, published in one.entries:
+                named = published.get("_target")
+                kept = [part for part in parts if named is None or part.target == named]
+                self.entries[split] += [_entry(one.item, part, spacing, published) for part in kept]
 
     def _image(self, item: Item) -> tuple[tuple[int, int], tuple[float, float] | None]:
         target = self._path("images", item.image)
@@ -270,7 +300,8 @@ class _Writer:
             image.save(target)
         return (image.height, image.width), item.spacing
 
-    def _masks(self, item: Item, size: tuple[int, int]) -> list[Part]:
+    def _masks(self, item: Item, size: tuple[int, int]) -> tuple[list[Part], frozenset[str]]:
+        """Writes the masks. The parts that become entries, and the targets of which there is something."""
         masks = [(part, self._mask(part, size)) for part in item.parts]
         by_reader = {part.reader: mask for part, mask in masks if part.reader}
         if by_reader:
@@ -283,7 +314,8 @@ class _Writer:
         for part, mask in masks:
             Image.fromarray(mask.astype(np.uint8) * 255).save(self._path("masks", part.name))
         kept = [part for part, _ in masks]
-        return kept if self._readers == "apart" or not by_reader else kept[-1:]
+        present = frozenset(part.target for part, mask in masks if mask.any())
+        return (kept if self._readers == "apart" or not by_reader else kept[-1:]), present
 
     def _mask(self, part: Part, size: tuple[int, int]) -> Mask:
         if part.make is not None:

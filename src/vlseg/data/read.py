@@ -19,13 +19,12 @@ from vlseg.data.pairs import split_pairs
 from vlseg.records import SPLITS, Dataset, DatasetInfo, InputError, Sample
 
 
-def read_dataset(path: Path, *, target: str | None = None, seed: int = 0) -> Dataset:
+def read_dataset(path: Path, *, target: str | None = None, seed: int = 0, write: bool = True) -> Dataset:
     """The samples of a dataset folder in a fixed order: split, then order of the annotation file.
 
     A folder with anns/{train,val,test}.json is read as MedVLSM's layout. LViT's folders, COCO files and
     nnU-Net's raw layout are read where they lie. A folder with images/ and masks/ alone is paired by file
-    stem, needs `target`, and is split once (80/10/10, seeded, by the groups of its cases.csv, else every
-    image by itself), written down as anns/*.json.
+    stem, needs `target`, and is split once (see `split_pairs`), with `write` written down as anns/*.json.
 
     Image and mask files are not opened here.
 
@@ -34,7 +33,7 @@ def read_dataset(path: Path, *, target: str | None = None, seed: int = 0) -> Dat
     """
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; give a dataset folder with images/, masks/ and anns/")
-    entries, info = _entries(read_info(path), target, seed)
+    entries, info = _entries(read_info(path), target, seed, write)
     samples: list[Sample] = []
     for split, items in entries.items():
         samples += entry_samples(*layout_folders(info), info.name, split, items)
@@ -45,7 +44,9 @@ def read_dataset(path: Path, *, target: str | None = None, seed: int = 0) -> Dat
     return Dataset(info, tuple(samples))
 
 
-def _entries(info: DatasetInfo, target: str | None, seed: int) -> tuple[Mapping[str, list[Entry]], DatasetInfo]:
+def _entries(
+    info: DatasetInfo, target: str | None, seed: int, write: bool
+) -> tuple[Mapping[str, list[Entry]], DatasetInfo]:
     """Entries by split, and the info that tells where their files lie."""
     root = info.root
     present = {split: root / "anns" / f"{split}.json" for split in SPLITS}
@@ -57,7 +58,7 @@ def _entries(info: DatasetInfo, target: str | None, seed: int) -> tuple[Mapping[
     for matches, read in ((is_lvit, read_lvit), (is_nnunet, read_nnunet), (is_coco, read_coco)):
         if matches(root):
             return read(root), replace(info, names_from_root=True)
-    return split_pairs(root, target, seed), info
+    return split_pairs(root, target, seed, write=write), info
 
 
 def layout_folders(info: DatasetInfo) -> tuple[Path, Path]:

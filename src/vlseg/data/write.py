@@ -9,7 +9,7 @@ from typing import Any
 
 from vlseg.data.pairs import write_entries
 from vlseg.data.read import layout_folders
-from vlseg.records import SPLITS, Dataset, DatasetInfo, InputError, Sample, write_text
+from vlseg.records import SPLITS, Dataset, DatasetInfo, InputError, Sample, replacing_folder, write_text
 
 
 def sample_entry(sample: Sample, info: DatasetInfo) -> dict[str, Any]:
@@ -65,10 +65,11 @@ def write_view(dataset: Dataset, out: Path, *, extra: Mapping[str, Any] | None =
     new_folder(out)
     entries = {split: [sample_entry(sample, dataset.info) for sample in dataset.split(split)] for split in SPLITS}
     files = os.path.relpath(dataset.info.files.resolve(), out.resolve())
-    write_entries(out / "anns", entries)
     where = {"files": Path(files).as_posix(), "names_from_root": dataset.info.names_from_root}
     values = info_values(dataset.info) | where | dict(extra or {})
-    write_text(out / "dataset.json", json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+    with replacing_folder(out) as folder:
+        write_entries(folder / "anns", entries)
+        write_text(folder / "dataset.json", json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
 
 def new_folder(out: Path) -> None:

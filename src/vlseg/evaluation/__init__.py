@@ -10,8 +10,9 @@ from vlseg.evaluation.overlays import overlay
 from vlseg.evaluation.predict import Prediction, predict_image, ready
 from vlseg.evaluation.predict_files import PredictedMask, find_images, predict_files
 from vlseg.evaluation.predictor import Predictor, load
-from vlseg.evaluation.probe import Scene, blind_queries, probe_queries
+from vlseg.evaluation.probe import blind_queries, probe_queries
 from vlseg.evaluation.query import Query, clean_queries, swapped_queries
+from vlseg.evaluation.scene import Scene
 from vlseg.evaluation.setting import Setting
 from vlseg.evaluation.tensor_scores import score_tensors
 from vlseg.evaluation.text_blind import choose_text_blind_rule, text_blind, text_blind_rules

@@ -13,7 +13,7 @@ from PIL import Image
 
 from vlseg.data import read_image
 from vlseg.evaluation.predict import Prediction, answer_prompts, check_prompts, encode_prompts, ready
-from vlseg.models import MODELS, ImageFeatures, Inputs, PromptFeatures, Rows, Segmenter, as_module, load_model
+from vlseg.models import ImageFeatures, Inputs, PromptFeatures, Rows, Segmenter, as_module, known_models, load_model
 from vlseg.models.device import autocast, resolve_device, set_threads, slow_precision
 from vlseg.models.manifest import default_weights, whence
 from vlseg.records import InputError, IntensityPolicy, read_record
@@ -155,9 +155,10 @@ def load(
         model = load_model(str(folder / "model"), protocol=protocol, arguments=arguments)
         limit = record.threshold if threshold is None else threshold
         return Predictor(model, device=device, precision=precision, threshold=limit, intensity=intensity)
-    name = str(source) if str(source) in MODELS else None
+    names = known_models()
+    name = str(source) if str(source) in names else None
     place = weights or default_weights(str(source)) or str(source)
-    if place in MODELS:
+    if place in names:
         raise InputError(f"model '{source}': random weights predict nothing; {whence(place)}")
     model = load_model(place, name=name, revision=revision, protocol=protocol, arguments=arguments)
     random_part = getattr(model, "random_part", None)

@@ -1,8 +1,8 @@
 """The queries of a language probe: every sample asked in other words, with other words, without words, without eyes."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from PIL import Image
 
 from vlseg.data import load_image
 from vlseg.evaluation.query import DISJOINT_DICE, Query, Truth, View
+from vlseg.evaluation.scene import Scene, denies
 from vlseg.metrics import dice_score
 from vlseg.prompts import (
     FOREIGN,
@@ -17,36 +18,19 @@ from vlseg.prompts import (
     Phrase,
     Prompted,
     chooser,
+    meaning,
     misspelt,
     negated,
     other_values,
     paraphrased,
-    phrases,
-    resolve_name,
+    same_words,
     shuffled,
     translated,
     with_words,
 )
-from vlseg.records import Dataset, Sample
+from vlseg.records import Sample
 
 ORIGINAL, NAMED = {"against": "original"}, {"against": "named"}
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What the queries of one dataset are made from.
-
-    Attributes:
-        dataset: with all its splits, for the values that attributes take.
-        prompted: the samples to ask about, with a truth.
-        masks: (H, W) bool by sample id.
-        seed: of every choice.
-    """
-
-    dataset: Dataset
-    prompted: Sequence[Prompted]
-    masks: Mapping[str, np.ndarray]
-    seed: int
 
 
 def probe_queries(scene: Scene) -> list[Query]:
@@ -54,9 +38,6 @@ def probe_queries(scene: Scene) -> list[Query]:
 
     Only present targets are asked about in other words; absent ones are asked for with their own prompt.
     """
-    key = resolve_name(scene.dataset, scene.prompted[0].prompt) if scene.prompted else None
-    found = {item.sample.id: phrases(scene.dataset, item.sample, key, item.wordings[0]) for item in scene.prompted}
-    every = [phrase for one in found.values() for phrase in one]
     queries: list[Query] = []
     for item in scene.prompted:
         text = item.wordings[0]
@@ -64,7 +45,7 @@ def probe_queries(scene: Scene) -> list[Query]:
         if not scene.masks[item.sample.id].any():
             continue
         queries += _in_other_words(scene, item, text)
-        queries += _attribute_by_attribute(scene, item, text, found[item.sample.id], every)
+        queries += _attribute_by_attribute(scene, item, text)
         queries += _of_other_things(scene, item, text)
     return queries + selection_queries(scene) + blind_queries(scene)
 
@@ -75,34 +56,38 @@ def _query(item: Prompted, text: str, condition: str, *truths: Truth, **more: An
 
 def _in_other_words(scene: Scene, item: Prompted, text: str) -> list[Query]:
     """The same thing said otherwise, or less of it: the original target stays the truth."""
+    truth = Truth(item.sample, ORIGINAL)
+    if not text.strip():  # the empty prompt has no other words
+        return []
     target = item.sample.target
     rng = _rng(scene, item)
     said: dict[str, str | None] = {
         "empty": "",
-        "class_only": target if target and target.lower() != text.lower() else None,
-        "paraphrase": next((one for one in item.wordings[1:] if one != text), None)
+        "class_only": target,
+        "paraphrase": next((one for one in item.wordings[1:] if not same_words(one, text)), None)
         or paraphrased(text, rng("paraphrase")),
         "typos": misspelt(text, rng("typos")),
         "shuffled": shuffled(text, rng("shuffled")),
         **{f"language_{code}": words for code, words in translated(target).items()},
     }
-    truth = Truth(item.sample, ORIGINAL)
-    return [_query(item, words, name, truth) for name, words in said.items() if words is not None]
+    return [
+        _query(item, words, name, truth)
+        for name, words in said.items()
+        if words is not None and not same_words(words, text)
+    ]
 
 
-def _attribute_by_attribute(
-    scene: Scene, item: Prompted, text: str, own: Sequence[Phrase], every: Sequence[Phrase]
-) -> list[Query]:
-    """Each attribute with another value of the dataset's, without its words, and with a meaningless word."""
+def _attribute_by_attribute(scene: Scene, item: Prompted, text: str) -> list[Query]:
+    """Each attribute with another value of the split's, without its words, and with a meaningless word."""
     queries = []
     truth = Truth(item.sample, ORIGINAL)
-    by_text = {text: one.sample for one in _of_image(scene, item) for text in one.wordings}
-    for phrase in own:
+    for phrase in scene.known[item.sample.id]:
         rng = _rng(scene, item)(phrase.attribute)
-        others = other_values(every, phrase)
-        if others:
-            changed = with_words(text, phrase, rng.choice(others))
-            named = by_text.get(changed)
+        others = other_values(scene.values, phrase)
+        wrong = (with_words(text, phrase, value) for value in rng.sample(others, len(others)))
+        changed = next((one for one in wrong if not _names_own(scene, item, one)), None)
+        if changed is not None:
+            named = _named_by(scene, item, changed)
             truths = (truth,) if named is None else (truth, Truth(named, NAMED))
             queries.append(_query(item, changed, f"wrong_{phrase.attribute}", *truths, named=named or item.sample))
         queries.append(_query(item, with_words(text, phrase, ""), f"without_{phrase.attribute}", truth))
@@ -116,50 +101,74 @@ def _of_other_things(scene: Scene, item: Prompted, text: str) -> list[Query]:
     rng = _rng(scene, item)
     original = Truth(item.sample, ORIGINAL)
     nothing = Truth(item.sample, NAMED, empty=True)
-    queries = [
-        _query(item, negated(text), "negation", original, nothing),
-        _query(item, rng("foreign").choice(FOREIGN), "foreign", original, nothing),
-    ]
-    elsewhere = sorted(
-        {
-            one.wordings[0]
-            for one in scene.prompted
-            if one.sample.image_id != item.sample.image_id
-            and one.sample.target == item.sample.target
-            and one.wordings[0] != text
-        }
-    )
-    if elsewhere:
-        other = rng("other_image").choice(elsewhere)
-        meant = next((one.sample for one in _of_image(scene, item) if other in one.wordings), None)
+    queries = [_query(item, rng("foreign").choice(FOREIGN), "foreign", original, nothing)]
+    if text.strip() and not denies(text):
+        queries.append(_query(item, negated(text), "negation", original, nothing))
+    other = _of_another_image(scene, item, rng("other_image"))
+    if other is not None:
+        meant = _named_by(scene, item, other)
         truths = (original,) if meant is None else (original, Truth(meant, NAMED))
         queries.append(_query(item, other, "other_image_prompt", *truths, named=meant or item.sample))
-    partner = next((one for one in _of_image(scene, item) if _apart(scene, item.sample, one.sample)), None)
+    others = [one for one in _of_image(scene, item) if not _names_own(scene, item, one.wordings[0])]
+    partner = next((one for one in others if _apart(scene, item.sample, one.sample)), None)
     if partner is not None:
         truths = (original, Truth(partner.sample, NAMED))
         queries.append(_query(item, partner.wordings[0], "swapped", *truths, named=partner.sample))
-    absent = next((one for one in _of_image(scene, item) if not scene.masks[one.sample.id].any()), None)
+    absent = next((one for one in others if not scene.masks[one.sample.id].any() and not denies(one.wordings[0])), None)
     if absent is not None:
         truths = (original, Truth(absent.sample, NAMED))
         queries.append(_query(item, absent.wordings[0], "absent_structure", *truths, named=absent.sample))
     return queries
 
 
+def _of_another_image(scene: Scene, item: Prompted, rng: Random) -> str | None:
+    """The prompt of another image for the same structure, which does not fit the target as well."""
+    texts = scene.texts.get(item.sample.target, {})
+    for text in rng.sample(list(texts), len(texts)):
+        elsewhere = [one for one in texts[text] if one.sample.image_id != item.sample.image_id]
+        told = [scene.known[one.sample.id] for one in elsewhere[:1]]
+        if told and not _names_own(scene, item, text) and not _fits(item.sample, scene.known[item.sample.id], told[0]):
+            return text
+    return None
+
+
+def _named_by(scene: Scene, item: Prompted, text: str) -> Sample | None:
+    """The other sample of the image that the text names, word by word."""
+    named = (one for one in _of_image(scene, item) if any(same_words(text, wording) for wording in one.wordings))
+    return next((one.sample for one in named), None)
+
+
+def _names_own(scene: Scene, item: Prompted, text: str) -> bool:
+    """The text is one of the target's own, or that of a sample of the image which overlaps with it."""
+    if any(same_words(text, wording) for wording in item.wordings):
+        return True
+    named = _named_by(scene, item, text)
+    return named is not None and bool(scene.masks[named.id].any()) and not _apart(scene, item.sample, named)
+
+
+def _fits(sample: Sample, own: Sequence[Phrase], told: Sequence[Phrase]) -> bool:
+    """Attributes that are told of something are the sample's own, as far as these are known."""
+    values = {one.name: meaning(one.value) for one in sample.attributes}
+    values |= {one.attribute: meaning(one.words) for one in own}
+    return bool(told) and all(values.get(one.attribute, meaning(one.words)) == meaning(one.words) for one in told)
+
+
 def blind_queries(scene: Scene) -> list[Query]:
     """The true prompts on an image that does not show the target: what the words alone give."""
     present = [item for item in scene.prompted if scene.masks[item.sample.id].any()]
     images = {item.sample.image_path: item.sample for item in scene.prompted}
+    everywhere = {item.sample.image_path: item.sample for item in scene.all}
     mean = _mean_image(scene, tuple(images.values()))
     queries = [
         _query(item, item.wordings[0], "mean_image", Truth(item.sample, ORIGINAL), view=mean) for item in present
     ]
-    if len(images) < 2:
+    if len(everywhere) < 2:
         return queries
     # One other image for all prompts of an image: it is read and encoded once.
     others: dict[Path, View] = {}
     for path, sample in images.items():
         rng = chooser(scene.seed, sample.dataset, sample.image_id, "other_image")
-        others[path] = _showing(scene, rng.choice([one for name, one in images.items() if name != path]))
+        others[path] = _showing(scene, rng.choice([one for name, one in everywhere.items() if name != path]))
     return queries + [
         _query(
             item,
@@ -183,7 +192,10 @@ def selection_queries(scene: Scene) -> list[Query]:
         kept: list[Prompted] = []
         for item in items:
             # Only the first wording is asked: where it is the same, no answer could tell the targets apart.
-            if all(_apart(scene, item.sample, one.sample) and item.wordings[0] != one.wordings[0] for one in kept):
+            if all(
+                _apart(scene, item.sample, one.sample) and not same_words(item.wordings[0], one.wordings[0])
+                for one in kept
+            ):
                 kept.append(item)
         if len(kept) >= 2:
             for item in kept:
@@ -196,9 +208,9 @@ def selection_queries(scene: Scene) -> list[Query]:
 
 def _of_image(scene: Scene, item: Prompted) -> list[Prompted]:
     """The other samples of the image, in order, starting after this one."""
-    items = [one for one in scene.prompted if one.sample.image_id == item.sample.image_id]
-    position = items.index(item)
-    return items[position + 1 :] + items[:position]
+    items = scene.of_image[item.sample.image_id]
+    position = next(place for place, one in enumerate(items) if one is item)
+    return [*items[position + 1 :], *items[:position]]
 
 
 def _apart(scene: Scene, first: Sample, second: Sample) -> bool:

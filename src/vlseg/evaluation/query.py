@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vlseg.metrics import dice_score
-from vlseg.prompts import Prompted
+from vlseg.prompts import Prompted, same_words
 from vlseg.records import Sample
 
 DISJOINT_DICE = 0.2
@@ -62,7 +62,8 @@ def swapped_queries(prompted: Sequence[Prompted], masks: Mapping[str, np.ndarray
     """Each present object asked for with the prompt of another object of the same image.
 
     The partner is the next one (cyclically, in order of the samples) whose mask is disjoint from this
-    one's. Each answer is scored against the original target and against the one that was named.
+    one's and whose prompt has other words. Each answer is scored against the original target and against the one that
+    was named.
 
     Args:
         prompted: samples of one split.
@@ -76,7 +77,7 @@ def swapped_queries(prompted: Sequence[Prompted], masks: Mapping[str, np.ndarray
     for items in by_image.values():
         for position, item in enumerate(items):
             others = items[position + 1 :] + items[:position]
-            partner = next((other for other in others if _disjoint(masks, item, other)), None)
+            partner = next((other for other in others if _apart(masks, item, other)), None)
             if partner is not None:
                 truths = (
                     Truth(item.sample, {"against": "original"}),
@@ -95,5 +96,7 @@ def by_image(queries: Sequence[Query]) -> list[list[Query]]:
     return list(groups.values())
 
 
-def _disjoint(masks: Mapping[str, np.ndarray], first: Prompted, second: Prompted) -> bool:
+def _apart(masks: Mapping[str, np.ndarray], first: Prompted, second: Prompted) -> bool:
+    if any(same_words(second.wordings[0], wording) for wording in first.wordings):
+        return False
     return dice_score(masks[first.sample.id], masks[second.sample.id]) <= DISJOINT_DICE

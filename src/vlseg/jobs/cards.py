@@ -97,6 +97,8 @@ def prepare_dataset(
     anns: Path | None = None,
     target: str | None = None,
     table: Path | None = None,
+    masks: str | None = None,
+    groups: str | None = None,
     readers: Combine = "apart",
     seed: int = 0,
 ) -> Prepared:
@@ -113,7 +115,7 @@ def prepare_dataset(
             f"--source: {card.title} cannot be downloaded for you. Get {', '.join(card.files)} from {card.page} "
             f"(registration: {card.registration}; licence: {card.licence}) and give the file or folder"
         )
-    for option, value in (("--target", target), ("--table", table)):
+    for option, value in (("--target", target), ("--table", table), ("--groups", groups)):
         if card is not None and value is not None:
             raise InputError(f"{option}: is for your own data (vlseg data prepare own); {card.title} has a card")
     return prepare(
@@ -123,6 +125,8 @@ def prepare_dataset(
         anns=anns,
         target=target,
         table=table,
+        masks=masks,
+        groups=groups,
         readers=readers,
         seed=seed,
         progress=lambda placed: with_bar(placed, "preparing"),

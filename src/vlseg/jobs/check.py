@@ -10,7 +10,16 @@ from typing import Any
 from vlseg.checks import Checked, check_dataset
 from vlseg.data import layout_folders, new_folder, read_info, write_entries
 from vlseg.prompts import Spelling, TextCase, head_noun, mend, proofread, spelling_of, with_targets
-from vlseg.records import SPLITS, DatasetStatistics, Finding, InputError, Severity, read_json, write_text
+from vlseg.records import (
+    SPLITS,
+    DatasetStatistics,
+    Finding,
+    InputError,
+    Severity,
+    read_json,
+    replacing_folder,
+    write_text,
+)
 
 EXAMPLES = 5
 LOG = "fixes.json"
@@ -81,11 +90,12 @@ def fix_annotations(path: Path, out: Path) -> list[dict[str, Any]]:
     for split, inside in entries.items():
         for entry in inside:
             _mend_entry(split, entry, spelling, log)
-    write_entries(out / "anns", entries)
     values = read_json(path / "dataset.json", "") if (path / "dataset.json").exists() else {"name": info.name}
     values["files"] = Path(os.path.relpath(info.files.resolve(), out.resolve())).as_posix()
-    write_text(out / "dataset.json", json.dumps(values, indent=1, ensure_ascii=False) + "\n")
-    write_text(out / LOG, json.dumps(log, indent=1, ensure_ascii=False) + "\n")
+    with replacing_folder(out) as folder:
+        write_entries(folder / "anns", entries)
+        write_text(folder / "dataset.json", json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+        write_text(folder / LOG, json.dumps(log, indent=1, ensure_ascii=False) + "\n")
     return log
 
 

@@ -40,19 +40,26 @@ def probe_on(
     """
     begin = time.monotonic()
     job = open_job(source, data, options, out)
-    prompted = _with_truth(job, options.split, limit)
+    whole = _with_truth(job, options.split, None)
+    prompted = _spread(whole, limit)
     if not prompted:
         raise InputError(f"{job.pool.name}: no {options.split} sample has a mask; the probe needs truths")
     queries: list[Query] = []
     for dataset in job.pool.datasets:
         inside = [item for item in prompted if item.sample.dataset == dataset.info.name]
-        queries += probe_queries(Scene(dataset, inside, read_truths(inside, job.pool.infos), options.seed))
+        whole_set = [item for item in whole if item.sample.dataset == dataset.info.name]
+        masks = read_truths(inside, job.pool.infos)
+        queries += probe_queries(Scene(dataset, inside, masks, options.seed, whole_set))
     evaluated = score(job, queries + _val_queries(job, limit), begin=begin, condition="probe", limit=limit)
     return Probed(language_use(evaluated.scores, groups_known=evaluated.spec.groups_known), evaluated)
 
 
 def _with_truth(job: Job, split: str, limit: int | None) -> list[Prompted]:
-    prompted = [item for item in prompted_split(job.pool, split) if item.sample.mask_paths]
+    return _spread([item for item in prompted_split(job.pool, split) if item.sample.mask_paths], limit)
+
+
+def _spread(prompted: list[Prompted], limit: int | None) -> list[Prompted]:
+    """All samples of so many images, spread evenly."""
     images = list(dict.fromkeys((item.sample.dataset, item.sample.image_id) for item in prompted))
     if limit is None or limit >= len(images):
         return prompted
@@ -79,6 +86,7 @@ def summary(probed: Probed) -> dict[str, Any]:
     use, spec = probed.use, probed.evaluated.spec
     return {
         "selection_index": asdict(use.selection),
+        "chose_none": asdict(use.chose_none),
         "presence_index": asdict(use.presence),
         "tests": [_test(effect) for effect in use.effects],
         "attributes": attributes(use.effects),

@@ -121,7 +121,7 @@ def open_job(source: str, data: list[str], options: EvaluateOptions, out: Path |
     store = open_store(options.cache, predictor.model, predictor.device, options.precision) if options.cache else None
     answer = model_answers(predictor.model, setting, store, pool.infos)
     if options.uncertainty == "flip":
-        answer = with_flip_uncertainty(answer, pool.infos)
+        answer = with_flip_uncertainty(answer, pool.infos, None if spec.uses_text else spec.targets)
     origin = "fixed" if options.threshold is not None else record.threshold_origin if record else "weights"
     base = run if record else Path("evaluations") / slug(source)
     marks = _marks(options, setting, usual=predictor.threshold)

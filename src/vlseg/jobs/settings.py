@@ -8,69 +8,6 @@ import yaml
 
 from vlseg.records import InputError, RunConfig, parse_config, unknown_name
 
-_TINY: dict[str, Any] = {"learning_rate": 2e-3, "presence_weight": 0.3}
-_MEDVLSM: dict[str, Any] = {
-    "loss": "published",
-    "weight_decay": 1e-3,
-    "schedule": "plateau",
-    "warmup_steps": 0,
-    "clip_norm": 0.5,
-    "epochs": 1000,
-    "patience": 20,
-    "augment": False,
-    "precision": "fp16",
-    "batch_size": 128,
-    "learning_rate": 2e-3,
-    "seed": 42,
-    "protocol": "published",
-}
-_CNN: dict[str, Any] = {
-    **_MEDVLSM,
-    "model_arguments": {"encoder_weights": "imagenet"},
-    "loss": "present_dice",
-    "optimizer": "adam",
-    "weight_decay": 0.0,
-    "schedule": "constant",
-    "batch_size": 16,
-    "learning_rate": 1e-3,
-}
-
-RECIPES: dict[str, dict[str, dict[str, Any]]] = {
-    "corrected": {
-        # Encoders that were trained on much more than this data move slowly; a decoder from CLIPSeg adapts.
-        "clipseg": {"learning_rate": 2e-4, "encoder_rate": 0.05, "batch_size": 4, "schedule": "plateau"},
-        "clipseg-rd64": {"learning_rate": 2e-4, "encoder_rate": 0.05, "batch_size": 4, "schedule": "plateau"},
-        "cris": {"learning_rate": 1e-4, "encoder_rate": 0.1, "batch_size": 4, "schedule": "cosine"},
-        "biomedclipseg": {"learning_rate": 1e-3, "encoder_rate": 0.01, "batch_size": 8, "schedule": "plateau"},
-        "biomedclipseg-d": {"learning_rate": 5e-4, "encoder_rate": 0.02, "batch_size": 8, "schedule": "plateau"},
-        "smp-unet": {"learning_rate": 1e-3, "batch_size": 8},
-        "smp-unetplusplus": {"learning_rate": 1e-3, "batch_size": 8},
-        "smp-deeplabv3plus": {"learning_rate": 1e-3, "batch_size": 8},
-        "ensemble": {"regime": "full", "learning_rate": 1e-2},
-        "clipseg-tiny": _TINY,
-        "unet": _TINY,
-        "unet-target": _TINY,
-    },
-    "published": {
-        "clipseg": _MEDVLSM,
-        "clipseg-rd64": _MEDVLSM,
-        "cris": {**_MEDVLSM, "protocol": "medvlsm", "learning_rate": 2e-5, "batch_size": 32},
-        "biomedclipseg": {**_MEDVLSM, "regime": "decoder"},
-        "biomedclipseg-d": {**_MEDVLSM, "regime": "decoder"},
-        "smp-unet": _CNN,
-        "smp-unetplusplus": _CNN,
-        "smp-deeplabv3plus": _CNN,
-    },
-}
-"""What a recipe sets, by recipe and model; RunConfig's defaults are the rest.
-
-published: MedVLSM's training (Poudel et al., MIDL 2024, configs and scripts of the code). What differs here: the rate
-falls by val Dice at native size, not by val loss; training stops by val Dice at native size, not at the network's;
-masks are shrunk with antialiasing, not by the nearest pixel; an epoch has each image once with up to
-`prompts_per_image` of its prompts; wordings are drawn by (seed, epoch, sample). corrected: ours, untested on
-published weights.
-"""
-
 
 def config_from_options(
     given: Mapping[str, Any], settings: Sequence[str], *, resume: bool = False, recipe: str | None = None
@@ -88,6 +25,7 @@ def config_from_options(
     for needed in ("model", "data"):
         if needed not in options:
             raise InputError(f"--{needed}: is missing; vlseg train needs --model and --data (or --resume and --out)")
+    parse_config(options, "--set")  # what is wrong here is said before torch is imported
     own = _recipe(options["model"], recipe)
     arguments = options.get("model_arguments", {})
     if isinstance(arguments, dict) and "model_arguments" in own:
@@ -111,13 +49,18 @@ def model_settings(settings: Sequence[str]) -> dict[str, Any]:
     return {"protocol": found.get("protocol"), "arguments": arguments}
 
 
-def _recipe(model: str, name: str | None) -> dict[str, Any]:
-    if name is not None and name not in RECIPES:
-        raise unknown_name("recipe", name, RECIPES)
-    recipes = RECIPES[name or "corrected"]
-    if name is not None and model not in recipes:
-        raise unknown_name(f"model with a recipe '{name}'", model, recipes)
-    return recipes.get(model, {})
+def _recipe(model: str, name: str | None) -> Mapping[str, Any]:
+    """What a recipe sets of a model's training, as the model's own folder has it; the rest is RunConfig's."""
+    from vlseg.models import architecture_of, known_models
+
+    recipes = architecture_of(model).recipes if model in known_models() else {}
+    if name is None or name in recipes:
+        return recipes.get(name or "corrected", {})
+    every = {one: architecture_of(one).recipes for one in known_models()}
+    known = {recipe for one in every.values() for recipe in one}
+    if name not in known:
+        raise unknown_name("recipe", name, known)
+    raise unknown_name(f"model with a recipe '{name}'", model, [one for one in every if name in every[one]])
 
 
 def parse_setting(text: str, option: str = "--set") -> tuple[str, Any]:

@@ -1,11 +1,11 @@
 """Which samples a run trains and validates on: all, a nested share by group, or one of k folds by group."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlseg.data import circle, split_by_group
 from vlseg.prompts import Prompted
 from vlseg.records import InputError, RunConfig, write_text
 from vlseg.training.seeds import derived_seed
@@ -26,8 +26,9 @@ def choose(train: Sequence[Prompted], val: Sequence[Prompted], config: RunConfig
     """The samples a configuration asks for.
 
     With `folds` = k, train and val together are parted into k folds by group, of which number `fold` (0 to k - 1)
-    validates. `train_share` keeps the first groups of a fixed order until that share of the images is reached, so
-    that 10 % is part of 25 %, and that of 50 %. Groups are per dataset; where unknown, every image is one.
+    validates. `train_share` keeps about that share of the images, so that 10 % is part of 25 %, and that of 50 %.
+    Neither looks at a group's size: small and large ones are chosen alike. Groups are per dataset; where unknown,
+    every image is one.
 
     Raises:
         InputError: a fold without a number, or fewer groups than folds.
@@ -57,12 +58,10 @@ def _fold(items: Sequence[Prompted], folds: int, fold: int | None) -> Chosen:
     groups = _ordered(items, "fold")
     if len(groups) < folds:
         raise InputError(f"folds: {folds} folds need as many groups, the data have {len(groups)}")
-    # Largest groups first into the smallest fold, so that folds have about the same number of images.
-    sizes = [0] * folds
-    number: dict[tuple[str, str], int] = {}
-    for group in sorted(groups, key=lambda name: -groups[name]):
-        number[group] = sizes.index(min(sizes))
-        sizes[number[group]] += groups[group]
+    owners = [group for group, count in groups.items() for _ in range(count)]
+    shares = {str(index): 1 / folds for index in range(folds)}
+    drawn = split_by_group([json.dumps(owner) for owner in owners], SUBSET_SEED, shares)
+    number = {owner: int(split) for owner, split in zip(owners, drawn, strict=True)}
     return Chosen(
         [item for item in items if number[_group(item)] != fold],
         [item for item in items if number[_group(item)] == fold],
@@ -70,13 +69,11 @@ def _fold(items: Sequence[Prompted], folds: int, fold: int | None) -> Chosen:
 
 
 def _share(items: Sequence[Prompted], share: float) -> list[Prompted]:
+    """Groups whose middle lies in the first `share` of a circle as long as all images: nested, and blind to size."""
     groups = _ordered(items, "share")
-    wanted, taken, images = math.ceil(share * sum(groups.values())), set(), 0
-    for group, count in groups.items():
-        if images >= wanted:
-            break
-        taken.add(group)
-        images += count
+    start = derived_seed(SUBSET_SEED, "share", "start") / 2**63 % 1
+    places = circle(list(groups), groups, start)
+    taken = {group for group, place in places.items() if place < share} or {min(places, key=lambda g: places[g])}
     return [item for item in items if _group(item) in taken]
 
 

@@ -4,16 +4,8 @@ from vlseg.metrics.aggregate import EMPTY_RULE, INDEPENDENT_NOTE, Aggregate, Pre
 from vlseg.metrics.bootstrap import Estimate, bootstrap_mean, two_level_bootstrap
 from vlseg.metrics.ceiling import Asked, Ceilings, best_text_blind_mask, ceilings, text_blind_ceiling
 from vlseg.metrics.crossing import Crossing, crossing
-from vlseg.metrics.language import (
-    Effect,
-    Index,
-    LanguageUse,
-    corruption_effects,
-    group_of,
-    language_use,
-    presence_index,
-    selection_index,
-)
+from vlseg.metrics.indices import Index, group_of, presence_index, selection_index
+from vlseg.metrics.language import Effect, LanguageUse, corruption_effects, language_use
 from vlseg.metrics.overlap import dice_score, iou_score
 from vlseg.metrics.paired import Comparison, MixedEffect, compare_paired, holm, mixed_effect
 from vlseg.metrics.regions import (

@@ -1,29 +1,15 @@
 """Does it read the prompt? Indices and effects, from score rows alone. docs/probe.md derives them."""
 
 import json
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from vlseg.metrics.bootstrap import BOOTSTRAP_SEED, MIN_GROUPS, REPLICATES, Estimate, bootstrap_mean
+from vlseg.metrics.bootstrap import Estimate, bootstrap_mean
+from vlseg.metrics.indices import Index, Rows, group_of, presence_index, selection_index
 from vlseg.metrics.paired import Comparison, compare_paired, holm
 from vlseg.records import SampleScore
-
-NO_TARGET_DICE = 0.1
-"""An answer that reaches less than this Dice with every target of the image has chosen none."""
-
-Rows = Sequence[SampleScore]
-
-
-@dataclass(frozen=True)
-class Index:
-    """An index with its 95 % interval over groups; None with the reason. `n` counts images or prompts."""
-
-    value: float | None
-    ci95: tuple[float, float] | None
-    n: int
-    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,30 +35,33 @@ class Effect:
 
 @dataclass(frozen=True)
 class LanguageUse:
-    """What a probe found. The family of `p_holm` is all conditions of the probe: their changes of the Dice with the own
-    target. The changes towards what is named, where something is, are a second family.
+    """What a probe found. `chose_none` is the share of answers that the selection index leaves out.
+
+    The family of `p_holm` is all conditions of the probe: their changes of the Dice with the own target. The changes
+    towards what is named, where something is, are a second family.
 
     `not_asked`: conditions that this data cannot put, with the reason.
     """
 
     selection: Index
+    chose_none: Index
     presence: Index
     effects: list[Effect]
     not_asked: dict[str, str] = field(default_factory=dict)
 
 
 CONDITIONS = {
-    "empty": "no present target",
+    "empty": "no present target whose prompt has words",
     "class_only": "the prompts are the targets' names alone, or no target is named",
     "wrong_X": "no attribute is known in the prompts, or each has one value",
     "without_X": "no attribute is known in the prompts",
     "random_X": "no attribute is known in the prompts",
-    "other_image_prompt": "all prompts of a structure are the same",
+    "other_image_prompt": "no other image's prompt for a structure says something else of it",
     "swapped": "no image has two targets that do not overlap",
-    "absent_structure": "no image has a target that the data say is absent",
-    "negation": "no present target",
+    "absent_structure": "no image has a target that the data say is absent, with a prompt that names it",
+    "negation": "no present target whose prompt has words",
     "foreign": "no present target",
-    "paraphrase": "no present target",
+    "paraphrase": "no present target whose prompt has words",
     "typos": "no word of five letters or more",
     "language_X": "no translation of the targets' names is known",
     "shuffled": "no prompt has two different words",
@@ -94,8 +83,12 @@ def language_use(rows: Rows, *, groups_known: bool) -> LanguageUse:
     probed = [row for row in rows if row.condition != "val"]
     clean = [row for row in probed if row.condition == "clean"]
     found = effects(probed, groups_known=groups_known)
+    selection, chose_none = selection_index(
+        [row for row in probed if row.condition == "selection"], groups_known=groups_known
+    )
     return LanguageUse(
-        selection_index([row for row in probed if row.condition == "selection"], groups_known=groups_known),
+        selection,
+        chose_none,
         presence_index(clean, val, groups_known=groups_known),
         _corrected(found),
         _not_asked([effect.name for effect in found]),
@@ -124,96 +117,6 @@ def _not_asked(names: Sequence[str]) -> dict[str, str]:
         return any(name == condition or (stem != condition and name.startswith(stem)) for name in names)
 
     return {condition: reason for condition, reason in CONDITIONS.items() if not asked(condition)}
-
-
-def selection_index(rows: Rows, *, groups_known: bool) -> Index:
-    """Of K disjoint targets in an image, how much better than chance the asked one is chosen: 1 always, 0 chance.
-
-    Per image (accuracy - 1/K) / (1 - 1/K), averaged over images. An answer chooses the target with which it has the
-    largest Dice; below 0.1 with all of them, or empty, it has chosen none, which counts as wrong.
-
-    Args:
-        rows: of condition "selection": each answer held against every kept target of its image.
-        groups_known: whether the group column names patients or sequences.
-    """
-    answers: dict[tuple[str, str], dict[str, SampleScore]] = {}
-    for row in rows:
-        told = json.loads(row.condition_arguments)
-        if "asked" in told and row.dice is not None:
-            answers.setdefault((row.dataset, told["asked"]), {})[told["held_against"]] = row
-    right: dict[tuple[str, str], list[bool]] = {}
-    groups: dict[tuple[str, str], Hashable] = {}
-    for (dataset, asked), against in answers.items():
-        best = max(against, key=lambda name: against[name].dice or 0.0)
-        row = against[asked]
-        chosen = not row.empty_pred and (against[best].dice or 0.0) >= NO_TARGET_DICE
-        image = (dataset, row.image_id)
-        right.setdefault(image, []).append(chosen and best == asked)
-        groups[image] = group_of(row, groups_known)
-    if not right:
-        return Index(None, None, 0, "no image has two targets that do not overlap and have prompts of their own")
-    values = [(np.mean(found) - 1 / len(found)) / (1 - 1 / len(found)) for found in right.values()]
-    estimate = bootstrap_mean([float(value) for value in values], [groups[image] for image in right], bounds=(-1, 1))
-    return Index(estimate.mean, estimate.ci95, len(values), estimate.reason)
-
-
-def presence_index(rows: Rows, val: Rows, *, groups_known: bool) -> Index:
-    """Youden's J (sensitivity + specificity - 1) of the presence score: 1 tells present from absent, 0 does not.
-
-    The threshold is the one with the largest J on the val rows. Interval: percentile bootstrap over groups.
-
-    Args:
-        rows: clean rows of the test split, present and absent targets.
-        val: the same of the val split.
-        groups_known: see `selection_index`.
-    """
-    for name, part in (("test", rows), ("val", val)):
-        kinds = {bool(row.empty_target) for row in part if row.empty_target is not None}
-        if kinds != {True, False}:
-            lacking = "absent" if True not in kinds else "present"
-            return Index(None, None, 0, f"the {name} split has no prompts for {lacking} targets")
-        if any(row.presence_score is None for row in part):
-            return Index(None, None, 0, "no presence score")
-    threshold = _best_threshold(val)
-    scores = np.array([row.presence_score for row in rows], dtype=np.float64) > threshold
-    present = np.array([not row.empty_target for row in rows])
-    value = _youden(scores, present)
-    names = [group_of(row, groups_known) for row in rows]
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    if len(numbers) < MIN_GROUPS:
-        return Index(value, None, len(rows), f"{len(numbers)} groups, fewer than {MIN_GROUPS}")
-    index = np.array([numbers[name] for name in names])
-    counts = np.stack(
-        [
-            np.bincount(index[(present == a) & (scores == b)], minlength=len(numbers))
-            for a in (True, False)
-            for b in (True, False)
-        ],
-        axis=1,
-    )
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    drawn = counts[rng.integers(len(numbers), size=(REPLICATES, len(numbers)))].sum(axis=1).astype(float)
-    usable = (drawn[:, :2].sum(axis=1) > 0) & (drawn[:, 2:].sum(axis=1) > 0)
-    hit, miss, false, right = drawn[usable].T
-    resampled = hit / (hit + miss) + right / (false + right) - 1
-    if np.ptp(resampled) == 0:
-        return Index(value, None, len(rows), "every resample gives the same value")
-    low, high = np.percentile(resampled, [2.5, 97.5])
-    return Index(value, (float(low), float(high)), len(rows))
-
-
-def _best_threshold(rows: Rows) -> float:
-    """Between neighbouring scores, the one with the largest J; the lowest of equals."""
-    scores = np.array([row.presence_score for row in rows], dtype=np.float64)
-    present = np.array([not row.empty_target for row in rows])
-    distinct = np.unique(scores)
-    candidates = np.concatenate([[distinct[0] - 1], (distinct[:-1] + distinct[1:]) / 2])
-    values = [_youden(scores > candidate, present) for candidate in candidates]
-    return float(candidates[int(np.argmax(values))])
-
-
-def _youden(told: np.ndarray, present: np.ndarray) -> float:
-    return float(told[present].mean() + (~told[~present]).mean() - 1)
 
 
 def effects(rows: Rows, *, groups_known: bool) -> list[Effect]:
@@ -266,9 +169,3 @@ def _effect(name: str, rows: Rows, clean: dict[tuple[str, str], SampleScore], gr
 
 def _key(row: SampleScore) -> tuple[str, str]:
     return row.dataset, row.sample_id
-
-
-def group_of(row: SampleScore, groups_known: bool) -> tuple[str, str]:
-    """What a row is resampled with."""
-    known = groups_known and row.group is not None
-    return row.dataset, f"group {row.group}" if known else f"image {row.image_id}"

@@ -1,16 +1,24 @@
-"""Everything that segments: the contract, the named builders, loading from a folder or the hub."""
+"""Everything that segments: the contract, building by name, loading from a folder, a file or the hub.
+
+What is special about a model stands in its own folder (see `Architecture`); here it is asked.
+"""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
-from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vlseg.models.folder import carry_over, load_strictly, note_protocol, read_config, target_axes, unnamed_targets
+from vlseg.models.architecture import Architecture, Published
+from vlseg.models.folder import (
+    carry_over,
+    load_strictly,
+    note_protocol,
+    read_config,
+    saved_part,
+    target_axes,
+    unnamed_targets,
+)
 from vlseg.models.hub import locate
 from vlseg.models.protocol import (
     ImageFeatures,
@@ -23,39 +31,9 @@ from vlseg.models.protocol import (
     Tokens,
     as_module,
 )
+from vlseg.models.registry import MODELS, architecture_of, known_models, whose
+from vlseg.models.tensors import read_tensors
 from vlseg.records import InputError, unknown_name
-
-Builder = Callable[..., Segmenter]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Where a model is built and, where it comes in files of others, loaded: functions of a module below this one.
-
-    `fixed` are arguments of both that the name stands for. Nothing is imported before it is needed.
-    """
-
-    module: str
-    build: str
-    load: str | None = None
-    fixed: Mapping[str, str] = field(default_factory=dict)
-
-
-MODELS: dict[str, Entry] = {
-    "clipseg": Entry("clipseg", "build_clipseg", "load_clipseg"),
-    "clipseg-rd64": Entry("clipseg", "build_clipseg", "load_clipseg", {"name": "clipseg-rd64"}),
-    "cris": Entry("cris", "build_cris", "load_cris"),
-    "biomedclipseg": Entry("biomedclipseg", "build_biomedclipseg", "load_biomedclipseg"),
-    "biomedclipseg-d": Entry("biomedclipseg", "build_biomedclipseg", "load_biomedclipseg", {"name": "biomedclipseg-d"}),
-    "smp-unet": Entry("smp", "build_smp", "load_smp", {"name": "smp-unet"}),
-    "smp-unetplusplus": Entry("smp", "build_smp", "load_smp", {"name": "smp-unetplusplus"}),
-    "smp-deeplabv3plus": Entry("smp", "build_smp", "load_smp", {"name": "smp-deeplabv3plus"}),
-    "ensemble": Entry("ensemble", "build_ensemble", "load_ensemble"),
-    "clipseg-tiny": Entry("clipseg_tiny", "build_clipseg_tiny"),
-    "unet": Entry("unet", "build_unet"),
-    "unet-target": Entry("unet", "build_unet_target"),
-}
-"""By name. Builders take targets, protocol and the model's own arguments as keywords."""
 
 
 def build_model(
@@ -70,7 +48,8 @@ def build_model(
     Raises:
         InputError: unknown model or argument.
     """
-    return _call(_builder(name), name, {"targets": targets, "protocol": protocol, **(arguments or {})})
+    given = {"targets": targets, "protocol": protocol, **(arguments or {})}
+    return _call(architecture_of(name).build, name, given)
 
 
 def load_model(
@@ -89,27 +68,25 @@ def load_model(
         revision: of a hub id.
         protocol: instead of the weights' own.
         arguments: for published layouts those of their loader, e.g. {"clip": FOLDER} beside CLIPSeg's original decoder;
-            for a saved model its image_size, where it has one.
+            for a saved model what its weights leave open: its image_size, where it has one.
 
     Raises:
-        InputError: not there, unreachable, broken, or weights that do not fit.
+        InputError: not there, unreachable, broken, or weights that do not fit or are not finite.
     """
-    path = locate(source, revision)
-    if (path / "run.json").exists():
-        path = path / "model"
+    path = _model_folder(locate(source, revision))
     if path.is_file():
         if name is None:
             raise InputError(
                 f"{path}: a file does not say which model it is; give the model's name and --weights {path}"
             )
         return _load(name, path, protocol, arguments)
-    config = read_config(path) if (path / "config.json").exists() else {}
-    ours = config.get("vlseg")
-    if ours and ours["model"] in ("clipseg", "clipseg-rd64", "ensemble"):  # their folders are made of others'
-        return _load(ours["model"], path, protocol, _changed(ours, arguments, source))
-    if ours:
-        return _load_ours(path, config, protocol, arguments)
-    return _load(_published_name(path, config, name), path, protocol, arguments)
+    ours, config = _saved(path)
+    if ours is None:
+        return _load(whose(path, config, name), path, protocol, arguments)
+    changed = _changed(ours, arguments, source)
+    if architecture_of(ours["model"]).loads_saved:
+        return _load(ours["model"], path, protocol, changed)
+    return _load_ours(path, ours, protocol, changed)
 
 
 def retargeted(
@@ -132,11 +109,13 @@ def retargeted(
     Raises:
         InputError: an architecture that cannot be built again so.
     """
-    spec, path = model.spec, locate(source, revision)
-    path = path / "model" if (path / "run.json").exists() else path
-    ours = read_config(path).get("vlseg") if (path / "config.json").exists() else None
-    given = {key: value for key, value in (arguments or {}).items() if key not in INITIAL}
-    again = {**ours["arguments"], **_changed(ours, given, source)} if ours else given
+    spec, path = model.spec, _model_folder(locate(source, revision))
+    ours = _saved(path)[0] if path.is_dir() else None
+    if ours is not None:
+        again = {**ours["arguments"], **_changed(ours, arguments, source), **architecture_of(spec.name).restored(path)}
+    else:
+        starting = {"targets", *architecture_of(spec.name).initial}
+        again = {key: value for key, value in (arguments or {}).items() if key not in starting}
     fresh = build_model(spec.name, arguments=again, targets=targets, protocol=spec.protocol)
     with torch.device("meta"):
         wider = build_model(spec.name, arguments=again, targets=(*targets, ""), protocol=spec.protocol)
@@ -149,32 +128,34 @@ def retargeted(
     return fresh
 
 
-INITIAL = frozenset({"encoder_weights", "decoder", "tokenizer", "targets"})
-"""Builders' arguments that say what a model starts from, not how it is built."""
+def _model_folder(path: Path) -> Path:
+    """A run's model, or the place itself."""
+    return path / "model" if (path / "run.json").exists() else path
+
+
+def _saved(folder: Path) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Our part of the folder's config.json (None where `save` did not write it), and all of it."""
+    config = read_config(folder) if (folder / "config.json").exists() else {}
+    return saved_part(config, folder), config
 
 
 def _changed(ours: Mapping[str, Any], arguments: Mapping[str, Any] | None, where: str) -> dict[str, Any]:
     """What is given of the arguments that a saved model was built with, and that its weights leave open."""
-    for key, value in (arguments or {}).items():
-        own = ours["arguments"].get(key, value)
-        if key != "image_size" and value != own:
-            raise InputError(f"{where}: is built otherwise: its {key} is {own!r}, not {value!r}; leave {key} out")
-    return {key: value for key, value in (arguments or {}).items() if key == "image_size" and key in ours["arguments"]}
+    own, kind = ours["arguments"], architecture_of(ours["model"])
+    given = {key: value for key, value in (arguments or {}).items() if key not in {"targets", *kind.initial}}
+    for key, value in given.items():
+        if key not in own:
+            raise unknown_name(f"argument of the saved {ours['model']} in {where}", key, own)
+        if key not in kind.resizable and value != own[key]:
+            raise InputError(f"{where}: is built otherwise: its {key} is {own[key]!r}, not {value!r}; leave {key} out")
+    return {key: value for key, value in given.items() if key in kind.resizable}
 
 
-def _load_ours(
-    path: Path, config: Mapping[str, Any], protocol: str | None, given: Mapping[str, Any] | None
-) -> Segmenter:
+def _load_ours(path: Path, ours: Mapping[str, Any], protocol: str | None, changed: Mapping[str, Any]) -> Segmenter:
     """A folder that `save` wrote."""
-    import safetensors.torch
-
-    ours = config["vlseg"]
-    arguments = {**ours["arguments"], **_changed(ours, given, str(path))}
-    if ours["model"].startswith("biomedclipseg"):
-        arguments["tokenizer"] = str(path)
     model = build_model(
         ours["model"],
-        arguments=arguments,
+        arguments={**ours["arguments"], **changed, **architecture_of(ours["model"]).restored(path)},
         targets=tuple(ours["targets"]),
         protocol=protocol or ours["protocol"],
     )
@@ -182,55 +163,18 @@ def _load_ours(
     weights = path / "model.safetensors"
     if not weights.exists():
         raise InputError(f"{weights}: not found; the model folder is incomplete")
-    load_strictly(as_module(model), safetensors.torch.load_file(weights), str(path))
+    load_strictly(as_module(model), read_tensors(weights), str(path))
     return model
 
 
-def _published_name(path: Path, config: Mapping[str, Any], name: str | None) -> str:
-    """Which model a folder in somebody else's layout is."""
-    if config.get("model_type") == "clipseg":
-        plain = not config.get("use_complex_transposed_convolution", False)
-        return "clipseg-rd64" if plain else "clipseg"
-    if (path / "open_clip_config.json").exists():
-        return name or "biomedclipseg"
-    if name is not None and name in MODELS and MODELS[name].load:
-        return name
-    if not config:
-        raise InputError(f"{path}: holds no config.json; give a run folder, a model folder, or a published file")
-    raise InputError(
-        f"{path / 'config.json'}: model_type '{config.get('model_type')}' is not supported (supported: clipseg)"
-    )
-
-
 def _load(name: str, path: Path, protocol: str | None, arguments: Mapping[str, Any] | None) -> Segmenter:
-    if name not in MODELS:
-        raise unknown_name("model", name, MODELS)
-    entry = MODELS[name]
-    if entry.load is None:
+    loader = architecture_of(name).load
+    if loader is None:
         raise InputError(f"{path}: '{name}' has no published files; give a run or a model folder of vlseg")
-    loader: Builder = getattr(import_module(f"vlseg.models.{entry.module}"), entry.load)
-    fixed = {} if entry.module == "clipseg" else entry.fixed  # CLIPSeg's weights say which one they are
-    return _call(loader, name, {"path": path, "protocol": protocol, **fixed, **(arguments or {})})
+    return _call(loader, name, {"path": path, "protocol": protocol, **(arguments or {})})
 
 
-def known_models() -> list[str]:
-    """Names of vlseg's own models and of other packages'."""
-    return list(dict.fromkeys([*MODELS, *(point.name for point in entry_points(group="vlseg.models"))]))
-
-
-def _builder(name: str) -> Builder:
-    if name in MODELS:
-        entry = MODELS[name]
-        build: Builder = getattr(import_module(f"vlseg.models.{entry.module}"), entry.build)
-        return partial(build, **entry.fixed)
-    outside = {point.name: point for point in entry_points(group="vlseg.models")}
-    if name in outside:
-        builder: Builder = outside[name].load()
-        return builder
-    raise unknown_name("model", name, [*MODELS, *outside])
-
-
-def _call(function: Builder, name: str, arguments: Mapping[str, Any]) -> Segmenter:
+def _call(function: Callable[..., Segmenter], name: str, arguments: Mapping[str, Any]) -> Segmenter:
     try:
         return function(**arguments)
     except TypeError as error:
@@ -239,14 +183,17 @@ def _call(function: Builder, name: str, arguments: Mapping[str, Any]) -> Segment
 
 __all__ = [
     "MODELS",
+    "Architecture",
     "ImageFeatures",
     "Inputs",
     "Output",
     "PromptFeatures",
+    "Published",
     "Rows",
     "Segmenter",
     "Spec",
     "Tokens",
+    "architecture_of",
     "as_module",
     "build_model",
     "known_models",

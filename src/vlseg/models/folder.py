@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from vlseg.records import InputError, read_json, replacing, write_text
@@ -47,24 +48,72 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
-    """Load every tensor; a missing, left-over or wrongly shaped one is an error that names it.
+def saved_part(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
+    """The "vlseg" part of a config.json; None where it has none: `save` did not write the folder.
 
     Raises:
-        InputError: lists up to five offending keys of each kind.
+        InputError: incomplete, or of a newer version.
+    """
+    part = config.get("vlseg")
+    if part is None:
+        return None
+    kinds = {"format_version": int, "model": str, "protocol": str, "targets": list, "arguments": dict}
+    wrong = [key for key, kind in kinds.items() if not isinstance(part, dict) or not isinstance(part.get(key), kind)]
+    if wrong:
+        raise InputError(f"{folder / 'config.json'}: its part 'vlseg' has no usable {', '.join(wrong)}; save it again")
+    if part["format_version"] > MODEL_FORMAT:
+        raise InputError(
+            f"{folder / 'config.json'}: is of model format {part['format_version']}, and this vlseg reads up to "
+            f"{MODEL_FORMAT}; update vlseg"
+        )
+    return dict(part)
+
+
+def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Load every tensor, whatever precision it was stored in: nothing stays random.
+
+    A missing, left-over or wrongly shaped one is an error that names it, and so is one with NaN or infinite values.
+    Batch norm's counters alone may be missing: nothing reads them.
+
+    Raises:
+        InputError: lists up to five offending keys of each kind, of the first wrongly shaped one both shapes.
     """
     expected = module.state_dict()
-    missing = [key for key in expected if key not in weights]
+    missing = [key for key in expected if key not in weights and not key.endswith("num_batches_tracked")]
     left_over = [key for key in weights if key not in expected]
-    misshaped = [key for key in expected if key in weights and expected[key].shape != weights[key].shape]
+    both = [key for key in expected if key in weights]
+    misshaped = [key for key in both if expected[key].shape != weights[key].shape]
+    kinds = [key for key in both if expected[key].is_floating_point() and not weights[key].is_floating_point()]
     problems = [
         f"{len(keys)} {word} ({', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''})"
         for word, keys in (("missing", missing), ("left over", left_over), ("of another shape", misshaped))
         if keys
     ]
+    if misshaped:
+        theirs, ours = (_shape(one[misshaped[0]]) for one in (weights, expected))
+        problems.append(f"{misshaped[0]} is {theirs} in the file, {ours} in the model")
+    if kinds:
+        problems.append(f"{kinds[0]} is {weights[kinds[0]].dtype} in the file: quantised weights are not read")
     if problems:
         raise InputError(f"{where}: weights do not fit the model: {'; '.join(problems)}")
-    module.load_state_dict(dict(weights))
+    for key in both:
+        if not _finite(weights[key]):
+            raise InputError(
+                f"{where}: {key} holds values that are not finite (NaN or infinity); the training that wrote it "
+                "failed: take an earlier checkpoint"
+            )
+    module.load_state_dict({**expected, **weights})
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(str(size) for size in tensor.shape) or "one number"
+
+
+def _finite(tensor: Tensor) -> bool:
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    low, high = tensor.float().aminmax()  # NaN passes through both
+    return bool(torch.isfinite(low) and torch.isfinite(high))
 
 
 def note_protocol(own: str, used: str, where: str) -> None:

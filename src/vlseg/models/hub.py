@@ -4,7 +4,7 @@ import hashlib
 import warnings
 from pathlib import Path
 
-from vlseg.models.manifest import ANY_FILES, PUBLISHED, WEIGHTS
+from vlseg.models.manifest import ANY_FILES, published, published_at
 from vlseg.records import InputError
 
 
@@ -30,22 +30,19 @@ WEIGHT_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
 def _hint(path: Path) -> str:
     """How to come by a published file of that name."""
-    for known in WEIGHTS:
+    for known in published():
         if path.name in known.files and known.sha256:
             return f"; fetch {known.place} and give its path with --weights"
-        if path.name in known.files and known.place not in PUBLISHED_ON_HUB:
+        if path.name in known.files and not known.on_hub:
             return f"; {known.note}"
     return ""
-
-
-PUBLISHED_ON_HUB = frozenset(known.place for known in WEIGHTS if known.place.count("/") == 1)
 
 
 def _check_sum(path: Path) -> None:
     """Warn where a file has the name of a published one and other content: cut short, or not what it seems."""
     if not path.is_file():
         return
-    for known in WEIGHTS:
+    for known in published():
         if known.sha256 and path.name in known.files:
             with path.open("rb") as stream:
                 found = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -59,7 +56,7 @@ def _check_sum(path: Path) -> None:
 def _snapshot(source: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
-    known = PUBLISHED.get(source)
+    known = published_at(source)
     pinned = known.revision if known and source == known.place else None
     try:
         files = list(known.files if known else ANY_FILES)

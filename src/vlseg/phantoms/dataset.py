@@ -4,8 +4,6 @@ The truth of a prompt is the union of all objects that satisfy it, worked out fr
 """
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -18,7 +16,7 @@ from PIL import Image
 
 from vlseg.metrics import Asked, Ceilings, ceilings
 from vlseg.phantoms.scene import LEVELS, Level, Scene, draw_scene
-from vlseg.records import SPLITS, InputError, unknown_name
+from vlseg.records import SPLITS, InputError, replacing_folder, unknown_name
 
 VERSION = 1
 """Of the generator: raised when the same seed gives other files."""
@@ -104,20 +102,8 @@ def write_phantoms(
         InputError: a value out of range, or `out` holds something or cannot be written.
     """
     _check_arguments(out, level, counts, size, seed)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
-        try:
-            summary = _write_all(part, out, level, counts, size, seed)
-            part.chmod(0o755)
-            if out.exists():
-                out.rmdir()
-            part.rename(out)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-    except OSError as error:
-        raise InputError(f"out: {out} cannot be written ({error.strerror}); choose another folder") from error
-    return summary
+    with replacing_folder(out) as part:
+        return _write_all(part, out, level, counts, size, seed)
 
 
 def _check_arguments(out: Path, level: str, counts: Mapping[str, int], size: int, seed: int) -> None:

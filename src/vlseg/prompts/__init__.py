@@ -10,23 +10,21 @@ from vlseg.prompts.annotate import (
     sources_of,
     with_targets,
 )
-from vlseg.prompts.mirror import mirrored, names_a_place
+from vlseg.prompts.meaning import meaning, same_words
+from vlseg.prompts.mirror import mirrored, mirrored_name, names_a_place
+from vlseg.prompts.phrases import Phrase, other_values, phrases, with_words
 from vlseg.prompts.proofread import TextCase, head_noun, mend, proofread
 from vlseg.prompts.spelling import Spelling, spelling_of
 from vlseg.prompts.template import BUILT_IN, Rendered, Template, read_template, render
 from vlseg.prompts.variants import (
     FOREIGN,
     UNCOMMON,
-    Phrase,
     chooser,
     misspelt,
     negated,
-    other_values,
     paraphrased,
-    phrases,
     shuffled,
     translated,
-    with_words,
 )
 
 __all__ = [
@@ -44,8 +42,10 @@ __all__ = [
     "chooser",
     "describe",
     "head_noun",
+    "meaning",
     "mend",
     "mirrored",
+    "mirrored_name",
     "misspelt",
     "names_a_place",
     "negated",
@@ -56,6 +56,7 @@ __all__ = [
     "read_template",
     "render",
     "resolve_name",
+    "same_words",
     "select",
     "shuffled",
     "sources_of",

@@ -2,10 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 from vlseg.prompts.schemes import Scheme, announces_absence, recognise, target_of
-from vlseg.records import Dataset, InputError, Sample, Source, is_deployable, unknown_name
+from vlseg.records import (
+    LEAKING,
+    Attribute,
+    Dataset,
+    InputError,
+    Sample,
+    Source,
+    is_deployable,
+    unknown_name,
+)
 
 
 @dataclass(frozen=True)
@@ -123,7 +133,8 @@ def select(dataset: Dataset, name: str, split: str) -> list[Prompted]:
     image with several different targets names none of them and has no truth.
 
     Raises:
-        InputError: an unknown name, a prompt missing from an entry, or a class prompt without a target.
+        InputError: an unknown name, a prompt missing from an entry, a class prompt without a target, or one prompt for
+            several labels of a mask.
     """
     key = resolve_name(dataset, name)
     sources = sources_of(dataset, name)
@@ -155,15 +166,63 @@ def _wordings(dataset: Dataset, sample: Sample, name: str, key: str | None) -> t
 
 
 def _united(samples: Sequence[Sample], wordings: tuple[str, ...]) -> Sample:
+    """One sample for all objects that a prompt names; of what describes an object it keeps what holds for all.
+
+    Raises:
+        InputError: the objects are different labels, of which a truth has only one.
+    """
     first = samples[0]
     if len(samples) == 1:
         return first
-    masks = tuple(dict.fromkeys(path for sample in samples for path in sample.mask_paths))
-    labelled = all(sample.mask_paths for sample in samples)
-    targets = {sample.target for sample in samples}
-    if not labelled or (not any(wordings) and len(masks) > 1):
-        masks = ()
-    return replace(first, mask_paths=masks, target=first.target if len(targets) == 1 else None)
+    objects = {(path, sample.mask_value) for sample in samples for path in sample.mask_paths}
+    labels = {sample.mask_value for sample in samples if sample.mask_paths}
+    several = not any(wordings) and len(objects) > 1  # the empty prompt names none of them
+    unlabelled = several or not all(sample.mask_paths for sample in samples)
+    if len(labels) > 1 and not unlabelled:
+        shown = ", ".join(str(label) for label in sorted(labels, key=str))
+        raise InputError(
+            f"{first.dataset}: samples {samples[0].id} and {samples[-1].id} have the same prompt '{wordings[0]}' but "
+            f"other labels ({shown}) of their masks; give them prompts of their own, or one mask file for both"
+        )
+
+    def common(name: str) -> Any:
+        values = [getattr(sample, name) for sample in samples]
+        return values[0] if all(value == values[0] for value in values) else None
+
+    prompts = {key: texts for key, texts in first.prompts.items() if _same_prompt(samples, key)}
+    return replace(
+        first,
+        mask_paths=() if unlabelled else tuple(dict.fromkeys(path for one in samples for path in one.mask_paths)),
+        mask_value=common("mask_value"),
+        target=common("target"),
+        prompts=prompts,
+        prompt_sources={
+            key: frozenset().union(*(sample.prompt_sources.get(key, frozenset()) for sample in samples))
+            for key in first.prompt_sources
+            if key in prompts
+        },
+        attributes=tuple(one for one in map(partial(_agreed, samples), first.attributes) if one is not None),
+        group=common("group"),
+        site=common("site"),
+        spacing=common("spacing"),
+        spacing_source=common("spacing_source") if common("spacing") else None,
+    )
+
+
+def _same_prompt(samples: Sequence[Sample], key: str) -> bool:
+    return all(sample.prompts.get(key) == samples[0].prompts[key] for sample in samples)
+
+
+def _agreed(samples: Sequence[Sample], attribute: Attribute) -> Attribute | None:
+    """The attribute where every sample has it with this value; its source is a leak where one of theirs is."""
+    found = [
+        next((one for one in sample.attributes if (one.name, one.value) == (attribute.name, attribute.value)), None)
+        for sample in samples
+    ]
+    alike = [one for one in found if one is not None]
+    if len(alike) < len(found):
+        return None
+    return min(alike, key=lambda one: (one.source not in LEAKING, one.source != "unknown"))
 
 
 def describe(dataset: Dataset) -> list[PromptRow]:

@@ -139,7 +139,7 @@ def _fill(
         if name in ("a", "A"):
             return f"\0{name}\0"
         if name == "target":
-            return _plural(target) if several else target
+            return plural(target) if several else target
         if name == "description":
             found = description
         elif name in values:
@@ -164,7 +164,7 @@ def _fill(
 def _worded(template: Template, attribute: Attribute, form: str | None) -> str:
     value = template.words.get(attribute.name, {}).get(attribute.value, attribute.value)
     if form == "words" or (attribute.name == "number" and value.isdigit()):
-        return _in_words(value)
+        return in_words(value)
     parts = [part.strip() for part in re.split(r"[;,]", value) if part.strip()]
     if form in ("list", "all") and len(parts) > 1:
         parts = list(dict.fromkeys(parts)) if form == "list" else parts
@@ -199,7 +199,8 @@ def _count(value: str) -> int:
 
 
 @cache
-def _plural(noun: str) -> str:
+def plural(noun: str) -> str:
+    """The plural of a noun or of a noun phrase, by its last word."""
     head = noun.split()[-1] if noun.split() else ""
     start = noun[: len(noun) - len(head)]
     if head.lower().endswith("sis"):  # metastasis, atelectasis: unknown to inflect, which takes them for plurals
@@ -211,7 +212,8 @@ def _plural(noun: str) -> str:
 
 
 @cache
-def _in_words(value: str) -> str:
+def in_words(value: str) -> str:
+    """A whole number in words; any other text as it is."""
     return str(_inflect().number_to_words(value)) if value.isdigit() else value
 
 

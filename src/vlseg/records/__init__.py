@@ -1,6 +1,6 @@
 """What crosses rooms or goes to disk: frozen, versioned, free of torch."""
 
-from vlseg.records.errors import InputError, from_validation, unknown_name
+from vlseg.records.errors import InputError, from_system, from_validation, unknown_name
 from vlseg.records.files import read_json, replacing, replacing_folder, write_text
 from vlseg.records.finding import AREA_EDGES, DatasetStatistics, Finding, Severity, count_by_severity
 from vlseg.records.run import (
@@ -52,6 +52,7 @@ __all__ = [
     "Source",
     "Told",
     "count_by_severity",
+    "from_system",
     "from_validation",
     "is_deployable",
     "parse_config",

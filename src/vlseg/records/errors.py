@@ -1,6 +1,8 @@
 """The one error that means "the input is wrong": one clear line, exit code 2."""
 
-from collections.abc import Iterable
+import errno
+import os
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 import pydantic
@@ -8,6 +10,41 @@ import pydantic
 
 class InputError(Exception):
     """Wrong input. The message is one line that names the file or field, what is wrong, and the mend."""
+
+
+WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+"""What only writing can meet."""
+_MENDS: Mapping[int, str] = {
+    errno.ENOSPC: "make room there or choose another folder",
+    errno.EDQUOT: "make room there or choose another folder",
+    errno.EROFS: "choose another folder",
+    errno.EACCES: "change its rights, or those of its folder",
+    errno.EPERM: "change its rights, or those of its folder",
+    errno.ENOENT: "it was there, or is named, but is not there now",
+    errno.ENOTDIR: "a part of this path is a file, not a folder",
+    errno.EISDIR: "give a file, not a folder",
+    errno.EMFILE: "raise the number of open files (ulimit -n)",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "a link leads back to itself",
+    errno.EIO: "the disk or its connection failed; copy the file anew",
+}
+"""What to do, by the error's number."""
+
+
+def from_system(error: OSError, nameless: str) -> str:
+    """The operating system's error as one line that names the file.
+
+    Args:
+        error: as raised by Python, or by a library that leaves out the file's name.
+        nameless: what is named where the error names no file.
+    """
+    number = error.errno or 0
+    names = [name for name in (error.filename, error.filename2) if isinstance(name, str | bytes | os.PathLike)]
+    named = os.fsdecode(names[-1 if number in WRITING else 0]) if names else nameless
+    done = "cannot be written" if number in WRITING else "cannot be opened"
+    reason = error.strerror or str(error) or type(error).__name__
+    mend = f"; {_MENDS[number]}" if number in _MENDS else ""
+    return f"{named}: {done} ({reason}){mend}"
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:

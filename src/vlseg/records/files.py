@@ -3,18 +3,22 @@
 import json
 import os
 import shutil
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vlseg.records.errors import InputError
+from vlseg.records.errors import WRITING, InputError
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`; renamed onto it when the block ends well, removed when it fails.
+
+    The file gets the rights that `open` would give it: those of the file it replaces, or what the umask leaves. Some
+    writers (safetensors) would keep it from everybody else.
 
     Raises:
         InputError: the folder cannot be made or written.
@@ -22,17 +26,19 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = stat.S_IMODE((path if path.exists() else temporary).stat().st_mode)
+        temporary.unlink()
         try:
             yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
+            temporary.chmod(mode)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); choose another output folder"
-        ) from error
+        raise _unwritable(path, error) from error
 
 
 @contextmanager
@@ -49,15 +55,26 @@ def replacing_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror or error}); choose another folder") from error
+        raise _unwritable(out, error) from error
     try:
         yield folder
         if out.exists():
             out.rmdir()
         folder.rename(out)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        if error.errno in WRITING or error.filename is None or _is_below(folder, error.filename):
+            raise _unwritable(out, error) from error
         raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path}: cannot be written ({error.strerror or error}); choose another output folder")
+
+
+def _is_below(folder: Path, name: str | bytes) -> bool:
+    return Path(os.fsdecode(name)).is_relative_to(folder)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -67,7 +84,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_json(path: Path, hint: str) -> Any:
-    """The content of a JSON file.
+    """The content of a JSON file; a byte order mark at its beginning is no fault.
 
     Args:
         path: the file.
@@ -77,7 +94,7 @@ def read_json(path: Path, hint: str) -> Any:
         InputError: missing, unreadable, or broken JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise InputError(f"{path}: not found; {hint}") from error
     except OSError as error:

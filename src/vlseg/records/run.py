@@ -173,7 +173,7 @@ def read_config(path: Path) -> RunConfig:
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{path}: no such run configuration; is this a run folder?") from error
     except yaml.YAMLError as error:
         raise InputError(f"{path}: broken YAML ({str(error).splitlines()[0]})") from error

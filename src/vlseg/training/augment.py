@@ -1,11 +1,11 @@
 """Light augmentation of an image together with its masks and prompts."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from vlseg.prompts import mirrored, names_a_place
+from vlseg.prompts import mirrored, mirrored_name, names_a_place
 
 INTENSITY_PROBABILITY = 0.5
 SYMMETRY_PROBABILITY = 0.5
@@ -46,7 +46,7 @@ def augment(
 
 
 def draw_variant(
-    texts: Sequence[str], symmetries: frozenset[str], rng: np.random.Generator
+    texts: Sequence[str], symmetries: frozenset[str], rng: np.random.Generator, known: Collection[str] | None = None
 ) -> tuple[Variant, list[str]]:
     """One random variant, and the texts as they are on it.
 
@@ -54,22 +54,30 @@ def draw_variant(
     the dataset allows that symmetry and every location word of every prompt can be rewritten.
 
     Args:
-        texts: prompts of the image.
+        texts: what the model is told of the image: prompts, or the names of targets.
         symmetries: allowed ones of "horizontal", "vertical", "rotation".
         rng: the only source of chance.
+        known: the targets that a model knows which is told a target's name instead of reading: the left lung of a
+            mirrored image is its right lung where it knows one; else the image is not mirrored.
     """
     intensity = _draw_intensity(rng) if rng.random() < INTENSITY_PROBABILITY else None
     words, axes, turns = list(texts), [], 0
     for axis in AXES:
         if axis in symmetries and rng.random() < SYMMETRY_PROBABILITY:
-            rewritten = [mirrored(text, axis) for text in words]
-            kept = [text for text in rewritten if text is not None]
-            if len(kept) == len(words):
+            rewritten = mirrored_all(words, axis, known)
+            if rewritten is not None:
                 axes.append(axis)
-                words = kept
+                words = rewritten
     if "rotation" in symmetries and not any(names_a_place(text) for text in words):
         turns = int(rng.integers(4))
     return Variant(intensity, tuple(axes), turns), words
+
+
+def mirrored_all(texts: Sequence[str], axis: str, known: Collection[str] | None = None) -> list[str] | None:
+    """Every text for the mirrored image; None where one has no such form, or none that is `known`."""
+    found = [mirrored(text, axis) if known is None else mirrored_name(text, axis, known) for text in texts]
+    kept = [text for text in found if text is not None]
+    return kept if len(kept) == len(found) else None
 
 
 def _draw_intensity(rng: np.random.Generator) -> tuple[float, float, float]:

@@ -259,13 +259,13 @@ class EpochBatches:
         images: list[Tensor | Rows] = []
         masks, image_of, channels, told = [], [], [], []
         for position, draw in enumerate(self._plan[index]):
-            variant, texts = self._variant(draw)
+            variant, words = self._variant(draw)
             image, size = self._image(draw, variant)
             images.append(image)
-            for (item, _), text in zip(draw.chosen, texts, strict=True):
+            for (item, _), said in zip(draw.chosen, words, strict=True):
                 masks.append(self._mask(item, variant, size))
-                told.append(prompt_for(self._model, item, text))
-                channels.append(channel_for(self._model, item))
+                told.append(said)
+                channels.append(channel_for(self._model, said))
                 image_of.append(position)
         distinct = list(dict.fromkeys(told))
         return Batch(
@@ -281,8 +281,8 @@ class EpochBatches:
         )
 
     def _variant(self, draw: Draw) -> tuple[Variant, list[str]]:
-        """How the image is changed, and the prompts as they are on it."""
-        texts = [text for _, text in draw.chosen]
+        """How the image is changed, and what the model is told as it is on it: prompts, or names of targets."""
+        texts = [prompt_for(self._model, item, text) for item, text in draw.chosen]
         if self._augmentation is None:
             return Variant(), texts
         seed, epoch = self._augmentation
@@ -293,7 +293,8 @@ class EpochBatches:
             if view == 0:
                 return Variant(), texts
             rng = generator(0, "view", view, draw.group.image_id)
-        return draw_variant(texts, self._infos[draw.chosen[0][0].sample.dataset].symmetries, rng)
+        symmetries = self._infos[draw.chosen[0][0].sample.dataset].symmetries
+        return draw_variant(texts, symmetries, rng, known_targets(self._model))
 
     def _joined(self, images: Sequence[Tensor | Rows]) -> Rows:
         """Inputs of images (3, H, W), or the rows of features one after another."""
@@ -343,15 +344,20 @@ class EpochBatches:
 
 
 def prompt_for(model: Segmenter, item: Prompted, text: str) -> str:
-    """What the model is told: the sentence, or the target's name."""
-    return (item.sample.target or "") if model.spec.uses_target else text
+    """What the model is told, or which of its channels is asked for: the sentence, or the target's name."""
+    return text if model.spec.uses_text else item.sample.target or ""
 
 
-def channel_for(model: Segmenter, item: Prompted) -> int:
-    """The logit channel of the sample's target: 0 unless the model is image-only."""
+def known_targets(model: Segmenter) -> tuple[str, ...] | None:
+    """The targets that a model knows which is told one instead of reading; None for models that read."""
+    return None if model.spec.uses_text else tuple(model.spec.targets)
+
+
+def channel_for(model: Segmenter, told: str) -> int:
+    """The logit channel of what the model is told: 0 unless it is image-only."""
     if model.spec.uses_text or model.spec.uses_target:
         return 0
-    return model.spec.targets.index(item.sample.target or "")
+    return model.spec.targets.index(told)
 
 
 def checksum(groups: Sequence[ImageGroup]) -> int:

@@ -7,12 +7,13 @@ from pathlib import PurePosixPath
 
 from vlseg.data.archives import Tree
 from vlseg.data.cards.card import Item, Part
-from vlseg.data.pairs import SUFFIXES
+from vlseg.data.matching import match
+from vlseg.data.names import SUFFIXES, plain_stem
 from vlseg.records import Attribute
 
 Groups = Mapping[str, str | None]
 Namer = Callable[[Groups], str]
-CONVERTED = frozenset({".tif", ".tiff", ".bmp"})
+CONVERTED = frozenset({".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".pbm"})
 """Kept pixel by pixel as PNG, which browsers and every reader show."""
 
 
@@ -86,34 +87,15 @@ def prepared_suffix(path: str) -> str:
     return ".png" if suffix in CONVERTED else suffix
 
 
-_MASK_WORDS = re.compile(
-    r"mask|label|\bgt\b|_gt\b|gt_|ground[ _-]?truth|segmentation|annotation|manual|lesion[ _-]?map", re.IGNORECASE
-)
-_AFFIX = re.compile(
-    r"^(?:mask|label|gt|seg)[ _-]|[ _-]?(?:mask|label|labels|gt|seg|segmentation|groundtruth|manual1?)(?:[ _-]?\d+)?$",
-    re.IGNORECASE,
-)
+def by_rule(tree: Tree, target: str, masks: str | None = None) -> list[Item]:
+    """Images and masks of a source that no card describes, see `vlseg.data.matching.match`; numbered masks are united.
 
-
-def by_rule(tree: Tree, target: str) -> list[Item]:
-    """Images and masks of a source nobody described: masks are in folders or bear names that say so.
-
-    A mask belongs to the image of the same stem once words like "mask" or "gt" are cut off its ends; where
-    several images share a stem, to the one whose folder differs in the fewest parts.
+    Raises:
+        InputError: what does not pair without a guess.
     """
-    pictures = [path for path in tree.names if PurePosixPath(path).suffix.lower() in SUFFIXES]
-    masks = [path for path in pictures if _MASK_WORDS.search(_folders(path)) or _is_affixed(path)]
-    taken = set(masks)
-    images: dict[str, list[str]] = defaultdict(list)
-    for path in pictures:
-        if path not in taken:
-            images[PurePosixPath(path).stem.lower()].append(path)
     owned: dict[str, list[str]] = defaultdict(list)
-    for path in masks:
-        stem = PurePosixPath(path).stem
-        candidates = images.get(stem.lower()) or images.get(_AFFIX.sub("", stem).lower(), [])
-        if candidates:
-            owned[min(candidates, key=lambda image: _distance(image, path))].append(path)
+    for pair in match(tree.names, str(tree.source), masks).pairs:
+        owned[pair.image.path].append(pair.mask.path)
     stems = _unique_stems(sorted(owned))
     return [
         Item(stems[path] + prepared_suffix(path), path, (Part(target, f"{stems[path]}.png", tuple(owned[path])),))
@@ -121,24 +103,9 @@ def by_rule(tree: Tree, target: str) -> list[Item]:
     ]
 
 
-def _folders(path: str) -> str:
-    return PurePosixPath(path).parent.as_posix()
-
-
-def _is_affixed(path: str) -> bool:
-    stem = PurePosixPath(path).stem
-    return _AFFIX.sub("", stem) != stem
-
-
-def _distance(first: str, second: str) -> tuple[int, str]:
-    one, two = PurePosixPath(first).parts[:-1], PurePosixPath(second).parts[:-1]
-    same = sum(a == b for a, b in zip(one, two, strict=False))
-    return len(one) + len(two) - 2 * same, first
-
-
 def _unique_stems(paths: Sequence[str]) -> dict[str, str]:
     """Plain stems where these are unique, else the folders joined to them."""
-    stems = [PurePosixPath(path).stem for path in paths]
+    stems = [plain_stem(PurePosixPath(path).name) for path in paths]
     if len({stem.lower() for stem in stems}) == len(stems):
         return dict(zip(paths, stems, strict=True))
-    return {path: PurePosixPath(path).with_suffix("").as_posix().replace("/", "_") for path in paths}
+    return {path: plain_stem(path).replace("/", "_") for path in paths}

@@ -10,10 +10,12 @@ from vlseg.models.biomedclipseg.tokenizer import load_tokenizer, spelling_tokeni
 from vlseg.models.folder import load_strictly, note_protocol
 from vlseg.models.hub import locate
 from vlseg.models.protocol import Spec
-from vlseg.models.tensors import find_weights, read_tensors, starts, without_prefix
+from vlseg.models.tensors import find_weights, network_in, read_tensors
 from vlseg.records import InputError, unknown_name
 
 FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors")
+TOWER = "visual.trunk.cls_token"
+"""A name that BiomedCLIP surely has, by which a file is recognised."""
 
 
 def build_biomedclipseg(
@@ -75,8 +77,12 @@ def load_biomedclipseg(
         InputError: files missing, weights that do not fit, or "biomedclipseg-d" on bare encoders without `decoder`.
     """
     file = find_weights(path, FILES) if path.is_dir() else path
-    weights = without_prefix(read_tensors(file), ("net.",))
-    whole = starts(weights, "biomedclip.")
+    found = network_in(read_tensors(file), (f"biomedclip.{TOWER}", TOWER), str(file))
+    if found is None:
+        raise InputError(
+            f"{file}: holds no BiomedCLIP (no {TOWER}); give BiomedCLIP's files or a trained BiomedCLIPSeg"
+        )
+    whole = found.anchor != TOWER
     if not whole and name == "biomedclipseg-d" and decoder is None:
         raise InputError(
             f"{path}: holds BiomedCLIP's encoders; biomedclipseg-d takes its decoder from CLIPSeg: "
@@ -86,10 +92,10 @@ def load_biomedclipseg(
     words = tokenizer or str(file.parent)
     model = build_biomedclipseg(name=name, image_size=image_size, size=size, tokenizer=words, protocol=chosen)
     if whole:
-        load_strictly(model.network, weights, str(file))
+        load_strictly(model.network, found.tensors, str(file))
         note_protocol("published", chosen, str(path))
     else:
-        load_strictly(model.network.biomedclip, weights, str(file))
+        load_strictly(model.network.biomedclip, found.tensors, str(file))
         model.random_part = "decoder" if decoder is None else None
     if decoder is not None:
         fill_decoder(model.network, locate(decoder))

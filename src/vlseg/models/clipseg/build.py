@@ -11,10 +11,10 @@ from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPSegText
 
 from vlseg.models.clipseg.model import ClipSeg
 from vlseg.models.clipseg.tokenizer import clip_tokenizer, load_tokenizer
-from vlseg.models.folder import load_strictly, note_protocol, read_config
+from vlseg.models.folder import load_strictly, note_protocol, read_config, saved_part
 from vlseg.models.hub import locate
 from vlseg.models.protocol import Spec
-from vlseg.models.tensors import find_weights, read_tensors, starts, without_prefix
+from vlseg.models.tensors import find_weights, network_in, read_tensors
 from vlseg.records import InputError
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -68,10 +68,7 @@ def build_clipseg(
         InputError: an image size that the patches do not fill, or a config that transformers does not take.
     """
     if isinstance(config, Mapping):
-        try:
-            config = CLIPSegConfig.from_dict({**CONFIGS[name]().to_dict(), **config})
-        except (StrictDataclassError, TypeError, ValueError) as error:
-            raise InputError(f"config of {name}: {' '.join(str(error).split())[:200]}") from error
+        config = _config_of({**CONFIGS[name]().to_dict(), **config}, f"config of {name}")
     network = CLIPSegForImageSegmentation(config or CONFIGS[name]())
     return ClipSeg(network, clip_tokenizer(), _spec(network, image_size, targets, protocol))
 
@@ -89,34 +86,58 @@ def load_clipseg(
         InputError: files missing, or weights that do not fit (each offending key is named).
     """
     if path.is_dir():
-        values = read_config(path)
-        ours: dict[str, Any] = values.pop("vlseg", {})
-        network = CLIPSegForImageSegmentation(CLIPSegConfig.from_dict(values))
-        load_strictly(network, published_layout(read_weights(path)), str(path))
-        size = image_size or ours.get("arguments", {}).get("image_size", 352)
-        own = ours.get("protocol", "corrected")
-        spec = _spec(network, size, tuple(ours.get("targets", ())), protocol or own)
-        if ours:
-            note_protocol(own, spec.protocol, str(path))
-        return ClipSeg(network, load_tokenizer(path), spec)
+        return _from_folder(path, protocol, image_size)
     tensors = read_tensors(path)
-    weights = published_layout(tensors)
-    if not starts(weights, "clip."):
-        weights = {f"decoder.{key}": tensor for key, tensor in _decoder_of(weights).items()}
+    whole = network_in(tensors, (TOWERS,), str(path))
+    if whole is None:
+        weights = {f"decoder.{key}": tensor for key, tensor in decoder_in(tensors, path).items()}
         if clip is None:
             raise InputError(
                 f"{path}: holds CLIPSeg's decoder alone; give CLIP ViT-B/16 beside it: "
                 "--set 'model_arguments={clip: FOLDER}'"
             )
         weights |= _clip_of(locate(clip))
+    else:
+        weights = whole.tensors
     refined = "decoder.transposed_convolution.4.weight" in weights
     network = CLIPSegForImageSegmentation(refined_config() if refined else plain_config())
     load_strictly(network, weights, str(path))
-    trained = starts(tensors, ("net.", "clipseg."))  # MedVLSM's, Lightning's prefix on or off
+    trained = whole is not None and whole.prefix.startswith(("net.", "clipseg."))  # MedVLSM's, Lightning's on or off
     spec = _spec(network, image_size or 352, (), protocol or ("published" if trained else "corrected"))
     if trained:
         note_protocol("published", spec.protocol, str(path))
     return ClipSeg(network, clip_tokenizer(), spec)
+
+
+TOWERS = "clip.text_model.embeddings.token_embedding.weight"
+DECODER = "film_mul.weight"
+"""Names that every CLIPSeg has, by which a file is recognised."""
+
+
+def _from_folder(path: Path, protocol: str | None, image_size: int | None) -> ClipSeg:
+    """As the hub has it, or as `save` wrote it."""
+    values = read_config(path)
+    ours = saved_part(values, path)
+    values.pop("vlseg", None)
+    network = CLIPSegForImageSegmentation(_config_of(values, str(path / "config.json")))
+    whole = network_in(read_weights(path), (TOWERS,), str(path))
+    if whole is None:
+        raise InputError(f"{path}: its weights hold no CLIPSeg (no {TOWERS}); give the folder of the whole model")
+    load_strictly(network, whole.tensors, str(path))
+    if ours is None:
+        spec = _spec(network, image_size or 352, (), protocol or "corrected")
+    else:
+        size = image_size or ours["arguments"].get("image_size", 352)
+        spec = _spec(network, size, tuple(ours["targets"]), protocol or ours["protocol"])
+        note_protocol(ours["protocol"], spec.protocol, str(path))
+    return ClipSeg(network, load_tokenizer(path), spec)
+
+
+def _config_of(values: Mapping[str, Any], where: str) -> CLIPSegConfig:
+    try:
+        return CLIPSegConfig.from_dict(dict(values))
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        raise InputError(f"{where}: {' '.join(str(error).split())[:200]}") from error
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -130,20 +151,20 @@ def decoder_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: no decoder there.
     """
-    weights = published_layout(read_weights(path) if path.is_dir() else read_tensors(path))
-    found = _decoder_of(weights)
-    if not found:
-        raise InputError(f"{path}: holds no CLIPSeg decoder (no keys decoder.* or film_mul.*)")
-    return found
+    return decoder_in(read_weights(path) if path.is_dir() else read_tensors(path), path)
 
 
-def _decoder_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Transformers' keys of the decoder, from a whole network's or from the original repository's."""
-    own = {key.removeprefix("decoder."): value for key, value in weights.items() if key.startswith("decoder.")}
-    if own:
-        return own
+def decoder_in(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The decoder out of a file's tensors, with transformers' keys: a whole network's, or the original repository's.
+
+    Raises:
+        InputError: no decoder there.
+    """
+    found = network_in(tensors, (DECODER,))
+    if found is None:
+        raise InputError(f"{path}: holds no CLIPSeg, nor its decoder (no {DECODER}); give another file or folder")
     result: dict[str, Tensor] = {}
-    for key, value in weights.items():
+    for key, value in found.tensors.items():
         name = key
         for theirs, ours in ORIGINAL_NAMES:
             name = re.sub(theirs, ours, name)
@@ -169,15 +190,11 @@ ORIGINAL_NAMES = (
 
 
 def _clip_of(folder: Path) -> dict[str, Tensor]:
-    weights = published_layout(read_weights(folder))
-    if any(key.startswith("clip.") for key in weights):
-        return {key: value for key, value in weights.items() if key.startswith("clip.")}
-    return {f"clip.{key}": value for key, value in weights.items()}
-
-
-def published_layout(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Keys as transformers names them: without MedVLSM's prefixes and old versions' position tables."""
-    return without_prefix(weights, ("net.", "clipseg."))
+    """CLIP's towers out of a folder with CLIP or CLIPSeg in the hub's layout."""
+    found = network_in(read_weights(folder), (TOWERS.removeprefix("clip."),))
+    if found is None:
+        raise InputError(f"{folder}: holds no CLIP (no {TOWERS.removeprefix('clip.')}); give CLIP ViT-B/16's folder")
+    return {f"clip.{key}": value for key, value in found.tensors.items()}
 
 
 def _spec(network: CLIPSegForImageSegmentation, size: int, targets: tuple[str, ...], protocol: str) -> Spec:

@@ -1,6 +1,9 @@
 """clipseg-tiny: a small text-prompted segmenter that trains from scratch on a CPU in minutes."""
 
-from vlseg.models.clipseg_tiny.build import build_clipseg_tiny
-from vlseg.models.clipseg_tiny.model import ClipSegTiny
+from vlseg.models.architecture import Architecture, later
 
-__all__ = ["ClipSegTiny", "build_clipseg_tiny"]
+CLIPSEG_TINY = Architecture(
+    build=later("vlseg.models.clipseg_tiny.build:build_clipseg_tiny"),
+    text_encoder="hashed words, 77",
+    recipes={"corrected": {"learning_rate": 2e-3, "presence_weight": 0.3}},
+)

@@ -1,16 +1,17 @@
 """CRIS with random weights, from a published file, or on CLIP's ResNet."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
 from vlseg.models.clipseg.tokenizer import clip_tokenizer
-from vlseg.models.cris.model import PROTOCOLS, Cris, Network
+from vlseg.models.cris.model import DROPOUT, Cris, Network
 from vlseg.models.cris.shape import SHAPES
 from vlseg.models.folder import load_strictly, note_protocol
 from vlseg.models.protocol import Spec
-from vlseg.models.tensors import find_weights, read_tensors, starts, without_prefix
+from vlseg.models.tensors import find_weights, network_in, read_tensors
 from vlseg.records import InputError, unknown_name
 
 FILES = ("cris_best.pth", "best_model.pth", "cris.pt", "best.ckpt", "RN50.pt", "RN101.pt")
@@ -34,8 +35,8 @@ def build_cris(
     """
     if backbone not in SHAPES:
         raise unknown_name("backbone of cris", backbone, SHAPES)
-    if protocol not in PROTOCOLS:
-        raise unknown_name("protocol of cris", protocol, PROTOCOLS)
+    if protocol not in DROPOUT:
+        raise unknown_name("protocol of cris", protocol, DROPOUT)
     if image_size < 32 or image_size % 32:
         raise InputError(f"image_size: {image_size} is not a multiple of 32; take 416")
     spec = Spec(
@@ -46,7 +47,8 @@ def build_cris(
         threshold=0.5 if protocol == "corrected" else 0.35,
         protocol=protocol,
     )
-    return Cris(Network(SHAPES[backbone]), clip_tokenizer(), spec, backbone)
+    shape = replace(SHAPES[backbone], dropout=DROPOUT[protocol])
+    return Cris(Network(shape), clip_tokenizer(), spec, backbone)
 
 
 def load_cris(path: Path, *, protocol: str | None = None, image_size: int = 416, backbone: str | None = None) -> Cris:
@@ -62,19 +64,20 @@ def load_cris(path: Path, *, protocol: str | None = None, image_size: int = 416,
         InputError: no file, or weights that do not fit; every missing and left-over key is counted, five are named.
     """
     path = find_weights(path, FILES) if path.is_dir() else path
-    tensors = read_tensors(path)
-    weights = without_prefix(tensors, ("net.", "module.", "model."))
-    if starts(weights, "backbone."):
-        own = "medvlsm" if starts(tensors, "net.") else "original"
+    found = network_in(read_tensors(path), (f"backbone.{TOWER}", TOWER), str(path))
+    if found is None:
+        raise InputError(f"{path}: holds no CRIS, nor CLIP's ResNet (no {TOWER}); give another file")
+    if found.anchor != TOWER:
+        own = "medvlsm" if found.prefix.startswith("net.") else "original"
         model = build_cris(
             image_size=image_size,
-            backbone=backbone or _backbone(weights, "backbone."),
+            backbone=backbone or _backbone(found.tensors, "backbone."),
             protocol=protocol or own,
         )
-        load_strictly(model.network, weights, str(path))
+        load_strictly(model.network, found.tensors, str(path))
         note_protocol(own, model.spec.protocol, str(path))
         return model
-    weights = {key: tensor.float() for key, tensor in weights.items() if key not in CLIP_EXTRAS}
+    weights = {key: tensor for key, tensor in found.tensors.items() if key not in CLIP_EXTRAS}
     shape = backbone or _backbone(weights, "")
     model = build_cris(image_size=image_size, backbone=shape, protocol=protocol or "corrected")
     fresh = {key: tensor for key, tensor in model.network.backbone.state_dict().items() if key.startswith(FRESH)}
@@ -82,6 +85,9 @@ def load_cris(path: Path, *, protocol: str | None = None, image_size: int = 416,
     model.random_part = "decoder"
     return model
 
+
+TOWER = "visual.conv1.weight"
+"""A name that CLIP's ResNet surely has, by which a file is recognised."""
 
 FRESH = "visual.attnpool.connect."
 """The branch that CLIP's file lacks."""

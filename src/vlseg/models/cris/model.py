@@ -33,7 +33,8 @@ from vlseg.models.images import (
 )
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Spec, Tokens
 
-PROTOCOLS = ("corrected", "original", "medvlsm", "attention_mask")
+DROPOUT = {"corrected": 0.2, "original": 0.1, "medvlsm": 0.2, "attention_mask": 0.2}
+"""Of the decoder in training, by protocol: CRIS.pytorch had 0.1, MedVLSM 0.2."""
 WORDS = {"original": 17}
 """Tokens a sentence is cut to; 77 in the other protocols."""
 

@@ -1,6 +1,12 @@
 """Plain ensembles."""
 
-from vlseg.models.ensemble.build import build_ensemble, load_ensemble
-from vlseg.models.ensemble.model import Ensemble
+from vlseg.models.architecture import Architecture, later
 
-__all__ = ["Ensemble", "build_ensemble", "load_ensemble"]
+ENSEMBLE = Architecture(
+    build=later("vlseg.models.ensemble.build:build_ensemble"),
+    load=later("vlseg.models.ensemble.build:load_ensemble"),
+    loads_saved=True,  # its members are model folders inside its own
+    resizable=frozenset(),
+    composed=True,
+    recipes={"corrected": {"regime": "full", "learning_rate": 1e-2}},
+)

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import safetensors.torch
-
 from vlseg.models.ensemble.model import COMBINATIONS, Ensemble
-from vlseg.models.folder import load_strictly, read_config
+from vlseg.models.folder import load_strictly, read_config, saved_part
 from vlseg.models.protocol import Segmenter, Spec
+from vlseg.models.tensors import read_tensors
 from vlseg.records import InputError, read_record, unknown_name
 
 
@@ -44,14 +43,16 @@ def load_ensemble(path: Path, *, protocol: str | None = None) -> Ensemble:
     """An ensemble from the folder that `save` wrote."""
     from vlseg.models import load_model
 
-    ours = read_config(path)["vlseg"]
+    ours = saved_part(read_config(path), path)
+    if ours is None:
+        raise InputError(f"{path}: is no ensemble's folder; give one that vlseg train wrote")
     arguments = ours["arguments"]
     models = [load_model(str(path / "members" / str(number))) for number in range(arguments["members"])]
     thresholds = arguments.get("thresholds") or [model.spec.threshold for model in models]
     combine = arguments["combine"]
     model = Ensemble(models, _spec(models, tuple(ours["targets"]), thresholds, combine), combine, thresholds)
     if model.stack is not None:
-        weights = safetensors.torch.load_file(path / "model.safetensors")
+        weights = read_tensors(path / "model.safetensors")
         load_strictly(model.stack, {key.removeprefix("stack."): t for key, t in weights.items()}, str(path))
     return model
 

@@ -1,5 +1,6 @@
 """The CNN baselines with random weights, or on an encoder trained elsewhere."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,10 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import nn
 
-from vlseg.models.folder import load_strictly, unnamed_targets
+from vlseg.models.folder import load_strictly, read_config, unnamed_targets
 from vlseg.models.protocol import Spec
 from vlseg.models.smp.model import STRIDE, SmpModel, lone_pooling
-from vlseg.models.tensors import find_weights, read_tensors, starts, without_prefix
+from vlseg.models.tensors import find_weights, network_in, read_tensors
 from vlseg.records import InputError, unknown_name
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
@@ -66,18 +67,18 @@ def load_smp(
     *,
     name: str = "smp-unet",
     image_size: int = 256,
-    encoder: str = "resnet50",
+    encoder: str | None = None,
     encoder_weights: str | None = None,
     targets: Sequence[str] = (),
     protocol: str | None = None,
 ) -> SmpModel:
-    """A whole network from a file: a MedVLSM checkpoint, the library's own state_dict, or a run's checkpoint.
+    """A whole network: a MedVLSM checkpoint, the library's own state_dict or folder, or a run's checkpoint.
 
     Args:
         path: the file, or a folder that holds one of `FILES`.
         name: which architecture it is.
         image_size: side of the square that images are resized to.
-        encoder: that it was built with.
+        encoder: that it was built with; None: what the library's folder says, else resnet50.
         encoder_weights: not used, the file has them.
         targets: whose the outputs are, in order; without, they get numbers.
         protocol: "corrected" or "published", which are the same network here.
@@ -86,26 +87,44 @@ def load_smp(
         InputError: no network in the file, one that does not fit, or as many targets as it has no outputs.
     """
     file = find_weights(path, FILES) if path.is_dir() else path
-    tensors = read_tensors(file)
-    weights = without_prefix(tensors, ("net.", "module.", "model.", "network."))
-    if HEAD not in weights:
+    found = network_in(read_tensors(file), (HEAD,), str(file))
+    if found is None:
         raise InputError(
             f"{file}: holds no network of segmentation-models-pytorch (no {HEAD}); an encoder alone is given with "
             "--set 'model_arguments={encoder_weights: FILE}'"
         )
-    outputs = len(weights[HEAD])
+    outputs = len(found.tensors[HEAD])
     if targets and len(targets) != outputs:
         raise InputError(f"targets: {file} has {outputs} outputs, and {len(targets)} targets are named")
     model = build_smp(
         name=name,
         image_size=image_size,
-        encoder=encoder,
+        encoder=encoder or _told_encoder(path, name) or "resnet50",
         targets=tuple(targets) or unnamed_targets(outputs),
-        protocol=protocol or ("published" if starts(tensors, "net.") else "corrected"),
+        protocol=protocol or ("published" if found.prefix.startswith("net.") else "corrected"),
     )
-    load_strictly(model.network, weights, str(file))
+    load_strictly(model.network, found.tensors, str(file))
     return model
 
+
+def _told_encoder(path: Path, name: str) -> str | None:
+    """What the config.json of the library's save_pretrained says, where all else is as it is built here.
+
+    Raises:
+        InputError: another option, which the weights' shapes need not show (how maps are enlarged, dilations).
+    """
+    config = read_config(path) if (path / "config.json").exists() else {}
+    if "_model_class" not in config:
+        return None
+    for key, parameter in inspect.signature(ARCHITECTURES[name]).parameters.items():
+        own = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+        if key in config and key not in TAKEN_OVER and config[key] != own:
+            raise InputError(f"{path / 'config.json'}: its {key} is {config[key]!r}; {name} is built with {own!r} here")
+    return str(config["encoder_name"]) if "encoder_name" in config else None
+
+
+TAKEN_OVER = ("encoder_name", "encoder_weights", "classes", "activation")
+"""Options of the library's that may be any: what we read, and a last step that logits go without."""
 
 HEAD = "segmentation_head.0.weight"
 FILES = ("best.ckpt", "best.pt", "model.safetensors", "pytorch_model.bin")
@@ -150,6 +169,9 @@ HEADS = ("fc.", "_fc.", "classifier.", "last_linear.", "head.")
 
 def _fill_encoder(network: Any, file: Path) -> None:
     """Classifiers are left out; everything else must fit."""
-    weights = without_prefix(read_tensors(file), ("module.", "encoder."))
+    tensors = read_tensors(file)
+    anchor = max((key for key in network.encoder.state_dict() if key.endswith(".weight")), key=len)
+    found = network_in(tensors, (anchor,), str(file))
+    weights = tensors if found is None else found.tensors  # of another encoder: the strict loading names what is wrong
     kept = {key: tensor for key, tensor in weights.items() if not key.startswith(HEADS)}
     load_strictly(network.encoder, kept, str(file))

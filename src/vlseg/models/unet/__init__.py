@@ -1,6 +1,8 @@
 """Two U-Nets of one budget: image-only, and steered by the name of a target."""
 
-from vlseg.models.unet.build import build_unet, build_unet_target
-from vlseg.models.unet.model import TargetUNet, UNet
+from vlseg.models.architecture import Architecture, later
 
-__all__ = ["TargetUNet", "UNet", "build_unet", "build_unet_target"]
+_RECIPES = {"corrected": {"learning_rate": 2e-3, "presence_weight": 0.3}}
+
+UNET = Architecture(build=later("vlseg.models.unet.build:build_unet"), recipes=_RECIPES)
+UNET_TARGET = Architecture(build=later("vlseg.models.unet.build:build_unet_target"), recipes=_RECIPES)

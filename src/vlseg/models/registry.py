@@ -1,0 +1,81 @@
+"""Every model by name: vlseg's own, and those of other packages."""
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from vlseg.models.architecture import Architecture
+from vlseg.records import InputError, unknown_name
+
+GROUP = "vlseg.models"
+"""Entry points of other packages, of the same form as below."""
+
+MODELS: dict[str, str] = {
+    "clipseg": "vlseg.models.clipseg:CLIPSEG",
+    "clipseg-rd64": "vlseg.models.clipseg:CLIPSEG_RD64",
+    "cris": "vlseg.models.cris:CRIS",
+    "biomedclipseg": "vlseg.models.biomedclipseg:BIOMEDCLIPSEG",
+    "biomedclipseg-d": "vlseg.models.biomedclipseg:BIOMEDCLIPSEG_D",
+    "smp-unet": "vlseg.models.smp:UNET",
+    "smp-unetplusplus": "vlseg.models.smp:UNETPLUSPLUS",
+    "smp-deeplabv3plus": "vlseg.models.smp:DEEPLABV3PLUS",
+    "ensemble": "vlseg.models.ensemble:ENSEMBLE",
+    "clipseg-tiny": "vlseg.models.clipseg_tiny:CLIPSEG_TINY",
+    "unet": "vlseg.models.unet:UNET",
+    "unet-target": "vlseg.models.unet:UNET_TARGET",
+}
+"""By name, where the `Architecture` stands. Nothing is imported before it is asked for."""
+
+
+def architecture_of(name: str) -> Architecture:
+    """What the model's folder says of it; a builder alone is an architecture without files.
+
+    Raises:
+        InputError: unknown model.
+    """
+    outside = {} if name in MODELS else _outside()
+    if name not in MODELS and name not in outside:
+        raise unknown_name("model", name, [*MODELS, *outside])
+    found = (EntryPoint(name, MODELS[name], GROUP) if name in MODELS else outside[name]).load()
+    return found if isinstance(found, Architecture) else Architecture(build=found)
+
+
+def known_models() -> list[str]:
+    """Names of vlseg's own models and of other packages'."""
+    return list(dict.fromkeys([*MODELS, *_outside()]))
+
+
+def whose(folder: Path, config: Mapping[str, Any], name: str | None) -> str:
+    """Which model a folder in somebody else's layout is, by asking each.
+
+    Args:
+        folder: not written by `save`.
+        config: its config.json, {} where it has none.
+        name: the model that is wanted, where the user says; decides where several, or none, recognise the folder.
+
+    Raises:
+        InputError: no model recognises it and none that has a loader is named.
+    """
+    found = next((names for names in _recognised(folder, config) if names), [])
+    if found:
+        return name if name in found else found[0]
+    if name is not None and architecture_of(name).load is not None:
+        return name
+    readers = [one for one in MODELS if architecture_of(one).load is not None and not architecture_of(one).composed]
+    holds = f"is of model_type '{config['model_type']}'" if "model_type" in config else "is of a kind"
+    told = f"{folder / 'config.json'}: {holds}" if config else f"{folder}: holds no config.json, and files"
+    raise InputError(
+        f"{told} that no model recognises; give a run or model folder, or say which model it is (with files of others: "
+        f"{', '.join(readers)})"
+    )
+
+
+def _recognised(folder: Path, config: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Names of the models that recognise it: vlseg's own, and only after them other packages'."""
+    yield [one for one in MODELS if architecture_of(one).recognises(folder, config)]
+    yield [one for one in _outside() if one not in MODELS and architecture_of(one).recognises(folder, config)]
+
+
+def _outside() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
