@@ -76,7 +76,7 @@ def test_options_that_change_scores_change_the_identity(
     import vlseg.jobs.scoring as scoring
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(scoring, "with_flip_uncertainty", lambda answer, infos: answer)
+    monkeypatch.setattr(scoring, "with_flip_uncertainty", lambda answer, *_: answer)
 
     def spec_for(**changes: Any) -> EvaluationSpec:
         options = EvaluateOptions(**{"device": "cpu", "threads": 1, **changes})
