@@ -14,8 +14,16 @@ from PIL import Image
 from torch import Tensor
 
 import vlseg
-from vlseg.evaluation import Setting, clean_queries, evaluate, mean_dice, model_answers, predict_image, swapped_queries
-from vlseg.evaluation.evaluate import MaskReader
+from vlseg.evaluation import (
+    MaskReader,
+    Setting,
+    clean_queries,
+    evaluate,
+    mean_dice,
+    model_answers,
+    predict_image,
+    swapped_queries,
+)
 from vlseg.evaluation.overlays import panel_row
 from vlseg.jobs.datasets import Pool, open_pool
 from vlseg.metrics import Calibration
@@ -213,14 +221,14 @@ def test_rows_do_not_depend_on_who_is_scored_first(pool: Pool, monkeypatch: pyte
     queries = clean_queries(pool.split("test"))
     plain = evaluate(model_answers(Oracle(), SETTING), queries, pool.infos, SETTING)
     module = importlib.import_module("vlseg.evaluation.evaluate")
-    scored, calls = module._scored, []
+    scored, calls = module.scored, []
 
     def slow(*values: Any) -> Any:
         calls.append(1)
         time.sleep(0.03 if len(calls) % 3 == 1 else 0.0)
         return scored(*values)
 
-    monkeypatch.setattr(module, "_scored", slow)
+    monkeypatch.setattr(module, "scored", slow)
     monkeypatch.setattr(module, "SCORERS", 4)
     one, two = Calibration(), Calibration()
     again = evaluate(model_answers(Oracle(), SETTING), queries, pool.infos, SETTING, calibration=one)
@@ -235,6 +243,6 @@ def test_an_error_while_scoring_is_raised(pool: Pool, monkeypatch: pytest.Monkey
     def fail(*_: object) -> None:
         raise InputError("mask.png: cannot be decoded")
 
-    monkeypatch.setattr(importlib.import_module("vlseg.evaluation.evaluate"), "_scored", fail)
+    monkeypatch.setattr(importlib.import_module("vlseg.evaluation.evaluate"), "scored", fail)
     with pytest.raises(InputError, match="cannot be decoded"):
         evaluate(model_answers(Oracle(), SETTING), clean_queries(pool.split("test")), pool.infos, SETTING)

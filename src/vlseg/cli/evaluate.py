@@ -18,7 +18,7 @@ from vlseg.cli.options import (
     Weights,
     finish,
 )
-from vlseg.records import InputError, verdict
+from vlseg.records import verdict
 
 
 def evaluate(
@@ -58,12 +58,8 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Score a run, a model zero-shot, or anybody's masks: a row per image, target and wording; means with intervals."""
-    from vlseg.jobs.evaluate import EvaluateOptions, evaluate_masks, evaluate_on, plain, summary
+    from vlseg.jobs.evaluate import EvaluateOptions, evaluate_either, summary
     from vlseg.jobs.settings import model_settings
-    from vlseg.metrics import subgroups
-
-    if (source is None) == (masks is None):
-        raise InputError("evaluate: give a run or model, or --masks DIR (one of the two)")
 
     options = EvaluateOptions(
         prompt=prompt,
@@ -81,32 +77,24 @@ def evaluate(
         cache=cache,
         **model_settings(settings or []),
     )
-    if masks is not None:
-        evaluated = evaluate_masks(masks, data, options, out)
-    else:
-        assert source is not None  # checked above
-        evaluated = evaluate_on(source, data, options, out)
-    values = summary(evaluated)
-    if by is not None:
-        parts = subgroups(plain(evaluated), by, groups_known=evaluated.spec.groups_known)
-        values["by"] = {"column": by, "groups": {name: one.to_json() for name, one in parts.items()}}
-    spec = evaluated.spec
-    words = f"{verdict(spec.prompt_sources)}: {', '.join(spec.prompt_sources)}"
-    lines = [
-        f"{spec.dataset} {split}, prompt {spec.prompt} ({words}), n = {values['n']}",
+    values = summary(evaluate_either(source, masks, data, options, out), by)
+    finish("evaluate", values, _lines(values), as_json=json)
+
+
+def _lines(values: dict[str, Any]) -> list[str]:
+    words = f"{verdict(values['prompt_source'])}: {', '.join(values['prompt_source'])}"
+    by = values.get("by", {"column": "", "groups": {}})
+    return [
+        f"{values['dataset']} {values['split']}, prompt {values['prompt']} ({words}), n = {values['n']}",
         *(f"  {name:<6}{_value(values[name])}" for name in ("dice", "iou", "nsd", "hd95")),
         *(f"  {name}: dice {_value(one['dice'])}" for name, one in values["by_dataset"].items()),
-        *(
-            f"  {by} {name}: n = {one['n']}, dice {_value(one['dice'])}"
-            for name, one in values.get("by", {}).get("groups", {}).items()
-        ),
+        *(f"  {by['column']} {name}: n = {one['n']}, dice {_value(one['dice'])}" for name, one in by["groups"].items()),
         *(
             f"  {row['corruption']} {row['severity']}: dice {row['dice']:.4f}, change {_change(row)}"
             for row in values.get("corruptions", [])
         ),
         f"  scores: {values['scores']}",
     ]
-    finish("evaluate", values, lines, as_json=json)
 
 
 def _value(summary: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Options that several commands share, and the printing of results."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,10 +37,19 @@ ModelSettings = Annotated[
 def finish(command: str, values: Mapping[str, Any], lines: list[str], *, as_json: bool) -> None:
     """Print the human lines, or with --json the one object that names the command."""
     if as_json:
-        typer.echo(json.dumps({"command": command, **values}))
+        typer.echo(json.dumps(_finite({"command": command, **values}), allow_nan=False))
     else:
         for line in lines:
             typer.echo(line)
+
+
+def _finite(value: Any) -> Any:
+    """The value as JSON has it: what is not a finite number is null."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inside) for key, inside in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inside) for inside in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def say(line: str) -> None:

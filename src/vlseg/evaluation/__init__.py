@@ -1,17 +1,11 @@
 """Prediction and scoring."""
 
+from vlseg.evaluation.answers import Answer, model_answers
 from vlseg.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupted_queries
-from vlseg.evaluation.evaluate import (
-    Answer,
-    MaskReader,
-    Setting,
-    evaluate,
-    gallery_for,
-    mean_dice,
-    model_answers,
-    read_truths,
-)
+from vlseg.evaluation.evaluate import evaluate
+from vlseg.evaluation.gallery import gallery_for
 from vlseg.evaluation.mask_files import mask_answers
+from vlseg.evaluation.mean_dice import mean_dice
 from vlseg.evaluation.overlays import overlay
 from vlseg.evaluation.predict import Prediction, predict_image, ready
 from vlseg.evaluation.predict_files import PredictedMask, find_images, predict_files
@@ -19,8 +13,10 @@ from vlseg.evaluation.predictor import Predictor, load
 from vlseg.evaluation.probe import blind_queries, probe_queries
 from vlseg.evaluation.query import Query, clean_queries, swapped_queries
 from vlseg.evaluation.scene import Scene
+from vlseg.evaluation.setting import Setting
 from vlseg.evaluation.tensor_scores import score_tensors
 from vlseg.evaluation.text_blind import choose_text_blind_rule, text_blind, text_blind_rules
+from vlseg.evaluation.truths import MaskReader, read_truths
 from vlseg.evaluation.uncertainty import with_flip_uncertainty
 
 __all__ = [

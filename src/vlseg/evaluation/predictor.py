@@ -1,7 +1,9 @@
 """vlseg.load(...).segment(...): a model ready for images."""
 
+import hashlib
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from PIL import Image
 from vlseg.data import unit_range
 from vlseg.data.images import read_pixels
 from vlseg.evaluation.predict import Prediction, answer_prompts, check_prompts, encode_prompts, ready
-from vlseg.models import ImageFeatures, Inputs, PromptFeatures, Rows, Segmenter, known_models, load_model
+from vlseg.models import ImageFeatures, Inputs, PromptFeatures, Rows, Segmenter, as_module, known_models, load_model
 from vlseg.models.device import autocast, resolve_device, set_threads, slow_precision
 from vlseg.models.manifest import default_weights, whence
 from vlseg.records import InputError, IntensityPolicy, read_record
@@ -44,6 +46,16 @@ class Predictor:
         self.intensity = intensity
         self._last: tuple[np.ndarray, ImageFeatures, Inputs] | None = None
         self._known: dict[str, Rows] = {}
+
+    @cached_property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits of the model's specification and of all its weights and buffers."""
+        digest = hashlib.sha256(repr(self.model.spec).encode())
+        for name, tensor in sorted(as_module(self.model).state_dict().items()):
+            values = tensor.detach().cpu().contiguous()
+            digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+            digest.update(values.flatten().view(torch.uint8).numpy() if values.numel() else b"")
+        return digest.hexdigest()[:16]
 
     def segment(self, image: str | Path | Image.Image | np.ndarray, prompts: Sequence[str]) -> list[Prediction]:
         """One prediction per prompt at the image's own size; the image is encoded once.
@@ -119,6 +131,12 @@ class Predictor:
         return array.astype(np.float32) / 255 if array.dtype == np.uint8 else array.astype(np.float32)
 
 
+def check_threshold(threshold: float | None) -> None:
+    """Raises: InputError: outside of [0, 1], or not a number."""
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise InputError(f"threshold: {threshold} is no probability; give a number from 0 to 1")
+
+
 def load(
     source: str | Path,
     *,
@@ -139,6 +157,7 @@ def load(
         InputError: nothing usable there. A model's name without weights, and weights that leave a part random, are
             refused: they predict nothing.
     """
+    check_threshold(threshold)
     set_threads(threads)
     if slow := slow_precision(precision, resolve_device(device)):
         print(slow, file=sys.stderr)

@@ -87,6 +87,15 @@ def swapped_queries(prompted: Sequence[Prompted], masks: Mapping[str, np.ndarray
     return queries
 
 
+def by_image(queries: Sequence[Query]) -> list[list[Query]]:
+    """The queries of each image."""
+    groups: dict[tuple[str, str], list[Query]] = {}
+    for query in queries:
+        sample = query.prompted.sample
+        groups.setdefault((sample.dataset, sample.image_id), []).append(query)
+    return list(groups.values())
+
+
 def _apart(masks: Mapping[str, np.ndarray], first: Prompted, second: Prompted) -> bool:
     if any(same_words(second.wordings[0], wording) for wording in first.wordings):
         return False

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from vlseg.data import load_image, load_mask
-from vlseg.evaluation.evaluate import Answer
+from vlseg.evaluation.answers import Answer
 from vlseg.evaluation.predict import Prediction
 from vlseg.evaluation.query import Query
 from vlseg.metrics import dice_score

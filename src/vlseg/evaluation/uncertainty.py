@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vlseg.evaluation.evaluate import Answer
+from vlseg.evaluation.answers import Answer
 from vlseg.evaluation.predict import Prediction
 from vlseg.evaluation.query import Query, View
 from vlseg.metrics import dice_score

@@ -1,5 +1,6 @@
 """An evaluation: a model (trained run, folder, or name) or mask files on a split, scored and written down."""
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,12 +15,13 @@ from vlseg.evaluation import (
     choose_text_blind_rule,
     clean_queries,
     corrupted_queries,
-    mask_answers,
     read_truths,
     swapped_queries,
     text_blind,
     text_blind_rules,
 )
+from vlseg.evaluation.mask_files import find_masks
+from vlseg.evaluation.names import listing
 from vlseg.jobs.datasets import Pool, open_pool
 from vlseg.jobs.scoring import (
     MASK_FILES,
@@ -33,30 +35,66 @@ from vlseg.jobs.scoring import (
     score,
     slug,
 )
-from vlseg.metrics import aggregate, corruption_effects, risk_coverage
+from vlseg.metrics import aggregate, corruption_effects, risk_coverage, subgroups
 from vlseg.models.device import resolve_device
 from vlseg.prompts import Prompted
 from vlseg.records import InputError, SampleScore
 
-__all__ = ["EvaluateOptions", "Evaluated", "by_dataset", "evaluate_masks", "evaluate_on", "plain", "summary"]
+__all__ = [
+    "EvaluateOptions",
+    "Evaluated",
+    "by_dataset",
+    "evaluate_either",
+    "evaluate_masks",
+    "evaluate_on",
+    "plain",
+    "summary",
+]
+
+
+def evaluate_either(
+    source: str | None, masks: Path | None, data: list[str], options: EvaluateOptions, out: Path | None = None
+) -> Evaluated:
+    """`evaluate_on` a model, or `evaluate_masks` of a folder.
+
+    Raises:
+        InputError: both or none of the two, and see there.
+    """
+    if source is not None and masks is None:
+        return evaluate_on(source, data, options, out)
+    if masks is not None and source is None:
+        return evaluate_masks(masks, data, options, out)
+    raise InputError("evaluate: give a run or model, or --masks DIR (one of the two)")
 
 
 def evaluate_masks(folder: Path, data: list[str], options: EvaluateOptions, out: Path | None = None) -> Evaluated:
-    """Score the mask files of a folder under the same rules, see `vlseg.evaluation.mask_answers`.
+    """Score the mask files of a folder under the same rules, see `vlseg.evaluation.mask_files.find_masks`.
 
     Raises:
-        InputError: a prompt or split that is unknown, or masks that are missing.
+        InputError: a prompt or split that is unknown, masks that are missing or could be of several images, or options
+            that are for models only.
     """
     begin = time.monotonic()
+    _check_for_masks(options)
     prompt = options.prompt or "class"
     pool = open_pool(data, prompt, options.target)
     prompted = prompted_split(pool, options.split)
     queries = clean_queries(prompted)
+    files = find_masks(folder, queries)
+    if files.unused:
+        print(f"--masks: {folder}: {listing(files.unused)}", file=sys.stderr)
     name = slug(folder.resolve().name)
     setting = Setting(MASK_FILES, "given", name, options.seed, resolve_device("cpu"), 0.5)
     base = Path("evaluations") / f"masks-{name}"
-    job = Job(mask_answers(folder, queries), pool, setting, options, prompt, "given", base, out)
+    job = Job(files.answer, pool, setting, options, prompt, "given", base, files.digest(), out)
     return score(job, queries, begin=begin, truths=_truths(prompted, pool))
+
+
+def _check_for_masks(options: EvaluateOptions) -> None:
+    usual = EvaluateOptions()
+    for name in ("condition", "threshold", "uncertainty", "cache", "weights", "revision", "protocol", "arguments"):
+        if getattr(options, name) != getattr(usual, name):
+            raise InputError(f"--{name}: is for models; mask files are scored as they are, leave it out with --masks")
 
 
 def evaluate_on(source: str, data: list[str], options: EvaluateOptions, out: Path | None = None) -> Evaluated:
@@ -97,8 +135,12 @@ def _truths(prompted: Sequence[Prompted], pool: Pool) -> dict[tuple[str, str], n
     }
 
 
-def summary(evaluated: Evaluated) -> dict[str, Any]:
-    """The machine-readable last line of `vlseg evaluate`."""
+def summary(evaluated: Evaluated, by: str | None = None) -> dict[str, Any]:
+    """The machine-readable last line of `vlseg evaluate`; `by` is a column whose values are told apart.
+
+    Raises:
+        InputError: an unknown column.
+    """
     rows = plain(evaluated)
     values = aggregate(rows, groups_known=evaluated.spec.groups_known).to_json()
     return {
@@ -109,6 +151,10 @@ def summary(evaluated: Evaluated) -> dict[str, Any]:
         "calibration": calibration_values(evaluated.spec, evaluated.calibration),
         "risk_coverage": _risk_coverage(rows),
         **({"corruptions": _corruptions(evaluated)} if evaluated.spec.condition == "corrupted" else {}),
+        **({"by": _by(evaluated, by)} if by is not None else {}),
+        "dataset": evaluated.spec.dataset,
+        "split": evaluated.spec.split,
+        "threshold": evaluated.spec.threshold,
         "ceilings": {
             "text_blind": evaluated.spec.text_blind_ceiling,
             "class": evaluated.spec.class_ceiling,
@@ -120,6 +166,11 @@ def summary(evaluated: Evaluated) -> dict[str, Any]:
         "deployable": evaluated.spec.deployable,
         "scores": str(evaluated.folder / "scores.parquet"),
     }
+
+
+def _by(evaluated: Evaluated, column: str) -> dict[str, Any]:
+    parts = subgroups(plain(evaluated), column, groups_known=evaluated.spec.groups_known)
+    return {"column": column, "groups": {name: one.to_json() for name, one in parts.items()}}
 
 
 def plain(evaluated: Evaluated) -> list[SampleScore]:

@@ -1,5 +1,6 @@
 """Prediction for files, with the model loaded once."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,20 +9,23 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vlseg.evaluation import PredictedMask, find_images, load, predict_files
+from vlseg.evaluation.names import listing
 
 
 def predict_to_folder(
     source: str, image: Path, prompts: Sequence[str], out: Path, *, options: Mapping[str, Any]
 ) -> tuple[list[PredictedMask], list[str]]:
-    """Masks of every image for every prompt, see `vlseg.evaluation.predict_files`.
+    """Masks of every image for every prompt, see `vlseg.evaluation.predict_files`; other files are named on stderr.
 
     Raises:
         InputError: no images, no model, an unwritable `out`.
     """
-    images = find_images(image)
+    found = find_images(image, out)
+    if found.unused:
+        print(f"{image}: {listing(found.unused)}, no image", file=sys.stderr)
     predictor = load(source, **options)
     console = Console(stderr=True)
     columns = (TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("predicting", total=len(images))
-        return predict_files(predictor, images, prompts, out, on_image=lambda: bar.advance(task))
+        task = bar.add_task("predicting", total=len(found.images))
+        return predict_files(predictor, found, prompts, out, on_image=lambda: bar.advance(task))

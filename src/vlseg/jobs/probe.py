@@ -50,7 +50,7 @@ def probe_on(
         whole_set = [item for item in whole if item.sample.dataset == dataset.info.name]
         masks = read_truths(inside, job.pool.infos)
         queries += probe_queries(Scene(dataset, inside, masks, options.seed, whole_set))
-    evaluated = score(job, queries + _val_queries(job, limit), begin=begin, condition="probe")
+    evaluated = score(job, queries + _val_queries(job, limit), begin=begin, condition="probe", limit=limit)
     return Probed(language_use(evaluated.scores, groups_known=evaluated.spec.groups_known), evaluated)
 
 

@@ -1,7 +1,6 @@
 """What every scoring shares: opening a model on data, answering queries, writing the evaluation's folder."""
 
 import json
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,10 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vlseg.evaluation import Answer, Query, Setting, evaluate, gallery_for, load, model_answers, with_flip_uncertainty
+from vlseg.evaluation.names import file_name
+from vlseg.evaluation.predictor import check_threshold
 from vlseg.jobs.datasets import Pool, open_pool
+from vlseg.jobs.evaluation_folder import evaluation_folder, identity, replacing_evaluation
 from vlseg.jobs.feature_cache import open_store
 from vlseg.metrics import Aggregate, Asked, Calibration, Ceilings, aggregate, ceilings
 from vlseg.models import Spec
@@ -54,6 +56,8 @@ class Job:
     Attributes:
         origin: of the threshold.
         base: folder that holds evaluations/; `out`, where given, is the evaluation's folder itself.
+        digest: of the model's weights, or of the mask files.
+        marks: what the evaluation's name says beyond data, split, prompt and condition: settings other than usual.
         spec: of the model; None for mask files.
         arguments: of the condition, for the record.
     """
@@ -65,7 +69,9 @@ class Job:
     prompt: str
     origin: str
     base: Path
+    digest: str
     out: Path | None = None
+    marks: tuple[str, ...] = ()
     spec: Spec | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
@@ -87,6 +93,7 @@ def open_job(source: str, data: list[str], options: EvaluateOptions, out: Path |
     Raises:
         InputError: an unknown source, dataset or prompt.
     """
+    check_threshold(options.threshold)
     run = Path(source)
     record = read_record(run / "run.json") if (run / "run.json").exists() else None
     predictor = load(
@@ -117,7 +124,21 @@ def open_job(source: str, data: list[str], options: EvaluateOptions, out: Path |
         answer = with_flip_uncertainty(answer, pool.infos, None if spec.uses_text else spec.targets)
     origin = "fixed" if options.threshold is not None else record.threshold_origin if record else "weights"
     base = run if record else Path("evaluations") / slug(source)
-    return Job(answer, pool, setting, options, prompt, origin, base, out, spec)
+    marks = _marks(options, setting, usual=predictor.threshold)
+    return Job(answer, pool, setting, options, prompt, origin, base, predictor.digest, out, marks, spec)
+
+
+def _marks(options: EvaluateOptions, setting: Setting, *, usual: float) -> tuple[str, ...]:
+    """Settings that a reader of the evaluation's name would not expect."""
+    given = {
+        f"threshold-{setting.threshold:g}": setting.threshold != usual,
+        setting.precision: setting.precision != "fp32",
+        setting.protocol: options.protocol is not None,
+        options.uncertainty or "": options.uncertainty is not None,
+        "cached": options.cache is not None,
+        **{f"{name}-{value}": True for name, value in (options.arguments or {}).items()},
+    }
+    return tuple(name for name, unusual in given.items() if unusual)
 
 
 def score(
@@ -126,56 +147,80 @@ def score(
     *,
     begin: float,
     condition: str | None = None,
+    limit: int | None = None,
     truths: Mapping[tuple[str, str], np.ndarray] | None = None,
 ) -> Evaluated:
-    """Answer the queries, score them, and write the evaluation's folder.
+    """Answer the queries, score them, and write the evaluation's folder, whole or not at all.
 
     Args:
         job: what answers, and where to write.
         queries: see `vlseg.evaluation.Query`.
         begin: time.monotonic() at the start, for the record.
         condition: the evaluation's name, where it is not one of the options'.
+        limit: the number of images that were asked about, where not all of the split.
         truths: masks by dataset and sample id, for the ceilings.
+
+    Raises:
+        InputError: the folder that was asked for holds another evaluation, or something else.
     """
-    pool, options = job.pool, job.options
-    told = condition or options.condition
-    parts = [pool.name, options.split, job.prompt, *([told] if told != "clean" else []), options.target or ""]
-    identity = slug("-".join(part for part in parts if part))
-    folder = job.out or job.base / "evaluations" / identity
+    spec = describe(job, condition or job.options.condition, limit)
+    folder = evaluation_folder(spec, job.base, job.out)
     calibration = Calibration()
-    scores = _answered(job, queries, folder, calibration)
-    known = any(row.group is not None for row in scores)
-    found = _ceilings(queries, truths) if truths else Ceilings(None, None, "not computed under this condition")
+    with replacing_evaluation(folder) as new:
+        scores = _answered(job, queries, new, calibration)
+        found = _ceilings(queries, truths) if truths else Ceilings(None, None, "not computed under this condition")
+        further: dict[str, Any] = {
+            "groups_known": any(row.group is not None for row in scores),
+            "distance_units": sorted({row.distance_unit for row in scores}),
+            "text_blind_ceiling": found.text_blind,
+            "class_ceiling": found.by_class,
+            "ceiling_reason": found.reason,
+            "seconds": round(time.monotonic() - begin, 1),
+        }
+        spec = spec.model_copy(update=further)
+        write_scores(new / "scores.parquet", scores)
+        write_text(new / "calibration.json", json.dumps(calibration_values(spec, calibration), indent=1) + "\n")
+        write_text(new / "spec.json", spec.model_dump_json(indent=1) + "\n")
+    return Evaluated(spec, scores, aggregate(scores, groups_known=spec.groups_known), folder, calibration)
+
+
+def describe(job: Job, condition: str, limit: int | None = None) -> EvaluationSpec:
+    """What is scored and how, before there are scores."""
+    pool, options, setting = job.pool, job.options, job.setting
+    drawn = condition not in ("clean", "swapped")
+    parts = [pool.name, options.split, job.prompt, condition if condition != "clean" else "", options.target or ""]
+    parts += [*job.marks, f"limit-{limit}" if limit else "", f"seed-{options.seed}" if drawn and options.seed else ""]
     spec = EvaluationSpec(
-        id=identity,
-        model=job.setting.model,
-        run_id=job.setting.run_id,
+        id=slug("-".join(part for part in parts if part)),
+        model=setting.model,
+        answers=job.digest,
+        weights=options.weights,
+        revision=options.revision,
+        model_arguments=dict(options.arguments or {}),
+        run_id=setting.run_id,
         dataset=pool.name,
         data_fingerprint=pool.fingerprint,
         data_fingerprints={name: info.fingerprint for name, info in pool.infos.items()},
         split=options.split,
+        target=options.target,
         prompt=job.prompt,
         prompt_sources=sorted(pool.sources),
         deployable=pool.deployable,
-        protocol=job.setting.protocol,
-        condition=told,
-        condition_arguments=dict(job.arguments),
-        threshold=job.setting.threshold,
+        protocol=setting.protocol,
+        condition=condition,
+        condition_arguments={**job.arguments, **({} if limit is None else {"limit": limit})},
+        threshold=setting.threshold,
         threshold_origin=job.origin,
-        precision=job.setting.precision,
-        seed=job.setting.seed,
-        groups_known=known,
-        nsd_tolerance=job.setting.nsd_tolerance,
-        text_blind_ceiling=found.text_blind,
-        class_ceiling=found.by_class,
-        ceiling_reason=found.reason,
-        told=told_by(job.spec, told),
-        seconds=round(time.monotonic() - begin, 1),
+        precision=setting.precision,
+        cached_features=options.cache is not None,
+        uncertainty=options.uncertainty,
+        seed=setting.seed,
+        query_seed=options.seed if drawn else 0,
+        groups_known=all(info.groups_known for info in pool.infos.values()),
+        nsd_tolerance=setting.nsd_tolerance,
+        told=told_by(job.spec, condition),
     )
-    write_scores(folder / "scores.parquet", scores)
-    write_text(folder / "calibration.json", json.dumps(calibration_values(spec, calibration), indent=1) + "\n")
-    write_text(folder / "spec.json", spec.model_dump_json(indent=1) + "\n")
-    return Evaluated(spec, scores, aggregate(scores, groups_known=known), folder, calibration)
+    return spec.model_copy(update={"identity": identity(spec)})
 
 
 def calibration_values(spec: EvaluationSpec, calibration: Calibration) -> dict[str, Any]:
@@ -241,4 +286,4 @@ def told_by(spec: Spec | None, condition: str) -> Told:
 
 def slug(text: str) -> str:
     """The text as a file name."""
-    return re.sub(r"[^A-Za-z0-9+._-]+", "-", text).strip("-.") or "evaluation"
+    return file_name(text, 180) or "evaluation"

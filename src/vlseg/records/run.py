@@ -224,13 +224,25 @@ class EvaluationSpec(Strict):
 
     format_version: int = 1
     id: str
+    """Readable; two evaluations may share it."""
+    identity: str = ""
+    """Digest of everything that the scores depend on; empty in records of versions that kept none."""
     model: str
+    answers: str = ""
+    """Digest of the model's weights, or of the mask files."""
+    weights: str | None = None
+    """As given, with `revision`; `answers` says what they were."""
+    revision: str | None = None
+    model_arguments: dict[str, Any] = {}
+    """Those that were given for this evaluation."""
     run_id: str
     dataset: str
     data_fingerprint: str
     data_fingerprints: dict[str, str] = {}
     """By dataset; `data_fingerprint` is theirs joined."""
     split: str
+    target: str | None = None
+    """The one structure that was scored; None = all."""
     prompt: str
     prompt_sources: list[str]
     deployable: bool
@@ -240,10 +252,17 @@ class EvaluationSpec(Strict):
     threshold: float = 0.5
     threshold_origin: str = "default"
     precision: str = "fp32"
+    cached_features: bool = False
+    """Whether images were answered from kept features, which are rounded to 16 bit."""
+    uncertainty: str | None = None
     seed: int = 0
+    query_seed: int = 0
+    """Of the corruptions, or of the probe's choices."""
     groups_known: bool = False
     """True where any image's patient or sequence is known; images without one are groups of their own."""
     nsd_tolerance: float = 2.0
+    distance_units: list[str] = []
+    """"px", "mm" or both: what distances and the tolerance are in."""
     text_blind_ceiling: float | None = None
     class_ceiling: float | None = None
     ceiling_reason: str | None = None

@@ -1,0 +1,134 @@
+"""Which file answers for which image: nothing is guessed, nothing is left out unsaid."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vlseg.evaluation import Query, clean_queries
+from vlseg.evaluation.mask_files import MaskFiles, find_masks
+from vlseg.prompts import Prompted
+from vlseg.records import InputError, Sample
+
+SIZE = (6, 8)
+
+
+def picture(path: Path, column: int) -> Path:
+    """A mask whose one foreground column says which file it is."""
+    pixels = np.zeros(SIZE, np.uint8)
+    pixels[:, column] = 255
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def queries(root: Path, entries: Sequence[tuple[str, str, str]]) -> list[Query]:
+    """Of (image below images/, target, wording)."""
+    items = []
+    for image, target, wording in entries:
+        path = picture(root / "images" / image, 0)
+        truth = picture(root / "masks" / target / image, 0)
+        sample = Sample(
+            id=f"{image} {target}", image_id=image, image_path=path, mask_paths=(truth,), target=target,
+            prompts={"p1": (wording,)}, attributes=(), dataset="d", split="test", group=None, site=None, spacing=None,
+            mask_value=None,
+        )  # fmt: skip
+        items.append(Prompted(sample, (wording,), "p1", frozenset({"class"})))
+    return clean_queries(items)
+
+
+def columns(files: MaskFiles, asked: Sequence[Query]) -> list[int]:
+    image = np.zeros((*SIZE, 3), np.float32)
+    return [int(prediction.mask[0].argmax()) for prediction in files.answer(image, asked)]
+
+
+SITES = [("siteA/img0.png", "polyp", "polyp"), ("siteB/img0.png", "polyp", "polyp")]
+
+
+MIRRORED = ["{}/img0.png", "{}_img0.png", "{}__img0.tif", "masks/{}/img0.png", "polyp/{}/img0.png",
+            "{}/polyp/img0.png", "{}/img0__polyp.png", "{}-img0.png"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MIRRORED)
+def test_folders_of_masks_mirror_those_of_the_images(name: str, tmp_path: Path) -> None:
+    asked = queries(tmp_path / "d", SITES)
+    for number, site in enumerate(("siteA", "siteB")):
+        picture(tmp_path / "m" / name.format(site), number + 1)
+    files = find_masks(tmp_path / "m", asked)
+    assert columns(files, asked) == [1, 2]
+    assert files.unused == ()
+
+
+def test_masks_in_folders_answer_for_images_whose_names_were_joined(tmp_path: Path) -> None:
+    asked = queries(tmp_path / "d", [("siteA_img0.png", "polyp", "polyp"), ("siteB_img0.png", "polyp", "polyp")])
+    picture(tmp_path / "m" / "siteA" / "img0.png", 1)
+    picture(tmp_path / "m" / "siteB" / "img0.png", 2)
+    assert columns(find_masks(tmp_path / "m", asked), asked) == [1, 2]
+
+
+def test_one_file_does_not_answer_for_two_images(tmp_path: Path) -> None:
+    asked = queries(tmp_path / "d", SITES)
+    picture(tmp_path / "m" / "img0.png", 1)
+    with pytest.raises(InputError, match=r"would answer for 2 images \(siteA/img0.png and siteB/img0.png\)"):
+        find_masks(tmp_path / "m", asked)
+
+
+def test_one_file_does_not_answer_for_two_targets(tmp_path: Path) -> None:
+    asked = queries(tmp_path / "d", [("a.png", "Polyp!", "x"), ("a.png", "polyp", "y")])
+    picture(tmp_path / "m" / "a__polyp.png", 1)
+    with pytest.raises(InputError, match=r"would answer for 2 targets"):
+        find_masks(tmp_path / "m", asked)
+
+
+@pytest.mark.parametrize("other", ["img0.tif", "siteA_img0.png", "IMG0.png"])
+def test_two_files_for_one_image_are_an_error(other: str, tmp_path: Path) -> None:
+    asked = queries(tmp_path / "d", SITES[:1])
+    picture(tmp_path / "m" / "img0.png", 1)
+    picture(tmp_path / "m" / other, 2)
+    with pytest.raises(InputError, match=r"both answer for siteA/img0\.png"):
+        find_masks(tmp_path / "m", asked)
+
+
+def test_missing_masks_and_files_left_over_are_named(tmp_path: Path) -> None:
+    asked = queries(tmp_path / "d", SITES)
+    picture(tmp_path / "m" / "siteA" / "img0.png", 1)
+    with pytest.raises(InputError, match=r"no mask for 1 of 2 prompts, e.g. siteB/img0.png with \"polyp\""):
+        find_masks(tmp_path / "m", asked)
+    picture(tmp_path / "m" / "siteB" / "img0.png", 2)
+    picture(tmp_path / "m" / "siteC" / "img0.png", 3)
+    (tmp_path / "m" / "notes.txt").write_text("by R2")
+    (tmp_path / "m" / ".DS_Store").write_text("")
+    assert find_masks(tmp_path / "m", asked).unused == ("notes.txt", "siteC/img0.png")
+
+
+def test_a_folder_for_each_target(tmp_path: Path) -> None:
+    asked = queries(tmp_path / "d", [("a.png", "left lung", "x"), ("a.png", "heart", "y")])
+    picture(tmp_path / "m" / "left_lung" / "a.png", 1)
+    picture(tmp_path / "m" / "heart" / "a.png", 2)
+    assert columns(find_masks(tmp_path / "m", asked), asked) == [1, 2]
+
+
+def test_a_listed_prediction_stands_for_its_own_image_and_prompt(tmp_path: Path) -> None:
+    asked = queries(tmp_path / "d", [*SITES, ("b.png", "polyp", "Polyp")])
+    rows = []
+    for number, query in enumerate(asked):
+        image = query.prompted.sample.image_path
+        file = f"x/{number}.png"
+        picture(tmp_path / "m" / file, number + 1)
+        rows.append(
+            {"image": str(image), "prompt": query.wording, "mask": "gone", "file": file, "presence": float("nan")}
+        )
+    path = tmp_path / "m" / "predictions.json"
+    path.write_text(json.dumps(rows))
+    files = find_masks(tmp_path / "m", asked)
+    assert columns(files, asked) == [1, 2, 3]
+    assert {presence for _, presence in files.found.values()} == {None}  # NaN is no score
+    first = files.digest()
+    picture(tmp_path / "m" / "x/0.png", 5)
+    assert find_masks(tmp_path / "m", asked).digest() != first
+    path.write_text(json.dumps(rows[:1]))  # the other images' files are there, but theirs is not said
+    with pytest.raises(InputError, match=r"would answer for 2 images|no mask for"):
+        find_masks(tmp_path / "m", asked)
