@@ -7,6 +7,7 @@ import pytest
 
 IMPORTS = {
     "vlseg.jobs.train": ("torch", "matplotlib"),
+    "vlseg.models": ("torch", "transformers"),
     "vlseg.training": ("lightning", "transformers", "torchmetrics", "torch._dynamo"),
 }
 """What data or a wrong setting need not wait for, and what training never does."""

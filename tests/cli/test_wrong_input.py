@@ -121,7 +121,8 @@ def test_one_line_and_exit_code_2(
     spoil(data)
     done = vlseg(*(argument.format(data=data, out=out) for argument in arguments))
     assert done.code == 2, done.err
-    lines = [line for line in done.err.splitlines() if line.strip()]
+    told = re.compile("clipseg-tiny on discs, prompt p1: .*")  # what a run says of data it could read
+    lines = [line for line in done.err.splitlines() if line.strip() and not told.fullmatch(line)]
     assert len(lines) == 1
     assert lines[0].startswith("vlseg: ")
     assert re.search(message, lines[0]), lines[0]
@@ -156,7 +157,7 @@ def test_resume_with_other_settings_is_refused(
     data = make_dataset()
     done = vlseg(*(a.format(data=data, out=trained / "run") for a in TRAIN), "--resume")
     assert done.code == 2
-    assert "another data" in done.err
+    assert "was started with another device, max_steps" in done.err
 
 
 def test_debug_shows_the_traceback(vlseg: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vlseg.data import read_image
 from vlseg.evaluation import Prediction, find_images, load, predict_files
 from vlseg.evaluation.predict_files import slug
 from vlseg.records import InputError, IntensityPolicy
@@ -23,6 +24,9 @@ class Counting:
         self.digest, self.threshold, self.precision = digest, threshold, "fp32"
         self.intensity = IntensityPolicy()
         self.presence = presence
+
+    def read(self, path: Path) -> np.ndarray:
+        return read_image(path, self.intensity)
 
     def segment(self, pixels: np.ndarray, prompts: Sequence[str]) -> list[Prediction]:
         answers = []

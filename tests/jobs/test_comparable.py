@@ -70,7 +70,8 @@ def test_every_field_of_the_records_is_judged() -> None:
 
 
 OTHER: dict[str, Any] = {"precision": "bf16", "nsd_tolerance": 1.0, "condition_arguments": {"of": "x"},
-    "data_fingerprint": "f2", "data_fingerprints": {"d": "f2"}, "protocol": "published", "threshold": 0.35}  # fmt: skip
+    "data_fingerprint": "f2", "data_fingerprints": {"d": "f2"}, "protocol": "published", "threshold": 0.35,
+    "model_arguments": {"size": 1}, "cached_features": True, "query_seed": 3, "answers": "b2"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [name for name, rule in SPEC.items() if rule == "same"])
@@ -86,13 +87,13 @@ def test_two_runs_that_were_measured_unlike_are_refused(name: str, tmp_path: Pat
         assert compare_runs([one, two])["pairs"][0]["difference"] == 0  # Dice does not depend on it
 
 
-@pytest.mark.parametrize("name", [name for name, rule in SPEC.items() if rule == "same_in_run"])
+@pytest.mark.parametrize("name", [name for name, rule in SPEC.items() if rule in ("same_in_run", "own")])
 def test_two_models_may_differ_in_what_is_theirs_but_one_run_may_not(name: str, tmp_path: Path) -> None:
     first, second = run(tmp_path / "r"), run(tmp_path / "q")
     evaluation(first / "evaluations" / "x", rows(DICE), run_id="r")
     evaluation(second / "evaluations" / "x", rows(DICE), run_id="q", **{name: OTHER[name]})
     told = compare_runs([first, second])["pairs"][0]["differs"]
-    assert any(one.startswith(name) for one in told)
+    assert any(one.startswith(name) for one in told) == (SPEC[name] == "same_in_run")
     # The same run, in another folder.
     copy = tmp_path / "copy"
     shutil.copytree(first, copy)

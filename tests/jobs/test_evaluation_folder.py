@@ -20,7 +20,7 @@ CHANGES: dict[str, Any] = {
     "dataset": "rings", "data_fingerprint": "b", "split": "val", "target": "disc", "prompt": "p2",
     "prompt_sources": ["mask"], "deployable": False, "protocol": "published", "condition": "swapped",
     "condition_arguments": {"limit": 3}, "threshold": 0.1, "precision": "bf16", "cached_features": True,
-    "uncertainty": "flip", "seed": 1, "query_seed": 1, "groups_known": True, "nsd_tolerance": 1.0,
+    "uncertainty": "flip", "seed": 1, "query_seed": 1, "nsd_tolerance": 1.0,
 }  # fmt: skip
 OPTIONS: dict[str, Any] = {
     "prompt": "p2", "split": "val", "target": "dark disc", "condition": "corrupted", "precision": "bf16",

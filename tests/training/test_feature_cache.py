@@ -254,7 +254,7 @@ def test_evaluation_reuses_features(make_dataset: MakeDataset, tmp_path: Path, v
     data = make_dataset()
     train_run(config(data), tmp_path / "run")
     scores = []
-    for out, more in (("a", []), ("b", ["--cache", tmp_path / "c"]), ("c", ["--cache", tmp_path / "c"])):
+    for out, more in (("a", []), ("b", ["--cache", tmp_path / "c"]), ("d", ["--cache", tmp_path / "c"])):
         done = vlseg(
             "evaluate", tmp_path / "run", "--data", data, "--device", "cpu", "--out", tmp_path / out, *more, "--json"
         )

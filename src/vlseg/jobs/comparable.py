@@ -10,22 +10,28 @@ from vlseg.records import EvaluationSpec, InputError, RunRecord, SampleScore, re
 
 DISTANCES = ("hd95", "hd95_penalised", "hd", "assd")
 
-Rule = Literal["same", "same_in_run", "stated", "named", "chosen", "key", "value", "free"]
+Rule = Literal["same", "same_in_run", "own", "stated", "named", "chosen", "key", "value", "free"]
 """What a difference in a field means.
 
 same: refused. same_in_run: two runs may differ in it, and then it is stated; the evaluations of one run may not.
-stated: may be the very thing that is compared; printed. named: printed for each run. chosen: the evaluations are chosen
-by it. key: pairs the rows. value: what is compared. free: no score depends on it."""
+own: the evaluations of one run share it, two runs have each their own. stated: may be the very thing that is compared;
+printed. named: printed for each run. chosen: the evaluations are chosen by it. key: pairs the rows. value: what is compared. free: no score depends on it."""
 
 SPEC: dict[str, Rule] = {
     "format_version": "free",
     "id": "free",
+    "identity": "free",  # of the fields here
     "model": "named",
+    "answers": "own",
+    "weights": "named",
+    "revision": "named",
+    "model_arguments": "same_in_run",
     "run_id": "named",
     "dataset": "free",  # a pool's name; rows have their own
     "data_fingerprint": "same",
     "data_fingerprints": "same",
     "split": "chosen",
+    "target": "free",  # rows have their own
     "prompt": "stated",
     "prompt_sources": "stated",
     "deployable": "stated",
@@ -35,9 +41,13 @@ SPEC: dict[str, Rule] = {
     "threshold": "same_in_run",
     "threshold_origin": "stated",
     "precision": "same",
+    "cached_features": "same_in_run",
+    "uncertainty": "free",  # the scores are those without it
     "seed": "named",
+    "query_seed": "same",
     "groups_known": "free",  # rows have their groups
     "nsd_tolerance": "same",
+    "distance_units": "free",  # rows have their own
     "text_blind_ceiling": "free",
     "class_ceiling": "free",
     "ceiling_reason": "free",
@@ -66,8 +76,8 @@ RECORD: dict[str, Literal["method", "free"]] = {
     **dict.fromkeys(("format_version", "id", "status", "device", "threads", "seeds", "git_revision"), "free"),
     **dict.fromkeys(("packages", "started", "ended", "peak_memory_bytes", "error", "summary"), "free"),
     # What follows from the configuration and the data.
-    **dict.fromkeys(("protocol", "precision", "fold", "dataset", "datasets", "intensity", "prompt"), "free"),
-    **dict.fromkeys(("prompt_sources", "deployable", "threshold", "threshold_origin"), "free"),
+    **dict.fromkeys(("protocol", "precision", "fold", "dataset", "datasets", "intensity", "intensities"), "free"),
+    **dict.fromkeys(("prompt", "prompt_sources", "deployable", "threshold", "threshold_origin"), "free"),
 }
 """Every field of RunRecord: runs that differ in one of "method" are different methods."""
 
@@ -179,7 +189,7 @@ def _one_way(source: Path, metric: str, rows: Sequence[tuple[Path, EvaluationSpe
         raise InputError(
             f"{source}: was scored under several prompts ({', '.join(prompts)}); give one evaluation's folder"
         )
-    fields = [name for name, rule in SPEC.items() if rule in ("same", "same_in_run") and not _of_data(name)]
+    fields = [name for name, rule in SPEC.items() if rule in ("same", "same_in_run", "own") and not _of_data(name)]
     for name in _that_matter(fields, metric):
         values = {str(getattr(spec, name)): folder for folder, spec, _ in rows}
         if len(values) > 1:
@@ -212,7 +222,7 @@ def refuse_unlike(first: Side, second: Side, metric: str) -> None:
     """
     where = f"compare: {first.source} and {second.source}"
     if first.identity == second.identity:
-        for name in _with_rule(SPEC, "same_in_run"):
+        for name in (*_with_rule(SPEC, "same_in_run"), *_with_rule(SPEC, "own")):
             one, two = getattr(first.spec, name), getattr(second.spec, name)
             if one != two:
                 raise InputError(

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pydantic
-
 from vlseg.evaluation.names import file_name
 from vlseg.records import EvaluationSpec, InputError
 
@@ -20,6 +18,8 @@ BESIDE_SCORES = frozenset(
         "identity",
         "weights",
         "revision",
+        "data_fingerprints",
+        "groups_known",
         "threshold_origin",
         "distance_units",
         "text_blind_ceiling",
@@ -30,8 +30,8 @@ BESIDE_SCORES = frozenset(
     }
 )
 """Fields of EvaluationSpec that say something about an evaluation but change none of its scores. The names of weights
-and revision stand beside their digest, units and ceilings follow
-from the data, what was told from the model and the condition."""
+and revision stand beside their digest; units, ceilings and whether groups are known follow from the data, what was told
+from the model and the condition."""
 OURS = ("spec.json", "scores.parquet", "calibration.json", "overlays")
 
 
@@ -143,5 +143,5 @@ def _spec_in(folder: Path) -> EvaluationSpec | None:
     """What a folder holds; None where it is no evaluation that can be read."""
     try:
         return EvaluationSpec.read(folder / "spec.json")
-    except (OSError, pydantic.ValidationError):
+    except InputError:
         return None

@@ -216,7 +216,6 @@ def describe(job: Job, condition: str, limit: int | None = None) -> EvaluationSp
         uncertainty=options.uncertainty,
         seed=setting.seed,
         query_seed=options.seed if drawn else 0,
-        groups_known=all(info.groups_known for info in pool.infos.values()),
         nsd_tolerance=setting.nsd_tolerance,
         told=told_by(job.spec, condition),
     )

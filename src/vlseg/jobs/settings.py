@@ -17,7 +17,7 @@ def config_from_options(
 
     Raises:
         InputError: an unknown recipe or none for this model, a setting without "=", an unknown key, a value of the
-            wrong type, no model or data.
+            wrong type, no model, an unknown one, or no data.
     """
     options = {key: value for key, value in given.items() if value is not None}
     options |= dict(parse_setting(text) for text in settings)
@@ -59,7 +59,7 @@ def _recipe(model: str, name: str | None) -> Mapping[str, Any]:
     """What a recipe sets of a model's training, as the model's own folder has it; the rest is RunConfig's."""
     from vlseg.models import architecture_of, known_models
 
-    recipes = architecture_of(model).recipes if model in known_models() else {}
+    recipes = architecture_of(model).recipes
     if name is None or name in recipes:
         return recipes.get(name or "corrected", {})
     every = {one: architecture_of(one).recipes for one in known_models()}
