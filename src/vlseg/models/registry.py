@@ -22,6 +22,7 @@ MODELS: dict[str, str] = {
     "smp-deeplabv3plus": "vlseg.models.smp:DEEPLABV3PLUS",
     "ensemble": "vlseg.models.ensemble:ENSEMBLE",
     "clipseg-tiny": "vlseg.models.clipseg_tiny:CLIPSEG_TINY",
+    "guide": "vlseg.models.guide:GUIDE",
     "unet": "vlseg.models.unet:UNET",
     "unet-target": "vlseg.models.unet:UNET_TARGET",
 }

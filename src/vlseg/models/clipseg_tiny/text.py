@@ -20,12 +20,16 @@ class TextEncoder(nn.Module):
 
     def forward(self, buckets: Tensor) -> Tensor:
         """(B, L, 2) int64 to (B, width)."""
+        vectors, words = self.words(buckets)
+        pooled: Tensor = (vectors * words[..., None]).sum(dim=1) / words.sum(dim=1, keepdim=True) ** 0.5
+        return pooled
+
+    def words(self, buckets: Tensor) -> tuple[Tensor, Tensor]:
+        """The words one by one: vectors (B, l, width), l being the longest text's, and which are words (B, l) bool."""
         words = buckets[..., 0] != PADDING
         # Columns that are padding in every row change nothing.
         length = int(words.sum(dim=1).max())
         buckets, words = buckets[:, :length], words[:, :length]
         vectors = self.tables[0](buckets[..., 0]) + self.tables[1](buckets[..., 1])
         mixed = self.layer(vectors + self.positions[:length], src_key_padding_mask=~words)
-        kept = (self.norm(mixed) + vectors) * words[..., None]  # the sum lets plain word meaning through early
-        pooled: Tensor = kept.sum(dim=1) / words.sum(dim=1, keepdim=True) ** 0.5
-        return pooled
+        return self.norm(mixed) + vectors, words  # the sum lets plain word meaning through early

@@ -1,0 +1,128 @@
+"""Text encoders that give a vector for each word: any of transformers', and hashed words learned from scratch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+from vlseg.models.clipseg_tiny.text import TextEncoder
+from vlseg.models.clipseg_tiny.tokenizer import hash_prompts
+from vlseg.models.guide import TEXT_FOLDER
+from vlseg.models.protocol import Tokens
+from vlseg.records import InputError
+
+MAX_TOKENS = 128
+UNREAD = ("pooler.",)
+"""Of a text encoder's weights: what makes one vector of a sentence."""
+
+
+class Sentences(nn.Module):
+    """A text encoder of transformers with its tokenizer: the vectors of the last layer."""
+
+    part = "text_encoder"
+    uses_text, uses_target = True, False
+
+    def __init__(self, tower: Any, tokenizer: Any) -> None:
+        super().__init__()
+        self.tower = tower
+        self.tokenizer = tokenizer
+        self.width = int(tower.config.hidden_size)
+        places = int(getattr(tower.config, "max_position_embeddings", MAX_TOKENS))
+        self.length = min(MAX_TOKENS, places, int(tokenizer.model_max_length))
+
+    def tokenize(self, prompts: Sequence[str]) -> Tokens:
+        """`input_ids` and `attention_mask` (B, L); longer texts are cut."""
+        encoded = self.tokenizer(
+            list(prompts), padding="max_length", truncation=True, max_length=self.length, return_tensors="pt"
+        )
+        return Tokens({"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]})
+
+    def forward(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
+        """Vectors (B, L, width), zero where there is no word, and words (B, L) bool."""
+        words = tokens.tensors["attention_mask"].bool()
+        # Columns that are padding in every row are masked: leaving them out changes nothing.
+        length = int(words.sum(dim=1).max())
+        ids, mask = tokens.tensors["input_ids"][:, :length], tokens.tensors["attention_mask"][:, :length]
+        vectors = self.tower(input_ids=ids, attention_mask=mask).last_hidden_state
+        return _padded(vectors, words), words
+
+    def save(self, folder: Path) -> None:
+        """Configuration and tokenizer; the weights lie with the rest of the model's."""
+        self.tower.config.save_pretrained(folder / TEXT_FOLDER)
+        self.tokenizer.save_pretrained(folder / TEXT_FOLDER)
+
+
+class HashedWords(nn.Module):
+    """The hashed words of clipseg-tiny, learned together with the decoder: a part of its own, no encoder."""
+
+    part = "words"
+    uses_text, uses_target = True, False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = TextEncoder()
+        self.width = int(self.encoder.positions.shape[1])
+
+    def tokenize(self, prompts: Sequence[str]) -> Tokens:
+        """`buckets` (B, 78, 2); words behind the 77th are cut."""
+        return hash_prompts(prompts)
+
+    def forward(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
+        """As `Sentences`."""
+        buckets = tokens.tensors["buckets"]
+        vectors, words = self.encoder.words(buckets)
+        whole = F.pad(words, (0, buckets.shape[1] - words.shape[1]))
+        return _padded(vectors, whole), whole
+
+    def save(self, folder: Path) -> None:
+        """Nothing: words are hashed."""
+
+
+def load_sentences(folder: Path, *, weights: bool) -> Sentences:
+    """A text encoder from a folder in transformers' layout.
+
+    Args:
+        folder: with config.json and tokenizer files.
+        weights: read them as well; otherwise they are random and filled by whoever asks.
+
+    Raises:
+        InputError: no text encoder or tokenizer there, or tensors of it missing.
+    """
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = _with_weights(folder) if weights else AutoModel.from_config(config)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        why = " ".join(str(error).split())[:160]
+        raise InputError(f"text: {folder} holds no text encoder that transformers reads ({why})") from error
+    tower = getattr(model, "text_model", model)
+    if not hasattr(tower.config, "hidden_size") or not hasattr(tower.config, "vocab_size"):
+        raise InputError(f"text: {folder} holds a '{config.model_type}', which is no text encoder; give BERT's or CLIP's")
+    if tokenizer.pad_token is None or len(tokenizer) > tower.config.vocab_size:
+        raise InputError(
+            f"text: {folder}: its tokenizer ({len(tokenizer)} words, padding {tokenizer.pad_token!r}) does not fit its "
+            f"encoder ({tower.config.vocab_size} words); give a folder with the encoder's own"
+        )
+    tokenizer.padding_side = "right"
+    if getattr(tower, "pooler", None) is not None:
+        tower.pooler = None  # one vector of a sentence: nothing reads it
+    return Sentences(tower.float(), tokenizer)
+
+
+def _with_weights(folder: Path) -> Any:
+    model, report = AutoModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+    missing = sorted(key for key in report["missing_keys"] if not any(name in key for name in UNREAD))
+    if missing:
+        raise InputError(f"text: {folder}: its weights lack {len(missing)} tensors ({', '.join(missing[:5])})")
+    return model
+
+
+def _padded(vectors: Tensor, words: Tensor) -> Tensor:
+    """(B, l, width) to (B, L, width), zero where `words` (B, L) says that there is none."""
+    missing = words.shape[1] - vectors.shape[1]
+    whole = F.pad(vectors, (0, 0, 0, missing))
+    return torch.where(words[..., None], whole, torch.zeros_like(whole))
