@@ -43,6 +43,8 @@ NOT_IN_THE_KEY = {
     "max_steps": "length",
     "batch_size": "images are encoded one at a time",
     "prompts_per_image": "chooses prompts",
+    "class_prompt_share": "chooses prompts",
+    "attribute_dropout": "chooses prompts",
     "accumulate": "images are encoded one at a time",
     "checkpoint_activations": "acts on what trains",
     "compile": "acts on what trains; kept features come from the plain encoders",

@@ -44,7 +44,8 @@ def open_features(config: RunConfig, model: Segmenter, train: Sequence[Prompted]
         + ("" if fits else f"; the limit of {(store.limit or 0) / 2**30:.2f} GiB holds a part of them"),
         file=sys.stderr,
     )
-    return Known(store, views, "text_encoder" not in trains, device, config.precision)
+    # A further part (words that are learned) may lie on a prompt's way: then its features change as it trains.
+    return Known(store, views, trains <= {"mask_decoder"}, device, config.precision)
 
 
 def open_store(

@@ -13,7 +13,7 @@ from vlseg.records.files import read_json, write_text
 
 RUN_FORMAT = 1
 
-Regime = Literal["full", "freeze_encoders", "decoder"]
+Regime = Literal["full", "freeze_text_encoder", "freeze_encoders", "decoder"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Status = Literal["planned", "running", "done", "failed", "interrupted"]
@@ -63,6 +63,11 @@ class RunConfig(Strict):
     batch_size: int = pydantic.Field(8, ge=1)
     """Images a step; each image brings up to `prompts_per_image` of its prompts."""
     prompts_per_image: int = pydantic.Field(4, ge=1)
+    class_prompt_share: float = pydantic.Field(0.0, ge=0, le=1)
+    """Share of the training prompts that are replaced by the target's name, so that the model answers it, too; anew in
+    every epoch."""
+    attribute_dropout: float = pydantic.Field(0.0, ge=0, le=1)
+    """Probability that the words of an attribute are left out of a training prompt, each for itself."""
     accumulate: Annotated[int, pydantic.Field(ge=1)] | Literal["auto"] = 1
     """Batches of `batch_size` images that one optimiser step takes. "auto": the step takes `batch_size` images in all,
     cut into the largest equal pieces that fit into the free memory; config.yaml then has both numbers."""

@@ -19,6 +19,7 @@ from vlseg.models.features import SIZE_KEY, FeatureStore, image_features, prompt
 from vlseg.prompts import Prompted
 from vlseg.records import DatasetInfo
 from vlseg.training.augment import Variant, draw_variant
+from vlseg.training.rewording import Rewording
 
 CACHE_BYTES = 2 * 1024**3
 """Decoded images and masks kept in memory; beyond it the ones used longest ago go."""
@@ -254,6 +255,7 @@ class EpochBatches:
         infos: Mapping[str, DatasetInfo],
         augmentation: tuple[int, int] | None,
         known: Known | None = None,
+        rewording: Rewording | None = None,
     ) -> None:
         self._plan = plan
         self._model = model
@@ -261,6 +263,7 @@ class EpochBatches:
         self._infos = infos
         self._augmentation = augmentation
         self._known = known
+        self._rewording = rewording
 
     def __len__(self) -> int:
         return len(self._plan)
@@ -292,7 +295,7 @@ class EpochBatches:
 
     def _variant(self, draw: Draw) -> tuple[Variant, list[str]]:
         """How the image is changed, and what the model is told as it is on it: prompts, or names of targets."""
-        texts = [prompt_for(self._model, item, text) for item, text in draw.chosen]
+        texts = [prompt_for(self._model, item, self._reworded(draw, item, text)) for item, text in draw.chosen]
         if self._augmentation is None:
             return Variant(), texts
         seed, epoch = self._augmentation
@@ -305,6 +308,9 @@ class EpochBatches:
             rng = generator(0, "view", view, draw.group.image_id)
         symmetries = self._infos[draw.chosen[0][0].sample.dataset].symmetries
         return draw_variant(texts, symmetries, rng, known_targets(self._model))
+
+    def _reworded(self, draw: Draw, item: Prompted, text: str) -> str:
+        return self._rewording.text(item, text, draw.group.prompted) if self._rewording else text
 
     def _joined(self, images: Sequence[Tensor | Rows]) -> Rows:
         """Inputs of images (3, H, W), or the rows of features one after another."""

@@ -11,6 +11,7 @@ from vlseg.records import InputError, unknown_name
 ENCODERS = frozenset({"image_encoder", "text_encoder"})
 REGIMES: dict[str, Callable[[str], bool]] = {
     "full": lambda part: True,
+    "freeze_text_encoder": lambda part: part != "text_encoder",
     "freeze_encoders": lambda part: part not in ENCODERS,
     "decoder": lambda part: part == "mask_decoder",
 }

@@ -25,6 +25,7 @@ from vlseg.training.interrupt import Stop, stop_on_interrupt
 from vlseg.training.memory import checkpoint_blocks
 from vlseg.training.precision import Arithmetic, deterministic_on_cpu
 from vlseg.training.progress import ProgressBar
+from vlseg.training.rewording import Rewording
 from vlseg.training.schedule import Progress, learning_rate
 from vlseg.training.step import TrainingStep, configured_loss
 from vlseg.training.weights import changing_weights, frozen_checksum, put_back
@@ -223,10 +224,18 @@ class Fit:
         chunks = self._chunks(self.progress.epoch)[self.progress.batch :]
         plan = [draws for chunk in chunks for draws in chunk]
         augmentation = (self.config.seed, self.progress.epoch) if self.config.augment else None
-        batches = EpochBatches(plan, self.model, self.cache, self.infos, augmentation, self.known)
+        batches = EpochBatches(plan, self.model, self.cache, self.infos, augmentation, self.known, self._rewording())
         stream = made_ahead(batches.__getitem__, len(plan), self.config.workers)
         for chunk in chunks:
             yield [next(stream) for _ in chunk]
+
+    def _rewording(self) -> Rewording | None:
+        config = self.config
+        if not self.model.spec.uses_text or not (config.class_prompt_share or config.attribute_dropout):
+            return None
+        return Rewording(
+            config.seed, self.progress.epoch, config.class_prompt_share, config.attribute_dropout, self.infos
+        )
 
     def first_batch(self) -> Batch:
         """The first batch of the run, with everything in the mode that training has."""
