@@ -15,15 +15,16 @@ class Published:
     """Weights that somebody published.
 
     Attributes:
-        place: hub id, or address of a file to fetch by hand.
+        place: hub id, address of a file to fetch by hand, or the name of weights in a package.
         files: what is needed of it.
         licence: of the weights, by their publisher.
         protocol: that belongs to them.
         whole: they segment as they are; otherwise a part of the network starts random.
         revision: pinned commit of a hub repository; None = none is pinned: give --revision.
-        sha256: of the one file, where known.
+        sha256: of the one file, or of the first, where known.
         mirrors: other places of the same weights.
         note: what to know.
+        package: the package of the package index that holds them, as `name==version`.
     """
 
     place: str
@@ -35,6 +36,7 @@ class Published:
     mirrors: tuple[str, ...] = ()
     note: str = ""
     whole: bool = True
+    package: str | None = None
 
     @property
     def on_hub(self) -> bool:

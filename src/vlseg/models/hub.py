@@ -5,11 +5,14 @@ import warnings
 from pathlib import Path
 
 from vlseg.models.manifest import ANY_FILES, published, published_at
+from vlseg.models.packaged import PACKAGED, packaged
 from vlseg.records import InputError
 
 
 def locate(source: str, revision: str | None = None) -> Path:
-    """The file or folder itself, or the local copy of a hub repository, fetched at its pinned revision if need be.
+    """The file or folder itself, an installed package's weights, or the local copy of a hub repository.
+
+    The last is fetched at its pinned revision if need be. What lies at the path goes before a package's name.
 
     Raises:
         InputError: neither there nor to be had; names the files to fetch and where to put them.
@@ -18,11 +21,22 @@ def locate(source: str, revision: str | None = None) -> Path:
     if path.exists():
         _check_sum(path)
         return path
+    if source in PACKAGED:
+        return packaged(source)
     if source.count("/") != 1 or source.startswith((".", "/", "~")) or path.suffix in WEIGHT_SUFFIXES:
         raise InputError(
             f"weights '{source}': no such file or folder, and not a hub id of the form owner/name{_hint(path)}"
         )
     return _snapshot(source, revision)
+
+
+def locate_part(source: str) -> Path:
+    """As `locate` for a part of a network: a package's name goes before a folder that happens to be called so.
+
+    Raises:
+        InputError: neither there nor to be had.
+    """
+    return packaged(source) if source in PACKAGED else locate(source)
 
 
 WEIGHT_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
@@ -43,7 +57,7 @@ def _check_sum(path: Path) -> None:
     if not path.is_file():
         return
     for known in published():
-        if known.sha256 and path.name in known.files:
+        if known.sha256 and known.files == (path.name,):
             with path.open("rb") as stream:
                 found = hashlib.file_digest(stream, "sha256").hexdigest()
             if found != known.sha256:

@@ -1,6 +1,7 @@
 """Where published weights come from, over all models: place, pinned revision, checksum."""
 
 from vlseg.models.architecture import Published
+from vlseg.models.packaged import PACKAGED
 from vlseg.models.registry import MODELS, architecture_of, known_models
 
 ANY_FILES = (
@@ -15,8 +16,9 @@ ANY_FILES = (
 
 
 def published() -> tuple[Published, ...]:
-    """All weights that vlseg's own models know of."""
-    return tuple(dict.fromkeys(one for name in MODELS for one in architecture_of(name).published))
+    """All weights that vlseg's own models know of, and those in packages."""
+    models = (one for name in MODELS for one in architecture_of(name).published)
+    return tuple(dict.fromkeys([*models, *PACKAGED.values()]))
 
 
 def published_at(place: str) -> Published | None:
