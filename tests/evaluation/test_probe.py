@@ -294,3 +294,19 @@ def test_two_datasets_whose_files_are_named_alike_are_probed_each_with_its_own_m
         for index, data in enumerate((roots, roots[:1], roots[1:]))
     ]
     assert ceilings[0] == pytest.approx((ceilings[1] + ceilings[2]) / 2)  # type: ignore[operator]
+
+
+def test_the_other_side_is_asked_where_it_says_something_else(pool: Pool) -> None:
+    """By the words: every left is a right and the other way round; who reads follows them away from the target."""
+    use, rows = probed(pool, Known(pool, 1.0))
+    prompted = pool.split("test")
+    queries = probe_queries(Scene(pool.datasets[0], prompted, read_truths(prompted, pool.infos), 0))
+    asked = [query for query in queries if query.condition == "other_side"]
+    assert asked
+    for query in asked:
+        swapped = [{"left": "right", "right": "left"}.get(word, word) for word in query.prompted.wordings[0].split()]
+        assert query.wording.split() == swapped
+    assert "other_side" not in use.not_asked
+    assert effect(use, "other_side").dice == pytest.approx(0.0, abs=0.05)
+    named = [row for row in rows if row.condition == "other_side" and "named" in row.condition_arguments]
+    assert all(row.dice == 1.0 for row in named)

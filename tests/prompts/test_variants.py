@@ -11,6 +11,7 @@ from vlseg.prompts import (
     chooser,
     misspelt,
     negated,
+    other_side,
     other_values,
     paraphrased,
     phrases,
@@ -106,3 +107,20 @@ def test_other_values_are_those_of_the_same_attribute() -> None:
         Phrase("size", 0, 5, "small")
     ]
     assert other_values(every, every[0]) == ["red", "white"]
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("Unilateral infection, upper left lung.", "Unilateral infection, upper right lung."),
+        ("lower left lung and all right lung", "lower right lung and all left lung"),
+        ("Bilateral infection, upper left lung and upper right lung", None),
+        ("the left and right lungs", None),
+        ("Left, right lung", None),
+        ("the left ventricle", None),
+        ("a polyp at the top", None),
+        ("", None),
+    ],
+)
+def test_the_other_side_says_something_else(text: str, other: str | None) -> None:
+    assert other_side(text) == other

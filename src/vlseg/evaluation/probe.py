@@ -21,6 +21,7 @@ from vlseg.prompts import (
     meaning,
     misspelt,
     negated,
+    other_side,
     other_values,
     paraphrased,
     same_words,
@@ -104,6 +105,11 @@ def _of_other_things(scene: Scene, item: Prompted, text: str) -> list[Query]:
     queries = [_query(item, rng("foreign").choice(FOREIGN), "foreign", original, nothing)]
     if text.strip() and not denies(text):
         queries.append(_query(item, negated(text), "negation", original, nothing))
+    mirrored = other_side(text)
+    if mirrored is not None and not _names_own(scene, item, mirrored):
+        meant = _named_by(scene, item, mirrored)
+        truths = (original,) if meant is None else (original, Truth(meant, NAMED))
+        queries.append(_query(item, mirrored, "other_side", *truths, named=meant or item.sample))
     other = _of_another_image(scene, item, rng("other_image"))
     if other is not None:
         meant = _named_by(scene, item, other)

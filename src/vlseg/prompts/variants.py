@@ -8,6 +8,9 @@ import re
 from collections.abc import Mapping
 from random import Random
 
+from vlseg.prompts.meaning import words_of
+from vlseg.prompts.mirror import mirrored
+
 UNCOMMON = (
     "abacus bassoon calliope davenport ellipsis fjord gargoyle haberdasher ibex jodhpurs kumquat lanyard marzipan "
     "nasturtium obelisk palimpsest quince rhubarb sextant tarpaulin ukulele viaduct wainscot xylophone yurt zeppelin"
@@ -90,6 +93,22 @@ def shuffled(text: str, rng: Random) -> str | None:
         rng.shuffle(order)
         if order != words:
             return " ".join(order)
+
+
+def other_side(text: str) -> str | None:
+    """The text with left and right in each other's place; None where it then says the same or cannot be said.
+
+    Both sides named alike ("left and right", "upper left lung and upper right lung") have no other side; "lower left
+    and all right lung" has one. A structure that has no mirror image (the left ventricle) keeps its side.
+    """
+    changed = mirrored(text, "horizontal")
+    return None if changed is None or _places_named(changed) == _places_named(text) else changed
+
+
+def _places_named(text: str) -> frozenset[tuple[str, ...]]:
+    """What is listed, each thing by its words; "left and right" is one place."""
+    whole = re.sub(r"\b(?:left(?:,| and| or) right|right(?:,| and| or) left)\b", "both", text, flags=re.IGNORECASE)
+    return frozenset(words_of(part) for part in re.split(r"[,;.]|\b(?:and|or)\b", whole, flags=re.IGNORECASE))
 
 
 def translated(target: str | None) -> dict[str, str]:

@@ -54,7 +54,5 @@ class Rewording:
 
 def _alone(item: Prompted, others: Sequence[Prompted]) -> bool:
     """No other sample of the image, as the same reader sees it, is of the target."""
-    same = [
-        one for one in others if (one.sample.target, one.sample.reader) == (item.sample.target, item.sample.reader)
-    ]
+    same = [one for one in others if (one.sample.target, one.sample.reader) == (item.sample.target, item.sample.reader)]
     return item.sample.target is not None and len(same) <= 1

@@ -6,7 +6,7 @@ from vlseg.models.guide.image import STRIDES, Pyramid, fill_pyramid, try_size
 from vlseg.models.guide.model import Guide, Words
 from vlseg.models.guide.text import HashedWords, load_sentences
 from vlseg.models.guide.twins import Nothing, TargetTokens
-from vlseg.models.hub import locate
+from vlseg.models.hub import locate_part
 from vlseg.models.protocol import Spec
 from vlseg.models.tensors import find_weights, read_tensors
 from vlseg.records import InputError, unknown_name
@@ -77,10 +77,10 @@ def _words(text: str, files: str | None, targets: tuple[str, ...]) -> Words:
         return TargetTokens(targets)
     if files is not None:
         return load_sentences(Path(files), weights=False)
-    return load_sentences(locate(text), weights=True)
+    return load_sentences(locate_part(text), weights=True)
 
 
 def _fill(pyramid: Pyramid, weights: str) -> None:
-    place = locate(weights)
+    place = locate_part(weights)
     file = find_weights(place, FILES) if place.is_dir() else place
     fill_pyramid(pyramid, read_tensors(file), str(file))

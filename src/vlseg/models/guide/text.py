@@ -101,7 +101,9 @@ def load_sentences(folder: Path, *, weights: bool) -> Sentences:
         raise InputError(f"text: {folder} holds no text encoder that transformers reads ({why})") from error
     tower = getattr(model, "text_model", model)
     if not hasattr(tower.config, "hidden_size") or not hasattr(tower.config, "vocab_size"):
-        raise InputError(f"text: {folder} holds a '{config.model_type}', which is no text encoder; give BERT's or CLIP's")
+        raise InputError(
+            f"text: {folder} holds a '{config.model_type}', which is no text encoder; give BERT's or CLIP's"
+        )
     if tokenizer.pad_token is None or len(tokenizer) > tower.config.vocab_size:
         raise InputError(
             f"text: {folder}: its tokenizer ({len(tokenizer)} words, padding {tokenizer.pad_token!r}) does not fit its "

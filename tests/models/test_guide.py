@@ -1,0 +1,261 @@
+"""guide: what it reads, what it is told instead, what trains, and what a saved one needs."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from tiny_models import TARGETS, TINY
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel, BertTokenizer, CLIPConfig, CLIPModel
+
+from vlseg.models import Segmenter, as_module, build_model, load_model
+from vlseg.models.biomedclipseg.tokenizer import spelling_tokenizer
+from vlseg.models.guide.image import STRIDES, Pyramid
+from vlseg.models.guide.twins import WIDTH
+from vlseg.models.protocol import PromptFeatures
+from vlseg.records import InputError
+from vlseg.training.freezing import apply_regime
+
+PROMPTS = ["dark cyst", "a bright round nodule at the upper left of the left lung", ""]
+SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+
+
+def guide(targets: tuple[str, ...] = TARGETS, **arguments: Any) -> Segmenter:
+    torch.manual_seed(0)
+    model = build_model("guide", arguments={**TINY["guide"], **arguments}, targets=targets)
+    as_module(model).eval()
+    return model
+
+
+def picture() -> Tensor:
+    return torch.rand(3, 70, 50, generator=torch.Generator().manual_seed(1))
+
+
+def count(modules: list[nn.Module]) -> int:
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())
+
+
+def bert(folder: Path, width: int = 32) -> Path:
+    """A text encoder as people have it on disk, with random weights and its pooler."""
+    tokenizer: BertTokenizer = spelling_tokenizer()
+    torch.manual_seed(5)
+    values = {**SMALL, "hidden_size": width, "vocab_size": len(tokenizer), "max_position_embeddings": 64}
+    BertModel(BertConfig(**values)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@torch.no_grad()
+def test_features_without_padding_and_with_more_of_it_answer_alike() -> None:
+    """By hand: the vectors of one prompt cut to its words, and behind them garbage that the mask hides."""
+    model = guide()
+    image = model.encode_image(model.prepare([picture()]))
+    told = model.encode_prompts(model.tokenize(PROMPTS[:1]))
+    assert told is not None
+    vectors, words = told.tensors["vectors"], told.tensors["words"]
+    length = int(words.sum())
+    assert 0 < length < vectors.shape[1]
+    assert not vectors[:, length:].any()
+    answer = model.decode(image, told).logits
+    cut = PromptFeatures({"vectors": vectors[:, :length], "words": words[:, :length]})
+    torch.testing.assert_close(model.decode(image, cut).logits, answer, rtol=1e-5, atol=1e-5)
+    # A longer neighbour in the batch lets the padded columns in: they must not be looked at.
+    dirty = vectors.clone()
+    dirty[:, length:] = 1e3
+    longer = PromptFeatures(
+        {"vectors": torch.cat([dirty, vectors]), "words": torch.cat([words, torch.ones_like(words)])}
+    )
+    torch.testing.assert_close(model.decode(image[[0, 0]], longer).logits[:1], answer, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_every_word_and_its_place_count() -> None:
+    model = guide()
+    image = model.encode_image(model.prepare([picture()]))
+    texts = ["left lung", "right lung", "lung left", "left lung lung"]
+    logits = model.decode(image[[0] * 4], model.encode_prompts(model.tokenize(texts))).logits
+    for one in range(4):
+        for other in range(one):
+            assert (logits[one] - logits[other]).abs().max() > 1e-3 * logits.std(), (texts[one], texts[other])
+
+
+@torch.no_grad()
+def test_the_decoder_knows_where_left_is() -> None:
+    """An image of one colour has no sides of its own; only the decoder's own sense of place can tell them."""
+    model = guide()
+    network = as_module(model).get_submodule("mask_decoder")
+    maps = [
+        torch.ones(1, channels, 16 // scale, 16 // scale)
+        for channels, scale in zip(as_module(model).get_submodule("image_encoder").channels, (1, 2, 4, 8), strict=True)
+    ]  # type: ignore[arg-type]
+    told = model.encode_prompts(model.tokenize(PROMPTS[:1]))
+    assert told is not None
+    logits = network(maps, told.tensors["vectors"], told.tensors["words"])[0, 0]
+    assert (logits - logits.flip(1)).abs().mean() > 1e-3 * logits.std()
+    assert (logits - logits.flip(0)).abs().mean() > 1e-3 * logits.std()
+
+
+def test_the_twins_have_the_same_trunk_and_budget(tmp_path: Path) -> None:
+    """To the parameter, but for their tokens, beside a text encoder of all-MiniLM-L6-v2's width."""
+    text = str(bert(tmp_path / "bert", WIDTH))
+    reads, none, target = (
+        guide(("lesion",), text=text),
+        guide(("lesion",), text="none"),
+        guide(("lesion",), text="target"),
+    )
+    trained = []
+    for model in (reads, none, target):
+        apply_regime(model, "freeze_encoders")
+        trained.append({k: p.shape for k, p in as_module(model).named_parameters() if p.requires_grad})
+    decoders = [{key for key in one if key.startswith("mask_decoder")} for one in trained]
+    assert trained[0].keys() == decoders[0] == decoders[1] == decoders[2]
+    assert all(trained[0][key] == one[key] for one in trained for key in decoders[0])
+    assert [sum(shape.numel() for key, shape in one.items() if key not in trained[0]) for one in trained] == [
+        0,
+        384,
+        384,
+    ]
+    assert 600_000 < count(reads.parts()["mask_decoder"]) < 700_000
+    image = [as_module(model).get_submodule("image_encoder").state_dict() for model in (reads, none, target)]
+    assert all(torch.equal(image[0][key], one[key]) for one in image for key in image[0])  # and the same start
+
+
+@torch.no_grad()
+def test_the_twins_are_told_what_they_say(tmp_path: Path) -> None:
+    none, target = guide(text="none"), guide(text="target")
+    assert (none.spec.uses_text, none.spec.uses_target) == (False, False)
+    assert (target.spec.uses_text, target.spec.uses_target) == (False, True)
+    inputs = none.prepare([picture()])
+    assert none.tokenize(["anything"]) is None
+    assert none.forward(inputs, None).logits.shape[1] == len(TARGETS)
+    one, two = target.forward(target.prepare([picture()] * 2), target.tokenize(TARGETS)).logits
+    assert not torch.equal(one, two)
+    with pytest.raises(InputError, match="target 'lung'"):
+        target.tokenize(["lung"])
+    for model in (none, target):
+        model.save(tmp_path / model.spec.name)
+        again = load_model(str(tmp_path / model.spec.name))
+        assert again.spec == model.spec
+        assert torch.equal(
+            as_module(again).eval() and again.forward(inputs, again.tokenize(TARGETS[:1])).logits,
+            model.forward(inputs, model.tokenize(TARGETS[:1])).logits,
+        )
+        shutil.rmtree(tmp_path / model.spec.name)
+
+
+@pytest.mark.parametrize("kind", ["bert", "clip"])
+@torch.no_grad()
+def test_a_saved_model_needs_its_own_folder_alone(kind: str, tmp_path: Path) -> None:
+    """Neither the text encoder's folder nor the image encoder's weights are asked for again."""
+    words = bert(tmp_path / "words")
+    if kind == "clip":
+        tower = {**SMALL, "projection_dim": 16}
+        text = {**tower, "vocab_size": 200, "max_position_embeddings": 20, "eos_token_id": 3, "bos_token_id": 2}
+        CLIPModel(CLIPConfig(text_config=text, vision_config={**tower, "image_size": 32})).save_pretrained(words)
+    whole = timm.create_model("test_efficientnet", pretrained=False)
+    torch.save(whole.state_dict(), tmp_path / "image.pth")
+    arguments = {"text": str(words), "encoder_weights": str(tmp_path / "image.pth")}
+    model = guide(**arguments)
+    inputs = model.prepare([picture()] * 3)
+    before = model.forward(inputs, model.tokenize(PROMPTS)).logits
+    model.save(tmp_path / "model")
+    (tmp_path / "image.pth").unlink()
+    shutil.rmtree(words)
+    (tmp_path / "model").rename(tmp_path / "moved")
+    again = load_model(str(tmp_path / "moved"), arguments=arguments)
+    as_module(again).eval()
+    assert torch.equal(again.forward(inputs, again.tokenize(PROMPTS)).logits, before)
+    again.save(tmp_path / "twice")
+    assert load_model(str(tmp_path / "twice")).spec == model.spec
+    assert any(
+        torch.equal(tensor, whole.state_dict()["conv_stem.weight"])
+        for key, tensor in as_module(again).state_dict().items()
+        if key.endswith("conv_stem.weight")
+    )
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet", "test_convnext"])
+@torch.no_grad()
+def test_timms_own_weights_give_timms_own_maps(name: str, tmp_path: Path) -> None:
+    """From a file of the whole network, classifier included, under the names that timm gives it."""
+    torch.manual_seed(3)
+    whole = timm.create_model(name, pretrained=False).eval()
+    torch.save(whole.state_dict(), tmp_path / "weights.pth")
+    model = guide(encoder=name, encoder_weights=str(tmp_path / "weights.pth"))
+    inputs = model.prepare([picture()])
+    cfg = whole.pretrained_cfg
+    mean, std = (torch.tensor(cfg[key])[:, None, None] for key in ("mean", "std"))
+    assert torch.allclose(inputs.tensors["pixel_values"][0] * std + mean, resized(picture()), atol=1e-5)
+    maps = model.encode_image(inputs).tensors
+    assert [maps[f"stride{stride}"].shape[-1] for stride in STRIDES] == [16, 8, 4, 2]
+    coarsest = maps["stride32"]
+    features = whole.forward_features(inputs.tensors["pixel_values"])
+    if name == "test_efficientnet":  # its last convolution comes after the last map
+        features = whole.blocks(whole.bn1(whole.conv_stem(inputs.tensors["pixel_values"])))
+    torch.testing.assert_close(coarsest, features)
+
+
+def resized(image: Tensor) -> Tensor:
+    return nn.functional.interpolate(image[None], (64, 64), mode="bilinear", antialias=True, align_corners=False)[0]
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet", "test_convnext"])
+def test_the_last_stages_alone_train(name: str) -> None:
+    """With n stages the n coarsest maps change with the trained weights, and no finer one does."""
+    pyramid = Pyramid(name).eval()
+    pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    for stages in range(5):
+        trained = {id(p) for module in pyramid.last_stages(stages) for p in module.parameters()}
+        assert stages < 4 or trained == {id(p) for p in pyramid.parameters()}
+        for level, one in enumerate(pyramid(pixels)):
+            pyramid.zero_grad()
+            one.square().sum().backward(retain_graph=True)
+            reached = any(p.grad is not None and p.grad.any() for p in pyramid.parameters() if id(p) in trained)
+            assert reached == (level >= 4 - stages), (stages, level)
+
+
+def test_regimes_and_stages() -> None:
+    """The sentence's encoder stays as it is while the image's last stages learn; no stage at all is no part."""
+    model = guide(trainable_stages=1)
+    assert model.parts().keys() == {"image_encoder", "mask_decoder", "words"}
+    assert guide(trainable_stages=0, text="none").parts().keys() == {"mask_decoder"}
+    apply_regime(model, "freeze_encoders")
+    trained = {key.split(".")[0] for key, p in as_module(model).named_parameters() if p.requires_grad}
+    assert trained == {"mask_decoder", "words"}  # hashed words have nowhere to come from but training
+
+
+def test_the_text_encoder_alone_stays_frozen(tmp_path: Path) -> None:
+    model = guide(text=str(bert(tmp_path / "words")), trainable_stages=2)
+    apply_regime(model, "freeze_text_encoder")
+    trained = {key.split(".")[0] for key, p in as_module(model).named_parameters() if p.requires_grad}
+    assert trained == {"mask_decoder", "image_encoder"}
+
+
+def test_what_does_not_go_is_said(tmp_path: Path) -> None:
+    text = bert(tmp_path / "words")
+    for arguments, words in (
+        ({"encoder": "vit_tiny_patch16_224"}, "guide needs one each at 4, 8, 16, 32"),
+        ({"encoder": "resnet1"}, "is no image pyramid of timm"),
+        ({"encoder": "swin_tiny_patch4_window7_224"}, "image_size: 64 does not suit"),
+        ({"trainable_stages": 5}, "trainable_stages: 5 is not 0 to 4"),
+        ({"text": str(tmp_path / "nowhere")}, "no such file or folder"),
+        ({"text": str(tmp_path)}, "holds no text encoder"),
+        ({"encoder_weights": str(text)}, "missing"),
+    ):
+        with pytest.raises(InputError, match=words):
+            guide(**arguments)
+
+
+def test_a_text_encoder_with_tensors_missing_is_refused(tmp_path: Path) -> None:
+    """transformers fills them with random numbers and warns."""
+    import safetensors.torch
+
+    text = bert(tmp_path / "words")
+    tensors = safetensors.torch.load_file(text / "model.safetensors")
+    tensors.pop("encoder.layer.0.output.dense.weight")
+    safetensors.torch.save_file(tensors, text / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=r"lack 1 tensors \(encoder\.layer\.0\.output\.dense\.weight\)"):
+        guide(text=str(text))
