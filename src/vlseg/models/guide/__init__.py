@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vlseg.models.architecture import Architecture, later
+from vlseg.models.packaged import LITE0, MINILM
 
 TEXT_FOLDER = "text"
 """In a model's folder: configuration and tokenizer of the text encoder, whose weights lie with the rest."""
@@ -20,6 +21,7 @@ GUIDE = Architecture(
     restored=_text_files,
     initial=frozenset({"encoder_weights"}),
     text_encoder="all-MiniLM-L6-v2, 128",
+    published=(LITE0, MINILM),
     recipes={
         "corrected": {
             "model_arguments": {"encoder_weights": "lite0", "text": "minilm"},

@@ -7,16 +7,19 @@ from vlseg.models.guide.model import Guide, Words
 from vlseg.models.guide.text import HashedWords, load_sentences
 from vlseg.models.guide.twins import Nothing, TargetTokens
 from vlseg.models.hub import locate_part
+from vlseg.models.lite0 import read_lite0
+from vlseg.models.packaged import LITE0
 from vlseg.models.protocol import Spec
-from vlseg.models.tensors import find_weights, read_tensors
+from vlseg.models.tensors import find_weights
 from vlseg.records import InputError, unknown_name
 
+LITE0_ENCODER = "tf_efficientnet_lite0"
 FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def build_guide(
     *,
-    encoder: str = "tf_efficientnet_lite0",
+    encoder: str = LITE0_ENCODER,
     encoder_weights: str | None = None,
     text: str = "hashed",
     text_files: str | None = None,
@@ -81,6 +84,11 @@ def _words(text: str, files: str | None, targets: tuple[str, ...]) -> Words:
 
 
 def _fill(pyramid: Pyramid, weights: str) -> None:
+    if weights == LITE0.place and pyramid.name != LITE0_ENCODER:
+        raise InputError(
+            f"encoder_weights: '{weights}' are those of {LITE0_ENCODER}, not of '{pyramid.name}'; give a file with its "
+            "tensors, or null for random ones"
+        )
     place = locate_part(weights)
     file = find_weights(place, FILES) if place.is_dir() else place
-    fill_pyramid(pyramid, read_tensors(file), str(file))
+    fill_pyramid(pyramid, read_lite0(file), str(file))

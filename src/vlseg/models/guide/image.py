@@ -1,6 +1,7 @@
 """The image encoder: any of timm's networks that halve an image down to strides 4, 8, 16 and 32."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import timm
 import torch
@@ -96,13 +97,12 @@ def fill_pyramid(pyramid: Pyramid, tensors: Mapping[str, Tensor], where: str) ->
     pyramid.network.load_state_dict({key: loaded[key.replace(".", "_")] for key in ours})
 
 
-def _features(name: str) -> nn.Module:
+def _features(name: str) -> Any:
     try:
-        network: nn.Module = timm.create_model(name, features_only=True, pretrained=False)
+        return timm.create_model(name, features_only=True, pretrained=False)
     except (RuntimeError, TypeError, AttributeError, ValueError) as error:
         why = " ".join(str(error).split())[:120]
         raise InputError(
             f"encoder: '{name}' is no image pyramid of timm ({why}); take tf_efficientnet_lite0, resnet18 or "
             "convnext_atto"
         ) from error
-    return network

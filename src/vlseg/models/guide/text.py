@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers.utils import logging
 
 from vlseg.models.clipseg_tiny.text import TextEncoder
 from vlseg.models.clipseg_tiny.tokenizer import hash_prompts
@@ -116,7 +117,13 @@ def load_sentences(folder: Path, *, weights: bool) -> Sentences:
 
 
 def _with_weights(folder: Path) -> Any:
-    model, report = AutoModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # a hundred small tensors are there at once
+    try:
+        model, report = AutoModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+    finally:
+        if shown:
+            logging.enable_progress_bar()
     missing = sorted(key for key in report["missing_keys"] if not any(name in key for name in UNREAD))
     if missing:
         raise InputError(f"text: {folder}: its weights lack {len(missing)} tensors ({', '.join(missing[:5])})")
