@@ -70,7 +70,8 @@ class ReadingBlock(nn.Module):
         rows = rows + self.cross(self.cross_norm(rows), words, mask)
         if self.full:
             rows = rows + self.feed(self.forward_norm(rows))
-        return rows.transpose(1, 2).unflatten(2, (height, width))
+        result: Tensor = rows.transpose(1, 2).unflatten(2, (height, width))
+        return result
 
 
 def convolve(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
