@@ -15,16 +15,17 @@ from PIL import Image
 from scipy.stats import spearmanr
 from tiny_models import TINY, made
 
+from vlseg.data.seeds import derived_seed
 from vlseg.evaluation.predict import answer_prompts
 from vlseg.jobs.train import train_run
 from vlseg.metrics import dice_score
-from vlseg.models import Rows, Segmenter, as_module, load_model
+from vlseg.models import Rows, Segmenter, as_module, build_model, load_model
 from vlseg.models.features import FeatureStore, encoder_context, image_features, store_infos
 from vlseg.records import InputError, RunConfig, read_record
 
 MakeDataset = Callable[..., Path]
 CPU = torch.device("cpu")
-READING = ["clipseg", "cris", "biomedclipseg", "clipseg-tiny"]
+READING = ["clipseg", "cris", "biomedclipseg", "clipseg-tiny", "guide"]
 
 
 def config(data: Path, name: str = "clipseg", **changes: Any) -> RunConfig:
@@ -80,6 +81,29 @@ def test_a_cached_run_ends_where_an_uncached_one_does(name: str, make_dataset: M
     assert (cached - plain).abs().max() <= 0.02 * plain.std()
     assert (start - plain).abs().max() > 0.2 * plain.std(), "nothing was learned: the comparison says nothing"
     assert len(files) == 6 + 2 + 2  # train and val images, two prompts
+
+
+def test_words_that_are_learned_are_not_kept(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    """guide's hashed words train while its image encoder is frozen: images are kept, sentences are encoded anew."""
+    data, regime = make_dataset(), {"regime": "freeze_encoders"}
+    store = {"feature_cache": str(tmp_path / "cache"), "feature_precision": "fp32"}
+    train_run(config(data, "guide", **regime), tmp_path / "plain")
+    train_run(config(data, "guide", **regime, **store), tmp_path / "cached")
+    plain, cached = (load_model(str(tmp_path / run)) for run in ("plain", "cached"))
+    one, two = answers(plain), answers(cached)
+    assert (one - two).abs().max() <= 0.02 * one.std()
+    moved = {
+        key for key, tensor in weights(tmp_path / "cached").items() if not torch.equal(tensor, start_of("guide")[key])
+    }
+    assert any(key.startswith("words.") for key in moved)
+    assert not any(key.startswith("image_encoder.") for key in moved)
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 6 + 2  # images alone
+
+
+def start_of(name: str) -> dict[str, torch.Tensor]:
+    """What a run of `config` starts from."""
+    torch.manual_seed(derived_seed(0, "init"))
+    return as_module(build_model(name, arguments=dict(TINY[name]))).state_dict()
 
 
 def test_a_warm_epoch_neither_reads_images_nor_encodes(
