@@ -32,7 +32,7 @@ TINY: dict[str, Mapping[str, Any]] = {
     "smp-deeplabv3plus": {"image_size": 70, "encoder": "resnet18"},  # padded to 96 inside
     "ensemble": {"combine": "stack"},
     "clipseg-tiny": {"image_size": 32},
-    "guide": {"image_size": 64, "encoder": "test_efficientnet", "trainable_stages": 4},
+    "guide": {"image_size": 64, "encoder": "test_efficientnet", "encoder_weights": None, "text": "hashed"},
     "unet": {"image_size": 32},
     "unet-target": {"image_size": 32},
 }
