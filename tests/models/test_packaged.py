@@ -10,22 +10,13 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
+from weights_here import installed
 
 from vlseg.models import load_model, packaged
 from vlseg.models.architecture import Published
 from vlseg.models.hub import locate, locate_part
 from vlseg.models.manifest import published
 from vlseg.records import InputError
-
-
-def installed(name: str) -> Path:
-    """The weights, or a skip where their package is absent; .ci/run lets none of these pass."""
-    try:
-        return packaged.packaged(name)
-    except InputError as error:
-        if "not installed" not in str(error):
-            raise
-        pytest.skip(f"packaged weights: {error}")
 
 
 @pytest.fixture
