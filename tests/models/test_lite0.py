@@ -115,6 +115,17 @@ def test_the_librarys_encoder_gives_timms_features(
         torch.testing.assert_close(found, stage, rtol=1e-4, atol=1e-4 * float(stage.std()))
 
 
+def test_files_as_timm_saves_them_start_its_encoders(tmp_path: Path) -> None:
+    network = timm.create_model("resnet10t")
+    torch.save(network.state_dict(), tmp_path / "resnet10t.pth")
+    model = build_smp(encoder="tu-resnet10t", image_size=32, encoder_weights=str(tmp_path / "resnet10t.pth"))
+    encoder = model.network.encoder.model.state_dict()
+    assert all(torch.equal(tensor, network.state_dict()[key]) for key, tensor in encoder.items())
+    torch.save(timm.create_model("resnet14t").state_dict(), tmp_path / "resnet14t.pth")
+    with pytest.raises(InputError, match="left over"):
+        build_smp(encoder="tu-resnet10t", image_size=32, encoder_weights=str(tmp_path / "resnet14t.pth"))
+
+
 def test_names_are_changed_by_rule_and_nothing_is_passed_over(classifier: nn.Module, tmp_path: Path) -> None:
     tensors = read_lite0(installed("lite0"))
     assert set(tensors) == set(classifier.state_dict())
