@@ -52,7 +52,7 @@ def build_smp(
             library has it; None = as they were trained.
         targets: one channel each (one unnamed when none is given).
         protocol: "corrected" or "published"; the latter computes as the library has it, and normalises every encoder's
-            images as ImageNet's.
+            images as ImageNet's, where its weights are not a package's.
 
     Raises:
         InputError: an unknown encoder or protocol, weights that cannot be had, a target named twice.
@@ -70,15 +70,27 @@ def build_smp(
         _fill_encoder(network, file, encoder)
     if encoder.startswith("tu-"):
         _try_size(network, image_size, encoder)
-    corrects = protocol != "published" if tensorflow is None else tensorflow
-    if encoder.startswith(LITES) and corrects:
+    computed = _computed(encoder, encoder_weights, protocol, normalisation, tensorflow)
+    if computed.get("tensorflow"):
         as_tensorflow(network.encoder)
     spec = Spec(name=name, uses_text=False, image_size=(image_size, image_size), targets=names, protocol=protocol)
-    own = IMAGENET if protocol == "published" else normalisation_of(encoder, encoder_weights)
-    pixels = own if normalisation is None else checked(normalisation)
-    arguments = {"image_size": image_size, "encoder": encoder, "normalisation": pixels}
-    arguments |= {"tensorflow": corrects} if encoder.startswith(LITES) else {}
-    return SmpModel(lone_pooling(network), spec, arguments)
+    return SmpModel(lone_pooling(network), spec, {"image_size": image_size, "encoder": encoder, **computed})
+
+
+def _computed(
+    encoder: str,
+    weights: str | None,
+    protocol: str,
+    normalisation: Mapping[str, Sequence[float]] | None,
+    tensorflow: bool | None,
+) -> dict[str, Any]:
+    """What the weights' names and shapes do not show, for the model's folder to keep."""
+    as_published = protocol == "published" and weights not in PACKAGED  # which were trained in one way
+    own = IMAGENET if as_published else normalisation_of(encoder, weights)
+    computed: dict[str, Any] = {"normalisation": own if normalisation is None else checked(normalisation)}
+    if encoder.startswith(LITES):
+        computed["tensorflow"] = not as_published if tensorflow is None else tensorflow
+    return computed
 
 
 def load_smp(
