@@ -110,6 +110,8 @@ def aggregate(scores: Rows, *, groups_known: bool) -> Aggregate:
         groups_known: whether the group column names patients or sequences; where it is empty an image is its own.
     """
     rows = [score for score in scores if score.dice is not None]
+    # Of a pool, a part may know none of its patients.
+    groups_known = groups_known and any(row.group is not None for row in rows)
     samples = _by_sample(rows)
     groups = [_group(sample[0], groups_known) for sample in samples]
 
