@@ -13,10 +13,10 @@ import pytest
 
 from vlseg.jobs.comparable import RECORD, ROW, SPEC
 from vlseg.jobs.compare import compare_runs, comparison_for_report
-from vlseg.jobs.leak import differences, mean_dice
+from vlseg.jobs.leak import IMAGE_BLIND, differences, mean_dice
 from vlseg.jobs.methods import method_difference
 from vlseg.jobs.results import compared, gather, left_out, paired
-from vlseg.jobs.scoring import plain_rows
+from vlseg.jobs.scoring import plain_rows, told_by
 from vlseg.records import EvaluationSpec, InputError, RunRecord, SampleScore, write_record, write_scores, write_text
 
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -297,3 +297,7 @@ def test_swapped_prompts_are_not_averaged_over_both_truths() -> None:
     assert {row.dice for row in plain_rows(scores, "named")} == {1.0}
     corrupted = [*rows([0.9]), *rows([0.1], condition="blur", condition_arguments=json.dumps({"severity": 5}))]
     assert [row.dice for row in plain_rows(corrupted)] == [0.9]
+
+
+def test_a_prompt_without_its_image_is_not_told_nothing() -> None:
+    assert (told_by(None, "blind"), told_by(None, IMAGE_BLIND)) == ("nothing", "unknown")

@@ -96,3 +96,10 @@ def test_the_worth_of_an_earlier_version_is_not_shown(tmp_path: Path) -> None:
     (tmp_path / "leak_worth.json").write_text('{"dataset": "d", "seeds": []}')
     run = RunOnDisk(tmp_path, a_run([]).record)
     assert [one["outdated"] for one in leak_worths([run])] == [True]
+
+
+def test_the_words_without_the_image_are_no_control_that_is_told_nothing() -> None:
+    """Two evaluations that were both called blind: one sees the image alone, one reads a leaking prompt alone."""
+    control = scored("d", 0.3, name="control", condition="blind", told="nothing", condition_arguments={"rule": "t"})
+    leak = scored("d", 0.9, name="leak", condition="blind", told="nothing")
+    assert [row["evaluation"].name for row in _table([a_run([control, leak], "d")])] == ["control"]

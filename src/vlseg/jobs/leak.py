@@ -17,6 +17,9 @@ from vlseg.jobs.scoring import Evaluated, EvaluateOptions, open_job, prompted_sp
 from vlseg.metrics import independent_note
 from vlseg.records import WORTH_FILE, InputError, SampleScore, read_record, write_text
 
+IMAGE_BLIND = "image_blind"
+"""Own prompts on images that do not show the target. "blind" is the control that is told nothing but the image."""
+
 
 def leak_worth(
     leaking: Sequence[str], honest: Sequence[str], data: list[str], options: EvaluateOptions
@@ -146,7 +149,7 @@ def _blind(source: str, data: list[str], options: EvaluateOptions) -> Evaluated:
     for dataset in job.pool.datasets:
         inside = [item for item in prompted if item.sample.dataset == dataset.info.name]
         queries += blind_queries(Scene(dataset, inside, read_truths(inside, job.pool.infos), options.seed))
-    return score(job, queries, begin=begin, condition="blind")
+    return score(job, queries, begin=begin, condition=IMAGE_BLIND)
 
 
 def mean_dice(
