@@ -81,13 +81,13 @@ def test_two_evaluations_of_one_split_are_told_apart() -> None:
 
 def test_a_pools_ceilings_are_not_those_of_its_parts() -> None:
     """A part may lie above the ceiling of the whole and read nothing."""
-    both = scored("d", 0.9, text_blind_ceiling=0.7, class_ceiling=0.8)
+    both = scored("d", 0.9, text_blind_ceiling=0.7, class_ceiling=0.8, ceiling_reason="why")
     both.scores.extend(scored("e", 0.5).scores)
     table = _table([a_run([both], "d")])
     assert [(row["dataset"], row["ceilings"]) for row in table] == [
-        ("d", (0.7, 0.8)),
-        ("d", (None, None)),
-        ("e", (None, None)),
+        ("d", (0.7, 0.8, "why")),
+        ("d", (None, None, None)),
+        ("e", (None, None, None)),
     ]
 
 

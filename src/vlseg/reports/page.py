@@ -102,9 +102,9 @@ def _table(runs: Sequence[RunOnDisk]) -> list[dict[str, Any]]:
             parts = evaluation.by_dataset()
             spec = evaluation.spec
             # Of the whole: ceilings are computed over all that were asked about together.
-            found = (spec.text_blind_ceiling, spec.class_ceiling)
+            found = (spec.text_blind_ceiling, spec.class_ceiling, spec.ceiling_reason)
             named = [(spec.dataset, evaluation.aggregate(), found)]
-            named += [(name, part, (None, None)) for name, part in parts.items() if len(parts) > 1]
+            named += [(name, part, (None, None, None)) for name, part in parts.items() if len(parts) > 1]
             rows += [
                 {
                     "run": run.record,

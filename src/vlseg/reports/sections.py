@@ -97,7 +97,7 @@ def attribute_table(probes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
         return None
     names = list(dict.fromkeys(name for probe in shown for name in probe["attributes"]))
     rows = [(name, [_points(probe["attributes"].get(name, {})) for probe in shown]) for name in names]
-    figure = attribute_bars([(f"{one['run'].id}, {one['spec'].dataset}", one["attributes"]) for one in shown])
+    figure = attribute_bars([(f"{one['run'].id}, {one['name']}", one["attributes"]) for one in shown])
     return {"probes": shown, "rows": rows, "figure": figure}
 
 
