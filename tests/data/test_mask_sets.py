@@ -13,7 +13,6 @@ from vlseg.data import load_mask, mask_range, read_dataset, read_image, read_mas
 from vlseg.data.cards import find_card
 from vlseg.data.images import open_image
 from vlseg.data.mask_map import mapped, read_mask_map
-from vlseg.data.masks import mask_range
 from vlseg.data.prepare import prepare
 from vlseg.records import InputError
 
