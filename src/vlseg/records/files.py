@@ -69,6 +69,17 @@ def replacing_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def check_folder(option: str, path: Path) -> None:
+    """That `path` is a folder or can become one, before work is done that is to be written there.
+
+    Raises:
+        InputError: it is a file, or lies below one.
+    """
+    there = next((place for place in (path, *path.parents) if place.exists()), path)
+    if there.exists() and not there.is_dir():
+        raise InputError(f"{option}: {path} cannot be written ({there} is a file); give a folder")
+
+
 def _unwritable(path: Path, error: OSError) -> InputError:
     return InputError(f"{path}: cannot be written ({error.strerror or error}); choose another output folder")
 
