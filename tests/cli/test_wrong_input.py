@@ -134,7 +134,9 @@ def test_half_precision_on_a_cpu_is_refused_before_anything_is_said(
     vlseg: Callable[..., Any], make_dataset: MakeDataset, tmp_path: Path
 ) -> None:
     data, out = make_dataset(), tmp_path / "run"
-    done = vlseg("train", "--model", "clipseg", "--recipe", "published", "--data", data, "--device", "cpu", "--out", out)
+    done = vlseg(
+        "train", "--model", "clipseg", "--recipe", "published", "--data", data, "--device", "cpu", "--out", out
+    )
     assert done.code == 2
     assert done.err == "vlseg: precision: fp16 is not for the CPU; take bf16 or fp32 (--precision fp32)\n"
     assert not out.exists()

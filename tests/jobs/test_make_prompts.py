@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from vlseg.data import read_dataset
 from vlseg.jobs.datasets import open_dataset
 from vlseg.jobs.make_prompts import MakeOptions, make_prompts
 from vlseg.prompts import annotate, select
-from vlseg.records import InputError
+from vlseg.records import InputError, Sample
 
 MakeDataset = Callable[..., Path]
 
@@ -93,6 +93,17 @@ def test_a_table_of_other_images_is_refused(make_dataset: MakeDataset, tmp_path:
     with pytest.raises(InputError, match="'zzz' is no image"):
         make_prompts(make_dataset(), tmp_path / "out", MakeOptions(table=table))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_is_taken_is_told_before_images_are_measured(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    def measured(_: Sequence[Sample]) -> Iterator[Sample]:
+        raise AssertionError("the images were measured first")
+
+    data = make_dataset()
+    (tmp_path / "file").write_text("kept")
+    for place, why in ((tmp_path / "file", "is a file"), (data, "is not empty")):
+        with pytest.raises(InputError, match=why):
+            make_prompts(data, place, MakeOptions(), progress=measured)
 
 
 def test_prompts_for_the_real_lvit_sample(shared: Path, tmp_path: Path) -> None:
