@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from vlseg.records import InputError, IntensityPolicy
+from vlseg.records import InputError, IntensityPolicy, from_system
 
 _COLOUR_MODES = frozenset({"LA", "RGB", "RGBA"})
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
