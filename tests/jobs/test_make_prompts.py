@@ -1,6 +1,7 @@
 """Prompts made from masks, tables, predictions and answers; what the words draw on is written down."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -95,7 +96,9 @@ def test_a_table_of_other_images_is_refused(make_dataset: MakeDataset, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_place_that_is_taken_is_told_before_images_are_measured(make_dataset: MakeDataset, tmp_path: Path) -> None:
+def test_a_place_that_is_taken_is_told_before_images_are_measured(
+    make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def measured(_: Sequence[Sample]) -> Iterator[Sample]:
         raise AssertionError("the images were measured first")
 
@@ -104,6 +107,9 @@ def test_a_place_that_is_taken_is_told_before_images_are_measured(make_dataset: 
     for place, why in ((tmp_path / "file", "is a file"), (data, "is not empty")):
         with pytest.raises(InputError, match=why):
             make_prompts(data, place, MakeOptions(), progress=measured)
+    monkeypatch.setattr("vlseg.records.files.os.access", lambda *_: False)
+    with pytest.raises(InputError, match=f"no rights in {re.escape(str(tmp_path))}"):
+        make_prompts(data, tmp_path / "new" / "below", MakeOptions(), progress=measured)
 
 
 def test_prompts_for_the_real_lvit_sample(shared: Path, tmp_path: Path) -> None:

@@ -80,6 +80,6 @@ def new_folder(out: Path) -> None:
     Raises:
         InputError: a file, or a folder that is not empty.
     """
-    check_folder("--out", out)
+    check_folder("--out", out, written=True)
     if out.exists() and any(out.iterdir()):
         raise InputError(f"--out: {out} exists and is not empty; choose another folder")

@@ -21,7 +21,7 @@ def predict_to_folder(
     Raises:
         InputError: no images, no model, an unwritable `out`.
     """
-    check_folder("--out", out)
+    check_folder("--out", out, written=True)
     found = find_images(image, out)
     if found.unused:
         print(f"{image}: {listing(found.unused)}, no image", file=sys.stderr)

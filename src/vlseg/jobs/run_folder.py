@@ -120,7 +120,7 @@ def _resumed(config: RunConfig | None, out: Path, places: Mapping[str, Any]) -> 
 
 
 def _check_new(out: Path, resume: bool) -> None:
-    check_folder("--out", out)
+    check_folder("--out", out, written=True)
     if not resume and out.is_dir() and any(path.name != LOCK_NAME for path in out.iterdir()):
         raise InputError(f"--out: {out} is not empty; add --resume to go on with it, or choose another folder")
 
