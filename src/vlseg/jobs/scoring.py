@@ -19,7 +19,16 @@ from vlseg.jobs.feature_cache import open_store
 from vlseg.metrics import Aggregate, Asked, Calibration, Ceilings, aggregate, ceilings
 from vlseg.models import Spec
 from vlseg.prompts import Prompted
-from vlseg.records import EvaluationSpec, SampleScore, Told, read_record, unknown_name, write_scores, write_text
+from vlseg.records import (
+    EvaluationSpec,
+    SampleScore,
+    Told,
+    check_folder,
+    read_record,
+    unknown_name,
+    write_scores,
+    write_text,
+)
 from vlseg.records.console import error_console
 
 MASK_FILES = "masks"
@@ -118,6 +127,8 @@ def open_job(source: str, data: list[str], options: EvaluateOptions, out: Path |
         predictor.threshold if options.threshold is None else options.threshold,
         options.precision,
     )
+    if options.cache:
+        check_folder("--cache", options.cache)
     store = open_store(options.cache, predictor.model, predictor.device, options.precision) if options.cache else None
     answer = model_answers(predictor.model, setting, store, pool.infos)
     if options.uncertainty == "flip":

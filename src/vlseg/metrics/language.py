@@ -65,7 +65,7 @@ CONDITIONS = {
     "typos": "no word of five letters or more",
     "language_X": "no translation of the targets' names is known",
     "shuffled": "no prompt has two different words",
-    "mean_image": "no present target",
+    "mean_image": "fewer than two images, or no present target",
     "other_image": "fewer than two images, or no present target",
 }
 """What a probe asks (X = an attribute or a language), and why data may not allow it."""
