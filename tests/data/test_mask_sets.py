@@ -15,6 +15,7 @@ from vlseg.data.images import open_image
 from vlseg.data.mask_map import mapped, read_mask_map
 from vlseg.data.masks import mask_range
 from vlseg.data.prepare import prepare
+from vlseg.jobs.check import check_data
 from vlseg.records import InputError
 
 MakeDataset = Callable[..., Path]
@@ -73,6 +74,7 @@ REFUSED: dict[str, list[Image.Image]] = {
     "100 and 255": [grey((DISC, 100)), grey((DISC, 255))],
     "127 and 255": [grey((DISC, 255)), grey((DISC, 127)), grey((DISC, 255))],
     "127 and 255 in one file": [grey((DISC, 127), (BOX, 255))],
+    "210 and 255, one each file": [grey((DISC, 255)), grey((DISC, 210)), grey((BOX, 255))],
     "0/1 among 0/255": [grey((DISC, 255)), grey((DISC, 1))],
     "label 1 beside a void of 255": [grey((DISC, 1), (BOX, 255))],
     "labels 254 and 255": [grey((DISC, 254), (BOX, 255))],
@@ -251,6 +253,24 @@ def test_dataset_json_may_declare_the_value(tmp_path: Path) -> None:
     (root / "dataset.json").write_text(json.dumps({"mask_value": 7}))
     with pytest.raises(InputError, match=r"holds a declared value \(7\), this one holds 0, 1, 2"):
         with_mask_max(read_dataset(root))
+
+
+def test_a_value_is_no_choice_among_colours(tmp_path: Path) -> None:
+    """Red and green have the same largest channel."""
+    two = coloured((DISC, (255, 0, 0)), (BOX, (0, 255, 0)))
+    root = source(tmp_path / "s", [two] * 3)
+    (root / "dataset.json").write_text(json.dumps({"mask_value": 255}))
+    dataset = read_dataset(root, target="box")
+    message = r"holds several colours \(#ff0000, #00ff00\); make one target of each"
+    with pytest.raises(InputError, match=message):
+        with_mask_max(dataset)
+    with pytest.raises(InputError, match=message):
+        load_mask(dataset.samples[0], dataset.info, None)
+    findings, _ = check_data([root], near=False)
+    assert {f.code for f in findings if f.severity == "error"} == {"label_map"}
+    (tmp_path / "map.json").write_text('{"255": "box"}')
+    with pytest.raises(InputError, match="holds #ff0000, #00ff00, which --mask-map does not declare"):
+        mapped(two, "a.png", read_mask_map(tmp_path / "map.json"))
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "F", "I", "I;16"])
