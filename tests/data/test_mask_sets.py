@@ -215,6 +215,14 @@ def test_a_declared_label_map_makes_one_target_of_each(tmp_path: Path, mask: Ima
         np.testing.assert_array_equal(load_mask(sample, dataset.info, None), expected)
 
 
+def test_one_file_with_a_further_label_stops_preparing(tmp_path: Path) -> None:
+    root = source(tmp_path / "s", [grey((DISC, 1))] * 3 + [grey((DISC, 1), (BOX, 2))])
+    (tmp_path / "map.json").write_text('{"1": "liver"}')
+    with pytest.raises(InputError, match=r"3\.png: holds 2 \(\d+ px\), which --mask-map does not declare"):
+        prepare(None, root, tmp_path / "out", mask_map=tmp_path / "map.json")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_declared_union_and_ignored_colours_of_compressed_masks(tmp_path: Path) -> None:
     image = coloured((DISC, (255, 0, 0)), (BOX, (0, 255, 0)), (np.roll(BOX, 45, 0), (0, 0, 255)))
     (path,) = saved(tmp_path, [image], ".jpg", quality=90)

@@ -20,6 +20,10 @@ BACKGROUND = frozenset({"background", "ignore"})
 _NAMED = 6
 
 
+class UndeclaredError(InputError):
+    """A label map holds what its map does not declare."""
+
+
 @dataclass(frozen=True)
 class MaskMap:
     """Targets by value (a palette's index) or by colour; None = background or ignored. Black and 0 need no mention."""
@@ -104,7 +108,7 @@ def mapped(image: Image.Image, name: str, declared: MaskMap) -> dict[str, Mask]:
     """The mask (H, W) of each target of a label map; borders blurred by compression go to the nearest declared.
 
     Raises:
-        InputError: a value or colour that covers an area and is not declared.
+        UndeclaredError: a value or colour that covers an area and is not declared.
     """
     if declared.colours:
         nearest, targets = _by_colour(image, name, declared.colours)
@@ -153,7 +157,7 @@ def _by_colour(
 def _refuse(name: str, strange: Sequence[str], declared: Sequence[str]) -> None:
     if strange:
         more = ", ..." if len(strange) > _NAMED else ""
-        raise InputError(
+        raise UndeclaredError(
             f"{name}: holds {', '.join(strange[:_NAMED])}{more}, which --mask-map does not declare (it declares "
             f"{', '.join(declared[:_NAMED])}); add it with its target, or null where it is background"
         )

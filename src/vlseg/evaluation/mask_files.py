@@ -101,7 +101,7 @@ def find_masks(folder: Path, queries: Sequence[Query]) -> MaskFiles:
             found[_key(query)] = match
     if missing:
         raise _missing(folder, missing, len(queries), single)
-    labelled = _are_label_maps(queries, found)
+    labelled = _are_label_maps(folder, queries, found)
     _check_shared(folder, queries, found, labelled)
     used = dict.fromkeys(path for path, _ in found.values())
     mask_max = 255 if labelled else mask_range(used)
@@ -111,17 +111,32 @@ def find_masks(folder: Path, queries: Sequence[Query]) -> MaskFiles:
     return MaskFiles(folder, found, names, mask_max, labelled)
 
 
-def _are_label_maps(queries: Sequence[Query], found: Mapping[_Key, tuple[Path, float | None]]) -> bool:
-    """Whether the files hold labels as the truth does: one file answers for several labels, or holds several."""
+def _are_label_maps(folder: Path, queries: Sequence[Query], found: Mapping[_Key, tuple[Path, float | None]]) -> bool:
+    """Whether the files hold labels as the truth does: one file answers for several labels, or holds several.
+
+    Raises:
+        InputError: they hold labels, but none of the truth's.
+    """
     asked: dict[Path, set[int | None]] = {}
     for query in queries:
         asked.setdefault(found[_key(query)][0], set()).add(query.prompted.sample.mask_value)
     if None in set().union(*asked.values()):
         return False
-    if any(len(values) > 1 for values in asked.values()):
-        return True
-    held = {int(value) for path in asked for value in np.unique(mask_values(path, index=True))}
-    return len(held - {0}) > 1
+    held = {int(value) for path in asked for value in np.unique(mask_values(path, index=True))} - {0}
+    if len(held) < 2 and all(len(values) == 1 for values in asked.values()):
+        return False
+    wanted = {value for values in asked.values() for value in values if value is not None}
+    if held and not held & wanted:
+        raise InputError(
+            f"--masks: the files in {folder} hold {_few(held)}, the truth's labels are {_few(wanted)}; write the "
+            "truth's labels into them, or one file of 0 and 255 for each target"
+        )
+    return True
+
+
+def _few(values: Iterable[int]) -> str:
+    listed = [str(value) for value in sorted(values)]
+    return ", ".join(listed[:6]) + (", ..." if len(listed) > 6 else "")
 
 
 def _missing(folder: Path, missing: Sequence[Query], asked: int, single: bool) -> InputError:
