@@ -152,7 +152,7 @@ def test_label_maps_of_other_labels_are_an_error_and_no_score_of_zero(written: t
 
 def labels(folder: Path, written: tuple[int, int]) -> list[Query]:
     """Queries for labels 1 and 2 of one image, and a file that holds two values for an answer."""
-    truth = picture(folder / "d" / "masks" / "a.png", 0)
+    truth = picture(folder / "d" / "labels" / "case_a.png", 0)
     asked = []
     for query, value in zip(queries(folder / "d", [("a.png", t, t) for t in ("liver", "spleen")]), (1, 2), strict=True):
         sample = replace(query.prompted.sample, mask_value=value, mask_paths=(truth,))
@@ -160,5 +160,5 @@ def labels(folder: Path, written: tuple[int, int]) -> list[Query]:
     pixels = np.zeros(SIZE, np.uint8)
     pixels[0, :2] = written
     (folder / "m").mkdir()
-    Image.fromarray(pixels).save(folder / "m" / "a.png")
+    Image.fromarray(pixels).save(folder / "m" / "case_a.png")
     return asked
