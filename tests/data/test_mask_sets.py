@@ -9,11 +9,10 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from vlseg.data import load_mask, read_dataset, read_image, read_mask, with_mask_max
+from vlseg.data import load_mask, mask_range, read_dataset, read_image, read_mask, with_mask_max
 from vlseg.data.cards import find_card
 from vlseg.data.images import open_image
 from vlseg.data.mask_map import mapped, read_mask_map
-from vlseg.data.masks import mask_range
 from vlseg.data.prepare import prepare
 from vlseg.jobs.check import check_data
 from vlseg.records import InputError
@@ -319,3 +318,10 @@ def test_the_colours_of_neopolyp_are_declared_as_one(tmp_path: Path) -> None:
     prepare(find_card("bkai-igh"), tmp_path / "s", tmp_path / "out")
     for path in (tmp_path / "out" / "masks").iterdir():
         assert ((np.asarray(Image.open(path)) > 0) != (DISC | BOX)).mean() < 0.01
+
+
+def test_a_file_that_was_changed_is_looked_at_again(tmp_path: Path) -> None:
+    path = tmp_path / "m.png"
+    for value in (255, 100, 7):
+        Image.fromarray(np.full((4, 4), value, np.uint8)).save(path)
+        assert mask_range([path]) == value

@@ -109,6 +109,7 @@ def test_one_that_reads_nothing_has_both_at_zero(pool: Pool) -> None:
     assert {row.condition for row in rows} >= {"clean", "val", "selection", "mean_image", "other_image", "negation"}
 
 
+@pytest.mark.slow
 def test_one_that_reads_half_of_the_time_is_half_way(pool: Pool) -> None:
     """Accuracy 1/2 + 1/(2K) gives a selection index of 1/2; presence right for half of the prompts gives J = 1/2."""
     use, _ = probed(pool, Known(pool, 0.5))

@@ -1,6 +1,7 @@
 """Reading masks: which pixels are foreground. What their values do not tell is an error, not a guess."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vlseg.data.images import open_image
+from vlseg.data.keys import file_status
 from vlseg.data.mask_colours import WHITE, colours_of, is_grey
 from vlseg.data.mask_levels import (
     MEND,
@@ -135,10 +137,24 @@ def mask_range(paths: Iterable[Path]) -> int:
     Raises:
         InputError: a file that cannot be read, or values or colours that leave open what foreground is (see `judge`).
     """
-    summaries = {str(path): summarise_image(open_image(path, one_page=True), str(path)) for path in paths}
+    summaries = {str(path): _summary_of(path) for path in paths}
     mask_max = max((summary.largest for summary in summaries.values()), default=0) or 255
     refuse(judge(summaries, mask_max), len(summaries))
     return mask_max
+
+
+def _summary_of(path: Path) -> MaskSummary:
+    """Of a file; in one process it is decoded again only when its size, dates or inode have changed."""
+    try:
+        status = file_status(path)
+    except OSError:
+        return summarise_image(open_image(path, one_page=True), str(path))  # which says what is wrong
+    return _remembered(path, status)
+
+
+@lru_cache(maxsize=20_000)
+def _remembered(path: Path, status: tuple[int, ...]) -> MaskSummary:
+    return summarise_image(open_image(path, one_page=True), str(path))
 
 
 def refuse(odd: Sequence[Odd], files: int) -> None:

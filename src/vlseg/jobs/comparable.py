@@ -15,7 +15,8 @@ Rule = Literal["same", "same_in_run", "own", "stated", "named", "chosen", "key",
 
 same: refused. same_in_run: two runs may differ in it, and then it is stated; the evaluations of one run may not.
 own: the evaluations of one run share it, two runs have each their own. stated: may be the very thing that is compared;
-printed. named: printed for each run. chosen: the evaluations are chosen by it. key: pairs the rows. value: what is compared. free: no score depends on it."""
+printed. named: printed for each run. chosen: the evaluations are chosen by it. key: pairs the rows. value: what is
+compared. free: no score depends on it."""
 
 SPEC: dict[str, Rule] = {
     "format_version": "free",
