@@ -188,8 +188,8 @@ def foreground(
         united: colours are declared to mean one thing.
 
     Raises:
-        InputError: a label map without a `mask_value`, several colours (with one, too), or values that do not fit the other masks'
-            (0/1 among 0/255).
+        InputError: a label map without a `mask_value`, several colours with or without one, or values that do not fit
+            the other masks' (0/1 among 0/255).
     """
     if mask_value is not None:
         _one_colour(colours, str(path))

@@ -73,9 +73,7 @@ def parse_table(content: bytes, path: str) -> dict[str, Row]:
         if any(cell.strip() for cell in cells[len(header) :]):
             raise InputError(f"{where}: has more cells than the header; put texts with commas in quotes")
         texts = [cell.strip() for cell in cells]
-        line = {
-            column: "" if text.lower() in MISSING else text for column, text in zip(columns, texts, strict=False)
-        }
+        line = {column: "" if text.lower() in MISSING else text for column, text in zip(columns, texts, strict=False)}
         named = next((cell for (name, _), cell in line.items() if name == "file"), "")
         name = stem(named)
         if not name:
