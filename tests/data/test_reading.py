@@ -90,6 +90,11 @@ def test_intensity_policies(tmp_path: Path, policy: IntensityPolicy, expected: l
     np.testing.assert_allclose(read_image(tmp_path / "a.png", policy)[0, :, 0], expected, atol=1e-6)
 
 
+def test_the_full_range_of_fractions_is_0_to_1(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 0.25, 1, 200]], np.float32)).save(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif")[0, :, 0], [0, 0.25, 1, 1])
+
+
 def test_percentile_policy_uses_the_file_itself(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(1000, 2000, (50, 50)).astype(np.uint16)
     Image.fromarray(values).save(tmp_path / "a.png")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -215,5 +216,34 @@ def test_a_binary_file_does_not_answer_for_several_labels(tmp_path: Path) -> Non
         object.__setattr__(sample, "mask_paths", (sample.mask_paths[0].with_name(f"{sample.image_id}_case.png"),))
     for number in (0, 1):
         values(tmp_path / "m" / f"{number}_case.png", [255, 255])
-    with pytest.raises(InputError, match="would answer for 2 labels and holds 255, which is none of them"):
+    with pytest.raises(InputError, match="hold 255, the truth's labels are 1, 2; write"):
         find_masks(tmp_path / "m", asked)
+
+
+@pytest.mark.parametrize("written", [(1, 2), (2, 2), (1, 0), (0, 0)])
+def test_label_maps_hold_the_truths_labels(written: tuple[int, int], tmp_path: Path) -> None:
+    asked = labels(tmp_path, written)
+    files = find_masks(tmp_path / "m", asked)
+    found = [int(one.mask[0].sum()) for one in files.answer(np.zeros((*SIZE, 3), np.float32), asked)]
+    assert (files.labelled, found) == (True, [written.count(1), written.count(2)])
+
+
+@pytest.mark.parametrize("written", [(100, 200), (255, 255), (3, 0)])
+def test_label_maps_of_other_labels_are_an_error_and_no_score_of_zero(written: tuple[int, int], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the truth's labels are 1, 2; write the truth's labels into them") as error:
+        find_masks(tmp_path / "m", labels(tmp_path, written))
+    assert "\n" not in str(error.value)
+
+
+def labels(folder: Path, written: tuple[int, int]) -> list[Query]:
+    """Queries for labels 1 and 2 of one image, and a file that holds two values for an answer."""
+    truth = picture(folder / "d" / "labels" / "case_a.png", 0)
+    asked = []
+    for query, value in zip(queries(folder / "d", [("a.png", t, t) for t in ("liver", "spleen")]), (1, 2), strict=True):
+        sample = replace(query.prompted.sample, mask_value=value, mask_paths=(truth,))
+        asked.append(replace(query, prompted=replace(query.prompted, sample=sample)))
+    pixels = np.zeros(SIZE, np.uint8)
+    pixels[0, :2] = written
+    (folder / "m").mkdir()
+    Image.fromarray(pixels).save(folder / "m" / "case_a.png")
+    return asked

@@ -11,7 +11,17 @@ from PIL import Image
 from vlseg.data.images import open_image
 from vlseg.data.keys import file_status
 from vlseg.data.mask_colours import WHITE, colours_of, is_grey
-from vlseg.data.mask_levels import MEND, Colour, MaskSummary, Odd, judge, odd_values, summarise, two_valued
+from vlseg.data.mask_levels import (
+    MEND,
+    Colour,
+    MaskSummary,
+    Odd,
+    judge,
+    odd_values,
+    several_colours,
+    summarise,
+    two_valued,
+)
 from vlseg.records import InputError
 
 Mask = NDArray[np.bool_]
@@ -28,14 +38,24 @@ def mask_values(path: Path, *, index: bool = False) -> NDArray[np.int64]:
     Alpha: where the colour is constant it is the mask.
 
     Raises:
-        InputError: undecodable, several differing pages, fractions, or alpha and colour that contradict each other.
+        InputError: undecodable, several differing pages, fractions, alpha and colour that contradict each other, or
+            with `index` several colours, whose largest channels may be the same.
     """
     return image_values(open_image(path, one_page=True), str(path), index=index)
 
 
 def image_values(image: Image.Image, name: str, *, index: bool = False) -> NDArray[np.int64]:
     """`mask_values` of a decoded image; `name` stands in the errors."""
-    return mask_pixels(image, name, index=index)[0]
+    values, colours = mask_pixels(image, name, index=index)
+    if index:
+        _one_colour(colours, name)
+    return values
+
+
+def _one_colour(colours: tuple[Colour, ...] | None, name: str) -> None:
+    """No value tells two colours apart whose largest channels are the same."""
+    if colours is not None and len(colours) > 1:
+        raise InputError(f"{name}: {several_colours(colours)}")
 
 
 def mask_pixels(image: Image.Image, name: str, *, index: bool = False) -> Pixels:
@@ -168,10 +188,11 @@ def foreground(
         united: colours are declared to mean one thing.
 
     Raises:
-        InputError: a label map without a `mask_value`, several colours, or values that do not fit the other masks'
-            (0/1 among 0/255).
+        InputError: a label map without a `mask_value`, several colours with or without one, or values that do not fit
+            the other masks' (0/1 among 0/255).
     """
     if mask_value is not None:
+        _one_colour(colours, str(path))
         return np.asarray(values == mask_value)
     problem = odd_values(summarise(values, colours), mask_max, united=united)
     if problem:
