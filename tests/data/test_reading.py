@@ -31,6 +31,12 @@ def as_palette(mask: np.ndarray) -> Image.Image:
     return image
 
 
+def test_what_the_system_refuses_is_told_once_with_its_mend(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        read_image(tmp_path)
+    assert str(caught.value) == f"{tmp_path}: cannot be opened (Is a directory); give a file, not a folder"
+
+
 @pytest.mark.parametrize(
     ("name", "image", "tolerance"),
     [

@@ -252,6 +252,15 @@ def test_data_that_cannot_tell_says_why(make_dataset: MakeDataset) -> None:
     assert not {"empty", "typos", "mean_image"} & use.not_asked.keys()
 
 
+def test_the_mean_of_a_single_image_would_show_it(make_dataset: MakeDataset) -> None:
+    """Nothing is taken away then: what the words alone give is not asked."""
+    pool = open_pool([str(make_dataset(counts=(1, 0, 1)))], "p1")
+    scene = Scene(pool.datasets[0], pool.split("test"), read_truths(pool.split("test"), pool.infos), 0)
+    asked = {query.condition for query in probe_queries(scene)}
+    assert "empty" in asked
+    assert "mean_image" not in asked
+
+
 def test_the_image_is_taken_away(pool: Pool) -> None:
     """Under mean_image all targets see one and the same picture; under other_image never their own."""
     seen: dict[str, list[bytes]] = {}

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vlseg.data import mask_range, mask_values, read_mask
+from vlseg.data.mask_levels import EXACT
 from vlseg.evaluation.answers import Answer
 from vlseg.evaluation.names import same_file
 from vlseg.evaluation.predict import Prediction
@@ -115,28 +116,31 @@ def _are_label_maps(folder: Path, queries: Sequence[Query], found: Mapping[_Key,
     """Whether the files hold labels as the truth does: one file answers for several labels, or holds several.
 
     Raises:
-        InputError: they hold labels, but none of the truth's.
+        InputError: files that could be either: one of 0 and 255 for several labels, or of 0 and another small label.
     """
     asked: dict[Path, set[int | None]] = {}
     for query in queries:
         asked.setdefault(found[_key(query)][0], set()).add(query.prompted.sample.mask_value)
     if None in set().union(*asked.values()):
         return False
-    held = {int(value) for path in asked for value in np.unique(mask_values(path, index=True))} - {0}
-    if len(held) < 2 and all(len(values) == 1 for values in asked.values()):
-        return False
-    wanted = {value for values in asked.values() for value in values if value is not None}
-    if held and not held & wanted:
+    labels = {value for values in asked.values() for value in values if value is not None}
+    held = {path: {int(value) for value in np.unique(mask_values(path, index=True))} - {0} for path in asked}
+    alien = {path: sorted(v for v in values - labels if v >= EXACT) for path, values in held.items()}
+    several = [path for path, values in asked.items() if len(values) > 1]
+    for path in several:
+        if alien[path]:
+            raise InputError(
+                f"--masks: {path.relative_to(folder)} in {folder} would answer for {len(asked[path])} labels and holds "
+                f"{alien[path][0]}, which is none of them; save the labels, or files IMAGE__TARGET.png of 0 and 255"
+            )
+    every = set().union(*held.values())
+    if len(every) == 1 and len(labels) == 1 and every != labels and max(every) < EXACT:
         raise InputError(
-            f"--masks: the files in {folder} hold {_few(held)}, the truth's labels are {_few(wanted)}; write the "
-            "truth's labels into them, or one file of 0 and 255 for each target"
+            f"--masks: the files in {folder} hold {every.pop()} where the truth's label is {labels.pop()}: another "
+            "structure's label, or foreground; save them as 0 and 255, or with the truth's labels"
         )
-    return True
-
-
-def _few(values: Iterable[int]) -> str:
-    listed = [str(value) for value in sorted(values)]
-    return ", ".join(listed[:6]) + (", ..." if len(listed) > 6 else "")
+    # Grey values up to 255 are a border's fringe or a probability, which are judged as those of any mask.
+    return bool(several) or (len(every) > 1 and not any(alien.values()))
 
 
 def _missing(folder: Path, missing: Sequence[Query], asked: int, single: bool) -> InputError:
