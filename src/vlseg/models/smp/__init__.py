@@ -6,8 +6,9 @@ from typing import Any
 
 from vlseg.models.architecture import Architecture, Published, later
 from vlseg.models.medvlsm import CNN_RECIPE
+from vlseg.models.packaged import LITE0
 
-IMAGENET = Published(
+RESNET50 = Published(
     "smp-hub/resnet50.imagenet",
     ("model.safetensors",),
     "that of its hub page; trained on ImageNet",
@@ -16,6 +17,15 @@ IMAGENET = Published(
     note="the encoder, by model_arguments={encoder_weights: imagenet} or a file; others by the library's names",
     whole=False,
 )
+
+
+def as_before_if_unsaid(folder: Path) -> Mapping[str, Any]:
+    """Folders from before it was written down: ImageNet's normalisation for every encoder, computed as the library."""
+    from vlseg.models.folder import read_config
+    from vlseg.models.smp.normalisation import IMAGENET
+
+    saved = read_config(folder)["vlseg"]["arguments"]
+    return {} if "normalisation" in saved else {"normalisation": IMAGENET, "tensorflow": False}
 
 
 def _of(name: str, library_class: str) -> Architecture:
@@ -27,9 +37,10 @@ def _of(name: str, library_class: str) -> Architecture:
         build=later("vlseg.models.smp.build:build_smp", name=name),
         load=later("vlseg.models.smp.build:load_smp", name=name),
         recognises=is_the_librarys,
+        restored=as_before_if_unsaid,
         initial=frozenset({"encoder_weights"}),
         protocols=("corrected", "published"),
-        published=(IMAGENET,),
+        published=(RESNET50, LITE0),
         recipes={"corrected": {"learning_rate": 1e-3, "batch_size": 8}, "published": CNN_RECIPE},
     )
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlseg.models.folder import our_part, write_model
-from vlseg.models.images import IMAGENET_MEAN, IMAGENET_STD, resize_and_normalise, resize_masks, restore_bilinear
+from vlseg.models.images import resize_and_normalise, resize_masks, restore_bilinear
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, Spec
 
 STRIDE = 32
@@ -27,8 +27,9 @@ class SmpModel(nn.Module):
         self.arguments = dict(arguments)
 
     def prepare(self, rgb: Sequence[Tensor]) -> Inputs:
-        """Images (3, H, W) in [0, 1], stretched to the square, ImageNet mean and deviation."""
-        return resize_and_normalise(rgb, self.spec.image_size, IMAGENET_MEAN, IMAGENET_STD)
+        """Images (3, H, W) in [0, 1], stretched to the square, normalised as the encoder's weights were trained."""
+        pixels = self.arguments["normalisation"]
+        return resize_and_normalise(rgb, self.spec.image_size, pixels["mean"], pixels["std"])
 
     def prepare_masks(self, masks: Sequence[Tensor]) -> Tensor:
         """Masks (H, W) to (B, 1, h, w)."""
