@@ -12,6 +12,7 @@ from tiny_models import TARGETS, TINY
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, BertTokenizer, CLIPConfig, CLIPModel
 
+from vlseg.jobs.settings import config_from_options
 from vlseg.models import Segmenter, as_module, build_model, load_model
 from vlseg.models.biomedclipseg.tokenizer import spelling_tokenizer
 from vlseg.models.guide.image import STRIDES, Pyramid
@@ -236,6 +237,14 @@ def test_the_text_encoder_alone_stays_frozen(tmp_path: Path) -> None:
     assert trained == {"mask_decoder", "image_encoder"}
 
 
+def test_the_recipe_is_what_the_page_says() -> None:
+    config = config_from_options({"model": "guide", "data": ["d"]}, ["model_arguments={text: none}"])
+    assert config is not None
+    assert (config.class_prompt_share, config.attribute_dropout, config.encoder_rate) == (0.3, 0.1, 0.05)
+    assert (config.regime, config.batch_size, config.learning_rate) == ("freeze_encoders", 16, 1e-3)
+    assert config.model_arguments == {"encoder_weights": "lite0", "text": "none"}
+
+
 def test_what_does_not_go_is_said(tmp_path: Path) -> None:
     text = bert(tmp_path / "words")
     for arguments, words in (
@@ -279,6 +288,7 @@ def test_real_weights_from_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     told = model.encode_prompts(model.tokenize(texts))
     assert told is not None
     vectors, words = told.tensors["vectors"], told.tensors["words"]
+    assert vectors.shape == (3, 128, WIDTH)
     tower = BertModel.from_pretrained(packaged("minilm"), add_pooling_layer=False).eval()
     tokenizer = BertTokenizer.from_pretrained(packaged("minilm"))
     for text, row, mask in zip(texts, vectors, words, strict=True):  # one by one, without padding
