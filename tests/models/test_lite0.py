@@ -1,14 +1,17 @@
 """ImageNet's EfficientNet-Lite0 out of its package: names, normalisation, and the same features in every library."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import segmentation_models_pytorch as smp
 import timm
 import torch
+import yaml
 from matplotlib import cbook
 from PIL import Image
 from sklearn.datasets import load_sample_image
@@ -175,6 +178,30 @@ def test_each_encoder_has_the_normalisation_of_timms_network_of_that_name() -> N
 def mid_grey(model: object) -> list[float]:
     assert isinstance(model, SmpModel)
     return model.prepare([torch.full((3, 8, 8), 0.5)]).tensors["pixel_values"][0, :, 0, 0].tolist()
+
+
+@pytest.mark.slow
+def test_the_documented_study_runs(
+    vlseg: Callable[..., Any], make_dataset: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every line of docs/models.md's commands, on small data and for one step; both starts differ in weights alone."""
+    installed("lite0")
+    monkeypatch.chdir(tmp_path)
+    make_dataset("DATA")
+    page = (Path(__file__).resolve().parents[2] / "docs" / "models.md").read_text()
+    commands = page.split("### From scratch against pretrained")[1].split("```")[1].removeprefix("sh\n")
+    for line in commands.strip().splitlines():
+        words = shlex.split(line)[1:]
+        short = ["--set", "max_steps=1", "--set", "batch_size=2"] if words[0] == "train" else []
+        done = vlseg(*(word.replace("image_size: 128", "image_size: 32") for word in words), *short)
+        assert done.code == 0, f"{line}\n{done.err}"
+    told = {
+        name: yaml.safe_load((tmp_path / "runs" / name / "seed-2" / "config.yaml").read_text())
+        for name in ("pretrained", "scratch")
+    }
+    assert told["pretrained"]["model_arguments"].pop("encoder_weights") == "lite0"
+    assert told["pretrained"] == told["scratch"]
+    assert "minus" in done.out
 
 
 def epsilons(model: object) -> set[float]:
