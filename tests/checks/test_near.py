@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from vlseg.checks.near import Near, describe_image, describe_images, near_duplicates
-from vlseg.checks.near_align import align, sampling
+from vlseg.checks.near import Descriptor, Near, describe_image, describe_images, near_duplicates
+from vlseg.checks.near_align import align, contrast, sampling
+from vlseg.checks.near_pairs import _confirmed
 from vlseg.records import InputError
 
 
@@ -216,3 +217,19 @@ def test_a_pair_that_no_longer_changes_is_left_alone_and_the_others_are_aligned_
         y, x = ((crop[a] + crop[a + 2] * (np.arange(96) + 0.5) / 96) * 96 - 0.5 for a in (1, 0))
         sampled = map_coordinates(scales[0], np.meshgrid(y, x, indexing="ij"), order=1, mode="nearest")
         assert np.corrcoef(sampled.ravel(), image.ravel())[0, 1] == pytest.approx(told, abs=2e-3)
+
+
+@pytest.mark.parametrize("alike", [(0.0, 1.0), (0.5, 0.6)])
+def test_candidates_that_one_of_the_steps_drops_all_of_are_no_pairs(alike: tuple[float, float]) -> None:
+    """The coarse pictures are much the same, the fine ones are not, or not even the coarse ones align."""
+    rng = np.random.default_rng(0)
+    common = gaussian_filter(rng.normal(size=(96, 96)), 4)
+    own = gaussian_filter(rng.normal(size=(2, 96, 96)), (0, 2.5, 2.5))
+    mixed = [alike[0] * common / common.std() + alike[1] * one / one.std() for one in own]
+    images = [np.clip(128 + 30 * one, 0, 255).astype(np.uint8) for one in mixed]
+    assert near_duplicates([Descriptor(image, None) for image in images]) == []
+    with_all = np.array([(0, 1)]), np.array([(0, 0, 1, 1)], dtype=np.float32)
+    fine = np.concatenate([contrast(image[None].astype(np.float32), 0.7, 2.0) for image in images]).astype(np.float16)
+    for coarse in (np.stack([own[0], own[1]]), np.stack([common, common])):
+        small = coarse.reshape(2, 32, 3, 32, 3).mean(axis=(2, 4)).astype(np.float32)
+        assert _confirmed(small, fine, *with_all, threshold=0.75) == []

@@ -75,8 +75,12 @@ def _confirmed(
     """The pairs that are copies. Each step is dearer than the one before, and sees fewer pairs."""
     starts, rough = align(coarse[pairs[:, 1]], coarse[pairs[:, 0]], starts, steps=8)
     pairs, starts = pairs[rough >= ROUGH], starts[rough >= ROUGH]
+    if not len(pairs):
+        return []
     still, moving = (fine[pairs[:, side]].astype(np.float32) for side in (1, 0))
     near = correlate(still, moving, starts) >= threshold - GAIN
+    if not near.any():
+        return []
     pairs = pairs[near]
     _, similarity = align(still[near], moving[near], starts[near], steps=3)
     kept = similarity >= threshold
