@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,19 @@ from vlseg.records import read_record, read_scores
 
 MakeDataset = Callable[..., Path]
 SMALL = ["--set", "model_arguments={image_size: 32}", "--threads", "1", "--device", "cpu"]
+
+
+def test_an_interrupted_training_ends_as_ctrl_c_does(
+    vlseg: Callable[..., Any], make_dataset: MakeDataset, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it stopped at a step's border: a script takes it neither for done nor for a fault."""
+    stopped = read_record(trained / "run" / "run.json").model_copy(update={"status": "interrupted"})
+    monkeypatch.setattr("vlseg.jobs.train.train_run", lambda *_, **__: stopped)
+    monkeypatch.setattr("vlseg.jobs.grid.train_grid", lambda *_, **__: [stopped])
+    start = ("train", "--model", "clipseg-tiny", "--data", make_dataset(), "--prompt", "p1", "--out", tmp_path / "run")
+    for more in ([], ["--grid", "seed=[0, 1]"]):
+        done = vlseg(*start, *more, "--json")
+        assert (done.code, done.json["status"]) == (130, "interrupted")
 
 
 def test_train_evaluate_predict_report(vlseg: Callable[..., object], make_dataset: MakeDataset, tmp_path: Path) -> None:

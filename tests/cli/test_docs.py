@@ -57,15 +57,42 @@ def test_your_own_data(vlseg: Callable[..., Any], tmp_path: Path, monkeypatch: p
     assert not patients["train"] & (patients["val"] | patients["test"])
 
 
-def test_every_documented_data_command_is_known(vlseg: Callable[..., Any]) -> None:
-    """Command and options of every line in the pages on data exist."""
-    for page in ("your-own-data.md", "datasets.md", "data.md"):
-        for block in blocks(page, "sh"):
-            for line in filter(None, block.splitlines()):
-                words = re.sub(r"[\[\]]", " ", line).split()
-                command = [word for word in words[1:3] if not word.startswith("-")]
-                command = command if command[0] in ("data", "prompts") else command[:1]
-                shown = vlseg(*command, "--help")
-                assert shown.code == 0, line
-                for option in (word for word in words if word.startswith("--")):
-                    assert option in shown.out, f"{line}: {option}"
+PAGES = [DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words of each vlseg command in the page's blocks, without comments."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    lines = "".join(text for language, text in fenced if language in ("", "sh")).replace("\\\n", " ").splitlines()
+    typed = [line for line in lines if line.startswith(("vlseg ", ".venv/bin/vlseg "))]
+    return [shlex.split(re.sub(r"[\[\]]", " ", line), comments=True)[1:] for line in typed]
+
+
+def test_every_documented_command_is_known(vlseg: Callable[..., Any]) -> None:
+    """Command and options of every line in README and docs exist."""
+    pages = set()
+    for page in PAGES:
+        for words in commands(page):
+            command = words[:2] if words[0] in ("data", "prompts", "cache") else words[:1]
+            shown = vlseg(*command, "--help")
+            assert shown.code == 0, f"{page.name}: {words}"
+            for option in (word for word in words if word.startswith("--")):
+                assert option in shown.out, f"{page.name}: {words}: {option}"
+            pages.add(page.name)
+    assert {"README.md", "your-own-data.md", "datasets.md", "data.md", "models.md", "speed.md"} <= pages
+
+
+def test_files_that_the_pages_name_are_there() -> None:
+    """Paths below the root, and modules named from their room on (`data/seeds.py`)."""
+    root = DOCS.parent
+    invented = ("/colour/", "/MODEL/")
+    named = {
+        (page.name, path)
+        for page in PAGES
+        for path in re.findall(r"`((?:[\w.]+/)+[\w.]+\.(?:py|json|md))`", page.read_text())
+        if path.startswith(("src/", "tests/", "benchmarks/", "docs/")) or path.endswith(".py")
+    }
+    assert len(named) > 5
+    for page, path in named:
+        made = any(word in path for word in invented) or path == "benchmarks/results/latest.json"
+        assert made or (root / path).exists() or (root / "src" / "vlseg" / path).exists(), f"{page}: {path}"

@@ -130,6 +130,30 @@ def test_one_line_and_exit_code_2(
     assert not (out / "model").exists()
 
 
+def test_half_precision_on_a_cpu_is_refused_before_anything_is_said(
+    vlseg: Callable[..., Any], make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    data, out = make_dataset(), tmp_path / "run"
+    done = vlseg(
+        "train", "--model", "clipseg", "--recipe", "published", "--data", data, "--device", "cpu", "--out", out
+    )
+    assert done.code == 2
+    assert done.err == "vlseg: precision: fp16 is not for the CPU; take bf16 or fp32 (--precision fp32)\n"
+    assert not out.exists()
+
+
+def test_a_cache_that_is_no_folder_is_told_before_a_run_begins(
+    vlseg: Callable[..., Any], make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    data, out = make_dataset(), tmp_path / "run"
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        done = vlseg(*(a.format(data=data, out=out) for a in TRAIN), "--regime", "decoder", "--cache", place)
+        assert done.code == 2
+        assert done.err == f"vlseg: --cache: {place} cannot be written ({tmp_path / 'file'} is a file); give a folder\n"
+        assert not out.exists()
+
+
 def test_unwritable_output(vlseg: Callable[..., Any], make_dataset: MakeDataset, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("kept")
     place = tmp_path / "file" / "below"

@@ -102,6 +102,7 @@ def test_round_trip_through_lvit(make_dataset: MakeDataset, tmp_path: Path) -> N
     assert there.info.prompt_sources["text"] == {"class", "user"}
 
 
+@pytest.mark.slow
 def test_the_real_lvit_sample_reads_and_returns(shared: Path, tmp_path: Path) -> None:
     source = opened(shared / "data" / "lvit_monuseg_sample")
     assert (len(source.split("train")), len(source.split("val"))) == (4, 2)

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from vlseg.data import load_mask, read_dataset, read_image, read_mask, with_mask_max
+from vlseg.data import load_mask, mask_range, read_dataset, read_image, read_mask, with_mask_max
 from vlseg.data.cards import find_card
 from vlseg.data.images import open_image
 from vlseg.data.mask_map import mapped, read_mask_map
-from vlseg.data.masks import mask_range
 from vlseg.data.prepare import prepare
+from vlseg.jobs.check import check_data
 from vlseg.records import InputError
 
 MakeDataset = Callable[..., Path]
@@ -73,6 +73,7 @@ REFUSED: dict[str, list[Image.Image]] = {
     "100 and 255": [grey((DISC, 100)), grey((DISC, 255))],
     "127 and 255": [grey((DISC, 255)), grey((DISC, 127)), grey((DISC, 255))],
     "127 and 255 in one file": [grey((DISC, 127), (BOX, 255))],
+    "210 and 255, one each file": [grey((DISC, 255)), grey((DISC, 210)), grey((BOX, 255))],
     "0/1 among 0/255": [grey((DISC, 255)), grey((DISC, 1))],
     "label 1 beside a void of 255": [grey((DISC, 1), (BOX, 255))],
     "labels 254 and 255": [grey((DISC, 254), (BOX, 255))],
@@ -213,6 +214,14 @@ def test_a_declared_label_map_makes_one_target_of_each(tmp_path: Path, mask: Ima
         np.testing.assert_array_equal(load_mask(sample, dataset.info, None), expected)
 
 
+def test_one_file_with_a_further_label_stops_preparing(tmp_path: Path) -> None:
+    root = source(tmp_path / "s", [grey((DISC, 1))] * 3 + [grey((DISC, 1), (BOX, 2))])
+    (tmp_path / "map.json").write_text('{"1": "liver"}')
+    with pytest.raises(InputError, match=r"3\.png: holds 2 \(\d+ px\), which --mask-map does not declare"):
+        prepare(None, root, tmp_path / "out", mask_map=tmp_path / "map.json")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_declared_union_and_ignored_colours_of_compressed_masks(tmp_path: Path) -> None:
     image = coloured((DISC, (255, 0, 0)), (BOX, (0, 255, 0)), (np.roll(BOX, 45, 0), (0, 0, 255)))
     (path,) = saved(tmp_path, [image], ".jpg", quality=90)
@@ -253,6 +262,24 @@ def test_dataset_json_may_declare_the_value(tmp_path: Path) -> None:
         with_mask_max(read_dataset(root))
 
 
+def test_a_value_is_no_choice_among_colours(tmp_path: Path) -> None:
+    """Red and green have the same largest channel."""
+    two = coloured((DISC, (255, 0, 0)), (BOX, (0, 255, 0)))
+    root = source(tmp_path / "s", [two] * 3)
+    (root / "dataset.json").write_text(json.dumps({"mask_value": 255}))
+    dataset = read_dataset(root, target="box")
+    message = r"holds several colours \(#ff0000, #00ff00\); make one target of each"
+    with pytest.raises(InputError, match=message):
+        with_mask_max(dataset)
+    with pytest.raises(InputError, match=message):
+        load_mask(dataset.samples[0], dataset.info, None)
+    findings, _ = check_data([root], near=False)
+    assert {f.code for f in findings if f.severity == "error"} == {"label_map"}
+    (tmp_path / "map.json").write_text('{"255": "box"}')
+    with pytest.raises(InputError, match="holds #ff0000, #00ff00, which --mask-map does not declare"):
+        mapped(two, "a.png", read_mask_map(tmp_path / "map.json"))
+
+
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "F", "I", "I;16"])
 def test_prepared_images_read_as_their_sources(tmp_path: Path, mode: str) -> None:
     root = source(tmp_path / "s", [grey((DISC, 255))] * 3)
@@ -291,3 +318,10 @@ def test_the_colours_of_neopolyp_are_declared_as_one(tmp_path: Path) -> None:
     prepare(find_card("bkai-igh"), tmp_path / "s", tmp_path / "out")
     for path in (tmp_path / "out" / "masks").iterdir():
         assert ((np.asarray(Image.open(path)) > 0) != (DISC | BOX)).mean() < 0.01
+
+
+def test_a_file_that_was_changed_is_looked_at_again(tmp_path: Path) -> None:
+    path = tmp_path / "m.png"
+    for value in (255, 100, 7):
+        Image.fromarray(np.full((4, 4), value, np.uint8)).save(path)
+        assert mask_range([path]) == value

@@ -56,6 +56,9 @@ def areas(root: Path, **options: Any) -> dict[tuple[str, str | None], int]:
         ({"a": label_map()}, {"background": 0, "polyp": []}, "'polyp' does not"),
         ({"a": label_map()}, {"background": 0, "polyp": 1, "tumour": 1}, "'polyp' and 'tumour' the same number"),
         ({"a": label_map()}, {"background": 0}, "nothing but the background"),
+        ({"a": label_map()}, {"left kidney": 1, "left_kidney": 2}, "names 'left kidney' twice"),
+        ({"a": label_map()}, {"0": "background", "1": "polyp", "2": "polyp"}, "names two numbers alike"),
+        ({"a": np.stack([label_map((1, 5)), label_map((0, 6), (1, 4)), label_map()], 2)}, LABELS, "several colours"),
     ],
 )
 def test_labels_that_are_not_declared_are_one_line(

@@ -31,6 +31,12 @@ def as_palette(mask: np.ndarray) -> Image.Image:
     return image
 
 
+def test_what_the_system_refuses_is_told_once_with_its_mend(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        read_image(tmp_path)
+    assert str(caught.value) == f"{tmp_path}: cannot be opened (Is a directory); give a file, not a folder"
+
+
 @pytest.mark.parametrize(
     ("name", "image", "tolerance"),
     [
@@ -82,6 +88,11 @@ def test_exif_turns_image_and_mask_alike(tmp_path: Path) -> None:
 def test_intensity_policies(tmp_path: Path, policy: IntensityPolicy, expected: list[float]) -> None:
     Image.fromarray(np.array([[0, 1000, 4095]], np.uint16)).save(tmp_path / "a.png")
     np.testing.assert_allclose(read_image(tmp_path / "a.png", policy)[0, :, 0], expected, atol=1e-6)
+
+
+def test_the_full_range_of_fractions_is_0_to_1(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 0.25, 1, 200]], np.float32)).save(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif")[0, :, 0], [0, 0.25, 1, 1])
 
 
 def test_percentile_policy_uses_the_file_itself(tmp_path: Path) -> None:

@@ -57,6 +57,9 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "Latin-1": ("file,site\na,Malmö\n".encode("latin-1"), "UTF-8"),
     "two groups": (b"file,group,patient\na,1,2\n", "'group' and 'patient' mean the same"),
     "a column twice": (b"file,age,Age\na,1,2\n", "'age' and 'Age' mean the same"),
+    "a line for Excel alone": (b"sep=", "no column 'file'"),
+    "spacing nan": (b"file,spacing\na,0.5 nan\n", "spacing '0.5 nan' is not"),
+    "spacing without end": (b"file,spacing\na,inf\n", "spacing 'inf' is not"),
     "name twice": (b"file\na.png\na.jpg\n", "line 3: 'a.jpg' stands there twice"),
     "no name": (b"file,site\n,x\n", "line 2: the column 'file' is empty"),
     "empty": (b"", "has no column 'file'"),
@@ -70,6 +73,14 @@ def test_what_cannot_be_understood_is_one_line(case: str) -> None:
     with pytest.raises(InputError, match=message) as raised:
         parse_table(content, "cases.csv")
     assert "\n" not in str(raised.value)
+
+
+def test_what_programs_write_for_nothing_is_an_empty_cell() -> None:
+    """Patients called "nan" would all be one."""
+    rows = parse_table(b"file,patient,spacing,age\na,nan,NaN,#N/A\nb,P1,0.5,61\n", "t")
+    assert (rows["a"].group, rows["a"].spacing, rows["a"].attributes) == (None, None, ())
+    with pytest.raises(InputError, match="'group' is empty for 'a'"):
+        fit_rows("t", rows, {"a": "a.png", "b": "b.png"}, ())
 
 
 def test_cells_may_hold_lines_and_delimiters() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -132,3 +133,117 @@ def test_a_listed_prediction_stands_for_its_own_image_and_prompt(tmp_path: Path)
     path.write_text(json.dumps(rows[:1]))  # the other images' files are there, but theirs is not said
     with pytest.raises(InputError, match=r"would answer for 2 images|no mask for"):
         find_masks(tmp_path / "m", asked)
+
+
+def labelled(root: Path, targets: dict[str, int], truth: str = "case.png") -> list[Query]:
+    """Two images whose truths are label maps; each target has its label in them."""
+    items = []
+    for number in (0, 1):
+        image, mask = root / "images" / f"{number}_{truth}", root / "labels" / f"{number}_{truth}"
+        values(image, [0])
+        values(mask, [0, *targets.values()])
+        for target, value in targets.items():
+            sample = Sample(
+                id=f"{number} {target}", image_id=str(number), image_path=image, mask_paths=(mask,), target=target,
+                prompts={"p1": (target,)}, attributes=(), dataset="d", split="test", group=None, site=None,
+                spacing=None, mask_value=value,
+            )  # fmt: skip
+            items.append(Prompted(sample, (target,), "p1", frozenset({"class"})))
+    return clean_queries(items)
+
+
+def values(path: Path, columns: Sequence[int]) -> None:
+    """A file whose first columns have these values, the others 0."""
+    pixels = np.zeros(SIZE, np.uint8)
+    pixels[:, : len(columns)] = columns
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def answered(folder: Path, asked: Sequence[Query], name: str) -> list[list[int]]:
+    """The foreground columns of each answer about the first image, in the order of its targets."""
+    files = find_masks(folder, asked)
+    image = np.zeros((*SIZE, 3), np.float32)
+    first = [query for query in asked if query.prompted.sample.image_path.name == name]
+    return [np.flatnonzero(one.mask[0]).tolist() for one in files.answer(image, first)]
+
+
+def test_one_label_map_answers_for_each_of_its_labels(tmp_path: Path) -> None:
+    asked = labelled(tmp_path / "d", {"organ": 1, "lesion": 2})
+    for number, columns in enumerate(([2, 1, 1, 2], [0, 0, 1])):
+        values(tmp_path / "m" / "organ" / f"{number}_case.png", columns)
+        values(tmp_path / "m" / "lesion" / f"{number}_case.png", columns)
+    assert answered(tmp_path / "m", asked, "0_case.png") == [[1, 2], [0, 3]]
+
+
+def test_a_label_map_of_more_than_was_asked_about(tmp_path: Path) -> None:
+    asked = labelled(tmp_path / "d", {"lesion": 2})
+    for number, columns in enumerate(([1, 1, 2], [1])):
+        values(tmp_path / "m" / f"{number}_case.png", columns)
+    assert answered(tmp_path / "m", asked, "0_case.png") == [[2]]
+
+
+@pytest.mark.parametrize("full", [2, 255])
+def test_binary_files_for_one_label(full: int, tmp_path: Path) -> None:
+    asked = labelled(tmp_path / "d", {"lesion": 2})
+    for number in (0, 1):
+        values(tmp_path / "m" / f"{number}_case.png", [0, full])
+    assert answered(tmp_path / "m", asked, "0_case.png") == [[1]]
+
+
+def test_grey_borders_are_no_labels(tmp_path: Path) -> None:
+    """Resized or compressed answers about a label map's structure are not compared with its label value by value."""
+    asked = labelled(tmp_path / "d", {"lesion": 2})
+    for number in (0, 1):
+        values(tmp_path / "m" / f"{number}_case.png", [2, 90, 255, 255, 254, 160, 1])
+    assert answered(tmp_path / "m", asked, "0_case.png") == [[2, 3, 4, 5]]
+
+
+def test_another_structures_label_is_not_taken_for_foreground(tmp_path: Path) -> None:
+    """A model that found organs (1) and no lesion (2) at all: its files are not those of lesions saved as 0 and 1."""
+    asked = labelled(tmp_path / "d", {"lesion": 2})
+    for number in (0, 1):
+        values(tmp_path / "m" / f"{number}_case.png", [0, 1, 1])
+    with pytest.raises(InputError, match=r"hold 1 where the truth's label is 2: .* save them as 0 and 255"):
+        find_masks(tmp_path / "m", asked)
+
+
+def test_a_binary_file_does_not_answer_for_several_labels(tmp_path: Path) -> None:
+    """Read by value, 0 and 255 would be two empty answers."""
+    asked = labelled(tmp_path / "d", {"organ": 1, "lesion": 2}, "case_0000.png")
+    for query in asked:  # nnU-Net's names: the image has a channel's number, the truth has not
+        sample = query.prompted.sample
+        object.__setattr__(sample, "mask_paths", (sample.mask_paths[0].with_name(f"{sample.image_id}_case.png"),))
+    for number in (0, 1):
+        values(tmp_path / "m" / f"{number}_case.png", [255, 255])
+    with pytest.raises(InputError, match="hold 255, the truth's labels are 1, 2; write"):
+        find_masks(tmp_path / "m", asked)
+
+
+@pytest.mark.parametrize("written", [(1, 2), (2, 2), (1, 0), (0, 0)])
+def test_label_maps_hold_the_truths_labels(written: tuple[int, int], tmp_path: Path) -> None:
+    asked = labels(tmp_path, written)
+    files = find_masks(tmp_path / "m", asked)
+    found = [int(one.mask[0].sum()) for one in files.answer(np.zeros((*SIZE, 3), np.float32), asked)]
+    assert (files.labelled, found) == (True, [written.count(1), written.count(2)])
+
+
+@pytest.mark.parametrize("written", [(100, 200), (255, 255), (3, 0)])
+def test_label_maps_of_other_labels_are_an_error_and_no_score_of_zero(written: tuple[int, int], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the truth's labels are 1, 2; write the truth's labels into them") as error:
+        find_masks(tmp_path / "m", labels(tmp_path, written))
+    assert "\n" not in str(error.value)
+
+
+def labels(folder: Path, written: tuple[int, int]) -> list[Query]:
+    """Queries for labels 1 and 2 of one image, and a file that holds two values for an answer."""
+    truth = picture(folder / "d" / "labels" / "case_a.png", 0)
+    asked = []
+    for query, value in zip(queries(folder / "d", [("a.png", t, t) for t in ("liver", "spleen")]), (1, 2), strict=True):
+        sample = replace(query.prompted.sample, mask_value=value, mask_paths=(truth,))
+        asked.append(replace(query, prompted=replace(query.prompted, sample=sample)))
+    pixels = np.zeros(SIZE, np.uint8)
+    pixels[0, :2] = written
+    (folder / "m").mkdir()
+    Image.fromarray(pixels).save(folder / "m" / "case_a.png")
+    return asked

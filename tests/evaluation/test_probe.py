@@ -109,6 +109,7 @@ def test_one_that_reads_nothing_has_both_at_zero(pool: Pool) -> None:
     assert {row.condition for row in rows} >= {"clean", "val", "selection", "mean_image", "other_image", "negation"}
 
 
+@pytest.mark.slow
 def test_one_that_reads_half_of_the_time_is_half_way(pool: Pool) -> None:
     """Accuracy 1/2 + 1/(2K) gives a selection index of 1/2; presence right for half of the prompts gives J = 1/2."""
     use, _ = probed(pool, Known(pool, 0.5))
@@ -249,6 +250,15 @@ def test_data_that_cannot_tell_says_why(make_dataset: MakeDataset) -> None:
     assert use.not_asked["swapped"] == "no image has two targets that do not overlap"
     assert {"absent_structure", "wrong_X", "language_X"} <= use.not_asked.keys()
     assert not {"empty", "typos", "mean_image"} & use.not_asked.keys()
+
+
+def test_the_mean_of_a_single_image_would_show_it(make_dataset: MakeDataset) -> None:
+    """Nothing is taken away then: what the words alone give is not asked."""
+    pool = open_pool([str(make_dataset(counts=(1, 0, 1)))], "p1")
+    scene = Scene(pool.datasets[0], pool.split("test"), read_truths(pool.split("test"), pool.infos), 0)
+    asked = {query.condition for query in probe_queries(scene)}
+    assert "empty" in asked
+    assert "mean_image" not in asked
 
 
 def test_the_image_is_taken_away(pool: Pool) -> None:

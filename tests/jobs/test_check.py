@@ -399,6 +399,7 @@ def test_fix_mends_a_copy_and_lists_every_change(make_dataset: MakeDataset, tmp_
     assert len(mended.split("train")) == 10
 
 
+@pytest.mark.slow
 def test_fix_mends_the_published_lists(shared: Path, tmp_path: Path) -> None:
     log = fix_annotations(shared / "data" / "medvlsm_annotations" / "bkai_polyp", tmp_path / "bkai")
     found = {finding.code for finding in findings(tmp_path / "bkai", anns_only=True)}

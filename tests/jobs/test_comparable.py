@@ -13,9 +13,10 @@ import pytest
 
 from vlseg.jobs.comparable import RECORD, ROW, SPEC
 from vlseg.jobs.compare import compare_runs, comparison_for_report
-from vlseg.jobs.leak import mean_dice
+from vlseg.jobs.leak import IMAGE_BLIND, differences, mean_dice
 from vlseg.jobs.methods import method_difference
 from vlseg.jobs.results import compared, gather, left_out, paired
+from vlseg.jobs.scoring import plain_rows, told_by
 from vlseg.records import EvaluationSpec, InputError, RunRecord, SampleScore, write_record, write_scores, write_text
 
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -236,3 +237,67 @@ def test_each_row_resamples_with_its_own_group() -> None:
     known = [replace(row, group=f"p{index // 6}") for index, row in enumerate(rows(DICE))]
     result = gather("r", "dice", [*known, *rows(DICE, dataset="e")])
     assert len(set(result.groups.values())) == 4 + 24
+
+
+def test_folders_of_masks_that_are_called_alike_are_two_readers(tmp_path: Path) -> None:
+    """a/pred and b/pred, or one architecture zero-shot with two weights: neither one run nor seeds of one method."""
+    shared: dict[str, Any] = {"run_id": "pred", "model": "masks", "protocol": "given"}
+    one = evaluation(tmp_path / "a" / "pred", rows(DICE), answers="aaaaaaaa", **shared)
+    two = evaluation(tmp_path / "b" / "pred", rows((np.array(DICE) - 0.1).tolist()), answers="bbbbbbbb", **shared)
+    found = compare_runs([one, two])
+    assert found["pairs"][0]["difference"] == pytest.approx(-0.1)
+    methods = [one for one in found["methods"] if "minus" not in one["method"]]
+    assert [len(one["means"]) for one in methods] == [1, 1]
+
+
+def test_an_uncertainty_beside_the_scores_changes_none_of_them(tmp_path: Path) -> None:
+    first, second = run(tmp_path / "r"), evaluation(tmp_path / "b", rows(DICE), run_id="b")
+    evaluation(first / "evaluations" / "x", rows(DICE), run_id="r")
+    evaluation(first / "evaluations" / "y", rows(DICE, uncertainty=0.3), run_id="r", uncertainty="flip")
+    assert compare_runs([first, second])["pairs"][0]["n"] == len(DICE)
+
+
+def test_two_states_of_a_set_are_not_joined_where_they_share_no_sample(tmp_path: Path) -> None:
+    first, second = run(tmp_path / "r"), evaluation(tmp_path / "b", rows(DICE), run_id="b")
+    new = [replace(row, sample_id=f"new{row.sample_id}") for row in rows(DICE)]
+    evaluation(first / "evaluations" / "x", rows(DICE), run_id="r")
+    evaluation(first / "evaluations" / "y", new, run_id="r", data_fingerprints={"d": "f2"})
+    with pytest.raises(InputError, match="d was scored in x and in y on different data"):
+        compare_runs([first, second])
+
+
+@pytest.mark.parametrize("asked", [{"model_arguments": {"size": 64}}, {"cached_features": True}])
+def test_seeds_that_were_asked_in_two_ways_are_two_methods(asked: dict[str, Any], tmp_path: Path) -> None:
+    sources = [run(tmp_path / f"r{seed}", seed=seed) for seed in (0, 1)]
+    evaluation(sources[0] / "evaluations" / "x", rows(DICE), run_id="r0")
+    evaluation(sources[1] / "evaluations" / "x", rows(DICE), run_id="r1", seed=1, **asked)
+    methods = [one for one in compare_runs(sources)["methods"] if "minus" not in one["method"]]
+    assert [one["seeds"] for one in methods] == [[0], [1]]
+
+
+def test_what_else_the_runs_of_a_worth_differ_in_is_told(tmp_path: Path) -> None:
+    """A leak is worth what the prompt changes: other epochs, another model or other data would be counted with it."""
+    leaking = [run(tmp_path / "a", config={"model": "m", "prompt": "p6", "epochs": 5, "seed": 0, "data": ["here"]})]
+    honest = [run(tmp_path / "b", config={"model": "m", "prompt": "p1", "epochs": 5, "seed": 1, "data": ["there"]})]
+    assert differences([str(one) for one in leaking], [str(one) for one in honest]) == []
+    other = run(tmp_path / "c", config={"model": "n", "prompt": "p1", "epochs": 9, "seed": 0}, dataset="e")
+    told = differences([str(leaking[0])], [str(other)])
+    assert told == ["model m, n", "epochs 5, 9", "data ['d'], ['e']"]
+
+
+def test_swapped_prompts_are_not_averaged_over_both_truths() -> None:
+    """A model that follows the words: 0 on the own target, 1 on the named one, and 0.5 on nothing."""
+    against = [json.dumps({"against": kind}) for kind in ("original", "named")]
+    scores = [
+        replace(row, condition="swapped", condition_arguments=kind, dice=float("named" in kind))
+        for row in rows(DICE)
+        for kind in against
+    ]
+    assert {row.dice for row in plain_rows(scores)} == {0.0}
+    assert {row.dice for row in plain_rows(scores, "named")} == {1.0}
+    corrupted = [*rows([0.9]), *rows([0.1], condition="blur", condition_arguments=json.dumps({"severity": 5}))]
+    assert [row.dice for row in plain_rows(corrupted)] == [0.9]
+
+
+def test_a_prompt_without_its_image_is_not_told_nothing() -> None:
+    assert (told_by(None, "blind"), told_by(None, IMAGE_BLIND)) == ("nothing", "unknown")

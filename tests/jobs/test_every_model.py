@@ -18,7 +18,7 @@ from vlseg.models import MODELS, architecture_of, as_module, load_model
 from vlseg.records import InputError, RunConfig, read_record, read_scores
 
 MakeDataset = Callable[..., Path]
-QUICK = ("cris", "biomedclipseg", "smp-unet")
+QUICK = ("biomedclipseg", "smp-unet")
 PLAIN = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES if name != "ensemble"]
 
 

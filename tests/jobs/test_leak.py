@@ -71,7 +71,7 @@ def test_worth_is_the_difference_of_the_two_evaluations(
             k: v for k, v in values.items() if k != "command"
         }
         assert row["leaking_model_honest_prompt"] is not None
-        blind = read_scores(first / "evaluations" / "discs-test-p3-blind" / "scores.parquet")
+        blind = read_scores(first / "evaluations" / "discs-test-p3-image_blind" / "scores.parquet")
         assert {one.condition for one in blind} == {"mean_image", "other_image"}
         assert row["blind_mean_image"] == pytest.approx(
             np.mean([one.dice for one in blind if one.condition == "mean_image"])

@@ -1,8 +1,9 @@
 """Prompts made from masks, tables, predictions and answers; what the words draw on is written down."""
 
 import json
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from vlseg.data import read_dataset
 from vlseg.jobs.datasets import open_dataset
 from vlseg.jobs.make_prompts import MakeOptions, make_prompts
 from vlseg.prompts import annotate, select
-from vlseg.records import InputError
+from vlseg.records import InputError, Sample
 
 MakeDataset = Callable[..., Path]
 
@@ -93,6 +94,22 @@ def test_a_table_of_other_images_is_refused(make_dataset: MakeDataset, tmp_path:
     with pytest.raises(InputError, match="'zzz' is no image"):
         make_prompts(make_dataset(), tmp_path / "out", MakeOptions(table=table))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_is_taken_is_told_before_images_are_measured(
+    make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(_: Sequence[Sample]) -> Iterator[Sample]:
+        raise AssertionError("the images were measured first")
+
+    data = make_dataset()
+    (tmp_path / "file").write_text("kept")
+    for place, why in ((tmp_path / "file", "is a file"), (data, "is not empty")):
+        with pytest.raises(InputError, match=why):
+            make_prompts(data, place, MakeOptions(), progress=measured)
+    monkeypatch.setattr("vlseg.records.files.os.access", lambda *_: False)
+    with pytest.raises(InputError, match=f"no rights in {re.escape(str(tmp_path))}"):
+        make_prompts(data, tmp_path / "new" / "below", MakeOptions(), progress=measured)
 
 
 def test_prompts_for_the_real_lvit_sample(shared: Path, tmp_path: Path) -> None:

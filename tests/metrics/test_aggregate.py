@@ -172,3 +172,13 @@ def test_further_scores_by_hand() -> None:
     assert (found.hd.mean, found.hd.n) == (pytest.approx((4.0 + 3.0) / 2), 2)
     assert (found.brier.mean, found.brier.n) == (0.2, 1)
     assert found.pixel_precision.reason == "no value is defined"
+
+
+def test_the_part_of_a_pool_that_knows_no_patients_says_so() -> None:
+    """Its images are independent ones, in the note and in the column."""
+    known = [score(index, 0.5, group=f"p{index // 2}") for index in range(4)]
+    unknown = [score(index, 0.5, dataset="e") for index in range(4)]
+    whole = aggregate([*known, *unknown], groups_known=True)
+    assert (whole.groups_known, whole.n_groups) == (True, 6)
+    part = aggregate(unknown, groups_known=True)
+    assert (part.groups_known, part.n_groups, part.note) == (False, 4, INDEPENDENT_NOTE)

@@ -267,3 +267,18 @@ def test_mixed_effect_is_finite_whatever_the_data() -> None:
             assert found.ci95 is not None
             assert np.isfinite([found.difference, *found.ci95]).all()
             assert min(values) - 1e-12 <= float(found.difference or 0) <= max(values) + 1e-12
+
+
+def test_the_order_of_the_rows_changes_nothing() -> None:
+    """The same scores come in another order from another layout of the same data."""
+    rng = np.random.default_rng(4)
+    values, groups = rng.beta(4, 2, 60), np.repeat(np.arange(20), 3)
+    differences = rng.normal(0.02, 0.1, 60)
+    shuffled = rng.permutation(60)
+    one = bootstrap_mean(values.tolist(), groups.tolist())
+    other = bootstrap_mean(values[shuffled].tolist(), groups[shuffled].tolist())
+    assert one.ci95 == pytest.approx(other.ci95, abs=1e-12)
+    first = compare_paired([0.0] * 60, differences.tolist(), groups.tolist())
+    second = compare_paired([0.0] * 60, differences[shuffled].tolist(), groups[shuffled].tolist())
+    assert first.ci95 == pytest.approx(second.ci95, abs=1e-12)
+    assert first.p == second.p

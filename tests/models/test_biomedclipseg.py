@@ -15,7 +15,7 @@ from vlseg.models.folder import load_strictly
 from vlseg.records import InputError
 
 
-@pytest.mark.parametrize("protocol", ["published", "corrected"])
+@pytest.mark.parametrize("protocol", ["published", pytest.param("corrected", marks=pytest.mark.slow)])
 def test_stored_output_of_the_published_network(protocol: str, golden_network: Callable[[str], Any]) -> None:
     stored = golden_network("biomedclipseg_224")
     model = build_biomedclipseg(protocol=protocol).eval()

@@ -42,8 +42,14 @@ def full() -> ClipSeg:
     return build_clipseg().eval()
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("size", [224, 352, pytest.param(416, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("size", "batch"),
+    [
+        (352, 1),
+        (224, 3),
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in ((224, 1), (352, 3), (416, 1), (416, 3))),
+    ],
+)
 def test_steps_equal_transformers_forward(full: ClipSeg, size: int, batch: int) -> None:
     pixels = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(size))
     tokens = full.tokenize(TEXTS[:batch])

@@ -14,7 +14,13 @@ from vlseg.models.folder import load_strictly
 from vlseg.records import InputError
 
 
-@pytest.mark.parametrize(("protocol", "mode"), [("medvlsm", "published"), ("attention_mask", "attention_mask")])
+@pytest.mark.parametrize(
+    ("protocol", "mode"),
+    [
+        ("medvlsm", "published"),
+        pytest.param("attention_mask", "attention_mask", marks=pytest.mark.slow),
+    ],
+)
 def test_stored_output_of_the_published_network(protocol: str, mode: str, golden_network: Callable[[str], Any]) -> None:
     stored = golden_network("cris_r50_416")
     model = build_cris(protocol=protocol).eval()

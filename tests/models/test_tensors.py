@@ -1,6 +1,7 @@
 """Weights out of files as people save them, with nothing in them executed, and one line for what holds none."""
 
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -167,6 +168,16 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "hdf5": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n"), "HDF5"),
     "noise": (lambda path: path.write_bytes(b"not a file of torch"), "cannot be read as weights"),
 }
+
+
+def test_weights_that_may_not_be_read_are_no_broken_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "w.pt")
+
+    (tmp_path / "w.pt").write_bytes(b"x")
+    monkeypatch.setattr("vlseg.models.tensors._values", refuse)
+    with pytest.raises(InputError, match=r"^w\.pt: cannot be opened \(Permission denied\); change its rights"):
+        read_tensors(tmp_path / "w.pt")
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")

@@ -152,3 +152,57 @@ def test_never_overwrites(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
         write_phantoms(tmp_path / "mine.txt" / "set", counts=COUNTS)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_what_the_page_says_of_the_levels() -> None:
+    """docs/phantoms.md: objects an image, kinds, patients of three images, and what hard ones' brightness tells."""
+    things = {level: [phantom.scene.objects for phantom in phantoms(level, 60)] for level in LEVEL_NAMES}
+    assert {len(one) for one in things["easy"]} == {2, 3}
+    assert max(len(one) for one in things["hard"]) == 4
+    flat = {level: [thing for one in things[level] for thing in one] for level in LEVEL_NAMES}
+    kinds = {level: {name: len({one[name] for one in flat[level]}) for name in ("shape", "size")} for level in flat}
+    assert kinds == {"easy": {"shape": 2, "size": 2}, "hard": {"shape": 4, "size": 3}}
+    dark = {
+        kind: [one["brightness"] == "dark" for one in flat["hard"] if one["class"] == kind]
+        for kind in ("cyst", "nodule")
+    }
+    assert abs(np.mean(dark["cyst"]) - np.mean(dark["nodule"])) < 3 * (2 * 0.25 / 80) ** 0.5
+    patients = [phantom.patient for phantom in phantoms("easy", 9)]
+    assert [patients.count(name) for name in dict.fromkeys(patients)] == [3, 3, 3]
+
+
+@pytest.mark.parametrize("level", LEVEL_NAMES)
+def test_the_prompt_of_an_object_fits_it_alone(level: Level) -> None:
+    for phantom in phantoms(level, 60):
+        for entry in phantom.entries:
+            fitting = satisfying(phantom.scene.objects, entry.named)
+            assert entry.kind != "object" or len(fitting) == 1
+            assert entry.kind != "absent" or not entry.mask.any()
+
+
+@pytest.mark.slow
+def test_the_demos_ceilings_are_those_in_the_page() -> None:
+    """By sorting the pixels of each image, not the kinds of pixels: another way than the library's."""
+    images: dict[tuple[object, ...], list[np.ndarray]] = {}
+    for index in range(200):
+        phantom = make_phantom("test", index, level="easy", size=96, seed=0)
+        for entry in phantom.entries:
+            if entry.mask.any():
+                images.setdefault((index,), []).append(entry.mask.ravel())
+                images.setdefault((index, entry.named["class"]), []).append(entry.mask.ravel())
+    page = (Path(__file__).parents[2] / "docs" / "phantoms.md").read_text()
+    for length, words in ((1, "| text-blind | the image |"), (2, "| class | the image and the class that is named |")):
+        found = [np.stack(masks) for key, masks in images.items() if len(key) == length]
+        ceiling = sum(_best_sum(masks) for masks in found) / sum(len(masks) for masks in found)
+        assert f"{words} {ceiling:.3f} |" in page
+
+
+def _best_sum(masks: np.ndarray) -> float:
+    """The largest sum of Dice of one mask with (K, pixels) truths: for each area the pixels of most weight."""
+    masks = masks[:, masks.any(axis=0)]
+    areas = masks.sum(axis=1)
+    best = 0.0
+    for area in range(1, masks.shape[1] + 1):
+        weights = (2 / (area + areas)) @ masks
+        best = max(best, float(np.sort(weights)[::-1][:area].sum()))
+    return best

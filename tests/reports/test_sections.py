@@ -8,10 +8,11 @@ import pytest
 
 from vlseg.records import EvaluationSpec, RunRecord, SampleScore
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike
-from vlseg.reports.sections import cross_dataset
+from vlseg.reports.page import _table, _worst
+from vlseg.reports.sections import cross_dataset, leak_worths
 
 
-def scored(dataset: str, dice: float, state: str = "f", **changes: Any) -> EvaluationOnDisk:
+def scored(dataset: str, dice: float, state: str = "f", name: str = "", **changes: Any) -> EvaluationOnDisk:
     spec = EvaluationSpec(
         id="x", model="m", run_id="r", dataset=dataset, data_fingerprint=state, split="test", prompt="class",
         prompt_sources=["class"], deployable=True, protocol="corrected",
@@ -28,7 +29,7 @@ def scored(dataset: str, dice: float, state: str = "f", **changes: Any) -> Evalu
         )
         for i in range(3)
     ]  # fmt: skip
-    return EvaluationOnDisk(spec, rows, [])
+    return EvaluationOnDisk(spec, rows, [], name=name)
 
 
 def a_run(evaluations: list[EvaluationOnDisk], dataset: str = "MosMedData+") -> RunOnDisk:
@@ -62,6 +63,43 @@ def test_the_matrix_holds_one_way_of_scoring_and_one_state_of_the_data() -> None
 def test_evaluations_are_alike_in_what_was_measured_alone() -> None:
     one = scored("d", 0.5).spec
     assert alike(one, scored("d", 0.5, condition="swapped", seconds=3.0).spec)
-    for changes in ({"threshold": 0.3}, {"precision": "bf16"}, {"nsd_tolerance": 1.0}):
+    ways: list[dict[str, Any]] = [
+        {"threshold": 0.3}, {"precision": "bf16"}, {"nsd_tolerance": 1.0}, {"answers": "x"},
+        {"model_arguments": {"size": 64}}, {"cached_features": True},
+    ]  # fmt: skip
+    for changes in ways:
         assert not alike(one, scored("d", 0.5, **changes).spec)
     assert not alike(one, scored("d", 0.5, state="g").spec)
+
+
+def test_two_evaluations_of_one_split_are_told_apart() -> None:
+    two = [scored("d", 0.5, name="d-test-class"), scored("d", 0.4, name="d-test-class-threshold-0.9", threshold=0.9)]
+    run = a_run(two, "d")
+    assert [row["evaluation"].name for row in _table([run])] == [one.name for one in two]
+    assert [(name, row.dice) for name, row in _worst(run.clean)[2:4]] == [(two[1].name, 0.4), (two[0].name, 0.5)]
+
+
+def test_a_pools_ceilings_are_not_those_of_its_parts() -> None:
+    """A part may lie above the ceiling of the whole and read nothing."""
+    both = scored("d", 0.9, text_blind_ceiling=0.7, class_ceiling=0.8, ceiling_reason="why")
+    both.scores.extend(scored("e", 0.5).scores)
+    table = _table([a_run([both], "d")])
+    assert [(row["dataset"], row["ceilings"]) for row in table] == [
+        ("d", (0.7, 0.8, "why")),
+        ("d", (None, None, None)),
+        ("e", (None, None, None)),
+    ]
+
+
+def test_the_worth_of_an_earlier_version_is_not_shown(tmp_path: Path) -> None:
+    """Its columns were over other samples than its difference."""
+    (tmp_path / "leak_worth.json").write_text('{"dataset": "d", "seeds": []}')
+    run = RunOnDisk(tmp_path, a_run([]).record)
+    assert [one["outdated"] for one in leak_worths([run])] == [True]
+
+
+def test_the_words_without_the_image_are_no_control_that_is_told_nothing() -> None:
+    """Two evaluations that were both called blind: one sees the image alone, one reads a leaking prompt alone."""
+    control = scored("d", 0.3, name="control", condition="blind", told="nothing", condition_arguments={"rule": "t"})
+    leak = scored("d", 0.9, name="leak", condition="blind", told="nothing")
+    assert [row["evaluation"].name for row in _table([a_run([control, leak], "d")])] == ["control"]

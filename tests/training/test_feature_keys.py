@@ -112,6 +112,7 @@ def test_a_setting_in_the_key_shares_no_entry(name: str, make_dataset: MakeDatas
     assert len(entries(cache) - first) == (1 if name == "image_cache" else 3)
 
 
+@pytest.mark.slow
 def test_reduced_images_and_whole_ones_live_in_one_cache(make_dataset: MakeDataset, tmp_path: Path) -> None:
     """In either order, each run ends with the bits of one that has a cache of its own."""
     data = make_dataset(counts=(2, 0, 0), size=150)

@@ -65,6 +65,7 @@ def weights(run: Path) -> Mapping[str, torch.Tensor]:
     return as_module(load_model(str(run))).state_dict()
 
 
+@pytest.mark.slow
 def test_together_ends_where_one_by_one_does(
     make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +90,7 @@ def test_together_ends_where_one_by_one_does(
         assert one.summary["best_val_dice"] == pytest.approx(other.summary["best_val_dice"], abs=2e-3)
 
 
+@pytest.mark.slow
 def test_joint_gradients_are_each_runs_own(
     make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

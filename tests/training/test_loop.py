@@ -138,7 +138,9 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("stop_at", [1, 4, 5, 8])
+@pytest.mark.parametrize(
+    "stop_at", [1, pytest.param(4, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow), 8]
+)
 def test_resume_equals_never_interrupted(
     make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
 ) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from vlseg.checks.collect import Collector
 from vlseg.checks.facts import FileFacts
 from vlseg.data.info import read_info
-from vlseg.data.mask_levels import judge
+from vlseg.data.mask_levels import judge, several_colours
 from vlseg.records import Sample, Severity
 
 MISPLACED = 1.8
@@ -25,9 +25,9 @@ def check_files(
 ) -> dict[str, float]:
     """All checks that open files. Returns the foreground's share of the image by sample id."""
     for path, sample in {s.image_path: s for s in samples}.items():
-        _unreadable(path, facts[path], sample.split, "image", found)
+        _unreadable(path, facts[path], sample.split, "an image", found)
     for path, sample in _masks(samples).items():
-        _unreadable(path, facts[path], sample.split, "mask", found)
+        _unreadable(path, facts[path], sample.split, "a mask", found)
     _check_leaks(samples, facts, found)
     _check_storage(root, samples, facts, found)
     plain = [path for path, sample in _masks(samples).items() if sample.mask_value is None]
@@ -49,9 +49,9 @@ def _masks(samples: Sequence[Sample]) -> dict[Path, Sample]:
 
 def _unreadable(path: Path, facts: FileFacts, split: str, kind: str, found: Collector) -> None:
     if not facts.exists:
-        found.add("missing_file", "error", split, f"a {kind} file is missing", str(path))
+        found.add("missing_file", "error", split, f"{kind} file is missing", str(path))
     elif facts.problem:
-        found.add("undecodable", "error", split, f"a {kind} file cannot be read", facts.problem)
+        found.add("undecodable", "error", split, f"{kind} file cannot be read", facts.problem)
 
 
 def _check_leaks(samples: Sequence[Sample], facts: Mapping[Path, FileFacts], found: Collector) -> None:
@@ -91,7 +91,7 @@ def _check_storage(root: Path, samples: Sequence[Sample], facts: Mapping[Path, F
         if facts[path].bits > 8 and not declared:
             message = (
                 "an image has more than 8 bits and dataset.json declares no intensity policy, so that its type's full "
-                "range becomes 0 to 1: it may be almost black"
+                "range becomes 0 to 1 (of fractions 0 to 1): it may be almost black, or white"
             )
             found.add("bit_depth", "warning", sample.split, message, f"{path.name}: {facts[path].bits} bits", path)
     if len(bits) > 1:
@@ -125,6 +125,8 @@ def _check_mask(
     if image.shape is not None and mask.shape != image.shape:
         example = f"{path.name} {_size(mask.shape)}, {sample.image_path.name} {_size(image.shape)}"
         found.add("size_mismatch", "error", split, "a mask has another size than its image", example, *files)
+    if odd is None and sample.mask_value is not None and len(summary.colours) > 1:
+        odd = "label_map", several_colours(summary.colours)
     if odd is not None:
         code, text = odd
         message = "the masks' values do not say what foreground is"

@@ -86,7 +86,7 @@ def _lines(values: dict[str, Any]) -> list[str]:
     by = values.get("by", {"column": "", "groups": {}})
     return [
         f"{values['dataset']} {values['split']}, prompt {values['prompt']} ({words}), n = {values['n']}",
-        *(f"  {name:<6}{_value(values[name])}" for name in ("dice", "iou", "nsd", "hd95")),
+        *_means(values),
         *(f"  {name}: dice {_value(one['dice'])}" for name, one in values["by_dataset"].items()),
         *(f"  {by['column']} {name}: n = {one['n']}, dice {_value(one['dice'])}" for name, one in by["groups"].items()),
         *(
@@ -97,12 +97,23 @@ def _lines(values: dict[str, Any]) -> list[str]:
     ]
 
 
-def _value(summary: dict[str, Any]) -> str:
+def _means(values: dict[str, Any]) -> list[str]:
+    """A line a metric. Swapped prompts: against the own target, then Dice against what the words name."""
+    where = f" {values['distance_unit']} where neither mask is empty (n = {values['hd95']['n']})"
+    lines = [f"  {name:<6}{_value(values[name])}" for name in ("dice", "iou", "nsd")]
+    lines.append(f"  hd95  {_value(values['hd95'], where)}")
+    if "named" in values:
+        lines.insert(0, "  swapped prompts, against the own target:")
+        lines.append(f"  against the target that is named: dice {_value(values['named']['dice'])}")
+    return lines
+
+
+def _value(summary: dict[str, Any], unit: str = "") -> str:
     if summary.get("mean") is None:
         return f"none ({summary.get('reason')})"
     interval = summary.get("ci95")
     shown = f"[{interval[0]:.4f}, {interval[1]:.4f}]" if interval else f"no interval: {summary.get('reason')}"
-    return f"{summary['mean']:.4f}  95 % {shown}"
+    return f"{summary['mean']:.4f}{unit}  95 % {shown}"
 
 
 def _change(row: dict[str, Any]) -> str:

@@ -75,6 +75,8 @@ def _effect(test: dict[str, Any]) -> str:
     named = test["dice_named"]
     towards = test["delta_dice_named"]
     moved = f" ({towards['difference']:+.3f})" if towards and towards["difference"] is not None else ""
+    seen = test["detectable_holm"]
+    p += f", 80 % power from {seen:.3f}" if seen is not None else ""
     against = f"; Dice with what it names {named['mean']:.3f}{moved}" if named else ""
     return f"{test['delta_dice']:+.3f} {shown}{p}{against}"
 

@@ -99,6 +99,7 @@ def worth(
     lines = [
         f"{values['dataset']} {split}: '{values['leaking_prompt']}' ({', '.join(values['leaking_sources'])}) against "
         f"'{values['honest_prompt']}' ({', '.join(values['honest_sources'])})",
+        *(f"trained differently, too: {one}" for one in values["differs"]),
         "seed  leaking  honest   worth, samples compared      present targets: leaking / honest; "
         "leaking model: honest prompt / mean image / other image",
     ]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from vlseg.records import RunConfig, RunRecord
 
 _DEFAULT_OUT = Path("runs")
+_EXIT_CODES = {"done": 0, "interrupted": 130}
 
 
 def train(
@@ -74,7 +75,7 @@ def train(
     if record.status == "interrupted":
         lines.append(f"resume with: vlseg train --resume --out {folder}")
     finish("train", values, lines, as_json=json)
-    raise typer.Exit(0 if record.status == "done" else 1)
+    raise typer.Exit(_EXIT_CODES.get(record.status, 1))
 
 
 def _told(record: "RunRecord", folder: Path) -> dict[str, Any]:
@@ -109,4 +110,4 @@ def _grid(config: "RunConfig | None", folder: Path, axes: list[str], *, resume: 
         "" if done == len(runs) else "; go on with the same command and --resume"
     )
     finish("train", values, [*lines, end], as_json=as_json)
-    return 0 if values["status"] == "done" else 1
+    return _EXIT_CODES[str(values["status"])]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from vlseg.records import InputError, IntensityPolicy
+from vlseg.records import InputError, IntensityPolicy, from_system
 
 _COLOUR_MODES = frozenset({"LA", "RGB", "RGBA"})
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
@@ -32,7 +32,7 @@ def open_image(path: Path, *, one_page: bool = False) -> Image.Image:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
+        raise InputError(from_system(error, str(path))) from error
 
 
 def decode_image(stream: IO[bytes], name: str, *, one_page: bool = False) -> Image.Image:

@@ -18,8 +18,17 @@ def file_digest(path: Path) -> str:
     Raises:
         OSError: it cannot be read.
     """
+    return _digest(path, file_status(path))
+
+
+def file_status(path: Path) -> tuple[int, ...]:
+    """Size, dates and inode: another content has others.
+
+    Raises:
+        OSError: it is not there.
+    """
     status = path.stat()
-    return _digest(path, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 @lru_cache(maxsize=200_000)

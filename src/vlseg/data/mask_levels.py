@@ -15,10 +15,9 @@ THIN = 0.1
 masks of retinal vessels, the thinnest structures, reach 0.05; thin labels at half of the range 0.2 and more."""
 LEVEL = 0.8
 """Share of a value's pixels that are no fringe from which it is a level of its own, however rare."""
-MEND = (
-    "say which value is foreground with mask_value (in dataset.json or an entry), make one target of each with "
-    "`vlseg data prepare own --mask-map FILE`, or save the masks as 0/255"
-)
+COLOUR_MEND = "make one target of each with `vlseg data prepare own --mask-map FILE`, or save the masks as 0/255"
+"""Where colours differ, a single value cannot say which is foreground."""
+MEND = f"say which value is foreground with mask_value (in dataset.json or an entry), {COLOUR_MEND}"
 
 Colour = tuple[int, int, int]
 
@@ -129,7 +128,7 @@ def odd_values(summary: MaskSummary, mask_max: int, *, united: bool = False) -> 
     if summary.present[0] < 0:
         return "label_map", f"holds negative values ({_shown(summary.present[summary.present < 0], summary)}); {MEND}"
     if len(summary.colours) > 1 and not united:
-        return "label_map", f"holds several colours ({', '.join(map(hexed, summary.colours))}); {MEND}"
+        return "label_map", several_colours(summary.colours)
     low, high = ends(mask_max)
     if 0 < summary.largest <= low:
         return "odd_mask_values", (
@@ -173,7 +172,8 @@ def judge(summaries: Mapping[str, MaskSummary], mask_max: int, *, united: bool =
             found.append(Odd(odd[0], name, odd[1]))
     if found:
         return found
-    return ([] if united else _colours_apart(summaries)) or _thin_labels(summaries, mask_max)
+    apart = ([] if united else _colours_apart(summaries)) or _levels_apart(summaries)
+    return apart or _thin_labels(summaries, mask_max)
 
 
 def _colours_apart(summaries: Mapping[str, MaskSummary]) -> list[Odd]:
@@ -187,9 +187,26 @@ def _colours_apart(summaries: Mapping[str, MaskSummary]) -> list[Odd]:
         return []
     usual = max(files, key=lambda colour: len(files[colour]))
     return [
-        Odd("label_map", name, f"is {hexed(colour)} where {len(files[usual])} others are {hexed(usual)}; {MEND}")
+        Odd("label_map", name, f"is {hexed(colour)} where {len(files[usual])} others are {hexed(usual)}; {COLOUR_MEND}")
         for colour, names in files.items()
         if colour != usual
+        for name in names
+    ]
+
+
+def _levels_apart(summaries: Mapping[str, MaskSummary]) -> list[Odd]:
+    """Files of 0 and one value, which no compression has moved, where that is not the value most have."""
+    files: dict[int, list[str]] = {}
+    for name, summary in summaries.items():
+        if len(summary.present) == 2 and summary.present[0] == 0:
+            files.setdefault(summary.largest, []).append(name)
+    if len(files) < 2:
+        return []
+    usual = max(files, key=lambda value: len(files[value]))
+    return [
+        Odd("label_map", name, f"holds 0 and {value} where {len(files[usual])} others hold 0 and {usual}; {MEND}")
+        for value, names in files.items()
+        if value != usual
         for name in names
     ]
 
@@ -231,6 +248,11 @@ def _shown(values: Iterable[int] | NDArray[np.int64], summary: MaskSummary) -> s
     counts = dict(zip(summary.present.tolist(), summary.counts.tolist(), strict=True))
     listed = [f"{int(value)}: {counts.get(int(value), 0)} px" for value in values]
     return ", ".join(listed[:6]) + (", ..." if len(listed) > 6 else "")
+
+
+def several_colours(colours: Iterable[Colour]) -> str:
+    """What is wrong with a mask of several colours."""
+    return f"holds several colours ({', '.join(map(hexed, colours))}); {COLOUR_MEND}"
 
 
 def far(one: Colour, other: Colour) -> bool:

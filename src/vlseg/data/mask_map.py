@@ -12,12 +12,16 @@ from PIL import Image
 
 from vlseg.data.mask_colours import FEW, codes_of, flat_colours
 from vlseg.data.mask_levels import Colour, far, hexed, summarise
-from vlseg.data.masks import Mask, image_values
+from vlseg.data.masks import Mask, mask_pixels
 from vlseg.records import InputError
 
 _HEX = re.compile(r"#[0-9a-fA-F]{6}$")
 BACKGROUND = frozenset({"background", "ignore"})
 _NAMED = 6
+
+
+class UndeclaredError(InputError):
+    """A label map holds what its map does not declare."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ def mapped(image: Image.Image, name: str, declared: MaskMap) -> dict[str, Mask]:
     """The mask (H, W) of each target of a label map; borders blurred by compression go to the nearest declared.
 
     Raises:
-        InputError: a value or colour that covers an area and is not declared.
+        UndeclaredError: a value or colour that covers an area and is not declared.
     """
     if declared.colours:
         nearest, targets = _by_colour(image, name, declared.colours)
@@ -119,7 +123,9 @@ def mapped(image: Image.Image, name: str, declared: MaskMap) -> dict[str, Mask]:
 def _by_value(
     image: Image.Image, name: str, declared: Mapping[int, str | None]
 ) -> tuple[NDArray[np.intp], list[str | None]]:
-    values = image_values(image, name, index=True)
+    values, colours = mask_pixels(image, name, index=True)
+    if colours is not None and len(colours) > 1:
+        _refuse(name, [hexed(colour) for colour in colours], [str(value) for value in declared])
     known = {0: None, **declared}
     summary = summarise(values)
     flat = summary.present if len(summary.present) <= FEW else summary.present[summary.solid > 0]
@@ -134,7 +140,7 @@ def _by_colour(
     image: Image.Image, name: str, declared: Mapping[Colour, str | None]
 ) -> tuple[NDArray[np.intp], list[str | None]]:
     if image.mode in ("1", "L", "P") or image.mode not in ("RGB", "RGBA", "LA", "CMYK", "YCbCr"):
-        image_values(image, name, index=True)  # what cannot be read has its error there
+        mask_pixels(image, name, index=True)  # what cannot be read has its error there
     rgb = np.asarray(
         image.convert("RGBA").convert("RGB") if image.mode in ("P", "RGBA", "LA") else image.convert("RGB")
     )
@@ -151,7 +157,7 @@ def _by_colour(
 def _refuse(name: str, strange: Sequence[str], declared: Sequence[str]) -> None:
     if strange:
         more = ", ..." if len(strange) > _NAMED else ""
-        raise InputError(
+        raise UndeclaredError(
             f"{name}: holds {', '.join(strange[:_NAMED])}{more}, which --mask-map does not declare (it declares "
             f"{', '.join(declared[:_NAMED])}); add it with its target, or null where it is background"
         )

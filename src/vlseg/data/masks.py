@@ -1,6 +1,7 @@
 """Reading masks: which pixels are foreground. What their values do not tell is an error, not a guess."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vlseg.data.images import open_image
+from vlseg.data.keys import file_status
 from vlseg.data.mask_colours import WHITE, colours_of, is_grey
-from vlseg.data.mask_levels import MEND, Colour, MaskSummary, Odd, judge, odd_values, summarise, two_valued
+from vlseg.data.mask_levels import (
+    MEND,
+    Colour,
+    MaskSummary,
+    Odd,
+    judge,
+    odd_values,
+    several_colours,
+    summarise,
+    two_valued,
+)
 from vlseg.records import InputError
 
 Mask = NDArray[np.bool_]
@@ -26,14 +38,24 @@ def mask_values(path: Path, *, index: bool = False) -> NDArray[np.int64]:
     Alpha: where the colour is constant it is the mask.
 
     Raises:
-        InputError: undecodable, several differing pages, fractions, or alpha and colour that contradict each other.
+        InputError: undecodable, several differing pages, fractions, alpha and colour that contradict each other, or
+            with `index` several colours, whose largest channels may be the same.
     """
     return image_values(open_image(path, one_page=True), str(path), index=index)
 
 
 def image_values(image: Image.Image, name: str, *, index: bool = False) -> NDArray[np.int64]:
     """`mask_values` of a decoded image; `name` stands in the errors."""
-    return mask_pixels(image, name, index=index)[0]
+    values, colours = mask_pixels(image, name, index=index)
+    if index:
+        _one_colour(colours, name)
+    return values
+
+
+def _one_colour(colours: tuple[Colour, ...] | None, name: str) -> None:
+    """No value tells two colours apart whose largest channels are the same."""
+    if colours is not None and len(colours) > 1:
+        raise InputError(f"{name}: {several_colours(colours)}")
 
 
 def mask_pixels(image: Image.Image, name: str, *, index: bool = False) -> Pixels:
@@ -115,10 +137,24 @@ def mask_range(paths: Iterable[Path]) -> int:
     Raises:
         InputError: a file that cannot be read, or values or colours that leave open what foreground is (see `judge`).
     """
-    summaries = {str(path): summarise_image(open_image(path, one_page=True), str(path)) for path in paths}
+    summaries = {str(path): _summary_of(path) for path in paths}
     mask_max = max((summary.largest for summary in summaries.values()), default=0) or 255
     refuse(judge(summaries, mask_max), len(summaries))
     return mask_max
+
+
+def _summary_of(path: Path) -> MaskSummary:
+    """Of a file; in one process it is decoded again only when its size, dates or inode have changed."""
+    try:
+        status = file_status(path)
+    except OSError:
+        return summarise_image(open_image(path, one_page=True), str(path))  # which says what is wrong
+    return _remembered(path, status)
+
+
+@lru_cache(maxsize=20_000)
+def _remembered(path: Path, status: tuple[int, ...]) -> MaskSummary:
+    return summarise_image(open_image(path, one_page=True), str(path))
 
 
 def refuse(odd: Sequence[Odd], files: int) -> None:
@@ -152,10 +188,11 @@ def foreground(
         united: colours are declared to mean one thing.
 
     Raises:
-        InputError: a label map without a `mask_value`, several colours, or values that do not fit the other masks'
-            (0/1 among 0/255).
+        InputError: a label map without a `mask_value`, several colours with or without one, or values that do not fit
+            the other masks' (0/1 among 0/255).
     """
     if mask_value is not None:
+        _one_colour(colours, str(path))
         return np.asarray(values == mask_value)
     problem = odd_values(summarise(values, colours), mask_max, united=united)
     if problem:

@@ -206,7 +206,7 @@ def _nearest(images: Sequence[Place], mask: Place, where: str) -> Place:
     if len(best) > 1:
         raise InputError(
             f"{where}: the mask {mask.path} fits {best[0].path} and {best[1].path}; "
-            "put masks into folders named like their images'"
+            "put masks into folders named like their images', or take one of the images away"
         )
     return best[0]
 

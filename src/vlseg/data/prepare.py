@@ -20,7 +20,7 @@ from vlseg.data.cards.card import Mask
 from vlseg.data.cards.find import by_rule
 from vlseg.data.images import as_png, decode_image, page_count
 from vlseg.data.mask_levels import judge
-from vlseg.data.mask_map import read_mask_map
+from vlseg.data.mask_map import UndeclaredError, read_mask_map
 from vlseg.data.masks import foreground, mask_pixels, refuse, summarise_image
 from vlseg.data.matching import counted
 from vlseg.data.names import is_picture
@@ -291,6 +291,8 @@ class _Writer:
         try:
             written, size, spacing = self._image(item)
             parts, present = self._masks(item, size)
+        except UndeclaredError:
+            raise  # a further label: leaving its images out would bias the set
         except InputError as error:
             self.left_out.append(str(error))
             return

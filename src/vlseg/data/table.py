@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +16,8 @@ GROUP_COLUMNS = ("group", "patient", "patient_id", "patient id", "patientid", "s
 FILE_COLUMNS = ("file", "filename", "file_name", "file name", "image", "img_name")
 TABLE = "cases.csv"
 TABLES = (TABLE, "cases.xlsx")
+MISSING = frozenset({"nan", "#n/a"})
+"""What programs write into a cell of which nothing is known."""
 _PARTS = ",;\t"
 Cells = Sequence[tuple[int, Sequence[str]]]
 """Lines with their numbers."""
@@ -52,7 +55,7 @@ def parse_table(content: bytes, path: str) -> dict[str, Row]:
     "y x"), `prompt` (several wordings are parted by "|"), and any other as an attribute. `prompt` and attributes say
     where they come from after a colon: `age:metadata`, `prompt:user`; without it they count as unknown.
     CSV in UTF-8 or UTF-16, parted by comma, semicolon or tab; or the first sheet of an Excel file (.xlsx). Blank lines
-    are passed over.
+    are passed over, and "nan" or "#N/A" is an empty cell.
 
     Raises:
         InputError: missing column, two columns of one meaning, a name that stands twice, a cell that cannot be read.
@@ -69,7 +72,8 @@ def parse_table(content: bytes, path: str) -> dict[str, Row]:
             continue
         if any(cell.strip() for cell in cells[len(header) :]):
             raise InputError(f"{where}: has more cells than the header; put texts with commas in quotes")
-        line = {column: cell.strip() for column, cell in zip(columns, cells, strict=False)}
+        texts = [cell.strip() for cell in cells]
+        line = {column: "" if text.lower() in MISSING else text for column, text in zip(columns, texts, strict=False)}
         named = next((cell for (name, _), cell in line.items() if name == "file"), "")
         name = stem(named)
         if not name:
@@ -87,8 +91,9 @@ def _text_lines(content: bytes, path: str) -> Cells:
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8 text; save it as CSV (UTF-8)") from error
     delimiter = max(_PARTS, key=text.lstrip().split("\n", 1)[0].count)
-    if text.lower().startswith("sep="):  # a line that Excel writes and reads
-        delimiter, text = text[4], "\n" + text.split("\n", 1)[-1]
+    first, _, rest = text.partition("\n")
+    if first.lower().startswith("sep=") and len(first.strip()) == 5:  # a line that Excel writes and reads
+        delimiter, text = first[4], "\n" + rest
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         return [(reader.line_num, cells) for cells in reader if any(cells)]
@@ -232,6 +237,6 @@ def _spacing(where: str, text: str | None) -> tuple[float, float] | None:
         values = [float(part) for part in parts]
     except ValueError:
         values = []
-    if len(values) not in (1, 2) or min(values, default=0) <= 0:
+    if len(values) not in (1, 2) or not all(0 < value < math.inf for value in values):
         raise InputError(f"{where}: spacing '{text}' is not one or two positive numbers (mm; y x)")
     return values[0], values[-1]

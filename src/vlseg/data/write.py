@@ -9,7 +9,7 @@ from typing import Any
 
 from vlseg.data.pairs import write_entries
 from vlseg.data.read import layout_folders
-from vlseg.records import SPLITS, Dataset, DatasetInfo, InputError, Sample, replacing_folder, write_text
+from vlseg.records import SPLITS, Dataset, DatasetInfo, InputError, Sample, check_folder, replacing_folder, write_text
 
 
 def sample_entry(sample: Sample, info: DatasetInfo) -> dict[str, Any]:
@@ -80,5 +80,6 @@ def new_folder(out: Path) -> None:
     Raises:
         InputError: a file, or a folder that is not empty.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    check_folder("--out", out, written=True)
+    if out.exists() and any(out.iterdir()):
         raise InputError(f"--out: {out} exists and is not empty; choose another folder")

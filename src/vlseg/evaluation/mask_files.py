@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vlseg.data import mask_range, mask_values, read_mask
+from vlseg.data.mask_levels import EXACT
 from vlseg.evaluation.answers import Answer
 from vlseg.evaluation.names import same_file
 from vlseg.evaluation.predict import Prediction
@@ -101,7 +102,7 @@ def find_masks(folder: Path, queries: Sequence[Query]) -> MaskFiles:
             found[_key(query)] = match
     if missing:
         raise _missing(folder, missing, len(queries), single)
-    labelled = _are_label_maps(queries, found)
+    labelled = _are_label_maps(folder, queries, found)
     _check_shared(folder, queries, found, labelled)
     used = dict.fromkeys(path for path, _ in found.values())
     mask_max = 255 if labelled else mask_range(used)
@@ -111,17 +112,46 @@ def find_masks(folder: Path, queries: Sequence[Query]) -> MaskFiles:
     return MaskFiles(folder, found, names, mask_max, labelled)
 
 
-def _are_label_maps(queries: Sequence[Query], found: Mapping[_Key, tuple[Path, float | None]]) -> bool:
-    """Whether the files hold labels as the truth does: one file answers for several labels, or holds several."""
+def _are_label_maps(folder: Path, queries: Sequence[Query], found: Mapping[_Key, tuple[Path, float | None]]) -> bool:
+    """Whether the files hold labels as the truth does: one file answers for several labels, or holds several.
+
+    Raises:
+        InputError: they hold labels, but none of the truth's, or could be either: one of 0 and 255 for several labels,
+            or of 0 and another small label.
+    """
     asked: dict[Path, set[int | None]] = {}
     for query in queries:
         asked.setdefault(found[_key(query)][0], set()).add(query.prompted.sample.mask_value)
     if None in set().union(*asked.values()):
         return False
-    if any(len(values) > 1 for values in asked.values()):
-        return True
-    held = {int(value) for path in asked for value in np.unique(mask_values(path, index=True))}
-    return len(held - {0}) > 1
+    labels = {value for values in asked.values() for value in values if value is not None}
+    held = {path: {int(value) for value in np.unique(mask_values(path, index=True))} - {0} for path in asked}
+    alien = {path: sorted(v for v in values - labels if v >= EXACT) for path, values in held.items()}
+    several = [path for path, values in asked.items() if len(values) > 1]
+    every = set().union(*held.values())
+    if (several or len(every) > 1) and every and not every & labels and (several or max(every) < EXACT):
+        raise InputError(
+            f"--masks: the files in {folder} hold {_few(every)}, the truth's labels are {_few(labels)}; write the "
+            "truth's labels into them, or one file of 0 and 255 for each target"
+        )
+    for path in several:
+        if alien[path]:
+            raise InputError(
+                f"--masks: {path.relative_to(folder)} in {folder} would answer for {len(asked[path])} labels and holds "
+                f"{alien[path][0]}, which is none of them; save the labels, or files IMAGE__TARGET.png of 0 and 255"
+            )
+    if len(every) == 1 and len(labels) == 1 and every != labels and max(every) < EXACT:
+        raise InputError(
+            f"--masks: the files in {folder} hold {every.pop()} where the truth's label is {labels.pop()}: another "
+            "structure's label, or foreground; save them as 0 and 255, or with the truth's labels"
+        )
+    # Grey values up to 255 are a border's fringe or a probability, which are judged as those of any mask.
+    return bool(several) or (len(every) > 1 and not any(alien.values()))
+
+
+def _few(values: Iterable[int]) -> str:
+    listed = [str(value) for value in sorted(values)]
+    return ", ".join(listed[:6]) + (", ..." if len(listed) > 6 else "")
 
 
 def _missing(folder: Path, missing: Sequence[Query], asked: int, single: bool) -> InputError:

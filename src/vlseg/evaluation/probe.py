@@ -158,10 +158,12 @@ def blind_queries(scene: Scene) -> list[Query]:
     present = [item for item in scene.prompted if scene.masks[item.sample.id].any()]
     images = {item.sample.image_path: item.sample for item in scene.prompted}
     everywhere = {item.sample.image_path: item.sample for item in scene.all}
-    mean = _mean_image(scene, tuple(images.values()))
-    queries = [
-        _query(item, item.wordings[0], "mean_image", Truth(item.sample, ORIGINAL), view=mean) for item in present
-    ]
+    queries = []
+    if len(images) > 1:  # the mean of one image shows it
+        mean = _mean_image(scene, tuple(images.values()))
+        queries = [
+            _query(item, item.wordings[0], "mean_image", Truth(item.sample, ORIGINAL), view=mean) for item in present
+        ]
     if len(everywhere) < 2:
         return queries
     # One other image for all prompts of an image: it is read and encoded once.

@@ -15,7 +15,8 @@ Rule = Literal["same", "same_in_run", "own", "stated", "named", "chosen", "key",
 
 same: refused. same_in_run: two runs may differ in it, and then it is stated; the evaluations of one run may not.
 own: the evaluations of one run share it, two runs have each their own. stated: may be the very thing that is compared;
-printed. named: printed for each run. chosen: the evaluations are chosen by it. key: pairs the rows. value: what is compared. free: no score depends on it."""
+printed. named: printed for each run. chosen: the evaluations are chosen by it. key: pairs the rows. value: what is
+compared. free: no score depends on it."""
 
 SPEC: dict[str, Rule] = {
     "format_version": "free",
@@ -109,10 +110,10 @@ class Side:
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """Equal for two folders of scores of one run."""
+        """Equal for two folders of scores of one run, or of the same weights or mask files."""
         if self.record is not None:
             return self.record.id, str(self.record.started)
-        return self.spec.model, self.spec.run_id, self.spec.protocol
+        return self.spec.model, self.spec.run_id, self.spec.protocol, self.spec.answers
 
 
 def read_side(source: Path, metric: str, split: str, data: Sequence[str], *, own_prompt: bool) -> Side:
@@ -199,18 +200,19 @@ def _one_way(source: Path, metric: str, rows: Sequence[tuple[Path, EvaluationSpe
 
 def _once(source: Path, rows: Sequence[tuple[Path, EvaluationSpec, SampleScore]]) -> Iterator[Row]:
     """Each sample and wording once. Several evaluations may hold it if they say the same of it."""
-    seen: dict[tuple[str, str, str], tuple[Path, EvaluationSpec, SampleScore]] = {}
+    seen: dict[tuple[str, str, str], SampleScore] = {}
+    states: dict[str, tuple[Path, EvaluationSpec]] = {}
     for folder, spec, row in rows:
-        key = (row.dataset, row.sample_id, row.wording)
-        if key not in seen:
-            seen[key] = (folder, spec, row)
-            yield spec, row
-            continue
-        before, earlier, first = seen[key]
+        before, earlier = states.setdefault(row.dataset, (folder, spec))
         where = f"{source}: {row.dataset} was scored in {before.name} and in {folder.name}"
         if fingerprint_of(earlier, row.dataset) != fingerprint_of(spec, row.dataset):
             raise InputError(f"{where} on different data of that name; give one evaluation's folder")
-        if replace(row, seed=first.seed) != first:
+        key = (row.dataset, row.sample_id, row.wording)
+        first = seen.setdefault(key, row)
+        if first is row:
+            yield spec, row
+            continue
+        if replace(row, seed=first.seed, uncertainty=first.uncertainty) != first:
             raise InputError(f"{where} with different results; give one evaluation's folder")
 
 

@@ -31,6 +31,7 @@ from vlseg.jobs.scoring import (
     Job,
     calibration_values,
     open_job,
+    plain_rows,
     prompted_split,
     score,
     slug,
@@ -142,7 +143,7 @@ def summary(evaluated: Evaluated, by: str | None = None) -> dict[str, Any]:
         InputError: an unknown column.
     """
     rows = plain(evaluated)
-    values = aggregate(rows, groups_known=evaluated.spec.groups_known).to_json()
+    values = evaluated.aggregate.to_json()
     return {
         "command": "evaluate",
         **values,
@@ -151,9 +152,11 @@ def summary(evaluated: Evaluated, by: str | None = None) -> dict[str, Any]:
         "calibration": calibration_values(evaluated.spec, evaluated.calibration),
         "risk_coverage": _risk_coverage(rows),
         **({"corruptions": _corruptions(evaluated)} if evaluated.spec.condition == "corrupted" else {}),
+        **({"named": _named(evaluated)} if evaluated.spec.condition == "swapped" else {}),
         **({"by": _by(evaluated, by)} if by is not None else {}),
         "dataset": evaluated.spec.dataset,
         "split": evaluated.spec.split,
+        "condition": evaluated.spec.condition,
         "threshold": evaluated.spec.threshold,
         "ceilings": {
             "text_blind": evaluated.spec.text_blind_ceiling,
@@ -173,11 +176,14 @@ def _by(evaluated: Evaluated, column: str) -> dict[str, Any]:
     return {"column": column, "groups": {name: one.to_json() for name, one in parts.items()}}
 
 
+def _named(evaluated: Evaluated) -> dict[str, Any]:
+    """The same answers to swapped prompts against what the words name."""
+    return aggregate(plain_rows(evaluated.scores, "named"), groups_known=evaluated.spec.groups_known).to_json()
+
+
 def plain(evaluated: Evaluated) -> list[SampleScore]:
-    """The rows that stand for the evaluation as a whole: under corruptions, those of the images as they are."""
-    if evaluated.spec.condition == "corrupted":
-        return [row for row in evaluated.scores if row.condition == "clean"]
-    return evaluated.scores
+    """The rows that stand for the evaluation as a whole, see `plain_rows`."""
+    return plain_rows(evaluated.scores)
 
 
 def _corruptions(evaluated: Evaluated) -> list[dict[str, Any]]:

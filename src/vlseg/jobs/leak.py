@@ -17,6 +17,9 @@ from vlseg.jobs.scoring import Evaluated, EvaluateOptions, open_job, prompted_sp
 from vlseg.metrics import independent_note
 from vlseg.records import WORTH_FILE, InputError, SampleScore, read_record, write_text
 
+IMAGE_BLIND = "image_blind"
+"""Own prompts on images that do not show the target. "blind" is the control that is told nothing but the image."""
+
 
 def leak_worth(
     leaking: Sequence[str], honest: Sequence[str], data: list[str], options: EvaluateOptions
@@ -72,6 +75,7 @@ def leak_worth(
         "leaking_sources": leaky.spec.prompt_sources,
         "honest_prompt": honest_prompt,
         "honest_sources": own.spec.prompt_sources,
+        "differs": differences(leaking, honest),
         "seeds": rows,
         "worth": method_difference([pair[0] for pair in pairs], [pair[1] for pair in pairs]),
     }
@@ -91,6 +95,25 @@ def _one_prompt(runs: Sequence[str], flag: str) -> str:
             f"prompts worth: the {flag} runs have several prompts ({', '.join(sorted(prompts))}); give those of one"
         )
     return prompts.pop()
+
+
+def differences(leaking: Sequence[str], honest: Sequence[str]) -> list[str]:
+    """In what else than prompt and seed the two kinds of runs were trained differently: "epochs 5, 10"."""
+    kinds = [[read_record(Path(run) / "run.json") for run in runs] for runs in (leaking, honest)]
+    configs = [[record.config | {"data": sorted(record.trained_on)} for record in kind] for kind in kinds]
+    names = dict.fromkeys(name for kind in configs for config in kind for name in config)
+    told = []
+    for name in names:
+        if name in _NOT_THE_METHOD:
+            continue
+        one, two = (sorted({str(config.get(name)) for config in kind}) for kind in configs)
+        if one != two:
+            told.append(f"{name} {' and '.join(one)}, {' and '.join(two)}")
+    return told
+
+
+_NOT_THE_METHOD = ("prompt", "seed", "threads", "workers", "device", "feature_cache", "feature_limit_gib")
+"""What the two kinds of runs may differ in without a word."""
 
 
 def _gathered(evaluated: Evaluated) -> Result:
@@ -126,7 +149,7 @@ def _blind(source: str, data: list[str], options: EvaluateOptions) -> Evaluated:
     for dataset in job.pool.datasets:
         inside = [item for item in prompted if item.sample.dataset == dataset.info.name]
         queries += blind_queries(Scene(dataset, inside, read_truths(inside, job.pool.infos), options.seed))
-    return score(job, queries, begin=begin, condition="blind")
+    return score(job, queries, begin=begin, condition=IMAGE_BLIND)
 
 
 def mean_dice(

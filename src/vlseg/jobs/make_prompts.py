@@ -8,7 +8,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vlseg.data import MEASURES, REFERRING, layout_folders, load_image, load_mask, read_table, stem, write_view
+from vlseg.data import (
+    MEASURES,
+    REFERRING,
+    layout_folders,
+    load_image,
+    load_mask,
+    new_folder,
+    read_table,
+    stem,
+    write_view,
+)
 from vlseg.jobs.datasets import open_dataset
 from vlseg.prompts import Template, read_template, render
 from vlseg.records import LEAKING, Attribute, Dataset, DatasetInfo, InputError, Sample, Source, is_deployable
@@ -80,6 +90,7 @@ def make_prompts(
         options = replace(options, measure="nothing")
     if options.measure == "prediction" and options.run is None:
         raise InputError("--measure prediction: give the model that predicts first with --run")
+    new_folder(out)  # known before the images are measured
     dataset = open_dataset(path, target)
     unnamed = [sample.id for sample in dataset.samples if sample.target is None]
     if unnamed:

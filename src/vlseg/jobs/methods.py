@@ -18,7 +18,8 @@ from vlseg.records import EvaluationSpec, RunRecord, read_record
 def method_of(record: RunRecord | None, spec: EvaluationSpec) -> str:
     """What a run, and how it was asked, is apart from its seed."""
     if record is None:
-        return f"{spec.model}, {spec.prompt}, {spec.run_id}"
+        mark = f" [{spec.answers[:6]}]" if spec.answers else ""
+        return f"{spec.model}, {spec.prompt}, {spec.run_id}{mark}"
     config = _without_seed(record)
     told = [f"{key}={config[key]}" for key in ("model", "prompt", "regime", "fold") if config.get(key)]
     if spec.prompt != record.prompt:
@@ -27,6 +28,9 @@ def method_of(record: RunRecord | None, spec: EvaluationSpec) -> str:
         told.append(f"threshold={spec.threshold}")
     if spec.protocol != record.protocol:
         told.append(f"protocol={spec.protocol}")
+    if spec.cached_features:
+        told.append("cached features")
+    told += [f"{name}={value}" for name, value in spec.model_arguments.items()]
     mark = hashlib.sha256(repr(sorted(config.items(), key=lambda one: one[0])).encode()).hexdigest()[:6]
     return f"{', '.join(told)} [{mark}]"
 

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from vlseg.evaluation import PredictedMask, find_images, load, predict_files
 from vlseg.evaluation.names import listing
+from vlseg.records import check_folder
 
 
 def predict_to_folder(
@@ -20,6 +21,7 @@ def predict_to_folder(
     Raises:
         InputError: no images, no model, an unwritable `out`.
     """
+    check_folder("--out", out, written=True)
     found = find_images(image, out)
     if found.unused:
         print(f"{image}: {listing(found.unused)}, no image", file=sys.stderr)

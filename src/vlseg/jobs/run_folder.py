@@ -10,7 +10,7 @@ from typing import Any
 from vlseg.jobs.datasets import Pool, open_pool
 from vlseg.jobs.lock import LOCK_NAME, run_lock
 from vlseg.jobs.subsets import Chosen, choose
-from vlseg.records import InputError, RunConfig, RunRecord, read_config, read_record
+from vlseg.records import InputError, RunConfig, RunRecord, check_folder, read_config, read_record
 
 IMAGE_ONLY = ("unet", "smp-")
 """Beginnings of the names of models that read no text: that their data lacks targets is told before it is read."""
@@ -68,6 +68,10 @@ def begin(
         _check_new(out, resume)
     config = with_absolute_places(config)
     _check_places(config, out, earlier)
+    if config.precision == "fp16":  # not for every device, and only torch knows which are there
+        from vlseg.models.device import check_precision, resolve_device
+
+        check_precision(config.precision, resolve_device(config.device))
     pool = open_pool(config.data, config.prompt, config.target, named=config.model.startswith(IMAGE_ONLY))
     _check_same_data(pool, out, earlier)
     chosen = choose(pool.split("train"), pool.split("val"), config)
@@ -119,14 +123,15 @@ def _resumed(config: RunConfig | None, out: Path, places: Mapping[str, Any]) -> 
 
 
 def _check_new(out: Path, resume: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out: {out} is a file; give a folder")
+    check_folder("--out", out, written=True)
     if not resume and out.is_dir() and any(path.name != LOCK_NAME for path in out.iterdir()):
         raise InputError(f"--out: {out} is not empty; add --resume to go on with it, or choose another folder")
 
 
 def _check_places(config: RunConfig, out: Path, earlier: RunRecord | None) -> None:
-    """Of a resumed run whose data or weights have gone; those of a new one are looked at where they are read."""
+    """Data and weights of a resumed run that have gone (those of a new one are looked at where they are read)."""
+    if config.feature_cache is not None:
+        check_folder("--cache", Path(config.feature_cache))
     if earlier is None:
         return
     for path in config.data:

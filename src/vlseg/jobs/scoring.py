@@ -19,7 +19,16 @@ from vlseg.jobs.feature_cache import open_store
 from vlseg.metrics import Aggregate, Asked, Calibration, Ceilings, aggregate, ceilings
 from vlseg.models import Spec
 from vlseg.prompts import Prompted
-from vlseg.records import EvaluationSpec, SampleScore, Told, read_record, unknown_name, write_scores, write_text
+from vlseg.records import (
+    EvaluationSpec,
+    SampleScore,
+    Told,
+    check_folder,
+    read_record,
+    unknown_name,
+    write_scores,
+    write_text,
+)
 from vlseg.records.console import error_console
 
 MASK_FILES = "masks"
@@ -78,7 +87,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What an evaluation gave and where it lies."""
+    """What an evaluation gave and where it lies; `aggregate` is of its plain rows, see `plain_rows`."""
 
     spec: EvaluationSpec
     scores: list[SampleScore]
@@ -118,6 +127,8 @@ def open_job(source: str, data: list[str], options: EvaluateOptions, out: Path |
         predictor.threshold if options.threshold is None else options.threshold,
         options.precision,
     )
+    if options.cache:
+        check_folder("--cache", options.cache)
     store = open_store(options.cache, predictor.model, predictor.device, options.precision) if options.cache else None
     answer = model_answers(predictor.model, setting, store, pool.infos)
     if options.uncertainty == "flip":
@@ -181,7 +192,20 @@ def score(
         write_scores(new / "scores.parquet", scores)
         write_text(new / "calibration.json", json.dumps(calibration_values(spec, calibration), indent=1) + "\n")
         write_text(new / "spec.json", spec.model_dump_json(indent=1) + "\n")
-    return Evaluated(spec, scores, aggregate(scores, groups_known=spec.groups_known), folder, calibration)
+    whole = aggregate(plain_rows(scores), groups_known=spec.groups_known)
+    return Evaluated(spec, scores, whole, folder, calibration)
+
+
+def plain_rows(scores: Sequence[SampleScore], against: str = "original") -> list[SampleScore]:
+    """The rows that stand for an evaluation as a whole, one truth for each answer.
+
+    Of corruptions and probes those of the images and prompts as they are; of swapped prompts those held against
+    `against`: "original", the own target, or "named", that of the words.
+    """
+    clean = [row for row in scores if row.condition == "clean"]
+    if clean:
+        return clean
+    return [row for row in scores if json.loads(row.condition_arguments).get("against", against) == against]
 
 
 def describe(job: Job, condition: str, limit: int | None = None) -> EvaluationSpec:

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from vlseg.metrics.bootstrap import Estimate, bootstrap_mean
+from vlseg.metrics.indices import group_of
 from vlseg.records import SampleScore
 
 EMPTY_RULE = (
@@ -110,8 +111,10 @@ def aggregate(scores: Rows, *, groups_known: bool) -> Aggregate:
         groups_known: whether the group column names patients or sequences; where it is empty an image is its own.
     """
     rows = [score for score in scores if score.dice is not None]
+    # Of a pool, a part may know none of its patients.
+    groups_known = groups_known and any(row.group is not None for row in rows)
     samples = _by_sample(rows)
-    groups = [_group(sample[0], groups_known) for sample in samples]
+    groups = [group_of(sample[0], groups_known) for sample in samples]
 
     def estimate(value: Value, present_only: bool = False, largest: float = 1.0, smallest: float = 0.0) -> Estimate:
         pairs = [
@@ -176,13 +179,6 @@ def _by_sample(rows: Rows) -> list[list[SampleScore]]:
     for row in rows:
         samples.setdefault((row.dataset, row.split, row.sample_id, row.condition_arguments), []).append(row)
     return list(samples.values())
-
-
-def _group(row: SampleScore, groups_known: bool) -> tuple[str, str, str]:
-    # Two datasets may number their patients and images alike, and a patient may be called like an image.
-    if groups_known and row.group is not None:
-        return (row.dataset, "group", row.group)
-    return (row.dataset, "image", row.image_id)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -66,7 +66,7 @@ def bootstrap_mean(
 ) -> Estimate:
     """The mean of all values with a 95 % interval, resampling whole groups.
 
-    Seeded: the same values in the same order give the same interval. There is none below ten groups (too
+    Seeded: the same values give the same interval, in whatever order. There is none below ten groups (too
     few to resample), nor where all values are equal: a resample could only repeat that value, so an interval
     of no width would claim a certainty that the data do not give. Nor where fewer than four groups differ from the
     rest: what they add is then a matter of whether a resample happens to hold them.
@@ -124,7 +124,8 @@ def interval(gathered: Clusters, method: Method) -> tuple[float, float]:
 
 def _resampled(gathered: Clusters, *, studentised: bool) -> tuple[Floats, Floats]:
     """(REPLICATES,) means of as many groups drawn with replacement, and their standard errors where asked for."""
-    sums, counts = gathered.sums, gathered.counts
+    order = np.lexsort((gathered.sums, gathered.counts))  # the interval is of the groups, not of their order in a file
+    sums, counts = gathered.sums[order], gathered.counts[order]
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     rows = max(1, _DRAWS_AT_ONCE // len(sums))
     means, errors = [], []

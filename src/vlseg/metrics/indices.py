@@ -159,6 +159,6 @@ def _youden(scores: np.ndarray, present: np.ndarray, threshold: float) -> float:
 
 
 def group_of(row: SampleScore, groups_known: bool) -> tuple[str, str]:
-    """What a row is resampled with."""
+    """What a row is resampled with: its patient or sequence within its dataset, or the image where that is unknown."""
     known = groups_known and row.group is not None
     return row.dataset, f"group {row.group}" if known else f"image {row.image_id}"

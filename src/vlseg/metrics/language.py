@@ -1,7 +1,7 @@
 """Does it read the prompt? Indices and effects, from score rows alone. docs/probe.md derives them."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -65,7 +65,7 @@ CONDITIONS = {
     "typos": "no word of five letters or more",
     "language_X": "no translation of the targets' names is known",
     "shuffled": "no prompt has two different words",
-    "mean_image": "no present target",
+    "mean_image": "fewer than two images, or no present target",
     "other_image": "fewer than two images, or no present target",
 }
 """What a probe asks (X = an attribute or a language), and why data may not allow it."""
@@ -123,9 +123,9 @@ def effects(rows: Rows, *, groups_known: bool) -> list[Effect]:
     """The effect of every condition but "clean" and "selection", in order of first appearance."""
     clean = {_key(row): row for row in rows if row.condition == "clean" and row.dice is not None}
     names = dict.fromkeys(row.condition for row in rows if row.condition not in ("clean", "selection"))
-    return [
-        _effect(name, [row for row in rows if row.condition == name], clean, groups_known, len(names)) for name in names
-    ]
+    parts = {name: [row for row in rows if row.condition == name] for name in names}
+    second = sum(bool(_towards(inside)) for inside in parts.values())
+    return [_effect(name, inside, clean, groups_known, (len(names), second)) for name, inside in parts.items()]
 
 
 def corruption_effects(rows: Rows, *, groups_known: bool) -> dict[tuple[str, int], Effect]:
@@ -139,19 +139,23 @@ def corruption_effects(rows: Rows, *, groups_known: bool) -> dict[tuple[str, int
 
 
 def _effect(
-    name: str, rows: Rows, clean: dict[tuple[str, str], SampleScore], groups_known: bool, family: int = 1
+    name: str,
+    rows: Rows,
+    clean: dict[tuple[str, str], SampleScore],
+    groups_known: bool,
+    families: tuple[int, int] = (1, 1),
 ) -> Effect:
-    against: Callable[[SampleScore], str] = lambda row: json.loads(row.condition_arguments).get("against", "original")  # noqa: E731
-    original = [row for row in rows if against(row) == "original" and row.dice is not None and _key(row) in clean]
-    named = [row for row in rows if against(row) == "named" and row.dice is not None]
-    moved = [row for row in named if row.own_dice is not None]
+    """`families`: how many tests Holm's correction covers, of the own target and of what is named."""
+    original = [row for row in rows if _against(row) == "original" and row.dice is not None and _key(row) in clean]
+    named = [row for row in rows if _against(row) == "named" and row.dice is not None]
+    moved = _towards(rows)
     groups = [group_of(row, groups_known) for row in original]
     comparison = compare_paired(
         [clean[_key(row)].dice or 0.0 for row in original],
         [row.dice or 0.0 for row in original],
         groups,
         largest=1.0,
-        family=family,
+        family=families[0],
     )
     overlaps = [(row.overlap, group) for row, group in zip(original, groups, strict=True) if row.overlap is not None]
     return Effect(
@@ -169,10 +173,21 @@ def _effect(
             [row.dice or 0.0 for row in moved],
             [group_of(row, groups_known) for row in moved],
             largest=1.0,
+            family=families[1],
         )
         if moved
         else None,
     )
+
+
+def _against(row: SampleScore) -> str:
+    against: str = json.loads(row.condition_arguments).get("against", "original")
+    return against
+
+
+def _towards(rows: Rows) -> list[SampleScore]:
+    """Rows held against what the words name, where the answer to the own prompt was held against it, too."""
+    return [row for row in rows if _against(row) == "named" and row.dice is not None and row.own_dice is not None]
 
 
 def _key(row: SampleScore) -> tuple[str, str]:

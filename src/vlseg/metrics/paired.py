@@ -97,7 +97,7 @@ def sign_flip_p(gathered: Clusters) -> float:
     Under the hypothesis either order of a group's two results is as likely. The statistic is the absolute total.
     Exact up to 16 groups; beyond, 20,000 seeded flips, the observed one counted among them.
     """
-    sums = gathered.sums[gathered.sums != 0]  # flipping a zero changes nothing
+    sums = np.sort(gathered.sums[gathered.sums != 0])  # flipping a zero changes nothing, nor should the groups' order
     observed = abs(float(sums.sum()))
     slack = 1e-12 * float(np.abs(sums).sum())  # sums of the same numbers in another order
     if len(sums) <= EXACT_GROUPS:

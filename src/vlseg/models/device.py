@@ -34,7 +34,7 @@ def check_precision(precision: str, device: torch.device) -> None:
     if precision not in DTYPES:
         raise InputError(f"precision: '{precision}' is unknown (known: {', '.join(DTYPES)})")
     if precision == "fp16" and device.type == "cpu":
-        raise InputError("precision: fp16 is not for the CPU; take bf16 or fp32")
+        raise InputError("precision: fp16 is not for the CPU; take bf16 or fp32 (--precision fp32)")
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:

@@ -64,6 +64,7 @@ def _snapshot(source: str, revision: str | None) -> Path:
     except Exception as error:  # the hub raises many kinds: offline, not found, gated, disk full
         wanted = ", ".join(known.files) if known else "config.json, model.safetensors, vocab.json and merges.txt"
         raise InputError(
-            f"weights '{source}': not in the local cache and not downloadable here ({type(error).__name__}); "
+            f"weights '{source}': no such file or folder, and as a hub id not in the local cache and not downloadable "
+            f"here ({type(error).__name__}); "
             f"fetch its {wanted} into a folder and give that folder with --weights"
         ) from error

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from vlseg.models.manifest import published
-from vlseg.records import InputError, read_json
+from vlseg.records import InputError, from_system, read_json
 
 UNPICKLE = ", not weights alone; load it where it was made and save its state_dict with torch.save"
 
@@ -66,6 +66,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         values = _values(path)
     except InputError:
         raise
+    except PermissionError as error:
+        raise InputError(from_system(error, str(path))) from error
     except Exception as error:  # a broken pickle raises anything
         told = " ".join(str(error).split())
         if named := re.search(r"Unsupported global: GLOBAL ([\w.]+)", told):  # torch's oldest format

@@ -1,7 +1,7 @@
 """What crosses rooms or goes to disk: frozen, versioned, free of torch."""
 
 from vlseg.records.errors import InputError, from_system, from_validation, unknown_name
-from vlseg.records.files import read_json, replacing, replacing_folder, write_text
+from vlseg.records.files import check_folder, read_json, replacing, replacing_folder, write_text
 from vlseg.records.finding import AREA_EDGES, DatasetStatistics, Finding, Severity, count_by_severity
 from vlseg.records.run import (
     WORTH_FILE,
@@ -51,6 +51,7 @@ __all__ = [
     "Severity",
     "Source",
     "Told",
+    "check_folder",
     "count_by_severity",
     "from_system",
     "from_validation",

@@ -69,6 +69,24 @@ def replacing_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def check_folder(option: str, path: Path, *, written: bool = False) -> None:
+    """That `path` is a folder or can become one, before work is done that is to be written there.
+
+    Args:
+        option: names it in the error.
+        path: the folder.
+        written: it will be written for sure.
+
+    Raises:
+        InputError: it is a file, or lies below one; where it is to be written, no rights to do so.
+    """
+    there = next((place for place in (path, *path.parents) if place.exists()), path)
+    if there.exists() and not there.is_dir():
+        raise InputError(f"{option}: {path} cannot be written ({there} is a file); give a folder")
+    if written and not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{option}: {path} cannot be written (no rights in {there}); choose another folder")
+
+
 def _unwritable(path: Path, error: OSError) -> InputError:
     return InputError(f"{path}: cannot be written ({error.strerror or error}); choose another output folder")
 

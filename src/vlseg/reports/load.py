@@ -13,6 +13,9 @@ from vlseg.records import EvaluationSpec, InputError, RunRecord, SampleScore, re
 MEASURED = (
     "dataset",
     "data_fingerprint",
+    "answers",
+    "model_arguments",
+    "cached_features",
     "split",
     "prompt",
     "protocol",
@@ -42,6 +45,8 @@ class EvaluationOnDisk:
     scores: list[SampleScore]
     pictures: list[Picture]
     calibration: dict[str, Any] | None = None
+    name: str = ""
+    """Of its folder: it tells two evaluations of one split apart."""
 
     def aggregate(self, against: str | None = None) -> Aggregate:
         """Of all rows, or of those whose condition compares with `against`."""
@@ -138,6 +143,7 @@ def _evaluation(path: Path) -> EvaluationOnDisk:
         scores,
         _pictures(folder / "overlays"),
         json.loads(calibration.read_text(encoding="utf-8")) if calibration.exists() else None,
+        folder.name,
     )
 
 

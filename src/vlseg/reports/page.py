@@ -96,12 +96,25 @@ def _table(runs: Sequence[RunOnDisk]) -> list[dict[str, Any]]:
     """One row per evaluation, and one per dataset where it pooled several."""
     rows = []
     for run in runs:
-        for evaluation in (*run.clean, *run.under("blind")):
+        # Of earlier versions "blind" may also be a leaking prompt's answers without the image, in two conditions.
+        controls = [one for one in run.under("blind") if "rule" in one.spec.condition_arguments]
+        for evaluation in (*run.clean, *controls):
             parts = evaluation.by_dataset()
-            named = {evaluation.spec.dataset: evaluation.aggregate()} | (parts if len(parts) > 1 else {})
+            spec = evaluation.spec
+            # Of the whole: ceilings are computed over all that were asked about together.
+            found = (spec.text_blind_ceiling, spec.class_ceiling, spec.ceiling_reason)
+            named = [(spec.dataset, evaluation.aggregate(), found)]
+            named += [(name, part, (None, None, None)) for name, part in parts.items() if len(parts) > 1]
             rows += [
-                {"run": run.record, "spec": evaluation.spec, "dataset": name, "aggregate": one}
-                for name, one in named.items()
+                {
+                    "run": run.record,
+                    "evaluation": evaluation,
+                    "spec": spec,
+                    "dataset": name,
+                    "aggregate": one,
+                    "ceilings": ceilings,
+                }
+                for name, one, ceilings in named
             ]
     return rows
 
@@ -115,9 +128,10 @@ def _told(spec: EvaluationSpec) -> str:
     return f"{TOLD[spec.told]}; answers {rule}" if rule else TOLD[spec.told]
 
 
-def _worst(evaluations: Sequence[EvaluationOnDisk]) -> list[SampleScore]:
-    rows = [row for evaluation in evaluations for row in evaluation.scores if row.dice is not None]
-    return sorted(rows, key=lambda row: (row.dice or 0.0, row.sample_id))[:WORST]
+def _worst(evaluations: Sequence[EvaluationOnDisk]) -> list[tuple[str, SampleScore]]:
+    """The rows with the lowest Dice, each with its evaluation's name."""
+    rows = [(one.name, row) for one in evaluations for row in one.scores if row.dice is not None]
+    return sorted(rows, key=lambda found: (found[1].dice or 0.0, found[1].sample_id, found[0]))[:WORST]
 
 
 def _language(run: RunOnDisk, swapped: EvaluationOnDisk) -> dict[str, Any]:
@@ -133,6 +147,7 @@ def _language(run: RunOnDisk, swapped: EvaluationOnDisk) -> dict[str, Any]:
     return {
         "run": run.record,
         "spec": swapped.spec,
+        "name": swapped.name,
         "counts": swapped.counts(),
         "figure": language_test(bars),
         "bars": bars,
@@ -145,6 +160,7 @@ def _probe(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
     return {
         "run": run.record,
         "spec": evaluation.spec,
+        "name": evaluation.name,
         "counts": evaluation.counts(),
         "use": use,
         "attributes": by_attribute(use),
@@ -161,12 +177,18 @@ def _subgroups(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
         found = subgroups(evaluation.scores, column, groups_known=evaluation.spec.groups_known)
         if 2 <= len(found) <= MOST_SUBGROUPS:
             parts[column] = found
-    return {"run": run.record, "spec": evaluation.spec, "counts": evaluation.counts(), "parts": parts}
+    return {
+        "run": run.record,
+        "spec": evaluation.spec,
+        "name": evaluation.name,
+        "counts": evaluation.counts(),
+        "parts": parts,
+    }
 
 
 def _calibrations(runs: Sequence[RunOnDisk]) -> dict[str, Any] | None:
     found = [
-        (f"{run.record.id}, {evaluation.spec.dataset} {evaluation.spec.split}", evaluation.calibration, evaluation)
+        (f"{run.record.id}, {evaluation.name}", evaluation.calibration, evaluation)
         for run in runs
         for evaluation in run.clean
         if evaluation.calibration and evaluation.calibration["curve"]
@@ -185,6 +207,7 @@ def _corrupted(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
     return {
         "run": run.record,
         "spec": evaluation.spec,
+        "name": evaluation.name,
         "counts": evaluation.counts(),
         "effects": effects,
         "clean": clean,

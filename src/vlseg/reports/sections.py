@@ -97,7 +97,7 @@ def attribute_table(probes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
         return None
     names = list(dict.fromkeys(name for probe in shown for name in probe["attributes"]))
     rows = [(name, [_points(probe["attributes"].get(name, {})) for probe in shown]) for name in names]
-    figure = attribute_bars([(f"{one['run'].id}, {one['spec'].dataset}", one["attributes"]) for one in shown])
+    figure = attribute_bars([(f"{one['run'].id}, {one['name']}", one["attributes"]) for one in shown])
     return {"probes": shown, "rows": rows, "figure": figure}
 
 
@@ -107,11 +107,15 @@ def _points(kinds: dict[str, Effect]) -> str:
 
 
 def leak_worths(runs: Sequence[RunOnDisk]) -> list[dict[str, Any]]:
-    """What `vlseg prompts worth` wrote into the runs; the same result in several runs once."""
+    """What `vlseg prompts worth` wrote into the runs; the same result in several runs once.
+
+    Earlier versions' columns are not all over the same samples: of theirs there is no more than `outdated`, True.
+    """
     texts = [
         (run.folder / WORTH_FILE).read_text(encoding="utf-8") for run in runs if (run.folder / WORTH_FILE).exists()
     ]
-    return [json.loads(text) for text in dict.fromkeys(texts)]
+    found = [json.loads(text) for text in dict.fromkeys(texts)]
+    return [one | {"outdated": not {"differs", "note", "seeds"} <= one.keys()} for one in found]
 
 
 def risk_coverages(runs: Sequence[RunOnDisk]) -> dict[str, Any] | None:
@@ -125,7 +129,7 @@ def risk_coverages(runs: Sequence[RunOnDisk]) -> dict[str, Any] | None:
                 np.array([row.uncertainty for row in rows], dtype=float),
             )
             if curve is not None:
-                label = f"{run.record.id}, {evaluation.spec.dataset} {evaluation.spec.split}"
+                label = f"{run.record.id}, {evaluation.name}"
                 found.append((label, evaluation, curve))
     if not found:
         return None

@@ -82,10 +82,16 @@ def _labels(path: Path) -> _Labels:
     if not isinstance(given, dict):
         raise InputError(f"{path}: 'labels' must map names to numbers")
     if given and all(key.isdigit() and isinstance(name, str) for key, name in given.items()):
-        given = {name: int(key) for key, name in given.items()}  # nnU-Net's first version turns it round
+        names = list(given.values())  # nnU-Net's first version turns it round
+        if len(set(names)) < len(names):
+            raise InputError(f"{path}: 'labels' names two numbers alike; to unite them write \"NAME\": [1, 2]")
+        given = {name: int(key) for key, name in given.items()}
     numbers = {name: _numbers(path, name, value) for name, value in given.items()}
     ignored = numbers.pop(IGNORE, None)
-    targets = {name.replace("_", " "): value for name, value in numbers.items() if value != (0,)}
+    targets: dict[str, tuple[int, ...]] = {}
+    for name, value in ((name, value) for name, value in numbers.items() if value != (0,)):
+        if targets.setdefault(name.replace("_", " "), value) != value:
+            raise InputError(f"{path}: 'labels' names '{name.replace('_', ' ')}' twice (with _); rename one of them")
     if not targets:
         raise InputError(f"{path}: 'labels' names nothing but the background")
     by_value: dict[tuple[int, ...], str] = {}
