@@ -1,14 +1,16 @@
 """Near-duplicate images: planted copies are found, images that only look alike are not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, map_coordinates
 
-from vlseg.checks.near import Near, describe_image, describe_images, near_duplicates
+from vlseg.checks.near import Descriptor, Near, describe_image, describe_images, near_duplicates
+from vlseg.checks.near_align import align, contrast, sampling
+from vlseg.checks.near_pairs import _confirmed
 from vlseg.records import InputError
 
 
@@ -184,3 +186,50 @@ def test_copies_of_real_ultrasound_are_found(shared: Path, tmp_path: Path) -> No
         found = _indices(near_duplicates(chosen + describe_images(_copies(few, tmp_path, kind))))
         recall = np.mean([(index, index + len(few)) in found for index in range(len(few))])
         assert recall >= 0.95, kind
+
+
+def test_comparisons_are_shown_and_all_pass_the_bar(tmp_path: Path) -> None:
+    originals = _save_textures(tmp_path, 4)
+    descriptors = describe_images(originals + _copies(originals, tmp_path, "centre"))
+    shown = []
+
+    def bar(blocks: Sequence[object]) -> Iterator[object]:
+        for block in blocks:
+            shown.append(len(blocks))
+            yield block
+
+    assert near_duplicates(descriptors, bar=bar) == near_duplicates(descriptors)
+    assert shown
+    assert len(shown) == shown[0]
+
+
+def test_a_pair_that_no_longer_changes_is_left_alone_and_the_others_are_aligned_on() -> None:
+    scales = gaussian_filter(np.random.default_rng(0).normal(size=(1, 96, 96)), (0, 5, 5)).astype(np.float32)
+    crops = np.array([(0, 0, 1, 1), (0.04, 0.02, 0.95, 0.97), (0.0, 0.05, 1, 0.94)], dtype=np.float32)
+    moving = np.repeat(scales, 3, axis=0)
+    down, across = (sampling(crops[:, axis], crops[:, axis + 2], 96) for axis in (1, 0))
+    still = down @ moving @ across.transpose(0, 2, 1)
+    found, correlation = align(still, moving, np.tile(crops[:1], (3, 1)), steps=12)
+    assert np.allclose(found, crops, atol=3e-3)
+    assert correlation.min() > 0.999
+    # Independent: the correlation that is told is that of the images sampled by hand at the crops found.
+    for image, crop, told in zip(still, found, correlation, strict=True):
+        y, x = ((crop[a] + crop[a + 2] * (np.arange(96) + 0.5) / 96) * 96 - 0.5 for a in (1, 0))
+        sampled = map_coordinates(scales[0], np.meshgrid(y, x, indexing="ij"), order=1, mode="nearest")
+        assert np.corrcoef(sampled.ravel(), image.ravel())[0, 1] == pytest.approx(told, abs=2e-3)
+
+
+@pytest.mark.parametrize("alike", [(0.0, 1.0), (0.5, 0.6)])
+def test_candidates_that_one_of_the_steps_drops_all_of_are_no_pairs(alike: tuple[float, float]) -> None:
+    """The coarse pictures are much the same, the fine ones are not, or not even the coarse ones align."""
+    rng = np.random.default_rng(0)
+    common = gaussian_filter(rng.normal(size=(96, 96)), 4)
+    own = gaussian_filter(rng.normal(size=(2, 96, 96)), (0, 2.5, 2.5))
+    mixed = [alike[0] * common / common.std() + alike[1] * one / one.std() for one in own]
+    images = [np.clip(128 + 30 * one, 0, 255).astype(np.uint8) for one in mixed]
+    assert near_duplicates([Descriptor(image, None) for image in images]) == []
+    with_all = np.array([(0, 1)]), np.array([(0, 0, 1, 1)], dtype=np.float32)
+    fine = np.concatenate([contrast(image[None].astype(np.float32), 0.7, 2.0) for image in images]).astype(np.float16)
+    for coarse in (np.stack([own[0], own[1]]), np.stack([common, common])):
+        small = coarse.reshape(2, 32, 3, 32, 3).mean(axis=(2, 4)).astype(np.float32)
+        assert _confirmed(small, fine, *with_all, threshold=0.75) == []

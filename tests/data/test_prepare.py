@@ -9,7 +9,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ from PIL import Image
 from vlseg.data import read_dataset
 from vlseg.data.cards import CARDS, card_names, find_card
 from vlseg.data.prepare import prepare
-from vlseg.records import InputError
+from vlseg.jobs.check import check_data
+from vlseg.records import SPLITS, InputError
 
 SIDE = 24
 
@@ -216,6 +217,17 @@ def qata() -> tuple[Files, Expected]:
     )
 
 
+def qata_reports() -> tuple[Files, Expected]:
+    """Names of both kinds: with BIMCV's subject, and without any; a mask, a report and an image that no split names."""
+    names = {"train": ["covid_0001", "cxr_s00001-e1-r1", "cxr_s00001-e2-r1"], "val": ["cxr_s00002-e1-r1"]}
+    names["test"] = ["cxr_s00003-e1-r1", "cxr_s00003-e2-r1"]
+    stems = [name for inside in names.values() for name in inside]
+    files, expected = pairs("data/QaTa/images/{}.png", "data/QaTa/masks/{}.png", stems)
+    files |= {f"data/QaTa/reports/{name}.txt": f"report  of\n {name}\n".encode() for name in stems}
+    files["data/QaTa/split.json"] = json.dumps({**names, "train": [*names["train"], "covid_0001"]}).encode()
+    return files, expected
+
+
 def monuseg() -> tuple[Files, Expected]:
     files: Files = {}
     expected: Expected = {}
@@ -297,7 +309,7 @@ MINIATURES: dict[str, list[Callable[[], tuple[Files, Expected]]]] = {
     "camus": [lambda: camus(newer=True)],
     "busi": [busi, lambda: pairs("b/images/{}_benign.png", "b/masks/{}_benign.png", TEN, "{}_benign.png")],
     "chexlocalize": [chexlocalize],
-    "qata-cov19": [lambda: lvit("mask_"), qata],
+    "qata-cov19": [lambda: lvit("mask_"), qata_reports, qata],
     "mosmeddata-plus": [lvit, lambda: pairs("frames/{}.png", "masks/{}.png", TEN)],
     "monuseg": [lambda: lvit(stem="TCGA-18-55{}-01Z"), monuseg],
     "chase-db1": [
@@ -564,3 +576,72 @@ def test_a_card_of_another_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert find_card("theirs").title == "Kvasir-SEG"
     with pytest.raises(InputError, match="theirs"):
         find_card("nobody's")
+
+
+def test_qata_reports_give_subjects_splits_and_texts(tmp_path: Path) -> None:
+    files, _ = qata_reports()
+    prepare(find_card("qata-cov19"), packed(tmp_path / "q.zip", files), tmp_path / "out")
+    told = {
+        sample.image_path.stem: (sample.split, sample.group, sample.prompts["text"])
+        for sample in read_dataset(tmp_path / "out").samples
+    }
+    assert told == {
+        "covid_0001": ("train", None, ("report of covid_0001",)),
+        "cxr_s00001-e1-r1": ("train", "s00001", ("report of cxr_s00001-e1-r1",)),
+        "cxr_s00001-e2-r1": ("train", "s00001", ("report of cxr_s00001-e2-r1",)),
+        "cxr_s00002-e1-r1": ("val", "s00002", ("report of cxr_s00002-e1-r1",)),
+        "cxr_s00003-e1-r1": ("test", "s00003", ("report of cxr_s00003-e1-r1",)),
+        "cxr_s00003-e2-r1": ("test", "s00003", ("report of cxr_s00003-e2-r1",)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ({"train": ["covid_0001"], "test": ["covid_0001"]}, "is in train and test"),
+        ({"train": "covid_0001"}, "train must be a list of names"),
+        (["covid_0001"], "must hold lists of names"),
+        ({"training": ["covid_0001"]}, "must hold lists of names"),
+        ({"train": ["other"]}, "names none of the images"),
+    ],
+)
+def test_a_split_file_that_does_not_fit_is_refused(tmp_path: Path, splits: Any, message: str) -> None:
+    files, _ = qata_reports()
+    files["data/QaTa/split.json"] = json.dumps(splits).encode()
+    with pytest.raises(InputError, match=message):
+        prepare(find_card("qata-cov19"), packed(tmp_path / "q.zip", files), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_mosmed_studies_torn_by_slice_are_told_and_drawn_whole(tmp_path: Path) -> None:
+    """Ten studies of six slices, LViT's split by slice: every study on both sides."""
+    studies = [f"Morozov_study_{n:04d}" for n in range(8)] + ["Jun_coronacases_case1", "Jun_radiopaedia_1_8_case2"]
+    files: Files = {}
+    for number, split in enumerate(["Train"] * 4 + ["Val", "Test"]):
+        names = [f"{study}_{number}" for study in studies]
+        made, _ = pairs(f"{split}_Folder/img/{{}}.png", f"{split}_Folder/labelcol/{{}}.png", names)
+        files |= made
+    for split in ("Train", "Val", "Test"):
+        stems = [PurePosixPath(name).stem for name in files if name.startswith(f"{split}_Folder/img")]
+        files[f"{split}_Folder/{split}_text.xlsx"] = sheet({f"{stem}.png": f"text of {stem}" for stem in stems})
+    source = packed(tmp_path / "m.zip", files)
+    card = find_card("mosmeddata-plus")
+    prepare(card, source, tmp_path / "published")
+    found = {finding.code: finding for finding in check_data([tmp_path / "published"], near=False)[0]}
+    assert found["group_leak"].count == 10
+    done = prepare(card, source, tmp_path / "honest", copies=lambda files: [])
+    assert "10 of 10 test images had one of their group in train" in done.regrouped[1]
+    dataset = read_dataset(tmp_path / "honest")
+    assert {sample.group for sample in dataset.samples} == {study.lower() for study in studies}
+    splits: dict[str | None, set[str]] = {}
+    for sample in dataset.samples:
+        splits.setdefault(sample.group, set()).add(sample.split)
+    assert all(len(inside) == 1 for inside in splits.values())
+    assert all(dataset.split(split) for split in SPLITS)
+    was = {s.image_path.stem: s.split for s in read_dataset(tmp_path / "published").samples}
+    moved = sum(was[sample.image_path.stem] != sample.split for sample in dataset.samples)
+    assert done.regrouped[0].startswith(f"{moved} of 60 images moved")
+    assert "group_leak" not in {f.code for f in check_data([tmp_path / "honest"], near=False)[0]}
+    assert prepare(card, source, tmp_path / "honest", copies=lambda files: []).regrouped == done.regrouped
+    with pytest.raises(InputError, match="not the result of this command"):
+        prepare(card, source, tmp_path / "honest")

@@ -12,6 +12,7 @@ from vlseg.checks.entries import check_entries, check_names_across_splits, check
 from vlseg.checks.facts import FileFacts, gather
 from vlseg.checks.files import check_files
 from vlseg.checks.near_copies import check_near
+from vlseg.checks.near_pairs import Bar
 from vlseg.records import DatasetStatistics, Finding, InputError, Sample
 
 
@@ -36,6 +37,7 @@ def check_dataset(
     anns_only: bool = False,
     near: bool = True,
     name_targets: Callable[[Sequence[Sample]], Sequence[Sample]] = tuple,
+    bar: Bar = iter,
 ) -> tuple[list[Checked], list[Finding]]:
     """Each dataset's check, and what is found between datasets used together.
 
@@ -45,6 +47,7 @@ def check_dataset(
         anns_only: read annotation files only, not images or masks.
         near: compare all images with each other.
         name_targets: fills in the targets of samples whose texts name them.
+        bar: passes blocks of image comparisons on, and shows how many are done.
 
     Raises:
         InputError: a path that is no folder, or holds nothing that looks like a dataset.
@@ -61,7 +64,7 @@ def check_dataset(
     if len(paths) > 1:
         check_across(paths, [one.samples for one in checked], files, across)
     if near and not anns_only:
-        check_near([(one.name, one.samples, facts) for one, facts in zip(checked, files, strict=True)], across)
+        check_near([(one.name, one.samples, facts) for one, facts in zip(checked, files, strict=True)], across, bar)
     return checked, across.findings()
 
 

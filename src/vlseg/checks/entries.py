@@ -25,6 +25,10 @@ def check_entries(samples: Sequence[Sample], found: Collector) -> None:
         if len(splits) > 1:
             message = "a patient or sequence is in more than one split"
             found.add("group_leak", "error", None, message, f"{group} in {', '.join(sorted(splits))}")
+    for sample in samples if groups else ():
+        if sample.group is None:
+            message = "entries name no patient beside others that do: whether theirs is in another split is unknown"
+            found.add("group_unknown", "warning", sample.split, message, sample.id, sample.image_path)
 
 
 def check_prompts(samples: Sequence[Sample], found: Collector) -> None:
@@ -34,6 +38,11 @@ def check_prompts(samples: Sequence[Sample], found: Collector) -> None:
         for key in sorted(keys - sample.prompts.keys()):
             message = f"prompt '{key}' is missing from entries; it cannot be chosen with --prompt"
             found.add("missing_prompt_key", "warning", sample.split, message, sample.id)
+    for sample in samples:
+        for key, sources in sample.prompt_sources.items():
+            if "unknown" in sources and any(sample.prompts.get(key, ())):
+                message = f"nobody says where the words of prompt '{key}' come from: they may tell what the mask shows"
+                found.add("unknown_source", "note", sample.split, message, f'{sample.id}: "{sample.prompts[key][0]}"')
     truths: dict[tuple[str, str, str, tuple[str, ...], str | None], set[tuple[Path, ...]]] = defaultdict(set)
     for sample in samples:
         for key, wordings in sample.prompts.items():

@@ -6,12 +6,13 @@ from pathlib import Path
 from vlseg.checks.collect import Collector
 from vlseg.checks.facts import FileFacts
 from vlseg.checks.near import near_duplicates
+from vlseg.checks.near_pairs import Bar
 from vlseg.records import Sample
 
 Examined = tuple[str, Sequence[Sample], Mapping[Path, FileFacts]]
 
 
-def check_near(datasets: Sequence[Examined], found: Collector) -> None:
+def check_near(datasets: Sequence[Examined], found: Collector, bar: Bar = iter) -> None:
     """Images that look the same: across splits (one may be trained on, the other tested), else within one.
 
     Byte-identical files in two splits of one dataset are a finding of their own and left out here.
@@ -23,7 +24,7 @@ def check_near(datasets: Sequence[Examined], found: Collector) -> None:
                 files.setdefault(sample.image_path, (name, sample.split, facts[sample.image_path].digest))
     every = {path: fact for _, _, facts in datasets for path, fact in facts.items()}
     paths = list(files)
-    for pair in near_duplicates([every[path].descriptor for path in paths]):
+    for pair in near_duplicates([every[path].descriptor for path in paths], bar=bar):
         first, second = paths[pair.first], paths[pair.second]
         one, two = files[first], files[second]
         same = one[2] == two[2]

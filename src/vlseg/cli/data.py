@@ -87,6 +87,9 @@ def prepare(
         Literal["apart", "majority", "staple"], typer.Option(help="What becomes of several readers' masks.")
     ] = "apart",
     seed: Annotated[int, typer.Option(help="Of the split, where none is published.", min=0)] = 0,
+    regroup: Annotated[
+        bool, typer.Option("--regroup", help="Draw the split anew: patients and near-copies stand whole.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Bring a download, or your own folder, to a checked dataset: paired, renamed, binarised, split by group."""
@@ -106,6 +109,7 @@ def prepare(
         groups=groups,
         readers=readers,
         seed=seed,
+        regroup=regroup,
     )
     findings, _ = check_data([out])
     counts = count_by_severity(findings)
@@ -113,6 +117,7 @@ def prepare(
         f"{out}: {done.images} images, {', '.join(f'{n} {split} entries' for split, n in done.entries.items())}"
         + (" (was there already, unchanged)" if done.unchanged else ""),
         f"  found as: {done.structure}" + ("" if done.seen else " (a layout we never saw real files of: look at some)"),
+        *(f"  regrouped: {line}" for line in done.regrouped),
         *(f"  left out: {line}" for line in done.left_out),
         *(f"  readers {pair}: Dice {e.mean:.3f} over {e.n} images" for pair, e in done.agreement.items()),
         f"  check: {counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes; "
@@ -124,6 +129,7 @@ def prepare(
         "images": done.images,
         "structure": done.structure,
         "seen": done.seen,
+        "regrouped": list(done.regrouped),
         "left_out": list(done.left_out),
         "readers": {pair: {"dice": e.mean, "ci95": e.ci95, "n": e.n} for pair, e in done.agreement.items()},
         "unchanged": done.unchanged,

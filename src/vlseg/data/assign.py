@@ -14,10 +14,14 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Placed:
-    """An image with the splits that list it, each with the published entry's keys (none: {})."""
+    """An image with the splits that list it, each with the published entry's keys (none: {}).
+
+    `group` stands for the item's own where images were joined.
+    """
 
     item: Item
     entries: tuple[tuple[str, dict[str, Any]], ...] = field(default=())
+    group: str | None = None
 
 
 def assign_seeded(

@@ -5,7 +5,7 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,13 @@ from vlseg.data.names import is_picture
 from vlseg.data.own import Found, own_items
 from vlseg.data.parted import UNNAMED, decode_file, parted
 from vlseg.data.readers import Combine, consensus, reader_agreement
+from vlseg.data.regroup import regroup
 from vlseg.metrics import Estimate
 from vlseg.records import SPLITS, InputError, replacing_folder, write_text
 
 Progress = Callable[[Sequence[Placed]], Iterator[Placed]]
+Copies = Callable[[Sequence[Path]], Iterable[tuple[int, int]]]
+"""Pairs of image files that look the same, as indices."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Prepared:
         left_out: one line for each file or group of files that was not used, and why.
         agreement: mean Dice of each pair of readers, where several drew.
         unchanged: True when `out` held this very result already.
+        regrouped: what drawing the split anew changed, one line each.
     """
 
     out: Path
@@ -56,6 +60,7 @@ class Prepared:
     left_out: tuple[str, ...] = ()
     agreement: dict[str, Estimate] = field(default_factory=dict)
     unchanged: bool = False
+    regrouped: tuple[str, ...] = ()
 
 
 def prepare(
@@ -72,6 +77,7 @@ def prepare(
     readers: Combine = "apart",
     seed: int = 0,
     progress: Progress = iter,
+    copies: Copies | None = None,
 ) -> Prepared:
     """Write the dataset found in `source` to the new folder `out`.
 
@@ -91,6 +97,7 @@ def prepare(
         readers: what becomes of several readers' masks.
         seed: of the split, where none is published.
         progress: wraps the loop over images.
+        copies: finds images that look the same; given, the split is drawn anew, see `vlseg.data.regroup.regroup`.
 
     Raises:
         InputError: nothing known in the source, a harmful archive, annotations that do not fit, `out` in use, or
@@ -99,6 +106,7 @@ def prepare(
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
         raise InputError(f"--out: {out} lies in the source, which it would change; choose a folder elsewhere")
     asked = _asked(card, source, anns, target, table, readers, seed) | {"masks": masks, "groups": groups}
+    asked["regroup"] = copies is not None
     asked["mask_map_sha256"] = _digest(mask_map) if mask_map else None
     declared = read_mask_map(mask_map) if mask_map else None
     done = _already(out, asked)
@@ -120,6 +128,11 @@ def prepare(
         if anns is None:
             val_share = card.val_share if card else 0.1
             placed = assign_seeded(list(writer.items), seed, val_share, list(writer.items.values()))
+        regrouped: list[str] = []
+        if copies is not None:
+            placed = [one for one in placed if one.item in writer.items]
+            pairs = copies([writer.image_file(one.item) for one in placed])
+            placed, regrouped = regroup(placed, pairs, seed, [writer.items[one.item] for one in placed])
         writer.enter(placed)
         left_out = [*unlisted, *writer.left_out, *found.left_out]
         if writer.paged:
@@ -136,6 +149,7 @@ def prepare(
             writer.images,
             tuple(left_out),
             agreement,
+            regrouped=tuple(regrouped),
         )
         _write_info(folder / "dataset.json", out.name, card, writer, asked, result)
     return result
@@ -202,6 +216,7 @@ def _already(out: Path, asked: dict[str, Any]) -> Prepared | None:
         tuple(record["left_out"]),
         agreement,
         unchanged=True,
+        regrouped=tuple(record["regrouped"]),
     )
 
 
@@ -290,12 +305,17 @@ class _Writer:
         """How many are written."""
         return len(self.items)
 
+    def image_file(self, item: Item) -> Path:
+        """Where a written item's image lies."""
+        return self._folder / "images" / self._parts[item.image][0].image
+
     def enter(self, placed: Sequence[Placed]) -> None:
         """Entries of the written images in every split that lists them."""
         for one in placed:
             if one.item not in self.items:
                 continue
             item, parts, spacing = self._parts[one.item.image]
+            item = item if one.group is None else replace(item, group=one.group)
             for split, published in one.entries:
                 named = published.get("_target")
                 kept = [part for part in parts if named is None or part.target == named]
@@ -409,6 +429,7 @@ def _write_info(
         "entries": result.entries,
         "images": result.images,
         "left_out": list(result.left_out),
+        "regrouped": list(result.regrouped),
         "agreement": {pair: asdict(estimate) for pair, estimate in result.agreement.items()},
     }
     write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")

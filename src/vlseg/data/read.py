@@ -1,4 +1,4 @@
-"""Datasets from disk: MedVLSM's layout, LViT's, COCO, nnU-Net's, or a plain pair of folders."""
+"""Datasets from disk: MedVLSM's layout, LViT's, COCO, nnU-Net's, labelme's, or a plain pair of folders."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from vlseg.data.entries import Entry, entry_samples, read_entries
 from vlseg.data.fingerprint import fingerprint
 from vlseg.data.formats.coco import is_coco, read_coco
+from vlseg.data.formats.labelme import is_labelme, read_labelme
 from vlseg.data.formats.lvit import is_lvit, read_lvit
 from vlseg.data.formats.nnunet import is_nnunet, read_nnunet
 from vlseg.data.images import read_image, read_pixels
@@ -76,6 +77,8 @@ def _entries(
         found = read_nnunet(root, absent=info.absent)
     elif is_coco(root):
         found = read_coco(root, absent=info.absent)
+    elif is_labelme(root) and not info.absent:
+        found = read_labelme(root)
     if info.absent and (found is None or is_lvit(root)):
         raise InputError(f"{root}: {ABSENT}")
     if found is not None:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vlseg.checks.near import describe_images, near_duplicates
 from vlseg.data import load_mask, read_dataset, reader_agreement, with_mask_max
 from vlseg.data.cards import Card, card_names, find_card
 from vlseg.data.prepare import Prepared, prepare
@@ -103,6 +104,7 @@ def prepare_dataset(
     groups: str | None = None,
     readers: Combine = "apart",
     seed: int = 0,
+    regroup: bool = False,
 ) -> Prepared:
     """`vlseg.data.prepare.prepare` by name, with a progress bar; "own" is the user's own data.
 
@@ -135,7 +137,15 @@ def prepare_dataset(
         readers=readers,
         seed=seed,
         progress=lambda placed: with_bar(placed, "preparing"),
+        copies=_copies if regroup else None,
     )
+
+
+def _copies(files: Sequence[Path]) -> list[tuple[int, int]]:
+    """Pairs of images that look the same."""
+    described = describe_images(files)
+    pairs = near_duplicates(described, bar=lambda blocks: with_bar(blocks, "comparing images"))
+    return [(pair.first, pair.second) for pair in pairs]
 
 
 def with_bar(items: Sequence[T], words: str) -> Iterator[T]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from vlseg.checks import Checked, check_dataset
 from vlseg.data import layout_folders, new_folder, read_info, write_entries
+from vlseg.jobs.cards import with_bar
 from vlseg.prompts import Spelling, TextCase, head_noun, mend, proofread, spelling_of, with_targets
 from vlseg.records import (
     SPLITS,
@@ -45,7 +46,14 @@ def check_data(
     Raises:
         InputError: see `vlseg.checks.check_dataset`.
     """
-    checked, across = check_dataset(paths, target=target, anns_only=anns_only, near=near, name_targets=with_targets)
+    checked, across = check_dataset(
+        paths,
+        target=target,
+        anns_only=anns_only,
+        near=near,
+        name_targets=with_targets,
+        bar=lambda blocks: with_bar(blocks, "comparing images"),
+    )
     order = {"error": 0, "warning": 1, "note": 2}
     findings: list[Finding] = []
     for one in checked:

@@ -51,31 +51,44 @@ class Pool:
         return [item for dataset in self.datasets for item in select(dataset, self.prompt, name)]
 
 
-def open_dataset(path: Path, target: str | None = None, *, absent: bool = False) -> Dataset:
+def open_dataset(path: Path, target: str | None = None, *, absent: bool = False, named: bool = False) -> Dataset:
     """A dataset with prompt provenance and mask range; `target` keeps only that structure.
 
-    `absent` is that of `read_dataset`.
+    Where no entry names a target, `target` is what all of them show. What is wrong with it is said before masks are
+    read.
+
+    `absent` is that of `read_dataset`; with `named`, every entry must have a target.
 
     Raises:
-        InputError: nothing readable there, or a target the dataset does not have.
+        InputError: nothing readable there, a target the dataset does not have, or with `named` an entry without one.
     """
-    dataset = with_mask_max(annotate(read_dataset(path, target=target, absent=absent)))
-    if target is not None:
-        known = {sample.target for sample in dataset.samples if sample.target}
-        if target not in known:
-            raise unknown_name(f"target of {dataset.info.name}", target, known)
-        kept = tuple(sample for sample in dataset.samples if sample.target == target)
-        dataset = Dataset(replace(dataset.info, targets=(target,)), kept)
-    return dataset
+    dataset = annotate(read_dataset(path, target=target, absent=absent))
+    kept = dataset if target is None else _of_target(dataset, target)
+    unnamed = [sample.id for sample in kept.samples if sample.target is None] if named else []
+    if unnamed:
+        raise InputError(
+            f"{path}: {len(unnamed)} of {len(kept.samples)} entries name no target, e.g. {unnamed[0]}, which a "
+            "model that reads no text needs; give --target, or 'target' in the annotation file"
+        )
+    whole = with_mask_max(dataset)  # one foreground for all masks of the set, those of other targets, too
+    return Dataset(replace(kept.info, mask_max=whole.info.mask_max), kept.samples)
 
 
-def open_pool(paths: Sequence[str], prompt: str, target: str | None = None) -> Pool:
-    """Datasets by path.
+def _of_target(dataset: Dataset, target: str) -> Dataset:
+    known = {sample.target for sample in dataset.samples if sample.target}
+    if known and target not in known:
+        raise unknown_name(f"target of {dataset.info.name}", target, known)
+    kept = [sample for sample in dataset.samples if not known or sample.target == target]
+    return Dataset(replace(dataset.info, targets=(target,)), tuple(replace(sample, target=target) for sample in kept))
+
+
+def open_pool(paths: Sequence[str], prompt: str, target: str | None = None, *, named: bool = False) -> Pool:
+    """Datasets by path; `named` as for `open_dataset`.
 
     Raises:
         InputError: a path given twice, or two datasets of one name.
     """
-    datasets = tuple(open_dataset(Path(path), target) for path in paths)
+    datasets = tuple(open_dataset(Path(path), target, named=named) for path in paths)
     names = [dataset.info.name for dataset in datasets]
     for name in names:
         if names.count(name) > 1:

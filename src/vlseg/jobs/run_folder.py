@@ -12,6 +12,9 @@ from vlseg.jobs.lock import LOCK_NAME, run_lock
 from vlseg.jobs.subsets import Chosen, choose
 from vlseg.records import InputError, RunConfig, RunRecord, check_folder, read_config, read_record
 
+IMAGE_ONLY = ("unet", "smp-")
+"""Beginnings of the names of models that read no text: that their data lacks targets is told before it is read."""
+
 PLACES = ("data", "weights", "feature_cache")
 """Settings that say where something lies: a resumed run may find them elsewhere."""
 
@@ -69,7 +72,7 @@ def begin(
         from vlseg.models.device import check_precision, resolve_device
 
         check_precision(config.precision, resolve_device(config.device))
-    pool = open_pool(config.data, config.prompt, config.target)
+    pool = open_pool(config.data, config.prompt, config.target, named=config.model.startswith(IMAGE_ONLY))
     _check_same_data(pool, out, earlier)
     chosen = choose(pool.split("train"), pool.split("val"), config)
     _say(config, pool, chosen)

@@ -25,7 +25,7 @@ def lvit_structure(target: str, *, seen: bool, group: str | None = None) -> Stru
     Args:
         target: what the masks show.
         seen: whether we had such files.
-        group: regular expression that takes the group from an image's stem.
+        group: regular expression that takes the group from an image's stem: its first group, or all of it.
     """
 
     def find(tree: Tree) -> list[Item]:
@@ -49,14 +49,14 @@ def _find(tree: Tree, target: str, group: str | None) -> list[Item]:
         if mask_stem is None:
             continue
         said = texts.get(mask_stem, texts.get(stem))
-        patient = re.match(group, stem) if group else None
+        patient = re.search(group, stem, re.IGNORECASE) if group else None
         items.append(
             Item(
                 image=f"{split}_{stem}{prepared_suffix(path)}",
                 file=path,
                 parts=(Part(target, f"{split}_{stem}.png", (masks[(split, mask_stem)],)),),
                 official=split,
-                group=patient[0] if patient else None,
+                group=patient[patient.re.groups and 1].lower() if patient else None,
                 attributes=(Attribute("text", said, "unknown"),) if said else (),
             )
         )

@@ -238,7 +238,7 @@ def _entry(root: Path, page: _Page, image: int, target: str, parts: list[_Object
 
 def _union(path: Path, picture: _Picture, outlines: Sequence[Any], where: str) -> Mask:
     size = (picture.height, picture.width)
-    _check_size(path, size, where)
+    check_size(path, size, where)
     mask = np.zeros(size, dtype=np.bool_)
     for outline in outlines:
         mask |= decode(outline, size, where)
@@ -247,7 +247,12 @@ def _union(path: Path, picture: _Picture, outlines: Sequence[Any], where: str) -
     return mask
 
 
-def _check_size(path: Path, size: tuple[int, int], where: str) -> None:
+def check_size(path: Path, size: tuple[int, int], where: str) -> None:
+    """Refuses an image file whose (height, width) is not `size`, unless turned.
+
+    Raises:
+        InputError: it is not.
+    """
     try:
         with Image.open(path) as image:
             width, height = image.size

@@ -1,0 +1,163 @@
+"""labelme's JSON files, one beside each image: labels as targets, all shapes of a label in an image as one mask."""
+
+import json
+from collections import defaultdict
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+import numpy as np
+import pydantic
+
+from vlseg.data.archives import walk_files
+from vlseg.data.entries import Entry
+from vlseg.data.formats import Found, identified
+from vlseg.data.formats.coco import check_size
+from vlseg.data.formats.coco_files import SPLIT_WORDS
+from vlseg.data.formats.drawn import Drawn
+from vlseg.data.formats.outlines import decode
+from vlseg.data.masks import Mask
+from vlseg.data.names import is_picture
+from vlseg.data.splits import split_by_group
+from vlseg.records import SPLITS, InputError, read_json
+
+MASKS = "masks_from_labelme"
+"""Folder of the masks drawn from outlines."""
+
+_Side = Annotated[int, pydantic.Field(gt=0, lt=100_000)]
+
+
+class _Shape(pydantic.BaseModel):
+    label: Annotated[str, pydantic.Field(min_length=1)]
+    points: list[tuple[float, float]]
+    shape_type: str = "polygon"
+
+
+class _Page(pydantic.BaseModel):
+    image: Annotated[str, pydantic.Field(alias="imagePath", min_length=1)]
+    height: Annotated[_Side, pydantic.Field(alias="imageHeight")]
+    width: Annotated[_Side, pydantic.Field(alias="imageWidth")]
+    shapes: list[_Shape]
+
+
+def is_labelme(root: Path) -> bool:
+    """True when a JSON file of labelme's lies there, and no masks/ says that it is another's extra."""
+    if (root / "masks").is_dir():
+        return False
+    return any(_content(file) is not None for _, file in walk_files(root) if file.suffix.lower() == ".json")
+
+
+def read_labelme(root: Path) -> Found:
+    """Entries by split, names relative to `root`. Masks are drawn once to PNG files in masks_from_labelme/.
+
+    Folders named train, val or test tell the split; where none does, images are split 80/10/10, seeded. An image
+    with a file of no shapes gets an empty mask of each label; an image without a file is left out and named.
+
+    Raises:
+        InputError: a broken file, a shape that is neither polygon nor rectangle, or that lies outside, two files about
+            one image, a missing image, or folders that tell the split of some images only.
+    """
+    files = [file for _, file in walk_files(root) if file.suffix.lower() == ".json"]
+    pages: dict[str, tuple[Path, _Page]] = {}
+    strange = []
+    for file in files:
+        content = _content(file)
+        if content is None:
+            strange += [file.relative_to(root).as_posix()] if file.name != "dataset.json" else []
+            continue
+        page = _parsed(file, content)
+        image = _image(root, file, page.image)
+        if image in pages:
+            raise InputError(f"{file}: is about {image}, as {pages[image][0].name} is; keep one of the files")
+        pages[image] = file, page
+    targets = sorted({shape.label for _, page in pages.values() for shape in page.shapes})
+    if not targets:
+        raise InputError(f"{root}: no labelme file has a shape")
+    drawn = Drawn(root, MASKS)
+    entries: dict[str, list[Entry]] = defaultdict(list)
+    splits = _splits(root, sorted(pages))
+    for image, (file, page) in sorted(pages.items()):
+        entries[splits[image]] += _entries(image, file, page, targets, drawn)
+    alone = [
+        name
+        for name, _ in walk_files(root)
+        if is_picture(name) and name not in pages and PurePosixPath(name).parts[0] != MASKS
+    ]
+    left_out = [f"{len(alone)} images without a labelme file, e.g. {alone[0]}"] if alone else []
+    left_out += [f"{len(strange)} JSON files that are not labelme's, e.g. {strange[0]}"] if strange else []
+    return Found({s: identified(s, entries[s]) for s in SPLITS if s in entries}, tuple(left_out), drawn.elsewhere)
+
+
+def _content(file: Path) -> dict[str, Any] | None:
+    values = read_json(file, "")
+    return values if isinstance(values, dict) and {"shapes", "imagePath"} <= values.keys() else None
+
+
+def _parsed(file: Path, content: dict[str, Any]) -> _Page:
+    try:
+        return _Page.model_validate({key: value for key, value in content.items() if key != "imageData"})
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{file}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+
+
+def _image(root: Path, file: Path, name: str) -> str:
+    """The image's name below the folder: where imagePath says, or beside the file."""
+    plain = name.replace("\\", "/")
+    for path in (file.parent / plain, file.parent / PurePosixPath(plain).name):
+        if path.is_file() and path.resolve().is_relative_to(root.resolve()):
+            return path.resolve().relative_to(root.resolve()).as_posix()
+    raise InputError(f"{file}: its image {name} is not there; put it beside the file, or take the file away")
+
+
+def _splits(root: Path, images: list[str]) -> dict[str, str]:
+    told = {
+        image: next((SPLIT_WORDS[p.lower()] for p in PurePosixPath(image).parts[:-1] if p.lower() in SPLIT_WORDS), None)
+        for image in images
+    }
+    without = [image for image, split in told.items() if split is None]
+    if not without:
+        return {image: split for image, split in told.items() if split is not None}
+    if len(without) < len(images):
+        raise InputError(f"{root}: {without[0]} lies in no folder of a split, others do; move it to train, val or test")
+    return dict(zip(images, split_by_group(images, 0), strict=True))
+
+
+def _entries(image: str, file: Path, page: _Page, targets: list[str], drawn: Drawn) -> list[Entry]:
+    outlines: dict[str, list[list[float]]] = defaultdict(list)
+    for shape in page.shapes:
+        outlines[shape.label].append(_outline(file, shape))
+    if not outlines:
+        outlines = defaultdict(list, {target: [] for target in targets})
+    size = (page.height, page.width)
+    check_size(drawn.root / image, size, str(file))
+    found = []
+    for target, polygons in outlines.items():
+        content = json.dumps([*size, polygons]).encode()
+        words = f"{image}_{target}" if polygons else f"empty_{size[0]}x{size[1]}"
+        name = drawn.name(words, content, partial(_mask, file, polygons, size))
+        sources = {"empty": ["none"], "class": ["class"]}
+        values = {"img_name": image, "mask_name": name, "target": target, "prompt_sources": sources}
+        found.append(Entry.model_validate(values | {"prompts": {"empty": "", "class": target}}))
+    return found
+
+
+def _outline(file: Path, shape: _Shape) -> list[float]:
+    """The corners as x, y, x, y, ..."""
+    if shape.shape_type == "rectangle" and len(shape.points) == 2:
+        (x0, y0), (x1, y1) = shape.points
+        return [x0, y0, x1, y0, x1, y1, x0, y1]
+    if shape.shape_type != "polygon":
+        raise InputError(
+            f"{file}: a '{shape.label}' is a {shape.shape_type} of {len(shape.points)} points; draw it as a polygon"
+        )
+    return [value for point in shape.points for value in point]
+
+
+def _mask(file: Path, polygons: list[list[float]], size: tuple[int, int]) -> Mask:
+    mask = np.zeros(size, dtype=np.bool_)
+    for polygon in polygons:
+        mask |= decode([polygon], size, str(file))
+    if polygons and not mask.any():
+        raise InputError(f"{file}: its polygons are too small to cover a pixel; correct or delete them")
+    return mask
