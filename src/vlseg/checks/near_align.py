@@ -8,7 +8,7 @@ Floats = NDArray[np.float32]
 
 FLOOR = 2.0  # grey levels of local contrast that count as noise
 SLACK = 0.2  # how far scale (from 1) and shift (from 0) may go, share of the image side
-SETTLED = 1e-4  # change of the correlation in a step after which there is nothing more to gain
+SETTLED = 0.0  # change of the correlation in a step up to which there is nothing more to gain
 WHOLE = np.array((0, 0, 1, 1), dtype=np.float32)
 
 

@@ -10,10 +10,8 @@ from typing import Any
 from vlseg.jobs.datasets import Pool, open_pool
 from vlseg.jobs.lock import LOCK_NAME, run_lock
 from vlseg.jobs.subsets import Chosen, choose
+from vlseg.models import MODELS, architecture_of
 from vlseg.records import InputError, RunConfig, RunRecord, check_folder, read_config, read_record
-
-IMAGE_ONLY = ("unet", "smp-")
-"""Beginnings of the names of models that read no text: that their data lacks targets is told before it is read."""
 
 PLACES = ("data", "weights", "feature_cache")
 """Settings that say where something lies: a resumed run may find them elsewhere."""
@@ -72,11 +70,19 @@ def begin(
         from vlseg.models.device import check_precision, resolve_device
 
         check_precision(config.precision, resolve_device(config.device))
-    pool = open_pool(config.data, config.prompt, config.target, named=config.model.startswith(IMAGE_ONLY))
+    pool = open_pool(config.data, config.prompt, config.target, named=_reads_no_text(config.model))
     _check_same_data(pool, out, earlier)
     chosen = choose(pool.split("train"), pool.split("val"), config)
     _say(config, pool, chosen)
     return Started(out, config, earlier, pool, chosen, locked)
+
+
+def _reads_no_text(model: str) -> bool:
+    """Such a model needs each sample's target; of models from elsewhere it is known only once they are built."""
+    if model not in MODELS:
+        return False
+    architecture = architecture_of(model)
+    return architecture.text_encoder is None and not architecture.composed
 
 
 def claim(started: Started, held: ExitStack) -> None:
