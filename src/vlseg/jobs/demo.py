@@ -23,11 +23,11 @@ STEPS = {"clipseg-tiny": 1000, "unet": 250, "unet-target": 250}
 
 
 TYPICAL: Mapping[str, float] = {
-    "phantoms": 25.0,
-    "clipseg-tiny": 160.0,
-    "unet": 25.0,
-    "unet-target": 25.0,
-    "tests": 15.0,
+    "phantoms": 30.0,
+    "clipseg-tiny": 310.0,
+    "unet": 45.0,
+    "unet-target": 45.0,
+    "tests": 30.0,
 }
 """Seconds that each phase takes on two cores; only their ratios matter once a phase is done."""
 
