@@ -113,11 +113,11 @@ def test_one_that_reads_nothing_has_both_at_zero(pool: Pool) -> None:
 def test_one_that_reads_half_of_the_time_is_half_way(pool: Pool) -> None:
     """Accuracy 1/2 + 1/(2K) gives a selection index of 1/2; presence right for half of the prompts gives J = 1/2."""
     use, _ = probed(pool, Known(pool, 0.5))
-    for index in (use.selection, use.presence):
+    for index, above in ((use.selection, 0.2), (use.presence, 0.0)):  # of presence there are 22 images only
         assert index.ci95 is not None
         low, high = index.ci95
         assert index.value == pytest.approx(0.5, abs=0.15)
-        assert 0 < low < 0.5 < high < 1  # half way is told from nothing and from everything, by 22 images and more
+        assert above < low < 0.5 < high < 0.8
 
 
 def test_one_that_looks_at_the_image_alone_has_presence_zero(pool: Pool) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vlseg.checks.near import describe_images, near_duplicates
@@ -14,6 +13,7 @@ from vlseg.data.prepare import Prepared, prepare
 from vlseg.data.readers import Combine
 from vlseg.prompts import annotate, describe
 from vlseg.records import SPLITS, Dataset, InputError
+from vlseg.records.console import error_console
 
 OWN = "own"
 T = TypeVar("T")
@@ -150,7 +150,7 @@ def _copies(files: Sequence[Path]) -> list[tuple[int, int]]:
 
 def with_bar(items: Sequence[T], words: str) -> Iterator[T]:
     """The items, with a progress bar on a terminal's stderr."""
-    console = Console(stderr=True)
+    console = error_console()
     columns = (TextColumn(words), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         yield from bar.track(items, total=len(items))

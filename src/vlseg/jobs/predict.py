@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vlseg.evaluation import PredictedMask, find_images, load, predict_files
 from vlseg.evaluation.names import listing
 from vlseg.records import check_folder
+from vlseg.records.console import error_console
 
 
 def predict_to_folder(
@@ -26,7 +26,7 @@ def predict_to_folder(
     if found.unused:
         print(f"{image}: {listing(found.unused)}, no image", file=sys.stderr)
     predictor = load(source, **options)
-    console = Console(stderr=True)
+    console = error_console()
     columns = (TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task("predicting", total=len(found.images))
