@@ -1,7 +1,8 @@
 """Whether the values of a set's masks say what foreground is: one rule, over all files together."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ COLOUR_MEND = "make one target of each with `vlseg data prepare own --mask-map F
 MEND = f"say which value is foreground with mask_value (in dataset.json or an entry), {COLOUR_MEND}"
 
 Colour = tuple[int, int, int]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -183,15 +185,9 @@ def _colours_apart(summaries: Mapping[str, MaskSummary]) -> list[Odd]:
         for colour in summary.colours:
             like = next((other for other in files if not far(colour, other)), colour)
             files.setdefault(like, []).append(name)
-    if len(files) < 2:
-        return []
-    usual = max(files, key=lambda colour: len(files[colour]))
-    return [
-        Odd("label_map", name, f"is {hexed(colour)} where {len(files[usual])} others are {hexed(usual)}; {COLOUR_MEND}")
-        for colour, names in files.items()
-        if colour != usual
-        for name in names
-    ]
+    return _unlike_most(
+        files, lambda colour, n, usual: f"is {hexed(colour)} where {n} others are {hexed(usual)}; {COLOUR_MEND}"
+    )
 
 
 def _levels_apart(summaries: Mapping[str, MaskSummary]) -> list[Odd]:
@@ -200,13 +196,20 @@ def _levels_apart(summaries: Mapping[str, MaskSummary]) -> list[Odd]:
     for name, summary in summaries.items():
         if len(summary.present) == 2 and summary.present[0] == 0:
             files.setdefault(summary.largest, []).append(name)
+    return _unlike_most(
+        files, lambda value, n, usual: f"holds 0 and {value} where {n} others hold 0 and {usual}; {MEND}"
+    )
+
+
+def _unlike_most(files: Mapping[T, Sequence[str]], words: Callable[[T, int, T], str]) -> list[Odd]:
+    """Files of another kind than most are; `words` says so of a kind, the number of the usual ones, and theirs."""
     if len(files) < 2:
         return []
-    usual = max(files, key=lambda value: len(files[value]))
+    usual = max(files, key=lambda kind: len(files[kind]))
     return [
-        Odd("label_map", name, f"holds 0 and {value} where {len(files[usual])} others hold 0 and {usual}; {MEND}")
-        for value, names in files.items()
-        if value != usual
+        Odd("label_map", name, words(kind, len(files[usual]), usual))
+        for kind, names in files.items()
+        if kind != usual
         for name in names
     ]
 
