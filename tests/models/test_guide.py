@@ -237,6 +237,16 @@ def test_the_text_encoder_alone_stays_frozen(tmp_path: Path) -> None:
     assert trained == {"mask_decoder", "image_encoder"}
 
 
+def test_a_trained_one_goes_on_with_its_last_stages(tmp_path: Path) -> None:
+    model = guide(text=str(bert(tmp_path / "words")))
+    model.save(tmp_path / "model")
+    again = load_model(str(tmp_path / "model"), arguments={"trainable_stages": 1})
+    apply_regime(again, "freeze_text_encoder")
+    trained = {key for key, p in as_module(again).named_parameters() if p.requires_grad and "image_encoder" in key}
+    stages = {key.split(".")[3] for key in trained}
+    assert stages == {"4"}  # of blocks 0 to 4: what makes the map at stride 32 of the one at 16
+
+
 def test_the_recipe_is_what_the_page_says() -> None:
     config = config_from_options({"model": "guide", "data": ["d"]}, ["model_arguments={text: none}"])
     assert config is not None

@@ -73,7 +73,8 @@ class Architecture:
             what config.json says and fills it.
         restored: the arguments that a saved folder itself gives again, e.g. where its tokenizer lies.
         initial: arguments that only say what a new model starts from; a saved one is asked for them in vain.
-        resizable: arguments that the weights leave open: they may be changed when a saved model is loaded.
+        resizable: arguments that the weights leave open, such as the size of the input or what may train: they may be
+            changed when a saved model is loaded.
         composed: made of other models; it has no size, text encoder or weights of its own.
         text_encoder: what `vlseg models` says of it; None: the model reads no text.
         protocols: those it knows; none named: the one that it is built with.

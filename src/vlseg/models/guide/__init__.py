@@ -20,6 +20,7 @@ GUIDE = Architecture(
     build=later("vlseg.models.guide.build:build_guide"),
     restored=_text_files,
     initial=frozenset({"encoder_weights"}),
+    resizable=frozenset({"image_size", "trainable_stages"}),
     text_encoder="all-MiniLM-L6-v2, 128",
     published=(LITE0, MINILM),
     recipes={
