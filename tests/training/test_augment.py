@@ -7,7 +7,7 @@ from PIL import Image
 from vlseg.models import build_model
 from vlseg.prompts import Prompted
 from vlseg.records import DatasetInfo, Sample
-from vlseg.training.augment import augment, draw_variant
+from vlseg.training.augment import Augmentation, Variant, augment, draw_variant
 from vlseg.training.batches import EpochBatches, ImageCache, group_by_image, plan_epoch
 
 
@@ -69,6 +69,51 @@ def test_values_stay_in_range_and_input_is_untouched() -> None:
     assert np.array_equal(image, before)
 
 
+@pytest.mark.parametrize("shape", [(60, 60), (40, 70), (70, 41)])
+def test_scaled_and_turned_as_pillow_does_it(shape: tuple[int, int]) -> None:
+    height, width = shape
+    mask = np.zeros(shape, bool)
+    mask[height // 4 : height // 2, width // 5 : width // 2] = True
+    image = np.repeat(mask[..., None].astype(np.float32), 3, axis=2)
+    picture = Image.fromarray(mask.astype(np.uint8) * 255)
+    turned = np.asarray(picture.rotate(25, resample=Image.Resampling.NEAREST)) > 0
+    found = Variant(angle=25)
+    assert (found.mask(mask) != turned).mean() < 0.01  # an edge here and there
+    assert ((found.image(image)[..., 0] > 0.5) != turned).mean() < 0.02
+    rows, columns = (np.abs(np.arange(side) - (side - 1) / 2) * 2 < side / 1.5 for side in shape)
+    larger = np.asarray(Image.fromarray(mask[np.ix_(rows, columns)]).resize((width, height), Image.Resampling.NEAREST))
+    assert (Variant(scale=1.5).mask(mask) != larger).mean() < 0.06  # the part is cut at whole pixels
+    assert abs(Variant(scale=1.25).mask(mask).sum() / mask.sum() - 1.25**2) < 0.1
+    assert abs(Variant(scale=0.8).mask(mask).sum() / mask.sum() - 0.8**2) < 0.1
+
+
+def test_image_and_mask_are_warped_together_and_sides_stay() -> None:
+    image, (mask,) = np.full((64, 80, 3), 0.3, np.float32), [np.zeros((64, 80), bool)]
+    mask[10:30, 6:30] = True
+    image[mask] = 0.9
+    angles, scales = set(), set()
+    for seed in range(40):
+        variant, _ = draw_variant(["spot at the left"], frozenset(), np.random.default_rng(seed), zoom=0.3, rotate=8)
+        changed, truth = variant.image(image), variant.mask(mask)
+        assert (truth.dtype, changed.dtype, changed.shape) == (bool, np.float32, image.shape)
+        assert changed[truth].mean() > 0.8
+        assert np.argwhere(truth)[:, 1].mean() < 39.5
+        assert 1 / 1.3 <= variant.scale <= 1.3
+        assert -8 <= variant.angle <= 8
+        angles.add(variant.angle > 0)
+        scales.add(variant.scale > 1)
+    assert angles == scales == {True, False}
+
+
+def test_without_them_runs_see_what_they_saw() -> None:
+    allowed = frozenset({"horizontal", "rotation"})
+    for seed in range(20):
+        plain, _ = draw_variant(["spot"], allowed, np.random.default_rng(seed))
+        warped, _ = draw_variant(["spot"], allowed, np.random.default_rng(seed), zoom=0.2, rotate=5)
+        assert (plain.intensity, plain.axes, plain.turns) == (warped.intensity, warped.axes, warped.turns)
+        assert (plain.scale, plain.angle) == (1, 0) != (warped.scale, warped.angle)
+
+
 @pytest.mark.parametrize("text", ["vertical scar", "a diagonal line", "oblique fissure"])
 def test_directions_are_not_turned(text: str) -> None:
     assert all(draw_variant([text], frozenset({"rotation"}), np.random.default_rng(n))[0].turns == 0 for n in range(30))
@@ -113,7 +158,7 @@ def test_a_model_that_is_told_the_target_is_told_the_side_where_it_lies(
     for epoch in range(16):
         plan = plan_epoch(groups, seed=0, epoch=epoch, batch_size=1, prompts_per_image=2)
         told.clear()
-        batch = EpochBatches(plan, network, cache, infos, (0, epoch))[0]
+        batch = EpochBatches(plan, network, cache, infos, Augmentation(0, epoch))[0]
         assert len(batch.masks) == len(names)
         for row in range(len(names)):
             name = told[batch.prompt_of[row]] if told else names[batch.channel_of[row]]

@@ -60,6 +60,8 @@ NOT_IN_THE_KEY = {
     "positive_weight": "acts on what trains",
     "presence_weight": "acts on what trains",
     "augment": "a changed image has its change in its key",
+    "zoom": "a changed image has its change in its key",
+    "rotate": "a changed image has its change in its key",
     "patience": "length",
     "validate_every": "when to validate",
     "validate_limit": "chooses samples",

@@ -92,6 +92,11 @@ class RunConfig(Strict):
     presence_weight: float = pydantic.Field(0.0, ge=0)
     """Weight of the presence term, for data whose prompts may name what is absent."""
     augment: bool = True
+    """Show changed images: brightness, contrast and gamma, the dataset's symmetries, and as the next two say."""
+    zoom: float = pydantic.Field(0.0, ge=0, le=1)
+    """Scale training images about their middle by up to 1 + `zoom`, or down to the inverse."""
+    rotate: float = pydantic.Field(0.0, ge=0, le=45)
+    """Turn training images by up to so many degrees, either way."""
     patience: int | None = pydantic.Field(20, ge=1)
     """Validations without a better val Dice before the run stops; None = never."""
     validate_every: int = pydantic.Field(1, ge=1)

@@ -1,9 +1,13 @@
 """Light augmentation of an image together with its masks and prompts."""
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch.nn import functional as F
 
 from vlseg.prompts import mirrored, mirrored_name, names_a_place
 
@@ -11,23 +15,60 @@ INTENSITY_PROBABILITY = 0.5
 SYMMETRY_PROBABILITY = 0.5
 
 
+class Augmentation(NamedTuple):
+    """What the variants of an epoch depend on; see `draw_variant`."""
+
+    seed: int
+    epoch: int
+    zoom: float = 0.0
+    rotate: float = 0.0
+
+
 @dataclass(frozen=True)
 class Variant:
-    """How an image is changed: intensity as (gamma, contrast, brightness), mirrored axes in order, quarter turns."""
+    """How an image is changed.
+
+    Attributes:
+        intensity: gamma, contrast, brightness.
+        axes: mirrored, in order.
+        turns: quarter turns.
+        scale, angle: about the middle; degrees, against the clock.
+    """
 
     intensity: tuple[float, float, float] | None = None
     axes: tuple[str, ...] = ()
     turns: int = 0
+    scale: float = 1.0
+    angle: float = 0.0
 
     def image(self, image: np.ndarray) -> np.ndarray:
-        """(H, W, 3) float32 in [0, 1], changed."""
-        return self.mask(image if self.intensity is None else _with_intensity(image, *self.intensity))
+        """(H, W, 3) float32 in [0, 1], changed; black where nothing was seen."""
+        changed = self._turned(image if self.intensity is None else _with_intensity(image, *self.intensity))
+        return self._warped(changed, "bilinear")
 
     def mask(self, mask: np.ndarray) -> np.ndarray:
-        """(H, W) or (H, W, 3) with the same geometry."""
+        """(H, W), bool or float32, with the same geometry."""
+        changed = self._turned(mask)
+        warped = self._warped(changed.astype(np.float32)[..., None], "nearest")[..., 0]
+        return warped.astype(mask.dtype)
+
+    def _turned(self, array: np.ndarray) -> np.ndarray:
         for axis in self.axes:
-            mask = np.flip(mask, AXES[axis])
-        return np.rot90(mask, self.turns) if self.turns else mask
+            array = np.flip(array, AXES[axis])
+        return np.rot90(array, self.turns) if self.turns else array
+
+    def _warped(self, array: np.ndarray, mode: str) -> np.ndarray:
+        """(H, W, C) of the same size, every pixel from where it comes from."""
+        if self.scale == 1 and self.angle == 0:
+            return array
+        height, width = array.shape[:2]
+        across, down = math.cos(math.radians(self.angle)) / self.scale, math.sin(math.radians(self.angle)) / self.scale
+        # Places run from -1 to 1 on both axes, however long they are: the angle is one of pixels.
+        back = torch.tensor([[across, -down * height / width, 0], [down * width / height, across, 0]])
+        grid = F.affine_grid(back[None], [1, 1, height, width], align_corners=False)
+        pixels = torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))[None]
+        found: np.ndarray = F.grid_sample(pixels, grid, mode=mode, align_corners=False)[0].numpy()
+        return found.transpose(1, 2, 0)
 
 
 AXES = {"horizontal": 1, "vertical": 0}
@@ -39,14 +80,23 @@ def augment(
     texts: Sequence[str],
     symmetries: frozenset[str],
     rng: np.random.Generator,
+    *,
+    zoom: float = 0.0,
+    rotate: float = 0.0,
 ) -> tuple[np.ndarray, list[np.ndarray], list[str]]:
     """One random variant of an image (H, W, 3), its masks (H, W) and their prompts; see `draw_variant`."""
-    variant, words = draw_variant(texts, symmetries, rng)
+    variant, words = draw_variant(texts, symmetries, rng, zoom=zoom, rotate=rotate)
     return variant.image(image), [variant.mask(mask) for mask in masks], words
 
 
 def draw_variant(
-    texts: Sequence[str], symmetries: frozenset[str], rng: np.random.Generator, known: Collection[str] | None = None
+    texts: Sequence[str],
+    symmetries: frozenset[str],
+    rng: np.random.Generator,
+    known: Collection[str] | None = None,
+    *,
+    zoom: float = 0.0,
+    rotate: float = 0.0,
 ) -> tuple[Variant, list[str]]:
     """One random variant, and the texts as they are on it.
 
@@ -59,6 +109,9 @@ def draw_variant(
         rng: the only source of chance.
         known: the targets that a model knows which is told a target's name instead of reading: the left lung of a
             mirrored image is its right lung where it knows one; else the image is not mirrored.
+        zoom: the image is scaled about its middle by up to 1 + `zoom`, or down to the inverse. What lies left of the
+            middle stays left of it.
+        rotate: and turned by up to so many degrees, either way.
     """
     intensity = _draw_intensity(rng) if rng.random() < INTENSITY_PROBABILITY else None
     words, axes, turns = list(texts), [], 0
@@ -70,7 +123,10 @@ def draw_variant(
                 words = rewritten
     if "rotation" in symmetries and not any(names_a_place(text) for text in words):
         turns = int(rng.integers(4))
-    return Variant(intensity, tuple(axes), turns), words
+    # Drawn last, so that runs without them see what they always saw.
+    scale = float((1 + zoom) ** rng.uniform(-1, 1)) if zoom else 1.0
+    angle = float(rng.uniform(-rotate, rotate)) if rotate else 0.0
+    return Variant(intensity, tuple(axes), turns, scale, angle), words
 
 
 def mirrored_all(texts: Sequence[str], axis: str, known: Collection[str] | None = None) -> list[str] | None:

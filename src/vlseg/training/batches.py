@@ -18,7 +18,7 @@ from vlseg.models import Rows, Segmenter
 from vlseg.models.features import SIZE_KEY, FeatureStore, image_features, prompt_features
 from vlseg.prompts import Prompted
 from vlseg.records import DatasetInfo
-from vlseg.training.augment import Variant, draw_variant
+from vlseg.training.augment import Augmentation, Variant, draw_variant
 from vlseg.training.rewording import Rewording
 
 CACHE_BYTES = 2 * 1024**3
@@ -253,7 +253,7 @@ class EpochBatches:
         model: Segmenter,
         cache: ImageCache,
         infos: Mapping[str, DatasetInfo],
-        augmentation: tuple[int, int] | None,
+        augmentation: Augmentation | None,
         known: Known | None = None,
         rewording: Rewording | None = None,
     ) -> None:
@@ -298,7 +298,7 @@ class EpochBatches:
         texts = [prompt_for(self._model, item, self._reworded(draw, item, text)) for item, text in draw.chosen]
         if self._augmentation is None:
             return Variant(), texts
-        seed, epoch = self._augmentation
+        seed, epoch, zoom, rotate = self._augmentation
         rng = generator(seed, "augment", epoch, draw.group.image_id)
         if self._known is not None:
             # The views are the same for every seed and run, so that all share them; which one is shown is drawn.
@@ -307,7 +307,7 @@ class EpochBatches:
                 return Variant(), texts
             rng = generator(0, "view", view, draw.group.image_id)
         symmetries = self._infos[draw.chosen[0][0].sample.dataset].symmetries
-        return draw_variant(texts, symmetries, rng, known_targets(self._model))
+        return draw_variant(texts, symmetries, rng, known_targets(self._model), zoom=zoom, rotate=rotate)
 
     def _reworded(self, draw: Draw, item: Prompted, text: str) -> str:
         return self._rewording.text(item, text, draw.group.prompted) if self._rewording else text

@@ -17,6 +17,7 @@ from vlseg.models import Segmenter, as_module
 from vlseg.models.device import check_precision, resolve_device
 from vlseg.prompts import Prompted
 from vlseg.records import DatasetInfo, InputError, RunConfig
+from vlseg.training.augment import Augmentation
 from vlseg.training.batches import Batch, Draw, EpochBatches, ImageCache, Known, checksum, group_by_image, plan_epoch
 from vlseg.training.checkpoint import load_checkpoint, rng_state, save_checkpoint, set_rng_state
 from vlseg.training.freezing import apply_regime, parameter_groups, train_mode
@@ -223,7 +224,10 @@ class Fit:
         """The rest of the current epoch, an optimiser step at a time."""
         chunks = self._chunks(self.progress.epoch)[self.progress.batch :]
         plan = [draws for chunk in chunks for draws in chunk]
-        augmentation = (self.config.seed, self.progress.epoch) if self.config.augment else None
+        config = self.config
+        augmentation = (
+            Augmentation(config.seed, self.progress.epoch, config.zoom, config.rotate) if config.augment else None
+        )
         batches = EpochBatches(plan, self.model, self.cache, self.infos, augmentation, self.known, self._rewording())
         stream = made_ahead(batches.__getitem__, len(plan), self.config.workers)
         for chunk in chunks:
