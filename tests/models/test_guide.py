@@ -252,6 +252,8 @@ def test_the_recipe_is_what_the_page_says() -> None:
     assert config is not None
     assert (config.class_prompt_share, config.attribute_dropout, config.encoder_rate) == (0.3, 0.1, 0.05)
     assert (config.regime, config.batch_size, config.learning_rate) == ("freeze_encoders", 16, 1e-3)
+    assert (config.epochs, config.max_steps, config.feature_views) == (30, 2000, 8)
+    assert (config.zoom, config.rotate) == (0.25, 10)
     assert config.model_arguments == {"encoder_weights": "lite0", "text": "none"}
 
 

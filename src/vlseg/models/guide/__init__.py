@@ -31,6 +31,10 @@ GUIDE = Architecture(
             "encoder_rate": 0.05,
             "batch_size": 16,
             "epochs": 30,
+            "max_steps": 2000,  # large sets need fewer epochs
+            "zoom": 0.25,
+            "rotate": 10,
+            "feature_views": 8,
             "presence_weight": 0.3,
             "class_prompt_share": 0.3,
             "attribute_dropout": 0.1,
