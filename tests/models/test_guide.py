@@ -101,6 +101,45 @@ def test_the_decoder_knows_where_left_is() -> None:
     assert (logits - logits.flip(0)).abs().mean() > 1e-3 * logits.std()
 
 
+def test_the_order_in_memory_changes_speed_and_rounding_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convolutions see the channels innermost; logits and gradients are those of maps as they come."""
+    model = guide()
+    decoder: Any = as_module(model).get_submodule("mask_decoder")
+    with torch.no_grad():
+        image = model.encode_image(model.prepare([picture(), picture().flip(1)]))
+        told = model.encode_prompts(model.tokenize(PROMPTS[:2]))
+    seen: list[bool] = []
+    for convolution in (module for module in decoder.modules() if isinstance(module, nn.Conv2d)):
+        convolution.register_forward_pre_hook(
+            lambda _, inputs: seen.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
+        )
+
+    def gradients() -> tuple[Tensor, list[Tensor]]:
+        decoder.zero_grad()
+        logits = model.decode(image, told).logits
+        (logits.sigmoid() * torch.linspace(-1, 1, logits.numel()).view_as(logits)).sum().backward()
+        return logits.detach(), [p.grad.clone() for p in decoder.parameters()]
+
+    logits, found = gradients()
+    assert len(seen) >= 7
+    assert all(seen)
+    monkeypatch.setattr("vlseg.models.guide.decoder.innermost", lambda maps: maps)
+    plain, others = gradients()
+    torch.testing.assert_close(logits, plain, rtol=1e-5, atol=1e-5)
+    largest = max(float(one.abs().max()) for one in others)
+    for one, other in zip(found, others, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5 * largest)
+    last: list[Tensor] = []
+    decoder.last.register_forward_hook(lambda _, __, out: last.append(out))
+    decoder.presence.requires_grad_(False)
+    for tensor in decoder.presence.parameters():
+        tensor.zero_()
+    maps = [image.tensors[f"stride{stride}"] for stride in STRIDES]
+    assert told is not None
+    quarter = decoder(maps, told.tensors["vectors"], told.tensors["words"])
+    torch.testing.assert_close(quarter, decoder.mask(last[0]))
+
+
 def test_the_twins_have_the_same_trunk_and_budget(tmp_path: Path) -> None:
     """To the parameter, but for their tokens, beside a text encoder of all-MiniLM-L6-v2's width."""
     text = str(bert(tmp_path / "bert", WIDTH))

@@ -187,7 +187,7 @@ def _added(dataset: Dataset, sample: Sample, key: str | None, text: str) -> list
     if len(chain) < 2:
         return []
     old: tuple[str, ...] = ()
-    labels: list[str | None] = []
+    labels: tuple[str | None, ...] = ()
     for name, attribute in chain:
         new = words_of(sample.prompts[name][0])
         labels = _carried(old, labels, new, attribute)
@@ -198,10 +198,14 @@ def _added(dataset: Dataset, sample: Sample, key: str | None, text: str) -> list
     return [_phrase(text, places, labels, attribute) for attribute in order]
 
 
+@lru_cache(maxsize=100_000)
 def _carried(
-    old: Sequence[str], labels: Sequence[str | None], new: Sequence[str], attribute: str | None
-) -> list[str | None]:
-    """The labels of the old words on the new ones; inserted words are the attribute's, replaced ones are nobody's."""
+    old: tuple[str, ...], labels: tuple[str | None, ...], new: tuple[str, ...], attribute: str | None
+) -> tuple[str | None, ...]:
+    """The labels of the old words on the new ones; inserted words are the attribute's, replaced ones are nobody's.
+
+    Kept, because training asks the same of each text in every epoch.
+    """
     moved: list[str | None] = [None] * len(new)
     a, b = (
         [word.removesuffix("s") for word in words] for words in (old, new)
@@ -211,7 +215,7 @@ def _carried(
             moved[j1:j2] = labels[i1:i2]
         elif kind == "insert" and old:
             moved[j1:j2] = [attribute] * (j2 - j1)
-    return moved
+    return tuple(moved)
 
 
 def _phrase(text: str, places: Sequence[Span], labels: Sequence[str | None], attribute: str) -> Phrase:

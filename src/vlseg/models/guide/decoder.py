@@ -14,16 +14,25 @@ START_BIAS = -2.0
 """Of the output: foreground is rare, so an empty mask is the start."""
 
 
+def innermost(maps: Tensor) -> Tensor:
+    """The same maps (B, C, h, w) with the channels innermost in memory.
+
+    Convolutions and the widening of maps are up to five times faster so on a CPU, and rows of places need no copy.
+    """
+    # Not by memory_format: vmap (training.grid) knows none.
+    return maps.movedim(1, -1).contiguous().movedim(-1, 1)
+
+
 def places(height: int, width: int, channels: int, like: Tensor) -> Tensor:
-    """(1, channels, height, width): sines and cosines of a place's row and column in [-1, 1].
+    """(height * width, channels): sines and cosines of a place's row and column in [-1, 1].
 
     The slowest wave is half a period long over the image: it tells left from right.
     """
     waves = math.pi / 2 * 2 ** torch.linspace(0, 4, channels // 4, device=like.device)
     axes = [(torch.arange(size, device=like.device) + 0.5) / size * 2 - 1 for size in (height, width)]
-    rows, columns = (torch.cat([(waves * axis[:, None]).sin(), (waves * axis[:, None]).cos()], 1).T for axis in axes)
-    grid = [rows[:, :, None].expand(-1, -1, width), columns[:, None].expand(-1, height, -1)]
-    return torch.cat(grid)[None].to(like.dtype)
+    rows, columns = (torch.cat([(waves * axis[:, None]).sin(), (waves * axis[:, None]).cos()], 1) for axis in axes)
+    grid = [rows[:, None].expand(-1, width, -1), columns[None].expand(height, -1, -1)]
+    return torch.cat(grid, 2).flatten(0, 1).to(like.dtype)
 
 
 class Attention(nn.Module):
@@ -63,7 +72,7 @@ class ReadingBlock(nn.Module):
     def forward(self, x: Tensor, words: Tensor, mask: Tensor) -> Tensor:
         """(B, C, h, w), words (B, L, other) and mask (B, L) to (B, C, h, w)."""
         height, width = x.shape[-2:]
-        rows = (x + places(height, width, x.shape[1], x)).flatten(2).transpose(1, 2)
+        rows = x.flatten(2).transpose(1, 2) + places(height, width, x.shape[1], x)
         if self.full:
             normed = self.self_norm(rows)
             rows = rows + self.own(normed, normed)
@@ -109,6 +118,7 @@ class Decoder(nn.Module):
         """
         # Columns that are padding in every row are masked: leaving them out changes nothing.
         length = int(mask.sum(dim=1).max())
+        maps = [innermost(one) for one in maps]
         told, mask = self.words(words[:, :length]), mask[:, :length]
         coarse = self.readers[0](self.laterals[0](maps[-1]), told, mask)
         presence = self.presence(coarse.mean(dim=(-2, -1)))
@@ -119,5 +129,7 @@ class Decoder(nn.Module):
             x = skip + F.interpolate(narrow, size=skip.shape[-2:], mode="bilinear", align_corners=False)
             if level < len(self.readers):
                 x = self.readers[level](x, told, mask)
-        logits: Tensor = self.mask(self.last(x)) + presence[..., None, None]
+        # One output for 32 inputs: as a product it is twice as fast as the convolution that it is.
+        found = F.linear(self.last(x).movedim(1, -1), self.mask.weight.flatten(1), self.mask.bias)
+        logits: Tensor = found.movedim(-1, 1) + presence[..., None, None]
         return logits

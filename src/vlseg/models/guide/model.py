@@ -64,8 +64,7 @@ class Guide(nn.Module):
 
     def decode(self, image: ImageFeatures, prompts: PromptFeatures | None) -> Output:
         """Logits (B, C, h, w); presence (B,) is the largest of them: the thing is there where it is seen."""
-        # Features read from disk give the same bits only in the same order in memory.
-        maps = [image.tensors[f"stride{stride}"].contiguous() for stride in STRIDES]
+        maps = [image.tensors[f"stride{stride}"] for stride in STRIDES]
         if isinstance(self.words, Nothing):
             vectors, words = self.words.for_images(len(image))
         elif prompts is None:
