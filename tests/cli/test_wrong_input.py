@@ -61,7 +61,7 @@ CASES: dict[str, tuple[list[str], Callable[[Path], Any], str]] = {
     ),
     "no training data": (TRAIN, lambda r: (r / "anns" / "train.json").write_text("[]"), "no training sample"),
     "unknown target": ([*TRAIN, "--target", "liver"], lambda r: None, "unknown target of discs 'liver'"),
-    "missing model": (["train", "--data", "{data}"], lambda r: None, "--model"),
+    "missing data": (["train"], lambda r: None, "--data: is missing"),
     "unknown device": ([*TRAIN, "--device", "tpu"], lambda r: None, "field 'device'"),
     "fp16 on a CPU": ([*TRAIN, "--device", "cpu", "--precision", "fp16"], lambda r: None, "bf16 or fp32"),
     "no weights there": ([*TRAIN, "--weights", "{data}"], lambda r: None, r"holds no config\.json"),

@@ -100,6 +100,25 @@ def test_words_that_are_learned_are_not_kept(make_dataset: MakeDataset, tmp_path
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 6 + 2  # images alone
 
 
+@pytest.mark.parametrize("text", ["none", "target"])
+def test_what_twins_are_told_is_learned_and_not_kept(text: str, make_dataset: MakeDataset, tmp_path: Path) -> None:
+    """guide told nothing, or the target: images are kept, its tokens train with the decoder."""
+    arguments = {**TINY["guide"], "text": text}
+    twin = {"model_arguments": arguments, "regime": "freeze_encoders"}
+    store = {"feature_cache": str(tmp_path / "cache"), "feature_precision": "fp32"}
+    data = make_dataset()
+    train_run(config(data, "guide", **twin), tmp_path / "plain")
+    train_run(config(data, "guide", **twin, **store), tmp_path / "cached")
+    plain, cached = (answers(load_model(str(tmp_path / run))) for run in ("plain", "cached"))
+    assert (cached - plain).abs().max() <= 0.02 * plain.std()
+    torch.manual_seed(derived_seed(0, "init"))
+    start = build_model("guide", arguments=arguments, targets=("bright disc", "dark disc"))
+    first = as_module(start).state_dict()
+    moved = {key for key, tensor in weights(tmp_path / "cached").items() if not torch.equal(tensor, first[key])}
+    assert any(key.startswith("words.token") for key in moved)
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 6 + 2  # images alone
+
+
 def start_of(name: str) -> dict[str, torch.Tensor]:
     """What a run of `config` starts from."""
     torch.manual_seed(derived_seed(0, "init"))
