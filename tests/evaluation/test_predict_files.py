@@ -88,9 +88,9 @@ def test_prompts_of_any_script_lie_beside_each_other(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_other_files_is_said_to_hold_them(tmp_path: Path) -> None:
-    for name in ("1.dcm", "2.DCM", "notes.txt", "4"):
+    for name in ("1.dcm", "2.DCM", "4", "notes.txt"):
         (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(InputError, match=r"holds no image .*, but 2 \.dcm, 1 \.txt, 1 no suffix; convert them to PNG"):
+    with pytest.raises(InputError, match=r"holds no image .*, but 2 \.dcm, 1 no suffix, 1 \.txt; convert them to PNG"):
         find_images(tmp_path)
 
 

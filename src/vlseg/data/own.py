@@ -55,7 +55,7 @@ def own_items(
     matched = match(tree.names, str(tree.source), masks)
     left_out = matched.left_out()
     if not matched.pairs:
-        told = f" ({'; '.join(left_out)})" if left_out else ""
+        told = f" ({'; '.join(held)})" if (held := [*left_out, *_others(tree, set())]) else ""
         raise InputError(
             f"{tree.source}: no image with a mask is found there{told}; give images/a.png and masks/a.png, or say with "
             "--masks in which folder the masks are"

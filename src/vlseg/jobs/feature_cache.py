@@ -15,7 +15,11 @@ from vlseg.training import REGIMES
 from vlseg.training.batches import Known, group_by_image
 
 DISK_SHARE = 0.9
-ENCODES_AGAIN = "XXX"
+ENCODES_AGAIN = (
+    "no --cache: the frozen encoder encodes every image again in each epoch, which on a CPU then takes three to ten "
+    "times as long; --cache FOLDER keeps its features"
+)
+"""What a run without kept features is told once."""
 
 
 def open_features(config: RunConfig, model: Segmenter, train: Sequence[Prompted], device: torch.device) -> Known | None:

@@ -81,8 +81,7 @@ def model_of(weights: str) -> str:
     Raises:
         InputError: a file, a hub id, or a folder that does not say whose it is.
     """
-    folder = Path(weights)
-    folder = folder / "model" if (folder / "run.json").exists() else folder
+    folder = model_folder(Path(weights))
     if not folder.is_dir():
         raise InputError(
             f"--weights: {weights} is no folder of a run or model here, so nothing says whose they are: give --model"
@@ -92,6 +91,11 @@ def model_of(weights: str) -> str:
     if isinstance(ours, dict) and isinstance(ours.get("model"), str):
         return str(ours["model"])
     return whose(folder, config, None)
+
+
+def model_folder(path: Path) -> Path:
+    """A run's model, or the place itself."""
+    return path / "model" if (path / "run.json").exists() else path
 
 
 def _recognised(folder: Path, config: Mapping[str, Any]) -> Iterator[list[str]]:
