@@ -1,4 +1,4 @@
-"""docs/your-own-data.md runs as it stands, from two folders to a trained and evaluated model."""
+"""The walks in docs run as they stand: from two folders, and from LViT's layout, to an evaluated model."""
 
 import csv
 import json
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from weights_here import installed
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -31,18 +32,32 @@ def write_scans(root: Path, names: list[str]) -> None:
         Image.fromarray(mask.astype(np.uint8) * 255).save(root / "masks" / name)
 
 
+def typed(page: str, **places: str) -> list[list[str]]:
+    """The words of each line of the page's sh blocks, with what a reader puts in the place of a path."""
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    for named, place in places.items():
+        lines = [line.replace(named, place) for line in lines]
+    words = [shlex.split(line, comments=True) for line in lines]
+    assert all(line[0] == "vlseg" for line in words)
+    return [line[1:] for line in words]
+
+
+def packaged_weights() -> None:
+    for name in ("lite0", "minilm"):
+        installed(name)
+
+
+@pytest.mark.slow
 def test_your_own_data(vlseg: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packaged_weights()
     monkeypatch.chdir(tmp_path)
     (table,) = blocks("your-own-data.md", "csv")
     rows = list(csv.DictReader(table.splitlines()))
     write_scans(Path("scans"), [row["file"] for row in rows])
     Path("scans/cases.csv").write_text(table)
-    for block in blocks("your-own-data.md", "sh"):
-        for line in block.splitlines():
-            command = shlex.split(line)
-            assert command[0] == "vlseg"
-            done = vlseg(*command[1:])
-            assert done.code == 0, f"{line}\n{done.err}"
+    for words in typed("your-own-data.md"):
+        done = vlseg(*words)
+        assert done.code == 0, f"{words}\n{done.err}"
     record = json.loads(Path("runs/polyp/run.json").read_text())
     assert record["status"] == "done"
     assert record["prompt_sources"] == ["class", "mask"]
@@ -55,6 +70,66 @@ def test_your_own_data(vlseg: Callable[..., Any], tmp_path: Path, monkeypatch: p
     patients = {split: {entry["group"] for entry in entries} for split, entries in splits.items()}
     assert all(splits.values())
     assert not patients["train"] & (patients["val"] | patients["test"])
+
+
+def write_breasts(root: Path) -> None:
+    """Discs with sentences of BUSI's form, one image of a split without any."""
+    counts = {"train": 6, "val": 2, "test": 4}
+    write_scans(root, [f"{split}{index}.png" for split, count in counts.items() for index in range(count)])
+    (root / "anns").mkdir()
+    for split, count in counts.items():
+        names = [f"{split}{index}.png" for index in range(count)]
+        Image.new("L", (48, 48)).save(root / "masks" / names[-1])
+        texts = dict.fromkeys(names[-1:], "No tumor in the breast ultrasound image.")
+        entries = []
+        for index, name in enumerate(names):
+            size = ("small", "medium", "large")[index % 3]
+            p1 = texts.get(name, "Tumor in the breast ultrasound image.")
+            p6 = texts.get(name, f"One {size} circle-shaped benign tumor at the top in the breast ultrasound image.")
+            prompts = {"p0": "", "p1": p1, "p6": [p6]}
+            entries.append({"img_name": name, "mask_name": name, "prompts": prompts, "target": "breast tumor"})
+        (root / "anns" / f"{split}.json").write_text(json.dumps(entries))
+
+
+@pytest.mark.slow
+def test_the_tutorial(vlseg: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command of it, in order, on made-up images; trainings are one epoch long."""
+    packaged_weights()
+    monkeypatch.chdir(tmp_path)
+    write_breasts(Path("busi_sample"))
+    lines = typed("tutorial.md", **{"../shared/data/busi_sample": "busi_sample"})
+    kinds = {words[0] for words in lines}
+    assert kinds >= {"data", "prompts", "train", "evaluate", "compare", "probe", "report", "predict"}
+    for words in lines:
+        done = vlseg(*words, *(("--set", "epochs=1", "--threads", "1") if words[0] == "train" else ()))
+        assert done.code == 0, f"{words}\n{done.err}"
+    runs = {folder.name: json.loads((folder / "run.json").read_text()) for folder in Path("runs").iterdir()}
+    assert {name: run["config"]["model"] for name, run in runs.items()} == dict.fromkeys(
+        ("class", "p6", "none", "target"), "guide"
+    )
+    assert {name: run["deployable"] for name, run in runs.items()} == {
+        "class": True, "p6": False, "none": True, "target": True
+    }  # fmt: skip
+    assert Path("report.html").exists()
+    assert len(json.loads(Path("masks/predictions.json").read_text())) == 12
+
+
+@pytest.mark.slow
+def test_lvits_layout_in_three_commands(
+    vlseg: Callable[..., Any], make_dataset: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packaged_weights()
+    monkeypatch.chdir(tmp_path)
+    data, lvit = make_dataset(counts=(4, 2, 0)), tmp_path / "lvit"
+    (data / "anns" / "test.json").unlink()
+    made = vlseg("data", "convert", data, "--to", "lvit", "--out", lvit, "--target", "dark disc", "--prompt", "p1")
+    assert made.code == 0, made.err
+    lines = [words for words in typed("datasets.md", MoNuSeg=str(lvit)) if str(lvit) in words]
+    assert [" ".join(words[: 2 if words[0] == "data" else 1]) for words in lines] == ["data check", "train", "evaluate"]
+    for words in lines:
+        done = vlseg(*words, *(("--set", "epochs=1", "--threads", "1") if words[0] == "train" else ()))
+        assert done.code == 0, f"{words}\n{done.err}"
+    assert json.loads(Path("runs/nuclei/run.json").read_text())["prompt_sources"] == ["unknown"]
 
 
 PAGES = [DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]

@@ -47,6 +47,15 @@ CASES: dict[str, tuple[list[str], Callable[[Path], Any], str]] = {
     ),
     "unknown model": ([*TRAIN, "--model", "clipseg-tiney"], lambda r: None, "did you mean 'clipseg-tiny'"),
     "unknown prompt": ([*TRAIN, "--prompt", "p11"], lambda r: None, r"unknown prompt of discs 'p11'.*p2"),
+    "a target for a prompt": (
+        [*TRAIN, "--prompt", "dark disc"], lambda r: None,
+        r"'dark disc' is a target of discs; .* \(class, empty, p0, p1, p2\), e.g. --prompt class --target 'dark disc'"
+    ),
+    "a folder of DICOM": (
+        ["data", "prepare", "own", "--source", "{data}/anns", "--target", "disc", "--out", "{out}"],
+        lambda r: [file.rename(file.with_suffix(".dcm")) for file in (r / "anns").iterdir()],
+        r"no image with a mask is found there \(3 other files \(3 \.dcm\)",
+    ),
     "unknown regime": ([*TRAIN, "--regime", "half"], lambda r: None, "regime.*decoder"),
     "unknown key": ([*TRAIN, "--set", "learningrate=1"], lambda r: None, "did you mean 'learning_rate'"),
     "wrong type": ([*TRAIN, "--set", "epochs=many"], lambda r: None, "field 'epochs'"),
@@ -61,7 +70,7 @@ CASES: dict[str, tuple[list[str], Callable[[Path], Any], str]] = {
     ),
     "no training data": (TRAIN, lambda r: (r / "anns" / "train.json").write_text("[]"), "no training sample"),
     "unknown target": ([*TRAIN, "--target", "liver"], lambda r: None, "unknown target of discs 'liver'"),
-    "missing model": (["train", "--data", "{data}"], lambda r: None, "--model"),
+    "missing data": (["train"], lambda r: None, "--data: is missing"),
     "unknown device": ([*TRAIN, "--device", "tpu"], lambda r: None, "field 'device'"),
     "fp16 on a CPU": ([*TRAIN, "--device", "cpu", "--precision", "fp16"], lambda r: None, "bf16 or fp32"),
     "no weights there": ([*TRAIN, "--weights", "{data}"], lambda r: None, r"holds no config\.json"),
@@ -182,6 +191,15 @@ def test_resume_with_other_settings_is_refused(
     done = vlseg(*(a.format(data=data, out=trained / "run") for a in TRAIN), "--resume")
     assert done.code == 2
     assert "was started with another device, max_steps" in done.err
+
+
+def test_a_split_without_samples_names_those_that_have_some(
+    vlseg: Callable[..., Any], make_dataset: MakeDataset, trained: Path
+) -> None:
+    data = make_dataset()
+    (data / "anns" / "test.json").unlink()
+    done = vlseg("evaluate", trained / "run", "--data", data)
+    assert done.err == "vlseg: --split: discs has no samples in 'test'; give --split train or val\n"
 
 
 def test_debug_shows_the_traceback(vlseg: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,22 @@ def test_masks_in_folders_of_targets(tmp_path: Path) -> None:
     assert all(len(splits) == 1 for splits in by_image.values())
 
 
+def test_a_target_beside_folders_of_targets_is_refused_and_missing_masks_are_told(tmp_path: Path) -> None:
+    """The folders name the targets; a mask that is not there says nothing of its target."""
+    root = own(tmp_path / "d", [f"a{n}" for n in range(10)], ("left_kidney", "liver"))
+    with pytest.raises(InputError, match=r"--target: .* \(left kidney, liver\); leave the option out"):
+        prepare(None, root, tmp_path / "out", target="liver")
+    assert not (tmp_path / "out").exists()
+    assert prepare(None, root, tmp_path / "whole").left_out == ()
+    for name in ("a1", "a2", "a3"):
+        (root / "masks" / "liver" / f"{name}.png").unlink()
+    Image.new("L", (24, 24)).save(root / "masks" / "liver" / "a3.png")  # the mend: an empty mask is one
+    done = prepare(None, root, tmp_path / "out")
+    told = "2 of 20 pairs of an image and a target, which have no mask: where the target is absent, add an empty"
+    assert [line.startswith(told) for line in done.left_out] == [True]
+    assert sum(done.entries.values()) == 18
+
+
 def test_masks_in_folders_of_readers_are_kept_apart(tmp_path: Path) -> None:
     from vlseg.prompts import annotate, select
 

@@ -87,6 +87,13 @@ def test_prompts_of_any_script_lie_beside_each_other(tmp_path: Path) -> None:
     assert slug("Left lung") == "left-lung"
 
 
+def test_a_folder_of_other_files_is_said_to_hold_them(tmp_path: Path) -> None:
+    for name in ("1.dcm", "2.DCM", "4", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(InputError, match=r"holds no image .*, but 2 \.dcm, 1 no suffix, 1 \.txt; convert them to PNG"):
+        find_images(tmp_path)
+
+
 def test_images_of_one_name_lie_beside_each_other(tmp_path: Path) -> None:
     source = tmp_path / "images"
     for name in ("a.png", "a.jpg", "A.png", "s1/a.png", "s2/a.png", "overlays/a.png", f"{'n' * 240}.png", ".b.png",

@@ -83,6 +83,26 @@ def test_a_cached_run_ends_where_an_uncached_one_does(name: str, make_dataset: M
     assert len(files) == 6 + 2 + 2  # train and val images, two prompts
 
 
+def test_without_a_cache_one_line_names_it_where_it_would_help(
+    make_dataset: MakeDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A frozen encoder and several epochs: else every word of it would be wrong."""
+    data = make_dataset(counts=(2, 1, 1))
+    cached = {"feature_cache": str(tmp_path / "cache")}
+    for told, name, changes in (
+        (1, "guide", {}),
+        (0, "guide", cached),
+        (0, "guide", {"epochs": 1}),
+        (0, "guide", {"regime": "full"}),
+        (1, "clipseg-tiny", {}),
+        (0, "unet", {"regime": "full"}),
+    ):
+        capsys.readouterr()
+        values: dict[str, Any] = {"max_steps": 1, "regime": "freeze_encoders", **changes}
+        train_run(config(data, name, **values), tmp_path / f"{name}{len(list(tmp_path.iterdir()))}")
+        assert capsys.readouterr().err.count("--cache FOLDER keeps its features") == told, (name, changes)
+
+
 def test_words_that_are_learned_are_not_kept(make_dataset: MakeDataset, tmp_path: Path) -> None:
     """guide's hashed words train while its image encoder is frozen: images are kept, sentences are encoded anew."""
     data, regime = make_dataset(), {"regime": "freeze_encoders"}
@@ -97,6 +117,25 @@ def test_words_that_are_learned_are_not_kept(make_dataset: MakeDataset, tmp_path
     }
     assert any(key.startswith("words.") for key in moved)
     assert not any(key.startswith("image_encoder.") for key in moved)
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 6 + 2  # images alone
+
+
+@pytest.mark.parametrize("text", ["none", "target"])
+def test_what_twins_are_told_is_learned_and_not_kept(text: str, make_dataset: MakeDataset, tmp_path: Path) -> None:
+    """guide told nothing, or the target: images are kept, its tokens train with the decoder."""
+    arguments = {**TINY["guide"], "text": text}
+    twin = {"model_arguments": arguments, "regime": "freeze_encoders"}
+    store = {"feature_cache": str(tmp_path / "cache"), "feature_precision": "fp32"}
+    data = make_dataset()
+    train_run(config(data, "guide", **twin), tmp_path / "plain")
+    train_run(config(data, "guide", **twin, **store), tmp_path / "cached")
+    plain, cached = (answers(load_model(str(tmp_path / run))) for run in ("plain", "cached"))
+    assert (cached - plain).abs().max() <= 0.02 * plain.std()
+    torch.manual_seed(derived_seed(0, "init"))
+    start = build_model("guide", arguments=arguments, targets=("bright disc", "dark disc"))
+    first = as_module(start).state_dict()
+    moved = {key for key, tensor in weights(tmp_path / "cached").items() if not torch.equal(tensor, first[key])}
+    assert any(key.startswith("words.token") for key in moved)
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 6 + 2  # images alone
 
 

@@ -38,8 +38,12 @@ def base(data: Path, cache: Path, name: str = "clipseg", **changes: Any) -> RunC
     return RunConfig(**(values | changes))
 
 
+def common(data: Path, cache: Path, name: str = "clipseg", **changes: Any) -> dict[str, Any]:
+    return dict(base(data, cache, name, **changes))
+
+
 def test_axes_are_combined(tmp_path: Path) -> None:
-    runs = expand(base(tmp_path, tmp_path), ["prompt=[p1, p2]", "seed=[0, 1, 2]"])
+    runs = expand(common(tmp_path, tmp_path), ["prompt=[p1, p2]", "seed=[0, 1, 2]"])
     assert list(runs)[:2] == ["prompt-p1_seed-0", "prompt-p1_seed-1"]
     assert [(run.prompt, run.seed) for run in runs.values()] == [(p, s) for p in ("p1", "p2") for s in (0, 1, 2)]
 
@@ -58,7 +62,7 @@ def test_axes_are_combined(tmp_path: Path) -> None:
 )
 def test_wrong_axes_are_refused(axes: list[str], words: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=words):
-        expand(base(tmp_path, tmp_path), axes)
+        expand(common(tmp_path, tmp_path), axes)
 
 
 def weights(run: Path) -> Mapping[str, torch.Tensor]:
@@ -74,7 +78,7 @@ def test_together_ends_where_one_by_one_does(
     starts = train_run(base(data, tmp_path / "cache", epochs=1), tmp_path / "start")
     assert starts.status == "done"
     runs = expand(
-        base(data, tmp_path / "cache", weights=str(tmp_path / "start")),
+        common(data, tmp_path / "cache", weights=str(tmp_path / "start")),
         ["prompt=[p1, p2]", "learning_rate=[1e-3, 0.1]"],
     )
     members = []
@@ -108,7 +112,7 @@ def test_joint_gradients_are_each_runs_own(
 
     monkeypatch.setattr(Fit, "_end_step", kept)
     start = base(data, tmp_path / "cache", weights=str(tmp_path / "start"), max_steps=1, batch_size=1, accumulate=2)
-    runs = expand(start, ["prompt=[p1, p2]", "seed=[0, 1]"])
+    runs = expand(dict(start), ["prompt=[p1, p2]", "seed=[0, 1]"])
     train_grid(runs, tmp_path / "together", together=True)
     train_grid(runs, tmp_path / "apart", together=False)
     for name in runs:
@@ -124,7 +128,7 @@ def test_joint_gradients_are_each_runs_own(
 def test_what_cannot_be_joined_is_trained_in_turn(make_dataset: MakeDataset, tmp_path: Path) -> None:
     """CRIS has batch norm and dropout in its decoder: bit by bit what each run is alone."""
     data = make_dataset(counts=(4, 1, 1))
-    runs = expand(base(data, tmp_path / "cache", "cris", max_steps=2), ["seed=[0, 1]"])
+    runs = expand(common(data, tmp_path / "cache", "cris", max_steps=2), ["seed=[0, 1]"])
     train_grid(runs, tmp_path / "together", together=True)
     train_grid(runs, tmp_path / "apart", together=False)
     for name in runs:
@@ -141,7 +145,7 @@ def test_frozen_weights_are_kept_once(
     monkeypatch.setattr(
         "vlseg.jobs.grid.fit_together", lambda runs: seen.append(list(runs)) or grid_module.fit_together(runs)
     )
-    runs = expand(base(data, tmp_path / "cache", weights=str(tmp_path / "start"), max_steps=1), ["seed=[0, 1]"])
+    runs = expand(common(data, tmp_path / "cache", weights=str(tmp_path / "start"), max_steps=1), ["seed=[0, 1]"])
     train_grid(runs, tmp_path / "runs", together=True)
     one, two = (dict(as_module(fit.model).named_parameters()) for fit in seen[0])
     shared = {name for name in one if one[name].data_ptr() == two[name].data_ptr()}
@@ -158,7 +162,7 @@ def test_a_failure_is_in_every_record(
         raise FloatingPointError("the loss is nan")
 
     monkeypatch.setattr(grid_module, "_gradients", fail)
-    runs = expand(base(data, tmp_path / "cache"), ["seed=[0, 1]"])
+    runs = expand(common(data, tmp_path / "cache"), ["seed=[0, 1]"])
     with pytest.raises(FloatingPointError):
         train_grid(runs, tmp_path / "runs", together=True)
     for name in runs:

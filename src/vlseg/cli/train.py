@@ -1,5 +1,6 @@
 """vlseg train"""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,14 +9,16 @@ import typer
 from vlseg.cli.options import Cache, Json, Revision, Target, Threads, Weights, finish
 
 if TYPE_CHECKING:
-    from vlseg.records import RunConfig, RunRecord
+    from vlseg.records import RunRecord
 
-_DEFAULT_OUT = Path("runs")
+_RUNS = Path("runs")
 _EXIT_CODES = {"done": 0, "interrupted": 130}
 
 
 def train(
-    model: Annotated[str | None, typer.Option(help="Model name, see vlseg models.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model name, see vlseg models; default: guide, or the model of --weights.")
+    ] = None,
     data: Annotated[list[str] | None, typer.Option(help="Dataset folder; give it again to pool several.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/MODEL.")] = None,
     prompt: Annotated[str | None, typer.Option(help="Prompt name or alias, see vlseg prompts show.")] = None,
@@ -42,7 +45,8 @@ def train(
     json: Json = False,
 ) -> None:
     """Fine-tune a model. Killed at any moment, it goes on with --resume as if nothing had happened."""
-    from vlseg.jobs.settings import config_from_options
+    from vlseg.jobs.settings import config_from_options, options_from
+    from vlseg.models import DEFAULT_MODEL
 
     given: dict[str, Any] = {
         "model": model,
@@ -58,10 +62,10 @@ def train(
         "feature_cache": str(cache) if cache else None,
         "seed": seed,
     }
-    config = config_from_options(given, settings or [], resume=resume, recipe=recipe)
-    folder = out or _DEFAULT_OUT / (model or "run")
     if grid:
-        raise typer.Exit(_grid(config, folder, grid, resume=resume, as_json=json))
+        raise typer.Exit(_grid(options_from(given, settings or []), grid, recipe, out, resume=resume, as_json=json))
+    config = config_from_options(given, settings or [], resume=resume, recipe=recipe)
+    folder = out or _RUNS / (config.model if config else DEFAULT_MODEL)
     from vlseg.jobs.train import train_run
 
     places = {"data": data, "weights": weights, "feature_cache": given["feature_cache"]}
@@ -85,14 +89,20 @@ def _told(record: "RunRecord", folder: Path) -> dict[str, Any]:
     return {"run": str(folder), "status": record.status, **values}
 
 
-def _grid(config: "RunConfig | None", folder: Path, axes: list[str], *, resume: bool, as_json: bool) -> int:
+def _grid(
+    options: Mapping[str, Any],
+    axes: Sequence[str],
+    recipe: str | None,
+    out: Path | None,
+    *,
+    resume: bool,
+    as_json: bool,
+) -> int:
     """Train a grid and print it; the exit code."""
     from vlseg.jobs.grid import expand, train_grid
-    from vlseg.records import InputError
 
-    if config is None:
-        raise InputError("--grid: give the settings again, with --resume to go on")
-    runs = expand(config, axes)
+    runs = expand(options, axes, recipe)
+    folder = out or _RUNS / next(iter(runs.values())).model
     records = train_grid(runs, folder, resume=resume)
     told = [_told(record, folder / name) for name, record in zip(runs, records, strict=False)]
     done = sum(row["status"] == "done" for row in told)

@@ -12,6 +12,7 @@ from vlseg.data.cards.find import prepared_suffix
 from vlseg.data.matching import SHOWN, Matched, Pair, counted, match
 from vlseg.data.names import Place, is_picture, split_named
 from vlseg.data.pairs import find_table, folder_splits, patient_folders
+from vlseg.data.parted import UNNAMED
 from vlseg.data.table import TABLES, Row, fit_rows, parse_table, read_table
 from vlseg.records import Attribute, InputError
 
@@ -54,17 +55,23 @@ def own_items(
     matched = match(tree.names, str(tree.source), masks)
     left_out = matched.left_out()
     if not matched.pairs:
-        told = f" ({'; '.join(left_out)})" if left_out else ""
+        told = f" ({'; '.join(held)})" if (held := [*left_out, *_others(tree, set())]) else ""
         raise InputError(
             f"{tree.source}: no image with a mask is found there{told}; give images/a.png and masks/a.png, or say with "
             "--masks in which folder the masks are"
         )
     if target is None and any(pair.target is None for pair in matched.pairs):
         raise InputError(f"{tree.source}: say with --target what the masks show, e.g. --target polyp")
+    named = {pair.target for pair in matched.pairs if pair.target is not None}
+    if target not in (None, UNNAMED) and all(pair.target is not None for pair in matched.pairs):
+        raise InputError(
+            f"--target: the masks lie in a folder per target already ({', '.join(sorted(named))}); leave the option "
+            "out (vlseg train --target chooses one)"
+        )
     place, rows = _rows(tree, table)
     items, about = _items(tree, matched, target or "", rows, place, groups)
     used = {place} if table is None else set()
-    return Found(items, about, [*left_out, *_others(tree, used)])
+    return Found(items, about, [*left_out, *_unsaid(items), *_others(tree, used)])
 
 
 def _items(
@@ -84,9 +91,8 @@ def _items(
         item = Item(names[path] + prepared_suffix(path), path, _parts(pairs, names[path], target), split.get(path))
         item = replace(item, group=owner.get(path))
         items.append(_with_row(item, fitted[path]) if path in fitted else item)
-    return items, "; ".join(
-        ["images and masks of your own, paired by name", *_united(items), *_sorts(matched), *_splits(split), *told]
-    )
+    told = [*_united(items), *_sorts(matched), *_splits(split), *told]
+    return items, "; ".join(["images and masks of your own, paired by name", *told])
 
 
 def _parts(pairs: Sequence[Pair], name: str, target: str) -> tuple[Part, ...]:
@@ -161,6 +167,15 @@ def _listed(names: object) -> str:
 def _united(items: Sequence[Item]) -> list[str]:
     count = sum(any(len(part.files) > 1 for part in item.parts) for item in items)
     return [f"several numbered masks of one image united ({count} images)"] if count else []
+
+
+def _unsaid(items: Sequence[Item]) -> list[str]:
+    """Of several targets, how often one has no mask: nobody says whether it is absent or was not drawn."""
+    shown = [{part.target for part in item.parts} for item in items]
+    targets = set().union(*shown)
+    lacking = sum(len(targets - one) for one in shown)
+    told = f"{lacking} of {len(targets) * len(shown)} pairs of an image and a target, which have no mask"
+    return [f"{told}: where the target is absent, add an empty (black) one"] if lacking else []
 
 
 def _sorts(matched: Matched) -> list[str]:

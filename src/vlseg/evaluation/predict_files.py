@@ -4,7 +4,7 @@ import json
 import math
 import os
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -85,7 +85,11 @@ def find_images(path: Path, out: Path | None = None) -> FoundImages:
     files = files_below(path, without=out)
     images = tuple(file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
     if not images:
-        raise InputError(f"--image: {path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        others = Counter(file.suffix.lower() or "no suffix" for file in files)
+        held = ", ".join(f"{count} {kind}" for kind, count in others.most_common(3)) or "no files"
+        raise InputError(
+            f"--image: {path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}), but {held}; convert them to PNG"
+        )
     taken = set(images)
     return FoundImages(path, images, tuple(file.relative_to(path).as_posix() for file in files if file not in taken))
 

@@ -15,17 +15,24 @@ from vlseg.training import REGIMES
 from vlseg.training.batches import Known, group_by_image
 
 DISK_SHARE = 0.9
+ENCODES_AGAIN = (
+    "no --cache: the frozen encoder encodes every image again in each epoch, which on a CPU then takes three to ten "
+    "times as long; --cache FOLDER keeps its features"
+)
+"""What a run without kept features is told once."""
 
 
 def open_features(config: RunConfig, model: Segmenter, train: Sequence[Prompted], device: torch.device) -> Known | None:
-    """The store that a configuration names, or None; its final size is said on stderr.
+    """The store that a configuration names, or None; its final size, or what it would spare, is said on stderr.
 
     Raises:
         InputError: the image encoder trains under the regime, or the model's encoders need each other.
     """
-    if config.feature_cache is None:
-        return None
     trains = {part for part in model.parts() if REGIMES[config.regime](part)}
+    if config.feature_cache is None:
+        if _encodes_again(config, model, trains):
+            print(ENCODES_AGAIN, file=sys.stderr)
+        return None
     if "image_encoder" in trains:
         raise InputError(
             f"feature_cache: the image encoder trains under regime '{config.regime}'; "
@@ -44,8 +51,17 @@ def open_features(config: RunConfig, model: Segmenter, train: Sequence[Prompted]
         + ("" if fits else f"; the limit of {(store.limit or 0) / 2**30:.2f} GiB holds a part of them"),
         file=sys.stderr,
     )
-    # A further part (words that are learned) may lie on a prompt's way: then its features change as it trains.
-    return Known(store, views, trains <= {"mask_decoder"}, device, config.precision)
+    # A further part (words that are learned) may lie on a prompt's way: then its features change as it trains. So do
+    # the tokens of a model that is told the target: they train with the decoder.
+    prompts = model.spec.uses_text and trains <= {"mask_decoder"}
+    return Known(store, views, prompts, device, config.precision)
+
+
+def _encodes_again(config: RunConfig, model: Segmenter, trains: set[str]) -> bool:
+    """Whether a frozen encoder gives the same features in every epoch, and they could be kept."""
+    dependent = model.spec.image_features_depend_on_text or model.spec.prompt_features_depend_on_image
+    frozen = "image_encoder" in model.parts() and "image_encoder" not in trains
+    return frozen and config.epochs > 1 and not dependent
 
 
 def open_store(

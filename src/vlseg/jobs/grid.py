@@ -9,19 +9,22 @@ from typing import Any
 from vlseg.jobs.fitting import OpenRun, close_run, open_run, recorded_failure, trainer_of
 from vlseg.jobs.run_folder import begin
 from vlseg.jobs.scoring import slug
-from vlseg.jobs.settings import parse_setting
+from vlseg.jobs.settings import config_of, parse_setting
 from vlseg.jobs.train import train_run
 from vlseg.models.device import resolve_device
-from vlseg.records import InputError, RunConfig, RunRecord, parse_config
+from vlseg.records import InputError, RunConfig, RunRecord
 from vlseg.training import Fit, fit_together, share_frozen
 
 
-def expand(config: RunConfig, axes: Sequence[str]) -> dict[str, RunConfig]:
+def expand(options: Mapping[str, Any], axes: Sequence[str], recipe: str | None = None) -> dict[str, RunConfig]:
     """Configurations by folder name: every combination of the axes' values, the last axis fastest.
 
+    Each has the recipe of its own model below it.
+
     Args:
-        config: what all have in common.
+        options: what all have in common, keys of RunConfig.
         axes: "key=[value, ...]", keys of RunConfig.
+        recipe: see `config_of`.
 
     Raises:
         InputError: an axis that is not a list, named twice, or of an unknown key or wrong value; two runs that would
@@ -41,7 +44,7 @@ def expand(config: RunConfig, axes: Sequence[str]) -> dict[str, RunConfig]:
         name = slug("_".join(f"{key}-{value}" for key, value in chosen.items()))
         if name in runs:
             raise InputError(f"--grid: two runs would be called {name}; give each value once")
-        runs[name] = parse_config(config.model_dump() | chosen, "--grid")
+        runs[name] = config_of({**options, **chosen}, recipe, "--grid")
     return runs
 
 

@@ -61,7 +61,7 @@ def begin(
         if (out / "checkpoints" / "last.pt").exists():
             earlier = record  # else it failed before there was anything to keep: mended data may be used
     if config is None:
-        raise InputError(f"{out}: no run to resume there; give --model and --data to start one")
+        raise InputError(f"{out}: no run to resume there; give --data to start one")
     if not locked:
         _check_new(out, resume)
     config = with_absolute_places(config)

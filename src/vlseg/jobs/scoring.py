@@ -20,12 +20,13 @@ from vlseg.metrics import Aggregate, Asked, Calibration, Ceilings, aggregate, ce
 from vlseg.models import Spec
 from vlseg.prompts import Prompted
 from vlseg.records import (
+    SPLITS,
     EvaluationSpec,
+    InputError,
     SampleScore,
     Told,
     check_folder,
     read_record,
-    unknown_name,
     write_scores,
     write_text,
 )
@@ -264,7 +265,8 @@ def prompted_split(pool: Pool, split: str) -> list[Prompted]:
     """
     splits = {sample.split for dataset in pool.datasets for sample in dataset.samples}
     if split not in splits:
-        raise unknown_name(f"split of {pool.name} (with samples)", split, splits)
+        having = " or ".join(name for name in SPLITS if name in splits)
+        raise InputError(f"--split: {pool.name} has no samples in '{split}'; give --split {having}")
     return pool.split(split)
 
 

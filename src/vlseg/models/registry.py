@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vlseg.models.architecture import Architecture
-from vlseg.records import InputError, unknown_name
+from vlseg.records import InputError, read_json, unknown_name
 
 GROUP = "vlseg.models"
 """Entry points of other packages, of the same form as below."""
@@ -27,6 +27,9 @@ MODELS: dict[str, str] = {
     "unet-target": "vlseg.models.unet:UNET_TARGET",
 }
 """By name, where the `Architecture` stands. Nothing is imported before it is asked for."""
+
+DEFAULT_MODEL = "guide"
+"""What is trained where no model is named."""
 
 
 def architecture_of(name: str) -> Architecture:
@@ -70,6 +73,29 @@ def whose(folder: Path, config: Mapping[str, Any], name: str | None) -> str:
         f"{told} that no model recognises; give a run or model folder, or say which model it is (with files of others: "
         f"{', '.join(readers)})"
     )
+
+
+def model_of(weights: str) -> str:
+    """The model of a run's or a model's folder, ours or in a layout that one recognises.
+
+    Raises:
+        InputError: a file, a hub id, or a folder that does not say whose it is.
+    """
+    folder = model_folder(Path(weights))
+    if not folder.is_dir():
+        raise InputError(
+            f"--weights: {weights} is no folder of a run or model here, so nothing says whose they are: give --model"
+        )
+    config = read_json(folder / "config.json", "give --model") if (folder / "config.json").exists() else {}
+    ours = config.get("vlseg") if isinstance(config, dict) else None
+    if isinstance(ours, dict) and isinstance(ours.get("model"), str):
+        return str(ours["model"])
+    return whose(folder, config, None)
+
+
+def model_folder(path: Path) -> Path:
+    """A run's model, or the place itself."""
+    return path / "model" if (path / "run.json").exists() else path
 
 
 def _recognised(folder: Path, config: Mapping[str, Any]) -> Iterator[list[str]]:

@@ -1,5 +1,6 @@
 """Prompt names and provenance of a dataset, and the samples of a prompt with their truth."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -110,7 +111,13 @@ def resolve_name(dataset: Dataset, name: str) -> str | None:
         return by_alias[name]
     if name in ("empty", "class"):
         return None
-    raise unknown_name(f"prompt of {dataset.info.name}", name, keys | by_alias.keys() | {"empty", "class"})
+    known = keys | by_alias.keys() | {"empty", "class"}
+    if name in dataset.info.targets:
+        raise InputError(
+            f"--prompt: '{name}' is a target of {dataset.info.name}; prompts are chosen by name "
+            f"({', '.join(sorted(known))}), e.g. --prompt class --target {shlex.quote(name)}"
+        )
+    raise unknown_name(f"prompt of {dataset.info.name}", name, known)
 
 
 def sources_of(dataset: Dataset, name: str) -> frozenset[Source]:

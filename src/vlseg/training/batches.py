@@ -230,7 +230,7 @@ class Known:
     Attributes:
         store: where they are kept.
         views: how many fixed variants of each image there are; 1 = the image as it is.
-        prompts: the text encoder is frozen, too.
+        prompts: those of prompts, too: the model reads, and its text encoder is frozen.
         device, precision: of the computation of what is not there yet.
     """
 
@@ -354,7 +354,7 @@ class EpochBatches:
 
     def _prompts(self, texts: Sequence[str]) -> Mapping[str, Tensor]:
         known = self._known
-        if known is not None and known.prompts and self._model.spec.uses_text:
+        if known is not None and known.prompts:
             found = [
                 prompt_features(self._model, known.store, text, device=known.device, precision=known.precision)
                 for text in texts

@@ -147,10 +147,10 @@ def _joint_losses(runs: Sequence[Fit], batches: Sequence[Batch]) -> Tensor:
     tokens = {name: torch.stack([row[name] for row in told]) for name in told[0]}
     image_of, channel_of, masks = (torch.stack(columns[index]) for index in (2, 4, 5))
     prompt_of = torch.arange(image_of.shape[1], device=image_of.device).expand_as(image_of)
-    reads = bool(tokens)
+    kept = first.known is not None and first.known.prompts
 
     def logits(weights: dict[str, Tensor], *rows: object) -> Tensor:
-        found: Tensor = functional_call(step, weights, (*rows, True, reads, True))
+        found: Tensor = functional_call(step, weights, (*rows, True, kept, True))
         return found
 
     # On the CPU the fused attention cannot be vectorised further; its plain form can.
