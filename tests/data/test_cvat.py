@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from vlseg.data import load_mask, read_dataset, with_mask_max
+from vlseg.data import load_image, load_mask, read_dataset, with_mask_max
 from vlseg.data.formats.cvat import is_cvat
 from vlseg.data.formats.outlines import decode
 from vlseg.data.safe_xml import parse_xml
@@ -179,6 +179,17 @@ def test_names_that_other_systems_wrote(tmp_path: Path) -> None:
         "images/frame_000001.PNG": image("frame_000001", BOX),
     }
     assert {key[0] for key in masks(read_dataset(write(tmp_path, images)))} == set(images)
+
+
+def test_sizes_are_of_the_image_as_it_is_shown(tmp_path: Path) -> None:
+    """Cameras store turned pictures; CVAT and our readers see them upright."""
+    root = write(tmp_path, {"a.png": image("a.png", POLYGON)})
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    Image.new("RGB", SIZE).save(root / "a.png", exif=tags)
+    dataset = with_mask_max(read_dataset(root))
+    assert load_image(dataset.samples[0], dataset.info).shape[:2] == SIZE
+    assert load_mask(dataset.samples[0], dataset.info, SIZE).sum() == 60
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,8 @@ def test_slanted_outlines_are_those_of_coco_in_pixels(tmp_path: Path) -> None:
         ("data.yaml", YAML.replace("train: images/train", "train: [images/train/]")),
         ("data.yaml", YAML.replace("images/train", "lists/train.txt")),
         ("data.yaml", "train: images/train\nval: images/val\nnc: 2\nnames: ['polyp', 'tool']\n"),
+        ("data.yaml", "\ufeffnames: [polyp, tool]\ntrain: images/train\nval: images/val\n"),
+        ("data.yaml", '{\n"names": ["polyp", "tool"],\n"train": "images/train",\n"val": "images/val"\n}'),
         ("data.yaml", "train: images/train\nvalidation: images/val\ntest:\nnames: {'0': polyp, '1': ' tool '}\n"),
     ],
 )

@@ -189,7 +189,7 @@ def convert(
     target: Target = None,
     prompt: Annotated[str | None, typer.Option(help="lvit: the prompt whose text is written.")] = None,
     absent: Annotated[
-        bool, typer.Option("--absent", help="From COCO, nnU-Net: an empty mask of each target that an image lacks.")
+        bool, typer.Option("--absent", help="From another layout: an empty mask of each target that an image lacks.")
     ] = False,
     json: Json = False,
 ) -> None:

@@ -85,7 +85,9 @@ def own_items(
 def _known(tree: Tree, known: LaidOut, table: Path | None, groups: str | None) -> Found:
     """Items of another layout, with what a table and folders tell of them."""
     place, rows = _rows(tree, table)
-    fitted = fit_rows(place, rows, {item.file: item.file for item in known.items}, ()) if rows else {}
+    paths = {item.file: item.file for item in known.items}
+    unused = [name for name in tree.names if is_picture(name) and name not in paths]
+    fitted = fit_rows(place, rows, paths, unused) if rows else {}
     owner, told = _groups(tree, known.places, groups, has_column=any(row.group for row in fitted.values()))
     names = _names(known.places)
     items = []

@@ -13,7 +13,10 @@ from vlseg.data.formats.coco_files import SPLIT_WORDS
 from vlseg.records import InputError
 
 _LARGEST = 1 << 20
-_KEYS = re.compile(rb"^\s*names\s*:", re.MULTILINE), re.compile(rb"^\s*(?:train|val|valid|test)\s*:", re.MULTILINE)
+_KEYS = (
+    re.compile(rb"^(?:\xef\xbb\xbf)?\W*names\W*:", re.MULTILINE),
+    re.compile(rb"^(?:\xef\xbb\xbf)?\W*(?:train|val|valid|validation|test)\W*:", re.MULTILINE),
+)
 
 
 @dataclass(frozen=True)
