@@ -247,7 +247,7 @@ def test_croissant_says_licence_and_groups_where_they_are_known(tmp_path: Path) 
         "val": [entry | {"prompts": {"class": "polyp", "p1": ["u"], "odd name": "z"}}],
         "test": [],
     }
-    for file in ("anns/train.json", "anns/val.json", "anns/test.json", "dataset.json"):
+    for file in ("anns/train.json", "anns/val.json", "anns/test.json"):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text("[]")
     card = find_card("kvasir-seg")

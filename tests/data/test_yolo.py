@@ -244,9 +244,11 @@ def test_no_or_two_descriptions_or_no_labels_are_one_line(tmp_path: Path) -> Non
         read_dataset(root)
     (root / "copy.yaml").unlink()
     (root / "data.yaml").rename(root / "data.yaml.bak")
+    (root / "labels" / "classes.txt").write_text("polyp\ntool\n")
     with pytest.raises(InputError, match=r"has YOLO's label files and no data.yaml; write one, e.g. names: \[polyp\]"):
         read_dataset(root)
     (root / "data.yaml.bak").rename(root / "data.yaml")
+    (root / "labels" / "classes.txt").unlink()
     (root / "labels").rename(root / "label")
     with pytest.raises(
         InputError, match=r"none of 2 images has a label file; the one of .*train/a.png is labels/train/a.txt"

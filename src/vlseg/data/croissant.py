@@ -68,7 +68,7 @@ def write_croissant(
     are the card's; what nobody has said is left out.
 
     Args:
-        folder: with images/, masks/, anns/ and dataset.json.
+        folder: with images/, masks/ and anns/.
         name: of the dataset.
         card: None = own data.
         entries: by split, as in the annotation files.
@@ -99,7 +99,7 @@ def write_croissant(
             "encodingFormat": "application/json",
             "includes": "anns/*.json",
         },
-        *(_file(folder, file) for file in (*(f"anns/{split}.json" for split in SPLITS), "dataset.json")),
+        *(_file(folder, f"anns/{split}.json") for split in SPLITS),
     ]
     records = _entries(listed)
     masked = _with("masks", "entries_with_masks", records)

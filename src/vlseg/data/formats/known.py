@@ -9,7 +9,7 @@ from vlseg.records import InputError
 DRAWN = frozenset({coco.MASKS, cvat.MASKS, labelme.MASKS, nnunet.MASKS, yolo.MASKS})
 """Folders of masks that reading such a layout may draw into it."""
 ABSENT = (
-    "'absent' is for folders of COCO's, nnU-Net's, labelme's, YOLO's and CVAT's; in others an entry with an empty mask "
+    "'absent' is for COCO's, nnU-Net's, labelme's, YOLO's and CVAT's folders; in others an entry with an empty mask "
     "says what is not there"
 )
 

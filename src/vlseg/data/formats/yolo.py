@@ -22,6 +22,8 @@ MASKS = "masks_from_yolo"
 SLACK = 0.01
 """How far corners may lie outside of [0, 1]: as much as Ultralytics lets pass."""
 
+_LOOKED_AT = 50
+"""Label files that are looked at to tell whether they are any: the first ones may be empty."""
 _NO_FILE = 'images without a label file (not annotated, or nothing there? "absent": true in dataset.json says nothing)'
 
 
@@ -34,18 +36,19 @@ class _Labels:
 
 
 def is_yolo(root: Path) -> bool:
-    """True when there is a data.yaml, or label files of numbers, and no folder of mask pictures."""
+    """True when there is a data.yaml, or label files of numbers, and neither masks/ nor pictures in labels/ instead."""
     if (root / "masks").is_dir():
         return False
     names = [name for name, _ in walk_files(root)]
-    labels = [name for name in names if "labels" in PurePosixPath(name).parts[:-1]]
-    if any(is_picture(name) for name in labels):
+    labels = _label_files(names)
+    pictures = [name for name in names if is_picture(name) and "labels" in PurePosixPath(name).parts[:-1]]
+    if len(pictures) > len(labels):
         return False
-    return bool(descriptions(root)) or any(_is_label(root / name) for name in _texts(labels)[:1])
+    return bool(descriptions(root)) or any(_is_label(root / name) for name in labels[:_LOOKED_AT])
 
 
-def _texts(names: Sequence[str]) -> list[str]:
-    return [name for name in names if name.lower().endswith(".txt")]
+def _label_files(names: Sequence[str]) -> list[str]:
+    return [n for n in names if n.lower().endswith(".txt") and "labels" in PurePosixPath(n).parts[:-1]]
 
 
 def _is_label(file: Path) -> bool:
@@ -76,40 +79,48 @@ def read_yolo(root: Path, *, absent: bool = False, below: Path | None = None) ->
     names = [name for name, _ in walk_files(root)]
     pictures = [name for name in names if is_picture(name) and PurePosixPath(name).parts[0] != MASKS]
     find = finder(names)
-    images, missing = _images(root, described[0], names, pictures, find)
+    images, missing = _images(root, described[0], pictures, find)
+    pages, labels = _pages(root, images, described[0], find, absent)
+    used = {target for page in pages for target in page.outlines}
+    targets = [name for name in described[0].names.values() if name in used or not used]
+    read = {page.image for page in pages}
+    listed = {image for _, image in images}
+    kinds = (
+        (sorted(listed - read), _NO_FILE),
+        ([name for name in described[0].names.values() if name not in targets], "classes without any object"),
+        ([name for name in pictures if name not in listed], "images in no split of " + described[0].file.name),
+        ([name for name in _label_files(names) if name not in labels], "label files of no image in a split"),
+    )
+    return of_pages(pages, targets, Drawn(root, MASKS, below), [*missing, *not_used(kinds)], absent)
+
+
+def _pages(
+    root: Path,
+    images: Sequence[tuple[str, str]],
+    described: Description,
+    find: Callable[[str], str | None],
+    absent: bool,
+) -> tuple[list[Page], set[str]]:
+    """What is drawn in the images of which something is known, and the label files that say so."""
     read, owner = _Labels(), dict[str, str]()
-    pages: list[Page] = []
-    without: list[str] = []
+    pages = []
     for split, image in images:
         label = find(label_of(image))
         if label is not None and owner.setdefault(label, image) != image:
             raise InputError(f"{root}: {owner[label]} and {image} share the labels {label}; keep one of the images")
-        if label is None and not absent:
-            without.append(image)
-        else:
-            pages.append(_page(root, split, image, label, described[0], read))
+        if label is not None or absent:
+            pages.append(_page(root, split, image, label, described, read))
     if read.boxes:
         raise InputError(
             f"{read.boxes[0]}: has a box (class and four numbers), not an outline ({len(read.boxes)} of {read.lines} "
             "lines do); draw outlines, or take such images away with their label files"
         )
     if not owner:
+        first = images[0][1]
         raise InputError(
-            f"{root}: none of {len(images)} images has a label file; the one of {images[0][1]} is "
-            f"{label_of(images[0][1])}"
+            f"{root}: none of {len(images)} images has a label file; the one of {first} is {label_of(first)}"
         )
-    used = {target for page in pages for target in page.outlines}
-    targets = [name for name in described[0].names.values() if name in used or not used]
-    unused = [name for name in described[0].names.values() if name not in targets]
-    listed = {image for _, image in images}
-    spare = [name for name in _texts(names) if "labels" in PurePosixPath(name).parts[:-1] and name not in owner]
-    kinds = (
-        (sorted(set(without)), _NO_FILE),
-        (unused, "classes without any object"),
-        ([name for name in pictures if name not in listed], "images in no split of " + described[0].file.name),
-        (spare, "label files of no image in a split"),
-    )
-    return of_pages(pages, targets, Drawn(root, MASKS, below), [*missing, *not_used(kinds)], absent)
+    return pages, set(owner)
 
 
 def label_of(image: str) -> str:
@@ -119,7 +130,7 @@ def label_of(image: str) -> str:
 
 
 def _images(
-    root: Path, described: Description, names: Sequence[str], pictures: Sequence[str], find: Callable[[str], str | None]
+    root: Path, described: Description, pictures: Sequence[str], find: Callable[[str], str | None]
 ) -> tuple[list[tuple[str, str]], list[str]]:
     """(split, image) of all that data.yaml names, and in words the splits that it names and that are not there."""
     found: dict[tuple[str, str], None] = {}
