@@ -268,6 +268,7 @@ def test_croissant_says_licence_and_groups_where_they_are_known(tmp_path: Path) 
     assert "samples/group" not in (tmp_path / CROISSANT).read_text()
 
 
+@pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated:DeprecationWarning")  # rdflib's, under mlcroissant
 def test_mlcroissant_reads_every_sample(laid_out: Path, tmp_path: Path) -> None:
     """Where MLCommons' own reader is installed."""
     reader = pytest.importorskip("mlcroissant")
