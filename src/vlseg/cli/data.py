@@ -72,7 +72,9 @@ def prepare(
     out: Annotated[Path, typer.Option(help="New folder for the dataset.")],
     source: Annotated[Path | None, typer.Option(help="The archive or folder you downloaded, or your own.")] = None,
     anns: Annotated[Path | None, typer.Option(help="Published annotation folder: its splits and prompts.")] = None,
-    target: Annotated[str | None, typer.Option(help="own: what the masks show.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="own: what the masks show; of outlines with names, the one to keep.")
+    ] = None,
     table: Annotated[Path | None, typer.Option(help="own: CSV with file, group, site, attributes ...")] = None,
     mask_map: Annotated[
         Path | None, typer.Option(help="own: YAML or JSON, value or colour of a label map to target.")
