@@ -73,7 +73,8 @@ def read_nnunet(root: Path, *, absent: bool = False, below: Path | None = None) 
             entries[split or split_of[case]] += [_entry(root, image, mask, name, here[name], drawn) for name in here]
     left_out = (*gone, *_left_out(root, labels.ending, masks))
     entries = {split: identified(split, inside) for split, inside in entries.items()}
-    return Found(entries, left_out, drawn.elsewhere if drawn else None)
+    told = bool(testing) or (root / SPLITS_FILE).exists()
+    return Found(entries, left_out, drawn.elsewhere if drawn else None, split_drawn=not told)
 
 
 def _labels(path: Path) -> _Labels:
