@@ -115,6 +115,12 @@ def test_a_file_for_each_split_a_tasks_subset_and_half_a_split(tmp_path: Path) -
     write(tmp_path / "1", {"images/a.png": image("a.png", BOX)}, file="train.xml")
     dataset = read_dataset(write(tmp_path / "1", {"images/b.png": image("b.png", BOX)}, file="test.xml"))
     assert {s.split for s in dataset.samples} == {"train", "test"}
+    for split in ("train", "val"):
+        write(tmp_path / "4", {f"{split}/images/default/0001.png": image("0001.png", BOX)}, file=f"{split}/{split}.xml")
+    assert {s.split: s.image_path.parts[-4] for s in read_dataset(tmp_path / "4").samples} == {
+        "train": "train",
+        "val": "val",
+    }
     dataset = read_dataset(write(tmp_path / "2", {"a.png": image("a.png", BOX)}, subset="Validation"))
     assert {s.split for s in dataset.samples} == {"val"}
     images = {"a.png": image("a.png", BOX, subset="Train"), "b.png": image("b.png", BOX, subset="batch 2")}
@@ -158,6 +164,7 @@ def test_attributes_on_which_shapes_agree_become_the_entrys(tmp_path: Path) -> N
     images = {
         "a.png": image("a.png", shape.format("G1"), shape.format("G2"), POLYGON),
         "b.png": image("b.png", shape.format("G1")),
+        "c.png": image("c.png", shape.format("__undefined__")),
     }
     dataset = read_dataset(write(tmp_path, images))
     found = {
@@ -167,6 +174,7 @@ def test_attributes_on_which_shapes_agree_become_the_entrys(tmp_path: Path) -> N
         ("a.png", "tool"): [("size", "big", "label")],
         ("a.png", "polyp"): [],
         ("b.png", "tool"): [("grade", "G1", "label"), ("size", "big", "label")],
+        ("c.png", "tool"): [("size", "big", "label")],
     }
 
 

@@ -22,6 +22,10 @@ MASKS = "masks_from_cvat"
 """Folder of the masks drawn from shapes."""
 _NOT_OUTLINES = ("polyline", "points", "ellipse", "cuboid", "skeleton")
 _NO_SHAPE = 'images without a shape (not annotated, or nothing there? "absent": true in dataset.json says nothing)'
+_DEFAULT = "default"
+"""CVAT's folder of images of no subset."""
+_UNDEFINED = "__undefined__"
+"""The value of an attribute that nobody has set."""
 Find = Callable[[str], str | None]
 
 
@@ -148,7 +152,9 @@ def _place(where: str, folder: PurePosixPath, named: str, subset: str, find: Fin
     """The image below the dataset: in CVAT's folder of its subset, in images/, or beside the file."""
     if named.startswith("/") or ".." in PurePosixPath(named).parts:
         raise InputError(f"{where}: the name leads out of the dataset folder; use names below it")
-    for folders in ((folder / "images" / subset, folder / subset) if subset else (), (folder / "images", folder)):
+    images = folder / "images"
+    own = (images / subset, folder / subset) if subset else ()
+    for folders in (own, (images, folder), (images / _DEFAULT,)):
         found = dict.fromkeys(place for one in folders if (place := find((one / named).as_posix())) is not None)
         if len(found) > 1:
             raise InputError(f"{where}: is found as {' and as '.join(found)}; keep one")
@@ -185,7 +191,7 @@ def _agreed(shapes: Sequence[dict[str, str]]) -> dict[str, str]:
     return {
         name: value
         for name, value in shapes[0].items()
-        if name and value and all(shape.get(name) == value for shape in shapes)
+        if name and value not in ("", _UNDEFINED) and all(shape.get(name) == value for shape in shapes)
     }
 
 
