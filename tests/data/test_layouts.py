@@ -149,6 +149,17 @@ def test_what_does_not_fit_a_layout_of_outlines_is_one_line(laid_out: Path, tmp_
     assert not (tmp_path / "2").exists()
 
 
+def test_targets_of_alike_names_keep_masks_of_their_own(tmp_path: Path) -> None:
+    for split, box in (("train", (0, 0, 15, 20)), ("val", (6, 4, 12, 8))):
+        (tmp_path / "in" / split).mkdir(parents=True)
+        Image.new("RGB", SIZE[::-1], (box[0], 9, 9)).save(tmp_path / "in" / split / f"{split}.png")
+        yolo(tmp_path / "in", f"{split}/{split}", {"polyp": box, "tool": (20, 12, 30, 20)})
+    (tmp_path / "in" / "data.yaml").write_text("train: train\nval: val\nnames: [left polyp, Left_Polyp]\n")
+    done = prepare(None, tmp_path / "in", tmp_path / "out")
+    assert done.left_out == ()
+    assert truth(read_dataset(tmp_path / "out")) == truth(read_dataset(tmp_path / "in"))
+
+
 def test_splits_that_no_layout_tells_are_drawn_by_patient(tmp_path: Path) -> None:
     """Not by the reader, which knows no patients: --seed and --groups decide."""
     for number in range(20):

@@ -1,7 +1,7 @@
 """A source of one's own in a layout that is read where it lies (COCO, labelme, YOLO, CVAT, nnU-Net), as items."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -57,12 +57,24 @@ def laid_out(root: Path, below: Path, target: str | None) -> LaidOut | None:
     for sample in samples:
         if target in (None, sample.target):
             by_image[sample.image_path.relative_to(root).as_posix()].append(sample)
-    items = [_item(path, inside, dataset, drawn=found.split_drawn) for path, inside in by_image.items()]
+    folders = _folders(targets)
+    items = [_item(path, inside, dataset, folders, drawn=found.split_drawn) for path, inside in by_image.items()]
     told = [layout, *([] if found.split_drawn else ["splits as it tells them"])]
     return LaidOut(items, [_place(path) for path in by_image], "; ".join(told), [*found.left_out, *_lost(dataset)])
 
 
-def _item(path: str, samples: Sequence[Sample], dataset: Dataset, *, drawn: bool) -> Item:
+def _folders(targets: Iterable[str]) -> dict[str, str]:
+    """A folder for the masks of each target, also on disks that do not tell capitals apart."""
+    folders: dict[str, str] = {}
+    for target in sorted(targets):
+        name = slug(target)
+        while name.lower() in {folder.lower() for folder in folders.values()}:
+            name += "_"
+        folders[target] = name
+    return folders
+
+
+def _item(path: str, samples: Sequence[Sample], dataset: Dataset, folders: Mapping[str, str], *, drawn: bool) -> Item:
     splits = sorted({sample.split for sample in samples})
     if len(splits) > 1:
         raise InputError(f"{samples[0].image_path}: is in {' and in '.join(splits)}; keep it in one split")
@@ -71,7 +83,7 @@ def _item(path: str, samples: Sequence[Sample], dataset: Dataset, *, drawn: bool
     parts = tuple(
         Part(
             sample.target or "",
-            "/".join(folder for folder in (sample.reader, slug(sample.target or ""), f"{name}.png") if folder),
+            "/".join(part for part in (sample.reader, folders[sample.target or ""], f"{name}.png") if part),
             make=partial(_mask, sample, dataset),
             reader=sample.reader,
             attributes=sample.attributes,
