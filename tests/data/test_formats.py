@@ -376,7 +376,7 @@ def test_absent_targets_are_an_option_of_convert(
     assert sum(area == 0 for area in areas) == 8
     refused = vlseg("data", "convert", tmp_path / "m", "--to", "coco", "--out", tmp_path / "x", "--absent")
     assert (refused.code, len(refused.err.splitlines())) == (2, 1)
-    assert "'absent' is for COCO's and nnU-Net's folders" in refused.err
+    assert "'absent' is for COCO's, nnU-Net's, labelme's, YOLO's and CVAT's folders" in refused.err
 
 
 def test_presence_can_be_learned_and_tested_where_absence_is_read(

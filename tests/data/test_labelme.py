@@ -91,7 +91,7 @@ def test_two_files_about_one_image_and_half_a_split_are_refused(tmp_path: Path) 
     with pytest.raises(InputError, match="keep one of the files"):
         read_dataset(root)
     half = folder(tmp_path / "half", {"train/a": page("a.png", ("polyp", BOX)), "b": page("b.png", ("polyp", BOX))})
-    with pytest.raises(InputError, match=r"b\.png lies in no folder"):
+    with pytest.raises(InputError, match=r"b\.png is in no split"):
         read_dataset(half)
 
 

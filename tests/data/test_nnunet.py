@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from vlseg.data import load_mask, read_dataset, with_mask_max
+from vlseg.data.prepare import prepare
 from vlseg.records import InputError
 
 LABELS = {"background": 0, "polyp": 1}
@@ -125,3 +126,13 @@ def test_what_is_not_used_is_named_and_counted(tmp_path: Path) -> None:
     (tmp_path / "splits_final.json").write_text(json.dumps([{"train": ["a"], "val": ["a"]}]))
     with pytest.raises(InputError, match="names case 'a' in train and in val"):
         read_dataset(tmp_path)
+
+
+def test_prepared_without_folds_it_is_split_by_the_seed_with_a_test_set(tmp_path: Path) -> None:
+    root = write(tmp_path / "in", {f"c{number:02d}": label_map((1, 5)) for number in range(20)})
+    done = prepare(None, root, tmp_path / "out")
+    assert (done.structure, done.entries) == ("nnU-Net's raw layout", {"train": 16, "val": 2, "test": 2})
+    (root / "splits_final.json").write_text(
+        json.dumps([{"train": [f"c{n:02d}" for n in range(15)], "val": [f"c{n}" for n in range(15, 20)]}])
+    )
+    assert prepare(None, root, tmp_path / "told").entries == {"train": 15, "val": 5, "test": 0}

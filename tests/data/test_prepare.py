@@ -372,8 +372,8 @@ def test_prepare_from_the_claimed_structure(tmp_path: Path, name: str, index: in
     assert prepare(card, source, tmp_path / "out").unchanged
     prepare(card, source, tmp_path / "again")
     again = content_of(tmp_path / "again")
-    for files_ in (before, again):
-        files_["dataset.json"] = files_["dataset.json"].replace(b'"again"', b'"out"')
+    for file in ("dataset.json", "croissant.json"):
+        again[file] = again[file].replace(b'"again"', b'"out"')
     assert again == before
 
 
@@ -560,7 +560,8 @@ def test_killed_in_the_middle_and_rerun_gives_the_identical_result(tmp_path: Pat
     prepare(find_card("kvasir-seg"), source, tmp_path / "killed")
     assert not partial.exists()
     one, two = content_of(tmp_path / "whole"), content_of(tmp_path / "killed")
-    two["dataset.json"] = two["dataset.json"].replace(b'"killed"', b'"whole"')
+    for file in ("dataset.json", "croissant.json"):
+        two[file] = two[file].replace(b'"killed"', b'"whole"')
     assert one == two
 
 

@@ -201,6 +201,34 @@ def test_group_in_two_splits(make_dataset: MakeDataset) -> None:
     assert codes(root)["group_leak"] == ("error", 1)
 
 
+def test_entries_without_a_patient_are_told_where_others_have_one(make_dataset: MakeDataset) -> None:
+    """Whoever names none at all says that groups are unknown; who names some may hide a leak in the rest."""
+    root = make_dataset()
+    assert "group_unknown" not in codes(root)
+    edit(root, "train", lambda e: [x.update(group=x["img_name"]) for x in e[2:]] and None)
+    found = {one.split: one for one in findings(root) if one.code == "group_unknown"}
+    sizes = {split: len(json.loads((root / "anns" / f"{split}.json").read_text())) for split in ("val", "test")}
+    assert {split: (one.severity, one.count) for split, one in found.items()} == {
+        "train": ("warning", 2),
+        **{split: ("warning", size) for split, size in sizes.items()},
+    }
+    assert found["train"].examples[0].startswith("train/")
+    for split in ("train", "val", "test"):
+        edit(root, split, lambda e: [x.update(group=x["img_name"]) for x in e] and None)
+    assert "group_unknown" not in codes(root)
+
+
+def test_words_of_which_nobody_says_where_they_come_from_are_told(make_dataset: MakeDataset) -> None:
+    root = make_dataset()
+    edit(root, "train", lambda e: e[0].update(prompt_sources={"p0": ["unknown"], "p1": ["class"], "p2": ["user"]}))
+    assert "unknown_source" not in codes(root)  # p0 has no words
+    edit(root, "train", lambda e: [x.update(prompt_sources={"p1": ["class", "unknown"]}) for x in e[:3]] and None)
+    (found,) = [one for one in findings(root) if one.code == "unknown_source"]
+    assert (found.severity, found.split, found.count) == ("note", "train", 3)
+    assert "of prompt 'p1'" in found.message
+    assert found.examples[0].endswith(': "bright disc"')
+
+
 def test_same_name_other_content_is_a_collision_not_a_leak(make_dataset: MakeDataset) -> None:
     root = make_dataset()
     (root / "images" / "train").mkdir()

@@ -3,11 +3,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from tiny_models import TINY
 
 from vlseg.jobs.datasets import open_dataset, open_pool
-from vlseg.records import InputError
+from vlseg.records import InputError, read_scores
 
 MakeDataset = Callable[..., Path]
 
@@ -58,3 +61,24 @@ def test_a_missing_target_is_told_before_masks_are_read(make_dataset: MakeDatase
         mask.write_bytes(b"no picture")
     with pytest.raises(InputError, match="give --target"):
         open_pool([str(root)], "p0", named=True)
+
+
+def test_a_model_without_text_is_trained_where_target_names_what_no_entry_does(
+    make_dataset: MakeDataset, tmp_path: Path, vlseg: Callable[..., Any]
+) -> None:
+    """The mend that the error gives works, whatever the name; the run knows it without being told again."""
+    data, run = unnamed(make_dataset(counts=(2, 1, 1))), tmp_path / "run"
+    for path in (data / "anns").glob("*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text())[::2]))  # one mask per image
+    arguments = yaml.safe_dump(dict(TINY["unet"]), default_flow_style=True, width=10**6).strip()
+    settings = [flag for value in (f"model_arguments={arguments}", "max_steps=1") for flag in ("--set", value)]
+    asked = ("train", "--model", "unet", "--data", data, "--out", run, "--device", "cpu", "--prompt", "p0", *settings)
+    refused = vlseg(*asked)
+    assert (refused.code, len(refused.err.splitlines())) == (2, 1)
+    assert "give --target" in refused.err
+    assert not run.exists()
+    done = vlseg(*asked, "--target", "left ventricle")
+    assert done.code == 0, done.err
+    done = vlseg("evaluate", run, "--data", data, "--device", "cpu", "--target", "left ventricle", "--json")
+    assert done.code == 0, done.err
+    assert {row.target for row in read_scores(Path(done.json["scores"]))} == {"left ventricle"}

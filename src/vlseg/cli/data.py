@@ -72,7 +72,9 @@ def prepare(
     out: Annotated[Path, typer.Option(help="New folder for the dataset.")],
     source: Annotated[Path | None, typer.Option(help="The archive or folder you downloaded, or your own.")] = None,
     anns: Annotated[Path | None, typer.Option(help="Published annotation folder: its splits and prompts.")] = None,
-    target: Annotated[str | None, typer.Option(help="own: what the masks show.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="own: what the masks show; of outlines with names, the one to keep.")
+    ] = None,
     table: Annotated[
         Path | None, typer.Option(help="own: CSV or .xlsx with file, patient, site, attributes ...")
     ] = None,
@@ -191,7 +193,7 @@ def convert(
     target: Target = None,
     prompt: Annotated[str | None, typer.Option(help="lvit: the prompt whose text is written.")] = None,
     absent: Annotated[
-        bool, typer.Option("--absent", help="From COCO, nnU-Net: an empty mask of each target that an image lacks.")
+        bool, typer.Option("--absent", help="From another layout: an empty mask of each target that an image lacks.")
     ] = False,
     json: Json = False,
 ) -> None:

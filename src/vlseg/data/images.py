@@ -2,12 +2,13 @@
 
 import io
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from vlseg.records import InputError, IntensityPolicy, from_system
 
@@ -16,6 +17,9 @@ _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
 _PAGED = frozenset({"TIFF", "GIF", "PNG", "WEBP"})
 """Formats whose further pages are pictures in their own right; cameras' JPEGs hold previews."""
 _RAW = "vlseg_raw_mode"
+_UNTURNED = frozenset({"BMP", "GIF", "PPM"})
+"""Formats without tags that turn an image."""
+_QUARTER_TURNS = (5, 6, 7, 8)
 _DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 PERCENTILES = (0.5, 99.5)
 
@@ -72,6 +76,30 @@ def decode_image(stream: IO[bytes], name: str, *, one_page: bool = False) -> Ima
         raise InputError(f"{name}: 16-bit grey with transparency cannot be read at its depth; save it without alpha")
     upright.info[_RAW] = raw
     return upright
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """(H, W) of the image as `open_image` gives it, from the header alone wherever that tells how it is turned.
+
+    Raises:
+        InputError: see `open_image`.
+    """
+    # Where the header cannot be read, decoding gives the error its line.
+    with suppress(OSError, SyntaxError, ValueError, Image.DecompressionBombError), Image.open(path) as image:
+        width, height = image.size
+        if image.format in _UNTURNED or (image.format == "PNG" and not _tagged(path)):
+            return height, width
+        if image.format in ("JPEG", "MPO"):
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _QUARTER_TURNS
+            return (width, height) if turned else (height, width)
+    upright = open_image(path)
+    return upright.height, upright.width
+
+
+def _tagged(path: Path) -> bool:
+    """True when a PNG file may hold EXIF tags, which stand before or behind the pixels."""
+    content = path.read_bytes()
+    return b"eXIf" in content or b"Raw profile type" in content
 
 
 def _refuse_pages(image: Image.Image, name: str) -> None:

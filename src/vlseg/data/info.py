@@ -35,7 +35,7 @@ class _DatasetFile(pydantic.BaseModel):
     masks: str | None = None
     """The folder, relative to dataset.json, from which they name masks, where that is another one."""
     absent: bool = False
-    """COCO and nnU-Net: True when what an image has no object of is not there, and not just not drawn."""
+    """Other layouts: True when what an image has no object of is not there, and not just not drawn."""
     mask_value: int | None = None
     """The foreground's value (a palette's index) in masks whose entries give none."""
 

@@ -9,8 +9,10 @@ from pathlib import Path, PurePosixPath
 from vlseg.data.archives import Tree
 from vlseg.data.cards.card import Item, Part
 from vlseg.data.cards.find import prepared_suffix
+from vlseg.data.formats.known import DRAWN
+from vlseg.data.laid_out import LaidOut, laid_out
 from vlseg.data.matching import SHOWN, Matched, Pair, counted, match
-from vlseg.data.names import Place, is_picture, split_named
+from vlseg.data.names import Place, is_picture, plain_stem, split_named
 from vlseg.data.pairs import find_table, folder_splits, patient_folders
 from vlseg.data.parted import UNNAMED
 from vlseg.data.table import TABLES, Row, fit_rows, parse_table, read_table
@@ -37,7 +39,13 @@ class Found:
 
 
 def own_items(
-    tree: Tree, target: str | None, table: Path | None = None, masks: str | None = None, groups: str | None = None
+    tree: Tree,
+    target: str | None,
+    table: Path | None = None,
+    masks: str | None = None,
+    groups: str | None = None,
+    *,
+    below: Path,
 ) -> Found:
     """Items of a source that no card describes.
 
@@ -48,17 +56,24 @@ def own_items(
         masks: chooses among sorts of masks, see `vlseg.data.matching.match`.
         groups: tells the patient or sequence by the image's path: "folder", or a regular expression whose first group
             (or whole match) is the name. Without it folders like "patient07" do, where all images lie in such.
+        below: a folder for masks that must be drawn because the source has no pictures of masks, but outlines in
+            COCO's, labelme's, YOLO's or CVAT's layout; must last until the items' masks are made.
 
     Raises:
         InputError: nothing pairs, what does not pair without a guess, no target, or a table that does not fit.
     """
-    matched = match(tree.names, str(tree.source), masks)
+    names = [name for name in tree.names if PurePosixPath(name).parts[0] not in DRAWN]
+    matched = match(names, str(tree.source), masks)
     left_out = matched.left_out()
+    known = laid_out(tree.source, below, target) if not matched.pairs and tree.source.is_dir() else None
+    if known is not None:
+        return _known(tree, known, table, groups)
     if not matched.pairs:
         told = f" ({'; '.join(held)})" if (held := [*left_out, *_others(tree, set())]) else ""
         raise InputError(
             f"{tree.source}: no image with a mask is found there{told}; give images/a.png and masks/a.png, or say with "
             "--masks in which folder the masks are"
+            + ("; an export of COCO, YOLO, CVAT or labelme is read from its folder: unpack it" * tree.source.is_file())
         )
     if target is None and any(pair.target is None for pair in matched.pairs):
         raise InputError(f"{tree.source}: say with --target what the masks show, e.g. --target polyp")
@@ -72,6 +87,24 @@ def own_items(
     items, about = _items(tree, matched, target or "", rows, place, groups)
     used = {place} if table is None else set()
     return Found(items, about, [*left_out, *_unsaid(items), *_others(tree, used)])
+
+
+def _known(tree: Tree, known: LaidOut, table: Path | None, groups: str | None) -> Found:
+    """Items of another layout, with what a table and folders tell of them."""
+    place, rows = _rows(tree, table)
+    paths = {item.file: item.file for item in known.items}
+    unused = [name for name in tree.names if is_picture(name) and name not in paths]
+    fitted = fit_rows(place, rows, paths, unused) if rows else {}
+    owner, told = _groups(tree, known.places, groups, has_column=any(row.group for row in fitted.values()))
+    names = _names(known.places)
+    items = []
+    for item in known.items:
+        short, long = names[item.file], plain_stem(item.file)
+        parts = tuple(replace(part, name=part.name.removesuffix(f"{long}.png") + f"{short}.png") for part in item.parts)
+        image = short + item.image.removeprefix(long)
+        item = replace(item, image=image, parts=parts, group=owner.get(item.file) or item.group)
+        items.append(_with_row(item, fitted[item.file]) if item.file in fitted else item)
+    return Found(items, "; ".join([known.about, *told]), known.left_out, seen=False)
 
 
 def _items(
@@ -215,7 +248,7 @@ def _with_row(item: Item, row: Row) -> Item:
         item,
         official=row.split or item.official,
         group=row.group or item.group,
-        site=row.site,
-        spacing=row.spacing,
+        site=row.site or item.site,
+        spacing=row.spacing or item.spacing,
         attributes=(*row.attributes, *texts),
     )

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from vlseg.data.assign import Placed, assign_published, assign_seeded
 from vlseg.data.cards import Card, Item, Part
 from vlseg.data.cards.card import Mask
 from vlseg.data.cards.find import by_rule
+from vlseg.data.croissant import write_croissant
+from vlseg.data.formats.known import DRAWN
 from vlseg.data.images import as_png, decode_image, page_count
 from vlseg.data.mask_levels import judge
 from vlseg.data.mask_map import UndeclaredError, read_mask_map
@@ -112,9 +115,9 @@ def prepare(
     done = _already(out, asked)
     if done is not None:
         return done
-    with open_source(source) as tree, replacing_folder(out) as folder:
+    with open_source(source) as tree, replacing_folder(out) as folder, TemporaryDirectory() as scratch:
         named = target if declared is None else UNNAMED
-        found = _find(card, tree, masks) if card else own_items(tree, named, table, masks, groups)
+        found = _find(card, tree, masks) if card else own_items(tree, named, table, masks, groups, below=Path(scratch))
         if declared is not None:
             found = replace(found, items=[parted(tree, item, declared) for item in found.items])
         placed, unlisted = (
@@ -152,6 +155,7 @@ def prepare(
             regrouped=tuple(regrouped),
         )
         _write_info(folder / "dataset.json", out.name, card, writer, asked, result)
+        write_croissant(folder, out.name, card, writer.entries, writer.images)
     return result
 
 
@@ -178,11 +182,11 @@ def _asked(
 
 
 def _digest(path: Path) -> str:
-    """Of a file, or of the names and contents of all files in a folder."""
+    """Of a file, or of the names and contents of all files in a folder but masks that reading it drew there."""
     if path.is_dir():
         digest = hashlib.sha256()
         for name, file in walk_files(path):
-            if file.is_file():
+            if file.is_file() and Path(name).parts[0] not in DRAWN:
                 digest.update(os.fsencode(f"{name}\0{_digest(file)}\0"))
         return digest.hexdigest()
     try:
@@ -398,7 +402,7 @@ def _entry(item: Item, part: Part, spacing: tuple[float, float] | None, publishe
     entry |= {key: value for key, value in optional.items() if value is not None}
     if spacing is not None:
         entry |= {"spacing": list(spacing), "spacing_source": "file" if item.load else "table"}
-    described = [asdict(attribute) for attribute in item.attributes if attribute.name != "text"]
+    described = [asdict(attribute) for attribute in (*item.attributes, *part.attributes) if attribute.name != "text"]
     if described:
         entry["attributes"] = described
     return entry

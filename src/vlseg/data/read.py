@@ -1,4 +1,4 @@
-"""Datasets from disk: MedVLSM's layout, LViT's, COCO, nnU-Net's, labelme's, or a plain pair of folders."""
+"""Datasets from disk: MedVLSM's layout, those of others, or a plain pair of folders."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,17 +9,13 @@ from numpy.typing import NDArray
 
 from vlseg.data.entries import Entry, entry_samples, read_entries
 from vlseg.data.fingerprint import fingerprint
-from vlseg.data.formats.coco import is_coco, read_coco
-from vlseg.data.formats.labelme import is_labelme, read_labelme
-from vlseg.data.formats.lvit import is_lvit, read_lvit
-from vlseg.data.formats.nnunet import is_nnunet, read_nnunet
+from vlseg.data.formats import Found
+from vlseg.data.formats.known import ABSENT, read_layout
 from vlseg.data.images import read_image, read_pixels
 from vlseg.data.info import read_info
 from vlseg.data.masks import mask_range, mask_values, read_mask
 from vlseg.data.pairs import split_pairs
 from vlseg.records import SPLITS, Dataset, DatasetInfo, InputError, Sample
-
-ABSENT = "'absent' is for COCO's and nnU-Net's folders; in others an entry with an empty mask says what is not there"
 
 
 def read_dataset(
@@ -27,16 +23,16 @@ def read_dataset(
 ) -> Dataset:
     """The samples of a dataset folder in a fixed order: split, then order of the annotation file.
 
-    A folder with anns/{train,val,test}.json is read as MedVLSM's layout. LViT's folders, COCO files and
-    nnU-Net's raw layout are read where they lie. A folder with images/ and masks/ alone is paired by file
-    stem, needs `target`, and is split once (see `split_pairs`), with `write` written down as anns/*.json.
+    A folder with anns/{train,val,test}.json is read as MedVLSM's layout. Other layouts (see
+    `vlseg.data.formats.known.read_layout`) are read where they lie. A folder with images/ and masks/ alone is paired
+    by file stem, needs `target`, and is split once (see `split_pairs`), with `write` written down as anns/*.json.
 
     Args:
         path: the folder.
         target: what the masks of a plain pair of folders show.
         seed: of a split that is drawn.
         write: write such a split down.
-        absent: as "absent" in dataset.json: COCO's and nnU-Net's images get an empty mask of what they do not show.
+        absent: as "absent" in dataset.json: images in another layout get an empty mask of what they do not show.
 
     Raises:
         InputError: no such folder, no layout that is known, or annotations that cannot be read.
@@ -45,6 +41,16 @@ def read_dataset(
         raise InputError(f"{path}: no such folder; give a dataset folder with images/, masks/ and anns/")
     info = read_info(path)
     entries, info = _entries(replace(info, absent=info.absent or absent), target, seed, write)
+    dataset = _dataset(entries, info)
+    return Dataset(replace(dataset.info, fingerprint=fingerprint(dataset.info, dataset.samples)), dataset.samples)
+
+
+def layout_dataset(info: DatasetInfo, found: Found) -> Dataset:
+    """The dataset that a folder in another layout holds, without fingerprint."""
+    return _dataset(*_laid_out(info, found))
+
+
+def _dataset(entries: Mapping[str, Sequence[Entry]], info: DatasetInfo) -> Dataset:
     samples: list[Sample] = []
     for split, items in entries.items():
         samples += entry_samples(*layout_folders(info), info.name, split, items)
@@ -52,9 +58,7 @@ def read_dataset(
         samples = [s if s.mask_value is not None else replace(s, mask_value=info.mask_value) for s in samples]
     groups_known = info.groups_known or (bool(samples) and all(sample.group is not None for sample in samples))
     targets = info.targets or tuple(sorted({sample.target for sample in samples if sample.target}))
-    mark = fingerprint(info, samples)
-    info = replace(info, groups_known=groups_known, targets=targets, fingerprint=mark)
-    return Dataset(info, tuple(samples))
+    return Dataset(replace(info, groups_known=groups_known, targets=targets), tuple(samples))
 
 
 def _entries(
@@ -70,20 +74,16 @@ def _entries(
         return {split: read_entries(file) for split, file in present.items()}, info
     if (root / "anns").is_dir():
         raise InputError(f"{root / 'anns'}: holds none of train.json, val.json, test.json")
-    found = None
-    if is_lvit(root):
-        found = read_lvit(root)
-    elif is_nnunet(root):
-        found = read_nnunet(root, absent=info.absent)
-    elif is_coco(root):
-        found = read_coco(root, absent=info.absent)
-    elif is_labelme(root) and not info.absent:
-        found = read_labelme(root)
-    if info.absent and (found is None or is_lvit(root)):
+    known = read_layout(root, absent=info.absent)
+    if known is not None:
+        return _laid_out(info, known[1])
+    if info.absent:
         raise InputError(f"{root}: {ABSENT}")
-    if found is not None:
-        return found.entries, replace(info, names_from_root=True, masks=found.masks, left_out=found.left_out)
     return split_pairs(root, target, seed, write=write), info
+
+
+def _laid_out(info: DatasetInfo, found: Found) -> tuple[Mapping[str, Sequence[Entry]], DatasetInfo]:
+    return found.entries, replace(info, names_from_root=True, masks=found.masks, left_out=found.left_out)
 
 
 def layout_folders(info: DatasetInfo) -> tuple[Path, Path]:

@@ -90,7 +90,7 @@ class DatasetInfo:
     foreground is above half of it; `mask_value` is the foreground's value where entries give none. Image and mask
     files lie below `files`, which is `root` unless dataset.json points elsewhere: in images/ and masks/, or with
     `names_from_root` wherever its layout has them; `masks` is the folder from which masks are named, where that is not
-    `files`. With `absent`, a target that a COCO or nnU-Net image has no object of is an entry with an empty mask.
+    `files`. With `absent`, a target that an image in another layout has no object of is an entry with an empty mask.
     `left_out` says in words what was found and not used.
     `symmetries` are the allowed ones of
     ("horizontal", "vertical", "rotation"). `aliases` maps p0..p9 to content names.

@@ -23,6 +23,7 @@ class Part:
         files: source files whose foregrounds are united; empty where `make` or nothing gives the mask.
         make: gives the mask (H, W) for an image of that (H, W) instead, e.g. from polygons.
         reader: who drew it, where several did.
+        attributes: of the target in this image.
     """
 
     target: str
@@ -30,6 +31,7 @@ class Part:
     files: tuple[str, ...] = ()
     make: Callable[[tuple[int, int]], Mask] | None = None
     reader: str | None = None
+    attributes: tuple[Attribute, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from pathlib import PurePosixPath
-from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -11,6 +10,7 @@ from PIL import Image, ImageDraw
 from vlseg.data.archives import Tree
 from vlseg.data.cards.card import Card, Item, Mask, Part, Structure
 from vlseg.data.cards.lvit import lvit_structure
+from vlseg.data.safe_xml import parse_xml
 from vlseg.records import InputError
 
 _PATIENT = r"TCGA-[0-9A-Za-z]{2}-[0-9A-Za-z]{4}"
@@ -21,13 +21,13 @@ def _polygons(tree: Tree, path: str) -> Callable[[tuple[int, int]], Mask]:
     """The union of the outlines that ImageScope wrote."""
 
     def make(size: tuple[int, int]) -> Mask:
+        root = parse_xml(tree.read(path), f"{tree.source}: {path}")
         try:
-            root = ElementTree.fromstring(tree.read(path))
             outlines = [
                 [(float(vertex.attrib["X"]), float(vertex.attrib["Y"])) for vertex in region.iter("Vertex")]
                 for region in root.iter("Region")
             ]
-        except (ElementTree.ParseError, KeyError, ValueError) as error:
+        except (KeyError, ValueError) as error:
             raise InputError(f"{tree.source}: {path}: no outlines of ImageScope ({error})") from error
         mask = Image.new("1", (size[1], size[0]))
         draw = ImageDraw.Draw(mask)

@@ -1,4 +1,4 @@
-"""Other layouts than ours, read where they lie and written: LViT's, COCO, nnU-Net's raw one."""
+"""Other layouts than ours, read where they lie: LViT's, COCO, nnU-Net's raw one, labelme, YOLO, CVAT; some written."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +11,14 @@ from vlseg.data.entries import Entry
 class Found:
     """What a folder in another layout holds.
 
-    Entries by split, with names below the folder; in words what of it is not used; and where masks that had to be
-    drawn lie, when it is not the folder itself.
+    Entries by split, with names below the folder; in words what of it is not used; where masks that had to be drawn
+    lie, when it is not the folder itself; and whether the split was drawn because nothing tells one.
     """
 
     entries: Mapping[str, Sequence[Entry]]
     left_out: tuple[str, ...] = ()
     masks: Path | None = None
+    split_drawn: bool = False
 
 
 def identified(split: str, entries: Sequence[Entry]) -> list[Entry]:

@@ -1,22 +1,19 @@
 """COCO annotation files: categories as targets, all objects of a category in an image as one mask."""
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pydantic
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from vlseg.data.entries import Entry
 from vlseg.data.formats import Found, identified
 from vlseg.data.formats.coco_files import Source, find_image, forget, sources, unlisted
 from vlseg.data.formats.drawn import Drawn
-from vlseg.data.formats.outlines import decode, is_outline
-from vlseg.data.masks import Mask
+from vlseg.data.formats.outlines import is_outline
 from vlseg.data.splits import split_by_group
 from vlseg.records import SPLITS, InputError
 
@@ -81,12 +78,12 @@ def is_coco(root: Path) -> bool:
     return not (root / "masks").is_dir() and bool(sources(root))
 
 
-def read_coco(root: Path, *, absent: bool = False) -> Found:
+def read_coco(root: Path, *, absent: bool = False, below: Path | None = None) -> Found:
     """Entries by split, names relative to `root`. Masks are drawn once to PNG files in masks_from_coco/.
 
     A whole word in a file's name, or its folder's, tells its split (train, val, test); where no file's does, images
     are split 80/10/10, seeded. An image without any object gets an empty mask of each target, and with `absent` so does
-    every target that an image has no object of.
+    every target that an image has no object of. `below` is where masks_from_coco/ is made instead, see `Drawn`.
 
     Raises:
         InputError: broken JSON, names that leave the split open, an annotation for an unknown image or category or
@@ -107,18 +104,18 @@ def read_coco(root: Path, *, absent: bool = False) -> Found:
     if unused:
         left_out.append(f"{len(unused)} categories without any object: {', '.join(unused)}")
     left_out += unlisted(root, [place for page in pages for place in page.places.values()])
-    drawn = Drawn(root, MASKS)
+    drawn = Drawn(root, MASKS, below)
     by_split: dict[str, list[Entry]] = defaultdict(list)
     unsplit: list[Entry] = []
     for page in pages:
-        inside = _entries(root, page, used or set(page.names.values()), drawn, absent)
+        inside = _entries(page, used or set(page.names.values()), drawn, absent)
         (by_split[page.source.split] if page.source.split else unsplit).extend(inside)
     if unsplit:
         splits = split_by_group([entry.group or entry.img_name for entry in unsplit], 0)
         for entry, split in zip(unsplit, splits, strict=True):
             by_split[split].append(entry)
     entries = {split: identified(split, by_split[split]) for split in SPLITS if split in by_split}
-    return Found(entries, tuple(left_out), drawn.elsewhere)
+    return Found(entries, tuple(left_out), drawn.elsewhere, split_drawn=bool(unsplit))
 
 
 def _parse(source: Source) -> _File:
@@ -194,7 +191,7 @@ def _check_repeats(pages: Sequence[_Page]) -> None:
                 )
 
 
-def _entries(root: Path, page: _Page, targets: set[str], drawn: Drawn, absent: bool) -> list[Entry]:
+def _entries(page: _Page, targets: set[str], drawn: Drawn, absent: bool) -> list[Entry]:
     objects: dict[tuple[int, str, str], list[_Object]] = defaultdict(list)
     for one in page.objects:
         objects[(one.image_id, page.names[one.category_id], str(one.vlseg.get("id", "")))].append(one)
@@ -207,10 +204,10 @@ def _entries(root: Path, page: _Page, targets: set[str], drawn: Drawn, absent: b
             objects |= {(image, target, ""): [] for target in here if target not in found}
     order = {image: index for index, image in enumerate(page.pictures)}
     keys = sorted(objects, key=lambda key: order[key[0]])
-    return [_entry(root, page, key[0], key[1], objects[key], drawn) for key in keys]
+    return [_entry(page, key[0], key[1], objects[key], drawn) for key in keys]
 
 
-def _entry(root: Path, page: _Page, image: int, target: str, parts: list[_Object], drawn: Drawn) -> Entry:
+def _entry(page: _Page, image: int, target: str, parts: list[_Object], drawn: Drawn) -> Entry:
     picture, place = page.pictures[image], page.places[image]
     where = f"{page.source.file}: image '{picture.file_name}'"
     kept = parts[0].vlseg if parts else {}
@@ -225,39 +222,9 @@ def _entry(root: Path, page: _Page, image: int, target: str, parts: list[_Object
         values["mask"] = None
     else:
         outlines = [part.segmentation for part in parts]
-        content = json.dumps([picture.height, picture.width, outlines])
-        words = f"{place.as_posix()}_{target}" if outlines else f"empty_{picture.height}x{picture.width}"
-        values["mask_name"] = drawn.name(
-            words, content.encode(), lambda: _union(root / place, picture, outlines, where)
-        )
+        size = (picture.height, picture.width)
+        values["mask_name"] = drawn.outlines(place.as_posix(), target, outlines, size, where)
     try:
         return Entry.model_validate(values)
     except pydantic.ValidationError as error:
         raise InputError(f"{where}: 'vlseg' holds a wrong value ({error.error_count()})") from error
-
-
-def _union(path: Path, picture: _Picture, outlines: Sequence[Any], where: str) -> Mask:
-    size = (picture.height, picture.width)
-    check_size(path, size, where)
-    mask = np.zeros(size, dtype=np.bool_)
-    for outline in outlines:
-        mask |= decode(outline, size, where)
-    if not mask.any() and any(isinstance(outline, list) for outline in outlines):
-        raise InputError(f"{where}: its polygons are too small to cover a pixel; correct or delete them")
-    return mask
-
-
-def check_size(path: Path, size: tuple[int, int], where: str) -> None:
-    """Refuses an image file whose (height, width) is not `size`, unless turned.
-
-    Raises:
-        InputError: it is not.
-    """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
-        return  # reading the image says what is wrong with it
-    # An EXIF orientation may turn it.
-    if size not in ((height, width), (width, height)):
-        raise InputError(f"{where}: is {width}x{height} on disk, {size[1]}x{size[0]} in the file; correct the file")

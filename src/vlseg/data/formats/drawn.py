@@ -1,14 +1,18 @@
 """Masks that a layout holds in another form, drawn to files once, each under a name that tells its content."""
 
 import hashlib
+import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from vlseg.data.formats.outlines import union
 from vlseg.data.masks import Mask
 from vlseg.records import InputError, replacing
 
@@ -17,12 +21,15 @@ VERSION = "1"
 
 
 class Drawn:
-    """Masks below FOLDER of the dataset; where that cannot be written, of a folder of its own in the user's cache."""
+    """Masks below FOLDER of the dataset; where that cannot be written, of a folder of its own in the user's cache.
 
-    def __init__(self, root: Path, folder: str) -> None:
+    With `below`, FOLDER lies there whether the dataset can be written or not.
+    """
+
+    def __init__(self, root: Path, folder: str, below: Path | None = None) -> None:
         self.root = root
         self.folder = folder
-        self.below = root if _writable(root, folder) else _cache(root)
+        self.below = below or (root if _writable(root, folder) else _cache(root))
 
     @property
     def elsewhere(self) -> Path | None:
@@ -55,6 +62,44 @@ class Drawn:
                     f"can be written ({error}); copy the dataset to a folder that you may write"
                 ) from error
         return name
+
+    def outlines(self, image: str, target: str, outlines: Sequence[Any], size: tuple[int, int], where: str) -> str:
+        """The name of the mask that unites outlines, each as `vlseg.data.formats.outlines.decode` takes it.
+
+        Args:
+            image: the picture, below the dataset.
+            target: what is outlined.
+            outlines: none give an empty mask, which all images of that size share.
+            size: (H, W).
+            where: file and image, for errors.
+
+        Raises:
+            InputError: the picture has another size, or see `name` and `vlseg.data.formats.outlines.union`.
+        """
+        words = f"{image}_{target}" if outlines else f"empty_{size[0]}x{size[1]}"
+        content = json.dumps([*size, outlines]).encode()
+        return self.name(words, content, partial(_united, self.root / image, outlines, size, where))
+
+
+def _united(path: Path, outlines: Sequence[Any], size: tuple[int, int], where: str) -> Mask:
+    check_size(path, size, where)
+    return union(outlines, size, where)
+
+
+def check_size(path: Path, size: tuple[int, int], where: str) -> None:
+    """Refuses an image file whose (height, width) is not `size`, unless turned.
+
+    Raises:
+        InputError: it is not.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+        return  # reading the image says what is wrong with it
+    # An EXIF orientation may turn it.
+    if size not in ((height, width), (width, height)):
+        raise InputError(f"{where}: is {width}x{height} on disk, {size[1]}x{size[0]} in the file; correct the file")
 
 
 def _writable(root: Path, folder: str) -> bool:

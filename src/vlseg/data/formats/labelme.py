@@ -1,25 +1,17 @@
 """labelme's JSON files, one beside each image: labels as targets, all shapes of a label in an image as one mask."""
 
-import json
 from collections import defaultdict
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
-import numpy as np
 import pydantic
 
 from vlseg.data.archives import walk_files
-from vlseg.data.entries import Entry
-from vlseg.data.formats import Found, identified
-from vlseg.data.formats.coco import check_size
-from vlseg.data.formats.coco_files import SPLIT_WORDS
-from vlseg.data.formats.drawn import Drawn
-from vlseg.data.formats.outlines import decode
-from vlseg.data.masks import Mask
+from vlseg.data.formats import Found
+from vlseg.data.formats.drawn import Drawn, check_size
+from vlseg.data.formats.pages import Page, folder_split, not_used, of_pages
 from vlseg.data.names import is_picture
-from vlseg.data.splits import split_by_group
-from vlseg.records import SPLITS, InputError, read_json
+from vlseg.records import InputError, read_json
 
 MASKS = "masks_from_labelme"
 """Folder of the masks drawn from outlines."""
@@ -47,11 +39,12 @@ def is_labelme(root: Path) -> bool:
     return any(_content(file) is not None for _, file in walk_files(root) if file.suffix.lower() == ".json")
 
 
-def read_labelme(root: Path) -> Found:
+def read_labelme(root: Path, *, absent: bool = False, below: Path | None = None) -> Found:
     """Entries by split, names relative to `root`. Masks are drawn once to PNG files in masks_from_labelme/.
 
     Folders named train, val or test tell the split; where none does, images are split 80/10/10, seeded. An image
-    with a file of no shapes gets an empty mask of each label; an image without a file is left out and named.
+    with a file of no shapes gets an empty mask of each label, and with `absent` every image of each that it lacks; an
+    image without a file is left out and named. `below` is where masks_from_labelme/ is made instead, see `Drawn`.
 
     Raises:
         InputError: a broken file, a shape that is neither polygon nor rectangle, or that lies outside, two files about
@@ -73,19 +66,16 @@ def read_labelme(root: Path) -> Found:
     targets = sorted({shape.label for _, page in pages.values() for shape in page.shapes})
     if not targets:
         raise InputError(f"{root}: no labelme file has a shape")
-    drawn = Drawn(root, MASKS)
-    entries: dict[str, list[Entry]] = defaultdict(list)
-    splits = _splits(root, sorted(pages))
-    for image, (file, page) in sorted(pages.items()):
-        entries[splits[image]] += _entries(image, file, page, targets, drawn)
     alone = [
         name
         for name, _ in walk_files(root)
         if is_picture(name) and name not in pages and PurePosixPath(name).parts[0] != MASKS
     ]
-    left_out = [f"{len(alone)} images without a labelme file, e.g. {alone[0]}"] if alone else []
-    left_out += [f"{len(strange)} JSON files that are not labelme's, e.g. {strange[0]}"] if strange else []
-    return Found({s: identified(s, entries[s]) for s in SPLITS if s in entries}, tuple(left_out), drawn.elsewhere)
+    left_out = not_used(
+        ((alone, "images without a labelme file"), (strange, "JSON files that are not labelme's")),
+    )
+    read = [_read_page(root, image, file, page) for image, (file, page) in sorted(pages.items())]
+    return of_pages(read, targets, Drawn(root, MASKS, below), left_out, absent)
 
 
 def _content(file: Path) -> dict[str, Any] | None:
@@ -110,36 +100,13 @@ def _image(root: Path, file: Path, name: str) -> str:
     raise InputError(f"{file}: its image {name} is not there; put it beside the file, or take the file away")
 
 
-def _splits(root: Path, images: list[str]) -> dict[str, str]:
-    told = {
-        image: next((SPLIT_WORDS[p.lower()] for p in PurePosixPath(image).parts[:-1] if p.lower() in SPLIT_WORDS), None)
-        for image in images
-    }
-    without = [image for image, split in told.items() if split is None]
-    if not without:
-        return {image: split for image, split in told.items() if split is not None}
-    if len(without) < len(images):
-        raise InputError(f"{root}: {without[0]} lies in no folder of a split, others do; move it to train, val or test")
-    return dict(zip(images, split_by_group(images, 0), strict=True))
-
-
-def _entries(image: str, file: Path, page: _Page, targets: list[str], drawn: Drawn) -> list[Entry]:
-    outlines: dict[str, list[list[float]]] = defaultdict(list)
+def _read_page(root: Path, image: str, file: Path, page: _Page) -> Page:
+    outlines: dict[str, list[list[list[float]]]] = defaultdict(list)
     for shape in page.shapes:
-        outlines[shape.label].append(_outline(file, shape))
-    if not outlines:
-        outlines = defaultdict(list, {target: [] for target in targets})
+        outlines[shape.label].append([_outline(file, shape)])
     size = (page.height, page.width)
-    check_size(drawn.root / image, size, str(file))
-    found = []
-    for target, polygons in outlines.items():
-        content = json.dumps([*size, polygons]).encode()
-        words = f"{image}_{target}" if polygons else f"empty_{size[0]}x{size[1]}"
-        name = drawn.name(words, content, partial(_mask, file, polygons, size))
-        sources = {"empty": ["none"], "class": ["class"]}
-        values = {"img_name": image, "mask_name": name, "target": target, "prompt_sources": sources}
-        found.append(Entry.model_validate(values | {"prompts": {"empty": "", "class": target}}))
-    return found
+    check_size(root / image, size, str(file))
+    return Page(image, str(file), size, outlines, folder_split(image))
 
 
 def _outline(file: Path, shape: _Shape) -> list[float]:
@@ -152,12 +119,3 @@ def _outline(file: Path, shape: _Shape) -> list[float]:
             f"{file}: a '{shape.label}' is a {shape.shape_type} of {len(shape.points)} points; draw it as a polygon"
         )
     return [value for point in shape.points for value in point]
-
-
-def _mask(file: Path, polygons: list[list[float]], size: tuple[int, int]) -> Mask:
-    mask = np.zeros(size, dtype=np.bool_)
-    for polygon in polygons:
-        mask |= decode([polygon], size, str(file))
-    if polygons and not mask.any():
-        raise InputError(f"{file}: its polygons are too small to cover a pixel; correct or delete them")
-    return mask

@@ -46,7 +46,7 @@ def is_nnunet(root: Path) -> bool:
     return (root / "imagesTr").is_dir() and (root / "labelsTr").is_dir() and (root / "dataset.json").is_file()
 
 
-def read_nnunet(root: Path, *, absent: bool = False) -> Found:
+def read_nnunet(root: Path, *, absent: bool = False, below: Path | None = None) -> Found:
     """Entries by split, names relative to `root`, one for each target that a case holds.
 
     A case that holds none gets an empty mask of each, and with `absent` every case gets one of those it lacks. A
@@ -65,7 +65,7 @@ def read_nnunet(root: Path, *, absent: bool = False) -> Found:
     present = {mask: _present(mask) for mask in masks}
     _check_values(root / "dataset.json", labels, present)
     split_of, gone = _splits(root, sorted(training))
-    drawn = Drawn(root, MASKS) if any(len(values) > 1 for values in labels.targets.values()) else None
+    drawn = Drawn(root, MASKS, below) if any(len(values) > 1 for values in labels.targets.values()) else None
     entries: dict[str, list[Entry]] = {"train": [], "val": [], "test": []}
     for cases, split in ((training, None), (testing, "test")):
         for case, (image, mask) in sorted(cases.items()):
@@ -73,7 +73,8 @@ def read_nnunet(root: Path, *, absent: bool = False) -> Found:
             entries[split or split_of[case]] += [_entry(root, image, mask, name, here[name], drawn) for name in here]
     left_out = (*gone, *_left_out(root, labels.ending, masks))
     entries = {split: identified(split, inside) for split, inside in entries.items()}
-    return Found(entries, left_out, drawn.elsewhere if drawn else None)
+    told = bool(testing) or (root / SPLITS_FILE).exists()
+    return Found(entries, left_out, drawn.elsewhere if drawn else None, split_drawn=not told)
 
 
 def _labels(path: Path) -> _Labels:

@@ -1,4 +1,4 @@
-"""Outlines and run-length codes of COCO files, and the masks they stand for."""
+"""Outlines and run-length codes as annotation files hold them, and the masks they stand for."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,14 +18,31 @@ def is_outline(segmentation: Any) -> bool:
     return segmentation not in (None, [], {}, "", [[]])
 
 
-def decode(segmentation: Any, size: tuple[int, int], where: str) -> Mask:
-    """The mask (H, W) of polygons, or of a plain or compressed run-length code.
+def union(outlines: Sequence[Any], size: tuple[int, int], where: str) -> Mask:
+    """The mask (H, W) of all outlines, each as `decode` takes it; empty where there is none.
 
-    Polygons may reach out of the image, by up to its own size; only what lies inside counts.
+    Raises:
+        InputError: what `decode` raises, or polygons that together cover no pixel.
+    """
+    mask = np.zeros(size, dtype=np.bool_)
+    for outline in outlines:
+        mask |= decode(outline, size, where)
+    if not mask.any() and any(isinstance(outline, list) for outline in outlines):
+        raise InputError(f"{where}: its polygons are too small to cover a pixel; correct or delete them")
+    return mask
+
+
+def decode(segmentation: Any, size: tuple[int, int], where: str) -> Mask:
+    """The mask (H, W) of polygons, of COCO's plain or compressed run-length code, or of CVAT's.
+
+    Polygons may reach out of the image, by up to its own size; only what lies inside counts. CVAT's code is a dict with
+    "rle" (runs by rows, the first of background) and the "left", "top", "width" and "height" of what it covers.
 
     Raises:
         InputError: none of these, a code for another size, or a polygon that is not finite or lies outside.
     """
+    if isinstance(segmentation, dict) and "rle" in segmentation:
+        return _cut_out(segmentation, size, where)
     if isinstance(segmentation, dict):
         return _runs(segmentation, size, where)
     polygons = segmentation if isinstance(segmentation, list) else []
@@ -91,6 +108,23 @@ def _runs(code: dict[str, Any], size: tuple[int, int], where: str) -> Mask:
             f"{where}: its run-length code covers {runs.sum()} pixels, not {height * width}; export it anew"
         )
     return np.asarray(np.repeat(np.arange(len(runs)) % 2, runs).reshape(width, height).T, dtype=bool)
+
+
+def _cut_out(code: dict[str, Any], size: tuple[int, int], where: str) -> Mask:
+    left, top, width, height = (code[key] for key in ("left", "top", "width", "height"))
+    runs = np.asarray(code["rle"], dtype=np.int64)
+    inside = left >= 0 and top >= 0 and width > 0 and height > 0
+    if not inside or left + width > size[1] or top + height > size[0]:
+        raise InputError(
+            f"{where}: a mask of {width}x{height} at {left}, {top} reaches out of the image ({size[1]}x{size[0]}); "
+            "export it anew"
+        )
+    if (runs < 0).any() or (runs > width * height).any() or runs.sum() != width * height:
+        raise InputError(f"{where}: a mask's rle covers {runs.sum()} pixels, not {width}x{height}; export it anew")
+    mask = np.zeros(size, dtype=np.bool_)
+    part = np.repeat(np.arange(len(runs)) % 2, runs).reshape(height, width)
+    mask[top : top + height, left : left + width] = part
+    return mask
 
 
 def _uncompressed(text: str, where: str) -> NDArray[np.int64]:
