@@ -109,6 +109,18 @@ def test_two_models_may_differ_in_what_is_theirs_but_one_run_may_not(name: str, 
     assert name in str(comparison_for_report([first, second]))
 
 
+def test_a_run_scored_otherwise_on_another_dataset_is_compared_on_one(tmp_path: Path) -> None:
+    first, second = run(tmp_path / "r"), run(tmp_path / "q")
+    for folder, name in ((first, "r"), (second, "q")):
+        evaluation(folder / "evaluations" / "x", rows(DICE), run_id=name)
+    here = {row.dataset for row in rows(DICE)}
+    elsewhere = [replace(row, dataset="elsewhere") for row in rows(DICE)]
+    evaluation(first / "evaluations" / "y", elsewhere, run_id="r", dataset="elsewhere", cached_features=True)
+    with pytest.raises(InputError, match=r"differ in cached_features .*; give one dataset with --data, or one"):
+        compare_runs([first, second])
+    assert compare_runs([first, second], data=list(here))["pairs"][0]["difference"] == 0
+
+
 @pytest.mark.parametrize("name", [name for name, rule in ROW.items() if rule == "same" and name != "precision"])
 def test_one_sample_that_is_not_the_same_on_both_sides_is_refused(name: str, tmp_path: Path) -> None:
     other: Any = {"image_id": "z", "group": "g", "target": "vessel", "pixels": 7, "nsd_tolerance": 1.0,

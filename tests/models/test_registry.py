@@ -90,3 +90,4 @@ def test_published_weights_are_found_by_place_mirror_and_model() -> None:
                 assert found.place == one.place
     assert "authors never published weights" in whence("cris")
     assert "the decoder is trained by you" in whence("biomedclipseg-d")
+    assert whence("guide").endswith("; published are parts of it alone: vlseg train --model guide makes a run")

@@ -195,7 +195,8 @@ def _one_way(source: Path, metric: str, rows: Sequence[tuple[Path, EvaluationSpe
         values = {str(getattr(spec, name)): folder for folder, spec, _ in rows}
         if len(values) > 1:
             told = ", ".join(f"{value} in {folder.name}" for value, folder in values.items())
-            raise InputError(f"{source}: its evaluations differ in {name} ({told}); give one evaluation's folder")
+            one = "one dataset with --data, or " if len({row.dataset for _, _, row in rows}) > 1 else ""
+            raise InputError(f"{source}: its evaluations differ in {name} ({told}); give {one}one evaluation's folder")
 
 
 def _once(source: Path, rows: Sequence[tuple[Path, EvaluationSpec, SampleScore]]) -> Iterator[Row]:

@@ -14,6 +14,9 @@ from vlseg.jobs.results import Key, Result, compared
 from vlseg.metrics import two_level_mean
 from vlseg.records import EvaluationSpec, RunRecord, read_record
 
+SHORT = 24
+"""Letters of an argument's value that a method's name may hold; longer ones (paths, configurations) are in its mark."""
+
 
 def method_of(record: RunRecord | None, spec: EvaluationSpec) -> str:
     """What a run, and how it was asked, is apart from its seed."""
@@ -30,7 +33,8 @@ def method_of(record: RunRecord | None, spec: EvaluationSpec) -> str:
         told.append(f"protocol={spec.protocol}")
     if spec.cached_features:
         told.append("cached features")
-    told += [f"{name}={value}" for name, value in spec.model_arguments.items()]
+    built = {name: value for name, value in config.get("model_arguments", {}).items() if len(str(value)) <= SHORT}
+    told += [f"{name}={value}" for name, value in (built | spec.model_arguments).items()]
     mark = hashlib.sha256(repr(sorted(config.items(), key=lambda one: one[0])).encode()).hexdigest()[:6]
     return f"{', '.join(told)} [{mark}]"
 

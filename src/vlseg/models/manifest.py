@@ -29,7 +29,10 @@ def published_at(place: str) -> Published | None:
 def whence(model: str) -> str:
     """One line: where to get weights for a model that has no default ones."""
     known = architecture_of(model).published
-    told = [one.note for one in known if one.whole] or [f"published are {one.note}" for one in known]
+    told = [one.note for one in known if one.whole]
+    told = told or [f"published are {one.note}" for one in known if one.package is None]
+    if known and not told:
+        told = [f"published are parts of it alone: vlseg train --model {model} makes a run"]
     return "; ".join(["give --weights RUN, FOLDER, FILE or a hub id", *told])
 
 
