@@ -109,6 +109,17 @@ def test_two_models_may_differ_in_what_is_theirs_but_one_run_may_not(name: str, 
     assert name in str(comparison_for_report([first, second]))
 
 
+def test_a_methods_name_tells_what_its_model_was_built_with(tmp_path: Path) -> None:
+    """Twins are told apart by more than a mark; long values would hide the rest."""
+    built = {"twin": {"text": "none", "encoder": "e" * 99}, "reads": {"text": "minilm"}}
+    for name, arguments in built.items():
+        config = {"model": "guide", "seed": 0, "data": ["d"], "model_arguments": arguments}
+        evaluation(run(tmp_path / name, config=config) / "evaluations" / "x", rows(DICE), run_id=name)
+    methods = [row["method"] for row in compare_runs([tmp_path / name for name in built])["methods"]]
+    assert methods[0].startswith("model=guide, text=none [")
+    assert methods[1].startswith("model=guide, text=minilm [")
+
+
 def test_a_run_scored_otherwise_on_another_dataset_is_compared_on_one(tmp_path: Path) -> None:
     first, second = run(tmp_path / "r"), run(tmp_path / "q")
     for folder, name in ((first, "r"), (second, "q")):
