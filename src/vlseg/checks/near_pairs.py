@@ -39,8 +39,9 @@ class Stage(NamedTuple):
     margin: float
     """Pairs whose correlation is below the threshold less this are dropped.
 
-    No bound, and chosen on the pairs it was measured on: of 2,200 pairs above the threshold, copies and different films, the lowest were 0.02 below it at the
-    smallest size, 0.03 above it at the middle one, 0.14 below it at the first look at the largest.
+    No bound, and chosen on the pairs it was measured on: of 2,200 pairs above the threshold, copies and different
+    films, the lowest were 0.02 below it at the smallest size, 0.03 above it at the middle one, 0.14 below it at the
+    first look at the largest.
     """
 
 
