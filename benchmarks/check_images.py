@@ -3,7 +3,8 @@
 python benchmarks/check_images.py [--images 10000] [--side 384] [--copies 200]
 python benchmarks/check_images.py --kind chest --side 224 --out benchmarks/results/check_look_alikes.json
 
-`chest` draws look-alikes: one chest, slightly deformed by patient, in the frames and with the markers of some sites.
+`chest` draws look-alikes: one chest, slightly deformed by patient, in the frames and with the markers of some sites
+(`--sites 1`: all in one frame). The planted copies are changed in the twenty ways of `look_alikes.COPIES` by turns.
 """
 
 import argparse
@@ -13,19 +14,23 @@ import platform
 import resource
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageEnhance
+from look_alikes import COPIES, DIFFICULTIES, SITES, Pixels, changed, chest
+from PIL import Image
 from scipy import ndimage
 
+from vlseg.checks.collect import Collector
+from vlseg.checks.near_copies import check_near
+from vlseg.checks.near_pairs import Bar
 from vlseg.jobs.check import check_data
-
-Pixels = NDArray[np.float64]
-SITES = 150  # frames of the chest films
 
 
 def texture(index: int, side: int) -> Pixels:
@@ -38,111 +43,92 @@ def texture(index: int, side: int) -> Pixels:
     return 120 + 30 * np.asarray(noise)
 
 
-@cache
-def template(side: int) -> Pixels:
-    """A chest: flanks, lungs, spine, heart, ribs."""
-    yy, xx = np.mgrid[:side, :side] / side - 0.5
-    chest = 150 - 60 * (np.abs(xx) > 0.42) + 50 * np.exp(-((xx / 0.05) ** 2))
-    chest += 35 * np.exp(-(((xx - 0.06) / 0.13) ** 2 + ((yy - 0.15) / 0.14) ** 2))
-    for middle in (-0.2, 0.2):
-        chest -= 90 * np.exp(-((((xx - middle) / 0.13) ** 2 + (yy / 0.3) ** 2) ** 2))
-    for top in np.linspace(-0.38, 0.3, 9):
-        rib = yy - top - 1.2 * xx**2 - 0.1 * np.abs(xx)
-        chest += 20 * np.exp(-((rib / 0.012) ** 2)) * (np.abs(xx) < 0.4)
-    return np.asarray(chest)
+KINDS: dict[str, Callable[..., Pixels]] = {"texture": texture, "chest": chest}
 
 
-def field(rng: np.random.Generator, cells: int, side: int) -> Pixels:
-    """Smooth noise."""
-    return ndimage.zoom(rng.normal(size=(cells, cells)), -(-side // cells), order=1)[:side, :side]
-
-
-def chest(index: int, side: int) -> Pixels:
-    """A film: the site's frame and marker, the patient's build, the film's own noise."""
-    site, patient = np.random.default_rng([1, index % SITES]), np.random.default_rng([2, index])
-    yy, xx = np.mgrid[:side, :side]
-    scale = 1 + 0.06 * patient.normal(size=2)
-    at = [
-        (place - side / 2) * size + side / 2 + side * (0.02 * field(patient, 5, side) + 0.03 * patient.normal())
-        for place, size in zip((yy, xx), scale, strict=True)
-    ]
-    film = ndimage.map_coordinates(template(side), at, order=1, mode="nearest")
-    film += 5 * field(patient, 8, side) + 8 * field(patient, 28, side) + 4 * field(patient, 56, side)
-    film = (film - 128) * (1 + 0.15 * patient.normal()) + 128 + 10 * patient.normal()
-    top, left, bottom, right = (site.uniform(0, 0.12, 4) * side).astype(int)
-    film[:top], film[:, :left], film[side - bottom :], film[:, side - right :] = 0, 0, 0, 0
-    for down, across in (site.uniform(0.05, 0.85, (3, 2)) * side).astype(int):
-        film[down : down + side // 16, across : across + side // 10] = 255
-    return np.asarray(film)
-
-
-KINDS = {"texture": texture, "chest": chest}
-
-
-def write_image(root: Path, index: int, side: int, kind: str) -> None:
+def write_image(root: Path, index: int, side: int, kind: str, options: dict[str, Any]) -> None:
     """An image with a blob, and the blob as the mask."""
     rng = np.random.default_rng([3, index])
     yy, xx = np.mgrid[:side, :side] / side
     centre, radius = rng.uniform(0.25, 0.75, 2), rng.uniform(0.05, 0.2)
     mask = (yy - centre[0]) ** 2 + (xx - centre[1]) ** 2 < radius**2
-    pixels = np.clip(KINDS[kind](index, side) + 40 * mask * (kind == "texture"), 0, 255).astype(np.uint8)
+    pixels = np.clip(KINDS[kind](index, side, **options) + 40 * mask * (kind == "texture"), 0, 255).astype(np.uint8)
     Image.fromarray(pixels).save(root / "images" / f"{index}.jpg", quality=90)
     Image.fromarray(mask.astype(np.uint8) * 255).save(root / "masks" / f"{index}.png")
 
 
-def plant_copy(root: Path, source: int, target: int, kind: int) -> None:
-    """The image `source`, recompressed, resized, brightened or cropped, in place of `target`."""
-    image = Image.open(root / "images" / f"{source}.jpg").convert("L")
-    side = image.width
-    edge = round(0.025 * side)
-    changed = [
-        image,
-        image.resize((side // 2, side // 2)).resize((side, side)),
-        ImageEnhance.Brightness(image).enhance(1.1),
-        image.crop((edge, edge, side - edge, side - edge)).resize((side, side)),
-    ][kind]
-    changed.save(root / "images" / f"{target}.jpg", quality=70)
+def plant_copy(root: Path, source: int, target: int) -> None:
+    """A copy of the image `source` in place of `target`."""
+    copy, quality = changed(Image.open(root / "images" / f"{source}.jpg"), list(COPIES)[target % len(COPIES)])
+    copy.save(root / "images" / f"{target}.jpg", quality=quality)
+    mask = Image.open(root / "masks" / f"{target}.png")
+    mask.resize(copy.size, Image.Resampling.NEAREST).save(root / "masks" / f"{target}.png")
+
+
+def write_set(root: Path, asked: argparse.Namespace) -> dict[str, str]:
+    """The dataset, a tenth of it in test; gives the kind of change of each planted copy's (test) image."""
+    for folder in ("images", "masks", "anns"):
+        (root / folder).mkdir(parents=True)
+    options = {"sites": asked.sites, "difficulty": asked.difficulty} if asked.kind == "chest" else {}
+    with ProcessPoolExecutor(asked.processes) as pool:
+        write = partial(write_image, root, side=asked.side, kind=asked.kind, options=options)
+        list(pool.map(write, range(asked.images), chunksize=50))
+    test = asked.images // 10
+    for number in range(asked.copies):
+        plant_copy(root, test + number, number)
+    entries = [
+        {"img_name": f"{n}.jpg", "mask_name": f"{n}.png", "target": "blob", "prompts": {"p0": "", "p1": "blob"}}
+        for n in range(asked.images)
+    ]
+    (root / "anns" / "test.json").write_text(json.dumps(entries[:test]))
+    (root / "anns" / "train.json").write_text(json.dumps(entries[test:]))
+    return {f"{number}.jpg": list(COPIES)[number % len(COPIES)] for number in range(asked.copies)}
+
+
+def checked_pairs(root: Path) -> tuple[set[frozenset[str]], float, float]:
+    """Runs the check; the pairs of near duplicates (findings name a few examples only), seconds, processor seconds."""
+    pairs: set[frozenset[str]] = set()
+
+    def keep(datasets: Any, found: Collector, bar: Bar) -> None:
+        check_near(datasets, found, bar)
+        for (code, *_), cases in found.cases.items():
+            if code == "near_duplicate":
+                pairs.update(frozenset(file.name for file in files) for _, files in cases)
+
+    begin, cpu = time.perf_counter(), time.process_time()
+    with patch("vlseg.checks.check_near", keep):
+        check_data([root])
+    return pairs, time.perf_counter() - begin, time.process_time() - cpu
 
 
 def main() -> None:
     """Write, check, report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("images", 10_000), ("side", 384), ("copies", 200)):
+    for name, default in (("images", 10_000), ("side", 384), ("copies", 200), ("sites", SITES), ("processes", None)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--kind", choices=list(KINDS), default="texture")
+    parser.add_argument("--difficulty", choices=list(DIFFICULTIES), default="chest")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "check_images.json")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder) / "set"
-        for kind in ("images", "masks", "anns"):
-            (root / kind).mkdir(parents=True)
-        with ProcessPoolExecutor() as pool:
-            write = partial(write_image, root, side=asked.side, kind=asked.kind)
-            list(pool.map(write, range(asked.images), chunksize=50))
-        test = asked.images // 10
-        for number in range(asked.copies):
-            plant_copy(root, test + number, number, number % 4)
-        entries = [
-            {"img_name": f"{n}.jpg", "mask_name": f"{n}.png", "target": "blob", "prompts": {"p0": "", "p1": "blob"}}
-            for n in range(asked.images)
-        ]
-        (root / "anns" / "test.json").write_text(json.dumps(entries[:test]))
-        (root / "anns" / "train.json").write_text(json.dumps(entries[test:]))
-        begin, cpu = time.perf_counter(), time.process_time()
-        findings, _ = check_data([root])
-        seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
-    near = sum(finding.count for finding in findings if finding.code == "near_duplicate")
-    across = sum(finding.count for finding in findings if finding.code == "near_duplicate" and finding.split is None)
+        planted = write_set(Path(folder) / "set", asked)
+        load = os.getloadavg()[0]
+        pairs, seconds, cpu = checked_pairs(Path(folder) / "set")
+    test = asked.images // 10
+    expected = {frozenset((copy, f"{test + int(Path(copy).stem)}.jpg")): kind for copy, kind in planted.items()}
     result = {
         "images": asked.images,
         "kind": asked.kind,
         "side": asked.side,
+        **({"sites": asked.sites, "difficulty": asked.difficulty} if asked.kind == "chest" else {}),
         "seconds": round(seconds, 1),
         "cpu_seconds": round(cpu, 1),
+        "load_before": round(load, 1),
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "planted_copies": asked.copies,
-        "found_across_splits": across,
-        "near_duplicates_in_all": near,
+        "planted_copies_found": len(expected.keys() & pairs),
+        "missed_by_kind": dict(Counter(kind for pair, kind in expected.items() if pair not in pairs)),
+        "other_pairs": len(pairs - expected.keys()),
         "cores": os.cpu_count(),
         "machine": platform.machine(),
         "python": platform.python_version(),

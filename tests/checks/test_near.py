@@ -9,8 +9,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from vlseg.checks.near import Descriptor, Near, describe_image, describe_images, near_duplicates
-from vlseg.checks.near_align import align, contrast, sampling
-from vlseg.checks.near_pairs import _confirmed
+from vlseg.checks.near_align import align, sampling
+from vlseg.checks.near_pairs import _confirmed, _levels
 from vlseg.records import InputError
 
 
@@ -191,16 +191,16 @@ def test_copies_of_real_ultrasound_are_found(shared: Path, tmp_path: Path) -> No
 def test_comparisons_are_shown_and_all_pass_the_bar(tmp_path: Path) -> None:
     originals = _save_textures(tmp_path, 4)
     descriptors = describe_images(originals + _copies(originals, tmp_path, "centre"))
-    shown = []
+    shown: list[tuple[int, int]] = []
 
     def bar(blocks: Sequence[object]) -> Iterator[object]:
-        for block in blocks:
-            shown.append(len(blocks))
+        for done, block in enumerate(blocks, 1):
+            shown.append((done, len(blocks)))
             yield block
 
     assert near_duplicates(descriptors, bar=bar) == near_duplicates(descriptors)
-    assert shown
-    assert len(shown) == shown[0]
+    assert [place for place in shown if place[0] == 1] == [(1, 1), (1, 1)]  # the search and the close comparison
+    assert shown[-1][0] == shown[-1][1]
 
 
 def test_a_pair_that_no_longer_changes_is_left_alone_and_the_others_are_aligned_on() -> None:
@@ -229,7 +229,10 @@ def test_candidates_that_one_of_the_steps_drops_all_of_are_no_pairs(alike: tuple
     images = [np.clip(128 + 30 * one, 0, 255).astype(np.uint8) for one in mixed]
     assert near_duplicates([Descriptor(image, None) for image in images]) == []
     with_all = np.array([(0, 1)]), np.array([(0, 0, 1, 1)], dtype=np.float32)
-    fine = np.concatenate([contrast(image[None].astype(np.float32), 0.7, 2.0) for image in images]).astype(np.float16)
+    fine = _levels(np.stack(images))[2]
     for coarse in (np.stack([own[0], own[1]]), np.stack([common, common])):
-        small = coarse.reshape(2, 32, 3, 32, 3).mean(axis=(2, 4)).astype(np.float32)
-        assert _confirmed(small, fine, *with_all, threshold=0.75) == []
+        small, middle = (
+            coarse.reshape(2, side, 96 // side, side, 96 // side).mean(axis=(2, 4)).astype(np.float16)
+            for side in (32, 48)
+        )
+        assert _confirmed([small, middle, fine], *with_all, threshold=0.75) == []

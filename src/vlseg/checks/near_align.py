@@ -8,7 +8,8 @@ Floats = NDArray[np.float32]
 
 FLOOR = 2.0  # grey levels of local contrast that count as noise
 SLACK = 0.2  # how far scale (from 1) and shift (from 0) may go, share of the image side
-SETTLED = 0.0  # change of the correlation in a step up to which there is nothing more to gain
+RIDGE = 1e-4  # share of the trace that is added to the diagonal of the normal equations
+SMALLEST = 1 / 16  # share of a step: when even this one makes things worse, the top is reached
 WHOLE = np.array((0, 0, 1, 1), dtype=np.float32)
 
 
@@ -34,37 +35,41 @@ def sampling(offset: Floats, scale: Floats, size: int) -> Floats:
     return np.asarray(np.maximum(weights, 0, out=weights), dtype=np.float32)
 
 
-def correlate(still: Floats, moving: Floats, crops: Floats) -> Floats:
-    """Correlation (P,) of the still images (P, S, S) with the crops (P, 4) of the moving ones, over their overlap."""
-    across, down, inside = _weights(crops, still.shape[1])
-    warped = np.asarray(down @ moving @ across.transpose(0, 2, 1), dtype=np.float32)
-    return np.asarray(np.sum(_unit(still, inside)[0] * _unit(warped, inside)[0], axis=1), dtype=np.float32)
-
-
-def align(still: Floats, moving: Floats, start: Floats, steps: int) -> tuple[Floats, Floats]:
+def align(
+    still: Floats, moving: Floats, start: Floats, steps: int, reach: float = 0.1, settled: float = 1e-4
+) -> tuple[Floats, Floats]:
     """Crops (P, 4) of the moving images that correlate best with the still ones (P, S, S), and the correlation (P,).
 
-    Gauss-Newton steps on the difference of the normalised images, over their overlap; the best step counts. A pair
-    whose correlation no longer changes is left alone.
+    Gauss-Newton steps on the difference of the normalised images, over their overlap; a step that makes things worse is
+    taken back and a quarter of it tried. A pair that nothing more is gained for is left alone.
+
+    Args:
+        still: (P, S, S).
+        moving: (P, S, S).
+        start: crops (P, 4): left, top, width, height, shares of the side.
+        steps: how often at most the images are compared.
+        reach: pixels to either side between which slopes are taken: narrow ones end at the top, wide ones pass over
+            small hills on the way.
+        settled: gain in a step up to which a pair counts as aligned.
     """
-    crops, best_crops = start.copy(), start.copy()
+    crops, best_crops, best_change = start.copy(), start.copy(), np.zeros_like(start)
     best = np.full(len(still), -1, dtype=np.float32)
-    last = best.copy()
+    share = np.ones(len(still), dtype=np.float32)
     active = np.arange(len(still))
     for step in range(steps):
-        if step < steps - 1:
-            correlation, change = _step(still, moving, crops)
-        else:
-            correlation, change = correlate(still, moving, crops), np.zeros_like(crops)
-        better = correlation > best[active]
-        best[active[better]], best_crops[active[better]] = correlation[better], crops[better]
-        moved = np.abs(correlation - last[active]) > SETTLED
-        last[active] = correlation
-        if not moved.any():
+        correlation, change = _step(still, moving, crops, reach)
+        gain = correlation - best[active]
+        better = gain > 0
+        risen = active[better]
+        best[risen], best_crops[risen], best_change[risen] = correlation[better], crops[better], change[better]
+        share[active] = np.where(better, 1, share[active] / 4)
+        going = np.where(better, gain > settled, share[active] >= SMALLEST)
+        if step == steps - 1 or not going.any():
             break
-        crops = WHOLE + np.clip(crops + change - WHOLE, -SLACK, SLACK)
-        if not moved.all():
-            active, crops, still, moving = active[moved], crops[moved], still[moved], moving[moved]
+        if not going.all():
+            active, still, moving = active[going], still[going], moving[going]
+        ahead = best_crops[active] + share[active, None] * best_change[active]
+        crops = WHOLE + np.clip(ahead - WHOLE, -SLACK, SLACK)
     return best_crops, best
 
 
@@ -75,31 +80,43 @@ def _weights(crops: Floats, size: int) -> tuple[Floats, Floats, NDArray[np.bool_
     return across, down, inside
 
 
-def _step(still: Floats, moving: Floats, crops: Floats) -> tuple[Floats, Floats]:
+def _slopes(offset: Floats, scale: Floats, size: int, reach: float) -> Floats:
+    """(P, S, S) weights that give the slope of the sampled line, per image side.
+
+    Of the linear interpolation itself, not of the pixel grid: with those the steps end beside the top.
+    """
+    aside = reach / size
+    ahead, behind = sampling(offset + aside, scale, size), sampling(offset - aside, scale, size)
+    return np.asarray((ahead - behind) / np.float32(2 * aside), dtype=np.float32)
+
+
+def _step(still: Floats, moving: Floats, crops: Floats, reach: float) -> tuple[Floats, Floats]:
     """Correlation (P,) at the crops, and the change (P, 4) of the crops that should raise it."""
     size = still.shape[1]
     across, down, inside = _weights(crops, size)
+    slope_across, slope_down = (_slopes(crops[:, axis], crops[:, axis + 2], size, reach) for axis in (0, 1))
     places = (np.arange(size, dtype=np.float32) + 0.5) / size
-    slope = np.gradient(np.eye(size, dtype=np.float32), 1 / size, axis=0)
     lines = moving @ across.transpose(0, 2, 1)
-    image = np.asarray(down @ lines, dtype=np.float32)
+    warped, norm = _unit(np.asarray(down @ lines, dtype=np.float32), inside)
+    target, _ = _unit(still, inside)
     slopes = np.empty((len(still), 4, size, size), dtype=np.float32)
-    np.matmul(down, moving @ (across @ slope).transpose(0, 2, 1), out=slopes[:, 0])
-    np.matmul(down @ slope, lines, out=slopes[:, 1])
+    np.matmul(down, moving @ slope_across.transpose(0, 2, 1), out=slopes[:, 0])
+    np.matmul(slope_down, lines, out=slopes[:, 1])
     slopes[:, :2] *= inside[:, None]
     np.multiply(slopes[:, 0], places, out=slopes[:, 2])
     np.multiply(slopes[:, 1], places[:, None], out=slopes[:, 3])
-    warped, norm = _unit(image, inside)
-    target, _ = _unit(still, inside)
     rows = slopes.reshape(len(still), 4, -1)
+    # Projected on what is at right angles to the image and to a constant: brightness and strength do not count.
     along_image = rows @ warped[:, :, None]
-    # Projected on what is at right angles to the image: its strength does not count.
-    normal = rows @ rows.transpose(0, 2, 1) - along_image @ along_image.transpose(0, 2, 1)
+    constant = rows.sum(axis=2, keepdims=True) / np.sqrt(np.maximum(inside.sum(axis=(1, 2)), 1))[:, None, None]
+    normal = rows @ rows.transpose(0, 2, 1)
+    for along in (along_image, constant.astype(np.float32)):
+        normal -= along @ along.transpose(0, 2, 1)
     correlation = np.sum(target * warped, axis=1)
     right = rows @ target[:, :, None] - along_image * correlation[:, None, None]
     scale = norm[:, None, None]
     normal, right = normal / scale**2, right / scale
-    ridge = 1e-3 * np.trace(normal, axis1=1, axis2=2) + 1e-9
+    ridge = RIDGE * np.trace(normal, axis1=1, axis2=2) + 1e-9
     normal += ridge[:, None, None] * np.eye(4, dtype=np.float32)
     return correlation, np.linalg.solve(normal, right)[:, :, 0]
 
