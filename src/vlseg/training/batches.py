@@ -289,7 +289,7 @@ class EpochBatches:
             channel_of=torch.tensor(channels),
             masks=torch.cat(masks),
             encoded=self._known is not None,
-            encoded_prompts=self._known is not None and self._known.prompts,
+            encoded_prompts=self._keeps_prompts(),
             one_each=image_of == list(range(len(images))),
         )
 
@@ -352,9 +352,13 @@ class EpochBatches:
             return torch.from_numpy(make())
         return torch.from_numpy(self._cache.derived(item, str(variant), make))
 
+    def _keeps_prompts(self) -> bool:
+        """Sentences alone are kept: what a target's name becomes is learned with the decoder."""
+        return self._known is not None and self._known.prompts and self._model.spec.uses_text
+
     def _prompts(self, texts: Sequence[str]) -> Mapping[str, Tensor]:
         known = self._known
-        if known is not None and known.prompts and self._model.spec.uses_text:
+        if known is not None and self._keeps_prompts():
             found = [
                 prompt_features(self._model, known.store, text, device=known.device, precision=known.precision)
                 for text in texts

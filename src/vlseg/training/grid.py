@@ -147,7 +147,7 @@ def _joint_losses(runs: Sequence[Fit], batches: Sequence[Batch]) -> Tensor:
     tokens = {name: torch.stack([row[name] for row in told]) for name in told[0]}
     image_of, channel_of, masks = (torch.stack(columns[index]) for index in (2, 4, 5))
     prompt_of = torch.arange(image_of.shape[1], device=image_of.device).expand_as(image_of)
-    reads = bool(tokens)
+    reads = first.model.spec.uses_text  # a target's name is encoded in the step: what it becomes is learned
 
     def logits(weights: dict[str, Tensor], *rows: object) -> Tensor:
         found: Tensor = functional_call(step, weights, (*rows, True, reads, True))
