@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from transformers import CLIPSegProcessor, ViTImageProcessor
 
 from vlseg.losses import dice_bce_loss
-from vlseg.models.clipseg import ClipSeg, build_clipseg
+from vlseg.models.clipseg.build import build_clipseg
+from vlseg.models.clipseg.model import ClipSeg
 from vlseg.models.device import set_threads
 from vlseg.training.freezing import apply_regime
 from vlseg.training.memory import checkpoint_blocks

@@ -1,5 +1,6 @@
 """guide: what it reads, what it is told instead, what trains, and what a saved one needs."""
 
+import json
 import shutil
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -10,11 +11,15 @@ import timm
 import torch
 from tiny_models import TARGETS, TINY
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, BertTokenizer, CLIPConfig, CLIPModel
+from torch.func import functional_call, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import BertConfig, BertModel, BertTokenizer, CLIPConfig, CLIPModel, CLIPTokenizer
 
 from vlseg.jobs.settings import config_from_options
 from vlseg.models import Segmenter, as_module, build_model, load_model
+from vlseg.models.biomedclipseg.network import SHAPES, BiomedClip
 from vlseg.models.biomedclipseg.tokenizer import spelling_tokenizer
+from vlseg.models.guide.decoder import Decoder
 from vlseg.models.guide.image import STRIDES, Pyramid
 from vlseg.models.guide.twins import WIDTH
 from vlseg.models.packaged import packaged
@@ -138,6 +143,29 @@ def test_the_order_in_memory_changes_speed_and_rounding_alone(monkeypatch: pytes
     assert told is not None
     quarter = decoder(maps, told.tensors["vectors"], told.tensors["words"])
     torch.testing.assert_close(quarter, decoder.mask(last[0]))
+
+
+@torch.no_grad()
+def test_decoders_of_several_runs_go_in_one_pass() -> None:
+    """As `--grid` computes them on a GPU: weights, images and sentences of each run, stacked."""
+    channels, generator = (8, 16, 24, 32), torch.Generator().manual_seed(2)
+    decoders = [Decoder(channels, 12, 1) for _ in range(2)]
+    maps = [torch.rand(2, 3, c, 16 >> i, 16 >> i, generator=generator) for i, c in enumerate(channels)]
+    words = torch.rand(2, 3, 7, 12, generator=generator)
+    mask = torch.arange(7) < torch.tensor([[3, 5, 2], [6, 1, 4]])[..., None]
+    weights = {
+        name: torch.stack([decoder.state_dict()[name] for decoder in decoders]) for name in decoders[0].state_dict()
+    }
+
+    def logits(one: dict[str, Tensor], *given: Any) -> Tensor:
+        found: Tensor = functional_call(decoders[0], one, given)
+        return found
+
+    with sdpa_kernel(SDPBackend.MATH):
+        together = vmap(logits)(weights, maps, words, mask)
+    for run, decoder in enumerate(decoders):
+        alone = decoder([one[run] for one in maps], words[run], mask[run])
+        torch.testing.assert_close(together[run], alone, rtol=1e-4, atol=1e-5)
 
 
 def test_the_twins_have_the_same_trunk_and_budget(tmp_path: Path) -> None:
@@ -322,6 +350,102 @@ def test_a_text_encoder_with_tensors_missing_is_refused(tmp_path: Path) -> None:
     safetensors.torch.save_file(tensors, text / "model.safetensors", {"format": "pt"})
     with pytest.raises(InputError, match=r"lack 1 tensors \(encoder\.layer\.0\.output\.dense\.weight\)"):
         guide(text=str(text))
+
+
+def biomedclip(folder: Path) -> dict[str, Tensor]:
+    """BiomedCLIP's hub files in small, and its tensors: no config.json, an old version's position table."""
+    folder.mkdir()
+    torch.manual_seed(6)
+    whole = BiomedClip(SHAPES["tiny"])
+    old = {"text.transformer.embeddings.position_ids": torch.arange(512)[None]}
+    torch.save({**whole.state_dict(), **old}, folder / "open_clip_pytorch_model.bin")
+    (folder / "open_clip_config.json").write_text('{"model_cfg": {"text_cfg": {"context_length": 256}}}')
+    spelling_tokenizer().save_pretrained(folder)
+    return whole.state_dict()
+
+
+@torch.no_grad()
+def test_biomedclips_text_encoder_reads_for_guide(tmp_path: Path) -> None:
+    """The vectors are its BERT's own; neither its image encoder nor its projection is held; saved, it stands alone."""
+    tensors = biomedclip(tmp_path / "hub")
+    model: Any = guide(text=str(tmp_path / "hub"))
+    assert {key for key in model.state_dict() if key.startswith("words.")} == {
+        key.replace("text.transformer.", "words.tower.") for key in tensors if key.startswith("text.transformer.")
+    }
+    told = model.encode_prompts(model.tokenize(PROMPTS))
+    reference = BertModel(model.words.tower.config, add_pooling_layer=False).eval()
+    start = "text.transformer."
+    reference.load_state_dict({k.removeprefix(start): one for k, one in tensors.items() if k.startswith(start)})
+    for text, row, mask in zip(PROMPTS, told.tensors["vectors"], told.tensors["words"], strict=True):
+        known = reference(**spelling_tokenizer()(text, return_tensors="pt")).last_hidden_state[0]
+        assert int(mask.sum()) == len(known)
+        torch.testing.assert_close(row[mask], known, rtol=1e-4, atol=1e-4)
+    inputs = model.prepare([picture()])
+    before = model.forward(inputs, model.tokenize(PROMPTS[:1])).logits
+    model.save(tmp_path / "model")
+    shutil.rmtree(tmp_path / "hub")
+    again = load_model(str(tmp_path / "model"))
+    as_module(again).eval()
+    assert torch.equal(again.forward(inputs, again.tokenize(PROMPTS[:1])).logits, before)
+
+
+def test_what_is_not_biomedclip_is_said(tmp_path: Path) -> None:
+    tensors = biomedclip(tmp_path / "hub")
+    file = tmp_path / "hub" / "open_clip_pytorch_model.bin"
+    lacking = {key: one for key, one in tensors.items() if key != "text.transformer.encoder.layer.1.output.dense.bias"}
+    for kept, match in (
+        (lacking, r"1 missing \(transformer\.encoder\.layer\.1\.output\.dense\.bias\)"),
+        ({"token_embedding.weight": torch.ones(3, 2), "positional_embedding": torch.ones(2, 2)}, "is no BiomedCLIP"),
+        ({"text.transformer.embeddings.word_embeddings.weight": torch.ones(30, 8)}, "30 words of width 8"),
+    ):
+        torch.save(kept, file)
+        with pytest.raises(InputError, match=match):
+            guide(text=str(tmp_path / "hub"))
+    torch.save(tensors, file)
+    for name in ("vocab.txt", "tokenizer.json"):
+        (tmp_path / "hub" / name).unlink(missing_ok=True)
+    with pytest.raises(InputError, match=r"neither vocab\.txt nor tokenizer\.json"):
+        guide(text=str(tmp_path / "hub"))
+
+
+def clip(folder: Path) -> CLIPModel:
+    """CLIP as OpenAI's hub repositories hold it: both towers, and a tokenizer that pads with its end of text."""
+    folder.mkdir()
+    letters = [*"abcdefghijklmnopqrstuvwxyz"]
+    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
+    (folder / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77)
+    torch.manual_seed(7)
+    tower = {**SMALL, "projection_dim": 16}
+    text = {**tower, "vocab_size": len(words), "max_position_embeddings": 77}
+    text |= {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config={**tower, "image_size": 32, "patch_size": 16}))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model.eval()
+
+
+@torch.no_grad()
+def test_clips_text_encoder_reads_for_guide(tmp_path: Path) -> None:
+    """Vectors of a padded batch are those of each text alone; the end of text is a word, padding with it is none."""
+    whole = clip(tmp_path / "clip")
+    model: Any = guide(text=str(tmp_path / "clip"))
+    assert {key.split(".")[0] for key in model.state_dict()} == {"image_encoder", "words", "mask_decoder"}
+    assert not any("vision" in key or "projection" in key for key in model.state_dict())
+    held = sum(one.numel() for key, one in model.state_dict().items() if key.startswith("words."))
+    assert held == sum(parameter.numel() for parameter in whole.text_model.parameters())
+    texts = ["dark cyst", "a bright round nodule at the upper left", "", "long " * 40]
+    tokens = model.tokenize(texts)
+    assert tokens.tensors["input_ids"].shape == (4, 77)
+    told = model.encode_prompts(tokens)
+    for text, row, mask in zip(texts, told.tensors["vectors"], told.tensors["words"], strict=True):
+        ids = model.words.tokenizer(text, truncation=True, max_length=77, return_tensors="pt")["input_ids"]
+        assert (ids[0, 0], ids[0, -1]) == (0, 1)
+        known = whole.text_model(input_ids=ids).last_hidden_state[0]
+        assert mask.tolist() == [True] * len(known) + [False] * (77 - len(known))
+        torch.testing.assert_close(row[mask], known, rtol=1e-4, atol=1e-4)
+        assert not row[~mask].any()
 
 
 @pytest.mark.slow

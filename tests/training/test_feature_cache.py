@@ -20,7 +20,8 @@ from vlseg.evaluation.predict import answer_prompts
 from vlseg.jobs.train import train_run
 from vlseg.metrics import dice_score
 from vlseg.models import Rows, Segmenter, as_module, build_model, load_model
-from vlseg.models.features import FeatureStore, encoder_context, image_features, store_infos
+from vlseg.models.feature_keys import Contexts, feature_contexts
+from vlseg.models.features import FeatureStore, image_features, store_infos
 from vlseg.records import InputError, RunConfig, read_record
 
 MakeDataset = Callable[..., Path]
@@ -179,7 +180,7 @@ def test_a_warm_epoch_neither_reads_images_nor_encodes(
 def test_half_precision_is_close(make_dataset: MakeDataset, tmp_path: Path) -> None:
     """Largest error of the logits at most 1 % of their spread."""
     model = made("clipseg")
-    context = encoder_context(model, CPU, "fp32")
+    context = feature_contexts(model, CPU, "fp32")
     images = [torch.rand(3, 40, 50, generator=torch.Generator().manual_seed(seed)) for seed in range(4)]
     for precision, limit in (("fp32", 0.0), ("fp16", 0.01)):
         store = FeatureStore(tmp_path / precision, context, precision)  # type: ignore[arg-type]
@@ -194,7 +195,7 @@ def test_half_precision_is_close(make_dataset: MakeDataset, tmp_path: Path) -> N
 
 def test_processes_share_one_limit(tmp_path: Path) -> None:
     """Each counts what the others wrote, too."""
-    stores = [FeatureStore(tmp_path, {"a": 1}, "fp32", limit=100_000) for _ in range(4)]
+    stores = [FeatureStore(tmp_path, Contexts({"a": 1}), "fp32", limit=100_000) for _ in range(4)]
     row = Rows({"x": torch.arange(500.0)[None]})  # 2,000 bytes and a header
     for number in range(100):
         stores[number % 4].put(str(number), row)
@@ -210,7 +211,7 @@ def test_another_encoder_protocol_image_or_reading_is_another_entry(make_dataset
     from vlseg.records import IntensityPolicy
 
     def folder(model: Segmenter, precision: str = "fp32", dtype: str = "fp16") -> Path:
-        return FeatureStore(tmp_path / "c", encoder_context(model, CPU, precision), dtype).folder  # type: ignore[arg-type]
+        return FeatureStore(tmp_path / "c", feature_contexts(model, CPU, precision), dtype).folder  # type: ignore[arg-type]
 
     model, other = made("clipseg"), made("clipseg")
     assert folder(model) == folder(other)
@@ -238,7 +239,7 @@ def test_another_encoder_protocol_image_or_reading_is_another_entry(make_dataset
 
 
 def test_what_does_not_fit_is_computed_and_nothing_is_thrown_away(tmp_path: Path) -> None:
-    store = FeatureStore(tmp_path, {"a": 1}, "fp32", limit=1000)
+    store = FeatureStore(tmp_path, Contexts({"a": 1}), "fp32", limit=1000)
     row = Rows({"x": torch.arange(100.0)[None]})  # 400 bytes
     for name in "abcd":
         assert torch.equal(store.put(name, row).tensors["x"], row.tensors["x"])
@@ -246,7 +247,7 @@ def test_what_does_not_fit_is_computed_and_nothing_is_thrown_away(tmp_path: Path
 
 
 def test_a_broken_file_counts_as_absent(tmp_path: Path) -> None:
-    store = FeatureStore(tmp_path, {"a": 1}, "fp32")
+    store = FeatureStore(tmp_path, Contexts({"a": 1}), "fp32")
     store.put("k", Rows({"x": torch.ones(1, 3)}))
     (path,) = tmp_path.rglob("*.safetensors")
     path.write_bytes(path.read_bytes()[:-5])
@@ -257,7 +258,7 @@ def test_a_broken_file_counts_as_absent(tmp_path: Path) -> None:
 
 def fill(folder: Path, start: int, pause: float) -> None:
     """Write the rows 0 to 199, from `start` on and around."""
-    store = FeatureStore(folder, {"a": 1}, "fp32")
+    store = FeatureStore(folder, Contexts({"a": 1}), "fp32")
     for index in [*range(start, 200), *range(start)]:
         if store.get(f"{index}") is None:
             store.put(f"{index}", Rows({"x": torch.full((1, 5000), float(index))}))
@@ -279,7 +280,7 @@ def test_two_processes_fill_one_store_and_one_is_killed(kills: int, tmp_path: Pa
         one.join()
         two.join(60)
         assert two.exitcode == 0
-        store = FeatureStore(folder, {"a": 1}, "fp32")
+        store = FeatureStore(folder, Contexts({"a": 1}), "fp32")
         for index in range(200):
             rows = store.get(f"{index}")
             assert rows is not None
@@ -334,7 +335,7 @@ def test_masks_on_kept_features_agree_with_transformers(tmp_path: Path) -> None:
     Masks at thresholds that give 5, 20 and 50 % foreground: Dice at least 0.998; rank correlation at least 0.999.
     """
     model = made("clipseg")
-    store = FeatureStore(tmp_path, encoder_context(model, CPU, "fp32"), "fp16")
+    store = FeatureStore(tmp_path, feature_contexts(model, CPU, "fp32"), "fp16")
     prompts = ["polyp", "a small round polyp at the top", ""]
     tokens = model.tokenize(prompts)
     for number in range(5):

@@ -1,6 +1,7 @@
 """What an entry of the feature cache depends on: every setting of a run is in its key, or said not to matter."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from tiny_models import TARGETS, TINY, made
 from torch import nn
 
 from vlseg.jobs.train import train_run
-from vlseg.models import as_module, build_model, load_model
-from vlseg.models.features import FeatureStore, encoder_context
+from vlseg.models import Rows, as_module, build_model, feature_keys, load_model
+from vlseg.models.feature_keys import Contexts, feature_contexts
+from vlseg.models.features import FeatureStore
 from vlseg.records import InputError, RunConfig
 from vlseg.training.batches import ImageCache
 
@@ -160,7 +162,7 @@ def test_a_saved_and_loaded_model_finds_its_entries(name: str, tmp_path: Path) -
     model = made(name)
     model.save(tmp_path / "model")
     again = load_model(str(tmp_path / "model"))
-    assert encoder_context(again, CPU, "fp32") == encoder_context(model, CPU, "fp32")
+    assert feature_contexts(again, CPU, "fp32") == feature_contexts(model, CPU, "fp32")
 
 
 @pytest.mark.parametrize("name", CACHEABLE)
@@ -174,12 +176,12 @@ def test_nothing_of_the_decoder_counts_and_all_of_the_encoders_does(name: str) -
         for inner in module.modules()
         for tensor in [*inner._parameters.values(), *inner._buffers.values()]
     }
-    base_context = encoder_context(model, CPU, "fp32")
+    base_context = feature_contexts(model, CPU, "fp32")
 
-    def context_with(moved: list[torch.Tensor]) -> dict[str, Any]:
+    def context_with(moved: list[torch.Tensor]) -> Contexts:
         for tensor in moved:
             tensor.add_(1)
-        found = encoder_context(model, CPU, "fp32")
+        found = feature_contexts(model, CPU, "fp32")
         for tensor in moved:
             tensor.sub_(1)
         return found
@@ -194,6 +196,137 @@ def test_nothing_of_the_decoder_counts_and_all_of_the_encoders_does(name: str) -
     assert name not in ("cris", "smp-unet") or statistics & decoder, "batch norm in the decoder was to be tested here"
 
 
+SIDES = [*((name, {}) for name in CACHEABLE), *(("guide", {"text": text}) for text in ("none", "target"))]
+
+
+@pytest.mark.parametrize(("name", "arguments"), SIDES)
+@torch.no_grad()
+def test_no_tensor_outside_a_key_changes_its_features(
+    name: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those whose bytes a context does not count may all change at once, and the features keep their bits."""
+    model = made(name, **arguments)
+    counted: list[set[int]] = []
+    digests, add = feature_keys._digests, feature_keys._add
+    monkeypatch.setattr(feature_keys, "_digests", lambda *a: counted.append(set()) or digests(*a))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(
+        feature_keys, "_add", lambda to, key, one: (counted[-1].add(id(one)) if counted else None, add(to, key, one))
+    )
+    monkeypatch.setattr(feature_keys, "_digest_of", lambda _: "")
+    feature_contexts(model, CPU, "fp32")
+    tensors = [one for one in as_module(model).state_dict(keep_vars=True).values() if one.is_floating_point()]
+    free = {
+        side: [tensor for tensor in tensors if id(tensor) not in inside]
+        for side, inside in (("images", counted[0]), ("prompts", counted[-1]))
+    }
+    inputs = model.prepare([torch.rand(3, 40, 50, generator=torch.Generator().manual_seed(0))])
+    prompts = ["dark cyst", "a small round nodule at the left"]
+
+    def features(side: str) -> dict[str, torch.Tensor]:
+        told = model.encode_image(inputs) if side == "images" else model.encode_prompts(model.tokenize(prompts))
+        assert told is not None
+        return {key: tensor.clone() for key, tensor in told.tensors.items()}
+
+    for side in ("images", "prompts") if model.spec.uses_text else ("images",):
+        first, state = features(side), [tensor.clone() for tensor in tensors]
+        assert free[side], "the decoder is in no key"
+        for tensor in free[side]:
+            tensor.add_(torch.rand(tensor.shape, generator=torch.Generator().manual_seed(1)))
+        again = features(side)
+        assert all(torch.equal(first[key], again[key]) for key in first)
+        inside = {id(one) for one in free[side]}
+        for tensor in tensors:
+            if id(tensor) not in inside:
+                tensor.add_(torch.rand(tensor.shape, generator=torch.Generator().manual_seed(1)))
+        assert any(not torch.equal(first[key], one) for key, one in features(side).items())
+        for tensor, before in zip(tensors, state, strict=True):
+            tensor.copy_(before)
+
+
+def test_models_share_the_side_that_they_have_alike(tmp_path: Path) -> None:
+    """guide, its twins, and what may train: one key of images. Other words, targets or sizes: as they differ."""
+
+    def contexts(**arguments: Any) -> Contexts:
+        return feature_contexts(made("guide", **arguments), CPU, "fp32")
+
+    base = contexts()
+    assert base.prompts is not None
+    for arguments in ({"text": "none"}, {"text": "target"}):
+        assert contexts(**arguments).images == base.images
+    assert contexts(trainable_stages=1) == base
+    assert contexts(image_size=96).images != base.images
+    assert contexts(image_size=96).prompts == base.prompts
+    torch.manual_seed(0)
+    other = build_model("guide", arguments={**TINY["guide"], "text": "target"}, targets=("a", "b", "c"))
+    assert feature_contexts(other, CPU, "fp32").images == base.images
+    words: Any = made("guide")
+    with torch.no_grad():
+        words.words.encoder.positions.add_(1)
+    assert feature_contexts(words, CPU, "fp32").images == base.images
+    assert feature_contexts(words, CPU, "fp32").prompts != base.prompts
+
+
+@pytest.mark.parametrize("flag", ["image_features_depend_on_text", "prompt_features_depend_on_image"])
+def test_encoders_that_need_each_other_share_nothing(flag: str) -> None:
+    model: Any = made("guide")
+    model.spec = replace(model.spec, **{flag: True})
+    with pytest.raises(InputError, match="depend on each other"):
+        feature_contexts(model, CPU, "fp32")
+
+
+def test_a_model_that_reads_more_than_it_declares_is_refused() -> None:
+    """A tensor, a module without any, and the text side's: the watch names it."""
+    encode: Any
+
+    def refused(model: Any, match: str) -> None:
+        with pytest.raises(ValueError, match=match):
+            feature_contexts(model, CPU, "fp32")
+
+    model: Any = made("guide")
+    encode = model.encode_image
+    model.encode_image = lambda inputs: encode(Rows({"pixel_values": inputs.tensors["pixel_values"] * model.scale}))
+    model.scale = nn.Parameter(torch.ones(1))
+    refused(model, "encode_image reads scale")
+    model = made("guide")
+    encode = model.encode_image
+    model.act = nn.Tanh()
+    model.encode_image = lambda inputs: encode(Rows({"pixel_values": model.act(inputs.tensors["pixel_values"])}))
+    refused(model, "encode_image reads act")
+    model = made("guide")
+    model.sides = lambda: ([model.image_encoder], [model.words.encoder.layer])
+    refused(model, r"encode_prompts reads words\.encoder\.positions")
+    model = made("guide")
+    model.sides = lambda: ([model.image_encoder.network.blocks], [model.words])
+    refused(model, r"encode_image reads image_encoder\.network\.conv_stem")
+
+
+def test_twins_encode_images_once(make_dataset: MakeDataset, tmp_path: Path, vlseg: Callable[..., Any]) -> None:
+    """Runs of guide and its twins in one cache end as in caches of their own, and `cache info` names who shares."""
+    data, cache = make_dataset(counts=(2, 0, 0)), tmp_path / "cache"
+
+    def run(text: str, place: Path, out: Path) -> dict[str, torch.Tensor]:
+        arguments = {**TINY["guide"], "text": text}
+        changes = {"model": "guide", "model_arguments": arguments, "feature_precision": "fp32"}
+        train_run(base(data, place, **changes), out)
+        return as_module(load_model(str(out))).state_dict()
+
+    first: set[str] = set()
+    for text in ("hashed", "none", "target"):
+        shared = run(text, cache, tmp_path / text)
+        alone = run(text, tmp_path / f"cache-{text}", tmp_path / f"{text}-alone")
+        assert all(torch.equal(shared[key], alone[key]) for key in alone)
+        first = first or entries(cache)
+        assert entries(cache) == first  # the one that reads wrote its prompts, too
+    done = vlseg("cache", "info", cache, "--json")
+    kinds = {row["features"]: row for row in done.json["contexts"]}
+    assert kinds["images"]["files"] == 2
+    assert [any(f"text={text}" in one for one in kinds["images"]["shared_by"]) for text in ("hashed", "none")] == [
+        True
+    ] * 2
+    assert len(kinds["prompts"]["shared_by"]) == 1
+    assert "shared by guide" in vlseg("cache", "info", cache).out
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
@@ -206,8 +339,8 @@ def test_what_weights_do_not_tell_is_in_the_key(name: str, arguments: dict[str, 
     one = made(name)
     two = build_model(name, arguments={**TINY[name], **arguments}, targets=TARGETS)
     as_module(two).load_state_dict(as_module(one).state_dict())
-    contexts = [encoder_context(model, CPU, "fp32") for model in (one, two)]
-    assert contexts[0]["encoder"] == contexts[1]["encoder"]
+    contexts = [feature_contexts(model, CPU, "fp32") for model in (one, two)]
+    assert contexts[0].images["encoder"] == contexts[1].images["encoder"]
     assert contexts[0] != contexts[1]
 
 
@@ -215,17 +348,17 @@ def test_another_tokenizer_preprocessing_setting_or_number_of_threads_is_another
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = made("clipseg")
-    folders = {FeatureStore(tmp_path, encoder_context(model, CPU, "fp32"), "fp16").folder}
+    folders = {FeatureStore(tmp_path, feature_contexts(model, CPU, "fp32"), "fp16").folder}
     prepare, tokenize = model.prepare, model.tokenize
     model.prepare = lambda rgb: prepare([image.flip(0) for image in rgb])  # type: ignore[method-assign]
-    folders.add(FeatureStore(tmp_path, encoder_context(model, CPU, "fp32"), "fp16").folder)
+    folders.add(FeatureStore(tmp_path, feature_contexts(model, CPU, "fp32"), "fp16").folder)
     model.prepare = prepare  # type: ignore[method-assign]
     model.tokenize = lambda prompts: tokenize([text.upper()[:3] for text in prompts])  # type: ignore[method-assign]
-    folders.add(FeatureStore(tmp_path, encoder_context(model, CPU, "fp32"), "fp16").folder)
+    folders.add(FeatureStore(tmp_path, feature_contexts(model, CPU, "fp32"), "fp16").folder)
     model.tokenize = tokenize  # type: ignore[method-assign]
     norm = next(m for part in model.parts()["image_encoder"] for m in part.modules() if isinstance(m, nn.LayerNorm))
     norm.eps *= 10
-    folders.add(FeatureStore(tmp_path, encoder_context(model, CPU, "fp32"), "fp16").folder)
+    folders.add(FeatureStore(tmp_path, feature_contexts(model, CPU, "fp32"), "fp16").folder)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
-    folders.add(FeatureStore(tmp_path, encoder_context(model, CPU, "fp32"), "fp16").folder)
+    folders.add(FeatureStore(tmp_path, feature_contexts(model, CPU, "fp32"), "fp16").folder)
     assert len(folders) == 5

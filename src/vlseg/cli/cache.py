@@ -16,14 +16,16 @@ def info(folder: Annotated[Path, typer.Argument(help="The cache's folder.")], js
     from vlseg.models.features import store_infos
 
     infos = store_infos(folder)
-    told = ("model", "protocol", "image_size", "precision", "dtype", "device")
+    told = ("model", "features", "protocol", "image_size", "precision", "dtype", "device")
     rows = [
         {key: one.context.get(key) for key in told}
-        | {"files": one.files, "bytes": one.bytes, "folder": str(one.folder)}
+        | {"files": one.files, "bytes": one.bytes, "folder": str(one.folder), "shared_by": list(one.users)}
         for one in infos
     ]
     lines = [
-        f"{', '.join(str(one.context.get(key)) for key in told)}: {one.files} files, {one.bytes / 2**20:.1f} MiB"
+        f"{', '.join(str(one.context[key]) for key in told if one.context.get(key) is not None)}: "
+        f"{one.files} files, {one.bytes / 2**20:.1f} MiB"
+        + (f", shared by {' | '.join(one.users)}" if len(one.users) > 1 else "")
         for one in infos
     ]
     finish("cache info", {"contexts": rows}, lines or ["empty"], as_json=json)

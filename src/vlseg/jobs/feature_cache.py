@@ -8,7 +8,8 @@ import torch
 
 from vlseg.models import Segmenter, as_module
 from vlseg.models.device import autocast
-from vlseg.models.features import FeatureStore, encoder_context, free_bytes
+from vlseg.models.feature_keys import feature_contexts
+from vlseg.models.features import FeatureStore, free_bytes
 from vlseg.prompts import Prompted
 from vlseg.records import InputError, RunConfig
 from vlseg.training import REGIMES
@@ -40,6 +41,7 @@ def open_features(config: RunConfig, model: Segmenter, train: Sequence[Prompted]
         )
     place = Path(config.feature_cache)
     store = open_store(place, model, device, config.precision, config.feature_precision, config.feature_limit_gib)
+    store.note_user(" ".join([config.model, *(f"{name}={one}" for name, one in config.model_arguments.items())]))
     views = config.feature_views if config.augment else 1
     groups = group_by_image(train)
     one = feature_bytes(model, device, config.precision, store.dtype)
@@ -74,7 +76,7 @@ def open_store(
 ) -> FeatureStore:
     """The store of a model's encoders in a folder."""
     limit = int(limit_gib * 2**30) if limit_gib is not None else int(DISK_SHARE * free_bytes(folder))
-    store = FeatureStore(folder, encoder_context(model, device, precision), "fp32" if dtype == "fp32" else "fp16")
+    store = FeatureStore(folder, feature_contexts(model, device, precision), "fp32" if dtype == "fp32" else "fp16")
     store.limit = limit if limit_gib is not None else store.used + limit
     return store
 

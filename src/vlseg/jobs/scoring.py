@@ -131,6 +131,8 @@ def open_job(source: str, data: list[str], options: EvaluateOptions, out: Path |
     if options.cache:
         check_folder("--cache", options.cache)
     store = open_store(options.cache, predictor.model, predictor.device, options.precision) if options.cache else None
+    if store is not None and record is None:  # a run told its name when it was trained
+        store.note_user(source)
     answer = model_answers(predictor.model, setting, store, pool.infos)
     if options.uncertainty == "flip":
         answer = with_flip_uncertainty(answer, pool.infos, None if spec.uses_text else spec.targets)

@@ -152,6 +152,20 @@ class Segmenter(Protocol):
         ...
 
 
+@runtime_checkable
+class Separable(Protocol):
+    """A segmenter that says what its features are made of, so that kept ones serve every model with the same side."""
+
+    def sides(self) -> tuple[list[torch.nn.Module], list[torch.nn.Module]]:
+        """The modules that `encode_image` computes with, and those that `encode_prompts` does.
+
+        A declared module counts with all that is in it, and whatever holds it with its plain attributes. What is in
+        neither may differ between models that share features; opening a store watches both methods and refuses a
+        model that reads more than it declares.
+        """
+        ...
+
+
 def as_module(segmenter: Segmenter) -> torch.nn.Module:
     """The segmenter as the torch module that it is."""
     if not isinstance(segmenter, torch.nn.Module):

@@ -34,9 +34,9 @@ def build_guide(
         encoder: any image pyramid of timm's; images are normalised as its published weights want it.
         encoder_weights: of timm's whole network of that name: a name vlseg knows, a file, a folder or a hub id;
             None = random.
-        text: the text encoder: a name vlseg knows, or a folder or hub id in transformers' layout, with its weights;
-            "hashed" = words learned from scratch; "none" = the image-only twin; "target" = the twin that is told the
-            target.
+        text: the text encoder: a name vlseg knows, a folder or hub id in transformers' layout with its weights, or
+            BiomedCLIP's in open_clip's; "hashed" = words learned from scratch; "none" = the image-only twin; "target" =
+            the twin that is told the target.
         text_files: a saved model's folder of the text encoder's configuration and tokenizer, instead of reading `text`.
         image_size: side of the square input, a multiple of 32.
         trainable_stages: how many of the pyramid's maps, from the coarsest, train with the image encoder (0 to 4).

@@ -23,6 +23,14 @@ def innermost(maps: Tensor) -> Tensor:
     return maps.movedim(1, -1).contiguous().movedim(-1, 1)
 
 
+def longest(mask: Tensor) -> int:
+    """Columns of `mask` (B, L) that are not padding in every row: the others are masked, and can be left out."""
+    try:
+        return int(mask.sum(dim=1).max())
+    except RuntimeError:  # several runs in one pass (training.grid): no number can be read, and nothing is left out
+        return mask.shape[1]
+
+
 def places(height: int, width: int, channels: int, like: Tensor) -> Tensor:
     """(height * width, channels): sines and cosines of a place's row and column in [-1, 1].
 
@@ -116,8 +124,7 @@ class Decoder(nn.Module):
 
         What the coarsest places see together says how likely the thing is there at all: it is added everywhere.
         """
-        # Columns that are padding in every row are masked: leaving them out changes nothing.
-        length = int(mask.sum(dim=1).max())
+        length = longest(mask)
         maps = [innermost(one) for one in maps]
         told, mask = self.words(words[:, :length]), mask[:, :length]
         coarse = self.readers[0](self.laterals[0](maps[-1]), told, mask)

@@ -93,6 +93,10 @@ class Guide(nn.Module):
         stages = self.image_encoder.last_stages(self._trainable_stages)
         return {"image_encoder": stages, **parts} if stages else parts
 
+    def sides(self) -> tuple[list[nn.Module], list[nn.Module]]:
+        """The whole pyramid, whatever of it may train, and what tells: the twins share images' features."""
+        return [self.image_encoder], [self.words]
+
     def save(self, folder: Path) -> None:
         """config.json, model.safetensors and, of a text encoder, its configuration and tokenizer."""
         part = our_part(self.spec.name, self.spec.protocol, self.spec.targets, self._arguments)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging
 
+from vlseg.models.biomedclipseg.text import OPEN_CLIP, read_text_tower
 from vlseg.models.clipseg_tiny.text import TextEncoder
 from vlseg.models.clipseg_tiny.tokenizer import hash_prompts
 from vlseg.models.guide import TEXT_FOLDER
@@ -84,15 +85,17 @@ class HashedWords(nn.Module):
 
 
 def load_sentences(folder: Path, *, weights: bool) -> Sentences:
-    """A text encoder from a folder in transformers' layout.
+    """A text encoder from a folder in transformers' layout, or from BiomedCLIP's in open_clip's.
 
     Args:
-        folder: with config.json and tokenizer files.
+        folder: with config.json, or open_clip_config.json alone, and tokenizer files.
         weights: read them as well; otherwise they are random and filled by whoever asks.
 
     Raises:
         InputError: no text encoder or tokenizer there, or tensors of it missing.
     """
+    if weights and (folder / OPEN_CLIP).is_file() and not (folder / "config.json").is_file():
+        return Sentences(*read_text_tower(folder))
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
