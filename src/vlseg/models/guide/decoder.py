@@ -83,6 +83,17 @@ class ReadingBlock(nn.Module):
         return result
 
 
+def longest(words: Tensor) -> int:
+    """How many columns of (B, L) bool hold a word in some row, which come first; all where they cannot be counted.
+
+    Columns that are padding in every row are masked: leaving them out changes nothing but the time.
+    """
+    # Rows of several runs at once (vmap, training.grid) have no values that could be read.
+    if torch._C._functorch.is_batchedtensor(words):
+        return words.shape[1]
+    return int(words.sum(dim=1).max())
+
+
 def convolve(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
     """Convolution, group norm, GELU."""
     return nn.Sequential(
@@ -116,8 +127,7 @@ class Decoder(nn.Module):
 
         What the coarsest places see together says how likely the thing is there at all: it is added everywhere.
         """
-        # Columns that are padding in every row are masked: leaving them out changes nothing.
-        length = int(mask.sum(dim=1).max())
+        length = longest(mask)
         maps = [innermost(one) for one in maps]
         told, mask = self.words(words[:, :length]), mask[:, :length]
         coarse = self.readers[0](self.laterals[0](maps[-1]), told, mask)
