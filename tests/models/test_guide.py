@@ -305,7 +305,8 @@ def test_what_does_not_go_is_said(tmp_path: Path) -> None:
         ({"encoder_weights": "lite0"}, "are those of tf_efficientnet_lite0, not of 'test_efficientnet'"),
         ({"trainable_stages": 5}, "trainable_stages: 5 is not 0 to 4"),
         ({"text": str(tmp_path / "nowhere")}, "no such file or folder"),
-        ({"text": str(tmp_path)}, "holds no text encoder"),
+        ({"text": str(tmp_path)}, "holds none of model.safetensors"),
+        ({"text": None}, "text: is None; give minilm"),
         ({"encoder_weights": str(text)}, "missing"),
     ):
         with pytest.raises(InputError, match=words):
@@ -321,6 +322,41 @@ def test_a_text_encoder_with_tensors_missing_is_refused(tmp_path: Path) -> None:
     tensors.pop("encoder.layer.0.output.dense.weight")
     safetensors.torch.save_file(tensors, text / "model.safetensors", {"format": "pt"})
     with pytest.raises(InputError, match=r"lack 1 tensors \(encoder\.layer\.0\.output\.dense\.weight\)"):
+        guide(text=str(text))
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        ("nan", r"encoder\.layer\.0\.output\.dense\.weight holds values that are not finite"),
+        ("shape", r"encoder\.layer\.0\.output\.dense\.weight is 3x3 in the file, 32x64 by its config"),
+        ("cut", "cannot be read as weights"),
+        ("pointer", "pointer of Git LFS"),
+        ("object", "pickled object"),
+        ("no tokenizer", "holds no vocabulary"),
+    ],
+)
+def test_a_text_encoder_that_is_harmed_is_refused(harm: str, words: str, tmp_path: Path) -> None:
+    """In one line; without its tokenizer's files transformers makes up one to which every word is unknown."""
+    import safetensors.torch
+
+    text = bert(tmp_path / "words")
+    file, key = text / "model.safetensors", "encoder.layer.0.output.dense.weight"
+    tensors = safetensors.torch.load_file(file)
+    if harm in ("nan", "shape"):
+        tensors[key] = torch.full_like(tensors[key], float("nan")) if harm == "nan" else torch.zeros(3, 3)
+        safetensors.torch.save_file(tensors, file, {"format": "pt"})
+    elif harm == "cut":
+        file.write_bytes(file.read_bytes()[:-1000])
+    elif harm == "pointer":
+        file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    elif harm == "object":
+        file.unlink()
+        torch.save({"model": Path("a")}, text / "pytorch_model.bin")
+    else:
+        for one in text.glob("*token*"):
+            one.unlink()
+    with pytest.raises(InputError, match=words):
         guide(text=str(text))
 
 
