@@ -161,6 +161,8 @@ def test_the_twins_have_the_same_trunk_and_budget(tmp_path: Path) -> None:
         384,
     ]
     assert 600_000 < count(reads.parts()["mask_decoder"]) < 700_000
+    several = guide(("lesion", "cyst", "scar"), text="none")
+    assert count(several.parts()["mask_decoder"]) - count(none.parts()["mask_decoder"]) == 2 * 162  # docs/models.md
     image = [as_module(model).get_submodule("image_encoder").state_dict() for model in (reads, none, target)]
     assert all(torch.equal(image[0][key], one[key]) for one in image for key in image[0])  # and the same start
 

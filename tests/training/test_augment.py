@@ -120,6 +120,14 @@ def test_thin_structures_keep_their_share_of_the_truth(kind: str) -> None:
         assert truth.max() > 0.1
 
 
+def test_what_leaves_the_image_is_not_in_its_truth() -> None:
+    mask = np.zeros((80, 100), bool)
+    mask[30:50, :6] = True
+    assert mask.any()
+    assert not Variant(scale=1.25).mask(mask).any()
+    assert Variant(scale=0.8).mask(mask).sum() == pytest.approx(mask.sum() * 0.64, rel=0.02)
+
+
 def test_a_place_in_the_words_changes_no_further_draw() -> None:
     """The same image is scaled and turned alike for a model that reads of a place and one that is told nothing."""
     allowed = frozenset({"rotation"})
