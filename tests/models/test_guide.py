@@ -189,6 +189,8 @@ def test_the_twins_have_the_same_trunk_and_budget(tmp_path: Path) -> None:
         384,
     ]
     assert 600_000 < count(reads.parts()["mask_decoder"]) < 700_000
+    several = guide(("lesion", "cyst", "scar"), text="none")
+    assert count(several.parts()["mask_decoder"]) - count(none.parts()["mask_decoder"]) == 2 * 162  # docs/models.md
     image = [as_module(model).get_submodule("image_encoder").state_dict() for model in (reads, none, target)]
     assert all(torch.equal(image[0][key], one[key]) for one in image for key in image[0])  # and the same start
 
@@ -333,7 +335,8 @@ def test_what_does_not_go_is_said(tmp_path: Path) -> None:
         ({"encoder_weights": "lite0"}, "are those of tf_efficientnet_lite0, not of 'test_efficientnet'"),
         ({"trainable_stages": 5}, "trainable_stages: 5 is not 0 to 4"),
         ({"text": str(tmp_path / "nowhere")}, "no such file or folder"),
-        ({"text": str(tmp_path)}, "holds no text encoder"),
+        ({"text": str(tmp_path)}, "holds none of model.safetensors"),
+        ({"text": None}, "text: is None; give minilm"),
         ({"encoder_weights": str(text)}, "missing"),
     ):
         with pytest.raises(InputError, match=words):
@@ -446,6 +449,41 @@ def test_clips_text_encoder_reads_for_guide(tmp_path: Path) -> None:
         assert mask.tolist() == [True] * len(known) + [False] * (77 - len(known))
         torch.testing.assert_close(row[mask], known, rtol=1e-4, atol=1e-4)
         assert not row[~mask].any()
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        ("nan", r"encoder\.layer\.0\.output\.dense\.weight holds values that are not finite"),
+        ("shape", r"encoder\.layer\.0\.output\.dense\.weight is 3x3 in the file, 32x64 by its config"),
+        ("cut", "cannot be read as weights"),
+        ("pointer", "pointer of Git LFS"),
+        ("object", "pickled object"),
+        ("no tokenizer", "holds no vocabulary"),
+    ],
+)
+def test_a_text_encoder_that_is_harmed_is_refused(harm: str, words: str, tmp_path: Path) -> None:
+    """In one line; without its tokenizer's files transformers makes up one to which every word is unknown."""
+    import safetensors.torch
+
+    text = bert(tmp_path / "words")
+    file, key = text / "model.safetensors", "encoder.layer.0.output.dense.weight"
+    tensors = safetensors.torch.load_file(file)
+    if harm in ("nan", "shape"):
+        tensors[key] = torch.full_like(tensors[key], float("nan")) if harm == "nan" else torch.zeros(3, 3)
+        safetensors.torch.save_file(tensors, file, {"format": "pt"})
+    elif harm == "cut":
+        file.write_bytes(file.read_bytes()[:-1000])
+    elif harm == "pointer":
+        file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    elif harm == "object":
+        file.unlink()
+        torch.save({"model": Path("a")}, text / "pytorch_model.bin")
+    else:
+        for one in text.glob("*token*"):
+            one.unlink()
+    with pytest.raises(InputError, match=words):
+        guide(text=str(text))
 
 
 @pytest.mark.slow

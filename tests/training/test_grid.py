@@ -95,12 +95,18 @@ def test_together_ends_where_one_by_one_does(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("name", "arguments"), [("clipseg", {}), ("guide", {"text": "target"})])
 def test_joint_gradients_are_each_runs_own(
-    make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    arguments: dict[str, str],
+    make_dataset: MakeDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of the first step: later ones differ by what Adam makes of rounding where a gradient is 0 but for that."""
     data = make_dataset(counts=(4, 1, 1))
-    train_run(base(data, tmp_path / "cache", epochs=1), tmp_path / "start")
+    begun = {"model_arguments": {**TINY[name], **arguments}, "epochs": 1}
+    train_run(base(data, tmp_path / "cache", name, **begun), tmp_path / "start")
     found: dict[str, list[dict[str, torch.Tensor]]] = {}
     begin = Fit._end_step
 
@@ -111,17 +117,22 @@ def test_joint_gradients_are_each_runs_own(
         begin(self, loss, rate)
 
     monkeypatch.setattr(Fit, "_end_step", kept)
-    start = base(data, tmp_path / "cache", weights=str(tmp_path / "start"), max_steps=1, batch_size=1, accumulate=2)
-    runs = expand(dict(start), ["prompt=[p1, p2]", "seed=[0, 1]"])
+    step = {"max_steps": 1, "batch_size": 1, "accumulate": 2, "model_arguments": {}}
+    start = base(data, tmp_path / "cache", name, weights=str(tmp_path / "start"), **step)
+    members = []
+    joint = grid_module._joint_losses
+    monkeypatch.setattr(grid_module, "_joint_losses", lambda *a: members.append(len(a[0])) or joint(*a))
+    runs = expand(dict(start), ["prompt=[p1, p2]", "seed=[0, 3]"])
     train_grid(runs, tmp_path / "together", together=True)
     train_grid(runs, tmp_path / "apart", together=False)
-    for name in runs:
-        joint, alone = found[name]
-        assert len(joint) > 10
-        assert joint.keys() == alone.keys()
+    assert set(members) == {len(runs)}
+    for run in runs:
+        one, alone = found[run]
+        assert len(one) > 10
+        assert one.keys() == alone.keys()
         for key, gradient in alone.items():
-            assert (joint[key] - gradient).abs().max() <= 1e-4 * gradient.abs().max() + 1e-7, f"{name} {key}"
-    losses = {float(found[name][0]["loss"]) for name in runs}
+            assert (one[key] - gradient).abs().max() <= 1e-4 * gradient.abs().max() + 1e-7, f"{run} {key}"
+    losses = {float(found[run][0]["loss"]) for run in runs}
     assert len(losses) > 1
 
 

@@ -56,7 +56,7 @@ CONDITIONS = {
     "wrong_X": "no attribute is known in the prompts, or each has one value",
     "without_X": "no attribute is known in the prompts",
     "random_X": "no attribute is known in the prompts",
-    "other_side": "no prompt names a side, or only both alike",
+    "other_side": "no prompt names a side, or only both alike, or a structure or place without a mirror image",
     "other_image_prompt": "no other image's prompt for a structure says something else of it",
     "swapped": "no image has two targets that do not overlap",
     "absent_structure": "no image has a target that the data say is absent, with a prompt that names it",

@@ -89,23 +89,33 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str) 
         if keys
     ]
     if misshaped:
-        theirs, ours = (_shape(one[misshaped[0]]) for one in (weights, expected))
+        theirs, ours = (shape(one[misshaped[0]].shape) for one in (weights, expected))
         problems.append(f"{misshaped[0]} is {theirs} in the file, {ours} in the model")
     if kinds:
         problems.append(f"{kinds[0]} is {weights[kinds[0]].dtype} in the file: quantised weights are not read")
     if problems:
         raise InputError(f"{where}: weights do not fit the model: {'; '.join(problems)}")
-    for key in both:
-        if not _finite(weights[key]):
+    check_finite({key: weights[key] for key in both}, where)
+    module.load_state_dict({**expected, **weights})
+
+
+def check_finite(weights: Mapping[str, Tensor], where: str) -> None:
+    """Refuse weights that no training can have meant.
+
+    Raises:
+        InputError: NaN or infinite values; names the tensor.
+    """
+    for key, tensor in weights.items():
+        if not _finite(tensor):
             raise InputError(
                 f"{where}: {key} holds values that are not finite (NaN or infinity); the training that wrote it "
                 "failed: take an earlier checkpoint"
             )
-    module.load_state_dict({**expected, **weights})
 
 
-def _shape(tensor: Tensor) -> str:
-    return "x".join(str(size) for size in tensor.shape) or "one number"
+def shape(sizes: Sequence[int]) -> str:
+    """In words."""
+    return "x".join(map(str, sizes)) or "one number"
 
 
 def _finite(tensor: Tensor) -> bool:

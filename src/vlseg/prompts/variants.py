@@ -107,8 +107,14 @@ def other_side(text: str) -> str | None:
 
 def _places_named(text: str) -> frozenset[tuple[str, ...]]:
     """What is listed, each thing by its words; "left and right" is one place."""
-    whole = re.sub(r"\b(?:left(?:,| and| or) right|right(?:,| and| or) left)\b", "both", text, flags=re.IGNORECASE)
-    return frozenset(words_of(part) for part in re.split(r"[,;.]|\b(?:and|or)\b", whole, flags=re.IGNORECASE))
+    parts = re.split(r"[,;.]|\b(?:and|or)\b", BOTH_SIDES.sub("both", text), flags=re.IGNORECASE)
+    return frozenset(words_of(part) for part in parts)
+
+
+BOTH_SIDES = re.compile(
+    r"\b(left|right)\b(?:\s*[,&/-]\s*|\s+(?:and|or|plus|to|as well as)\s+)(?:the\s+)?(?!\1)(?:left|right)\b",
+    re.IGNORECASE,
+)
 
 
 def translated(target: str | None) -> dict[str, str]:

@@ -44,21 +44,25 @@ class Variant:
     def image(self, image: np.ndarray) -> np.ndarray:
         """(H, W, 3) float32 in [0, 1], changed; black where nothing was seen."""
         changed = self._turned(image if self.intensity is None else _with_intensity(image, *self.intensity))
-        return self._warped(changed, "bilinear")
+        return self._warped(changed)
 
     def mask(self, mask: np.ndarray) -> np.ndarray:
-        """(H, W), bool or float32, with the same geometry."""
+        """(H, W), bool or float32 in [0, 1], with the same geometry; float32 where it was scaled or turned.
+
+        Edges are soft then, as on the network's grid: of a vessel one pixel wide nothing may fall between two places.
+        """
         changed = self._turned(mask)
-        warped = self._warped(changed.astype(np.float32)[..., None], "nearest")[..., 0]
-        return warped.astype(mask.dtype)
+        if self.scale == 1 and self.angle == 0:
+            return changed
+        return self._warped(changed.astype(np.float32)[..., None])[..., 0]
 
     def _turned(self, array: np.ndarray) -> np.ndarray:
         for axis in self.axes:
             array = np.flip(array, AXES[axis])
         return np.rot90(array, self.turns) if self.turns else array
 
-    def _warped(self, array: np.ndarray, mode: str) -> np.ndarray:
-        """(H, W, C) of the same size, every pixel from where it comes from."""
+    def _warped(self, array: np.ndarray) -> np.ndarray:
+        """(H, W, C) of the same size, every pixel from where it comes from, between the nearest four."""
         if self.scale == 1 and self.angle == 0:
             return array
         height, width = array.shape[:2]
@@ -67,7 +71,7 @@ class Variant:
         back = torch.tensor([[across, -down * height / width, 0], [down * width / height, across, 0]])
         grid = F.affine_grid(back[None], [1, 1, height, width], align_corners=False)
         pixels = torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))[None]
-        found: np.ndarray = F.grid_sample(pixels, grid, mode=mode, align_corners=False)[0].numpy()
+        found: np.ndarray = F.grid_sample(pixels, grid, mode="bilinear", align_corners=False)[0].numpy()
         return found.transpose(1, 2, 0)
 
 
@@ -121,8 +125,9 @@ def draw_variant(
             if rewritten is not None:
                 axes.append(axis)
                 words = rewritten
-    if "rotation" in symmetries and not any(names_a_place(text) for text in words):
-        turns = int(rng.integers(4))
+    if "rotation" in symmetries:
+        drawn = int(rng.integers(4))  # whatever the words are, so that what follows does not hang on them
+        turns = 0 if any(names_a_place(text) for text in words) else drawn
     # Drawn last, so that runs without them see what they always saw.
     scale = float((1 + zoom) ** rng.uniform(-1, 1)) if zoom else 1.0
     angle = float(rng.uniform(-rotate, rotate)) if rotate else 0.0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vlseg.models.guide.image import STRIDES, Pyramid, fill_pyramid, try_size
 from vlseg.models.guide.model import Guide, Words
-from vlseg.models.guide.text import HashedWords, load_sentences
+from vlseg.models.guide.text import FILES, HashedWords, load_sentences
 from vlseg.models.guide.twins import Nothing, TargetTokens
 from vlseg.models.hub import locate_part
 from vlseg.models.lite0 import read_lite0
@@ -14,7 +14,6 @@ from vlseg.models.tensors import find_weights
 from vlseg.records import InputError, unknown_name
 
 LITE0_ENCODER = "tf_efficientnet_lite0"
-FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def build_guide(
@@ -52,6 +51,8 @@ def build_guide(
         raise InputError(f"image_size: {image_size} is not a multiple of {STRIDES[-1]}; take 224")
     if isinstance(trainable_stages, bool) or trainable_stages not in range(len(STRIDES) + 1):
         raise InputError(f"trainable_stages: {trainable_stages} is not 0 to {len(STRIDES)}; take 2")
+    if not isinstance(text, str):
+        raise InputError(f"text: is {text!r}; give minilm, a folder, hashed, none (a twin told nothing) or target")
     if len(set(targets)) != len(targets):
         raise InputError(f"targets: a name is given twice in {', '.join(targets)}; name each once")
     pyramid = Pyramid(encoder)

@@ -1,6 +1,6 @@
 """Text encoders that give a vector for each word: any of transformers', and hashed words learned from scratch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,14 @@ from transformers.utils import logging
 from vlseg.models.biomedclipseg.text import OPEN_CLIP, read_text_tower
 from vlseg.models.clipseg_tiny.text import TextEncoder
 from vlseg.models.clipseg_tiny.tokenizer import hash_prompts
+from vlseg.models.folder import check_finite, shape
 from vlseg.models.guide import TEXT_FOLDER
 from vlseg.models.protocol import Tokens
+from vlseg.models.tensors import find_weights, read_tensors
 from vlseg.records import InputError
 
 MAX_TOKENS = 128
+FILES = ("model.safetensors", "pytorch_model.bin")
 UNREAD = ("pooler.",)
 """Of a text encoder's weights: what makes one vector of a sentence."""
 
@@ -92,14 +95,15 @@ def load_sentences(folder: Path, *, weights: bool) -> Sentences:
         weights: read them as well; otherwise they are random and filled by whoever asks.
 
     Raises:
-        InputError: no text encoder or tokenizer there, or tensors of it missing.
+        InputError: no text encoder or tokenizer there; weights that cannot be read, do not fit or are not finite.
     """
     if weights and (folder / OPEN_CLIP).is_file() and not (folder / "config.json").is_file():
         return Sentences(*read_text_tower(folder))
+    tensors = read_tensors(find_weights(folder, FILES)) if weights else None
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = _with_weights(folder) if weights else AutoModel.from_config(config)
+        model = AutoModel.from_config(config) if tensors is None else _filled(config, tensors, folder)
     except (OSError, ValueError, KeyError, ImportError) as error:
         why = " ".join(str(error).split())[:160]
         raise InputError(f"text: {folder} holds no text encoder that transformers reads ({why})") from error
@@ -107,6 +111,11 @@ def load_sentences(folder: Path, *, weights: bool) -> Sentences:
     if not hasattr(tower.config, "hidden_size") or not hasattr(tower.config, "vocab_size"):
         raise InputError(
             f"text: {folder} holds a '{config.model_type}', which is no text encoder; give BERT's or CLIP's"
+        )
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):  # transformers makes one up, without failing
+        raise InputError(
+            f"text: {folder}: holds no vocabulary; copy the tokenizer files (tokenizer.json, vocab.txt, or vocab.json "
+            "and merges.txt) of the published encoder into it"
         )
     if tokenizer.pad_token is None or len(tokenizer) > tower.config.vocab_size:
         raise InputError(
@@ -119,17 +128,31 @@ def load_sentences(folder: Path, *, weights: bool) -> Sentences:
     return Sentences(tower.float(), tokenizer)
 
 
-def _with_weights(folder: Path) -> Any:
-    shown = logging.is_progress_bar_enabled()
+def _filled(config: Any, tensors: Mapping[str, Tensor], folder: Path) -> Any:
+    """The encoder with these weights: all that it reads are there, fit and are finite."""
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()  # a hundred small tensors are there at once
+    logging.set_verbosity_error()  # what is wrong is said below
+    with torch.device("meta"):
+        kind = type(AutoModel.from_config(config))  # AutoModel itself takes files only
     try:
-        model, report = AutoModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+        model, report = kind.from_pretrained(
+            None, config=config, state_dict=dict(tensors), output_loading_info=True, ignore_mismatched_sizes=True
+        )
     finally:
+        logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()
     missing = sorted(key for key in report["missing_keys"] if not any(name in key for name in UNREAD))
     if missing:
         raise InputError(f"text: {folder}: its weights lack {len(missing)} tensors ({', '.join(missing[:5])})")
+    if report["mismatched_keys"]:
+        name, theirs, ours = min(report["mismatched_keys"])
+        raise InputError(
+            f"text: {folder}: {name} is {shape(theirs)} in the file, {shape(ours)} by its config.json; give the folder "
+            "with the encoder's own"
+        )
+    check_finite(tensors, f"text: {folder}")
     return model
 
 
