@@ -64,6 +64,31 @@ def _split_entries(root: Path, folder: str, target: str | None, left_out: list[s
     return entries
 
 
+def sentences(root: Path) -> tuple[dict[str, str], list[str]]:
+    """The sentence of each image that has one, by its path below `root`, and the paths of the sheets that hold them.
+
+    A folder without any sheet has none.
+
+    Raises:
+        InputError: a split has no sheet while others do, or one that cannot be read.
+    """
+    texts: dict[str, str] = {}
+    sheets: list[str] = []
+    folders = [folder for folder in FOLDERS.values() if (root / folder).is_dir()]
+    if not any(any(place.glob("*.xlsx")) for place in (root, *(root / f for f in folders))):
+        return texts, sheets
+    for folder in folders:
+        sheet = _sheet_of(root, folder)
+        with sheet.open("rb") as stream:
+            said = _by_stem(read_sheet(stream, str(sheet)), sheet)
+        sheets.append(sheet.relative_to(root).as_posix())
+        for name, image in _pictures(root / folder / "img").items():
+            text = said.get(MASK_PREFIX + name, said.get(name))
+            if text:
+                texts[image.relative_to(root).as_posix()] = text
+    return texts, sheets
+
+
 def _by_stem(texts: dict[str, str], sheet: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, text in texts.items():
