@@ -11,6 +11,7 @@ from vlseg.data.cards.card import Item, Part
 from vlseg.data.cards.find import prepared_suffix
 from vlseg.data.formats.known import DRAWN
 from vlseg.data.formats.lvit import is_lvit, sentences
+from vlseg.data.formats.nnunet import FOLDERS
 from vlseg.data.laid_out import LaidOut, laid_out
 from vlseg.data.matching import SHOWN, Matched, Pair, counted, match
 from vlseg.data.names import Place, is_picture, plain_stem, split_named
@@ -204,7 +205,8 @@ def _groups(
 
 
 def _own_folder(place: Place) -> str:
-    return "/".join(part for part in place.context if split_named((part,)) is None)
+    own = (part for part in place.context if part not in FOLDERS and split_named((part,)) is None)
+    return "/".join(own)
 
 
 def _matched(place: Place, pattern: str) -> str:
