@@ -160,6 +160,18 @@ def test_preparing_an_lvit_folder_keeps_its_sentences(tmp_path: Path) -> None:
     assert samples[0].prompt_sources["text"] == frozenset({"unknown"})
     assert [line for line in done.left_out if "Test_Folder/img/b.png" in line], done.left_out
     assert "xlsx" not in " ".join(done.left_out)
+    for folder in ("Train", "Test"):  # without sheets, and with a table of patients, too
+        (root / f"{folder}_Folder/{folder}_text.xlsx").unlink()
+    book = openpyxl.Workbook()
+    for row in (
+        ("file", "patient"),
+        *((f"{split}_Folder/img/{x}.png", x) for split in ("Train", "Test") for x in "ab"),
+    ):
+        book.active.append(row)
+    book.save(root / "cases.xlsx")
+    done = prepare(None, root, tmp_path / "plain", target="area")
+    assert done.left_out == ()
+    assert {sample.group for sample in read_dataset(tmp_path / "plain").samples} == {"a", "b"}
 
 
 @pytest.mark.parametrize(

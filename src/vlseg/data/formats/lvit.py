@@ -67,18 +67,15 @@ def _split_entries(root: Path, folder: str, target: str | None, left_out: list[s
 def sentences(root: Path) -> tuple[dict[str, str], list[str]]:
     """The sentence of each image that has one, by its path below `root`, and the paths of the sheets that hold them.
 
-    A folder without any sheet has none.
-
     Raises:
-        InputError: a split has no sheet while others do, or one that cannot be read.
+        InputError: two sheets of one split, or one that cannot be read.
     """
     texts: dict[str, str] = {}
     sheets: list[str] = []
-    folders = [folder for folder in FOLDERS.values() if (root / folder).is_dir()]
-    if not any(any(place.glob("*.xlsx")) for place in (root, *(root / f for f in folders))):
-        return texts, sheets
-    for folder in folders:
-        sheet = _sheet_of(root, folder)
+    for folder in FOLDERS.values():
+        sheet = _found_sheet(root, folder)
+        if sheet is None or not (root / folder / "img").is_dir():
+            continue
         with sheet.open("rb") as stream:
             said = _by_stem(read_sheet(stream, str(sheet)), sheet)
         sheets.append(sheet.relative_to(root).as_posix())
@@ -124,6 +121,14 @@ def _pictures(folder: Path) -> dict[str, Path]:
 
 
 def _sheet_of(root: Path, folder: str) -> Path:
+    sheet = _found_sheet(root, folder)
+    if sheet is None:
+        split = folder.removesuffix("_Folder")
+        raise InputError(f"{root / folder}: has no {split}_text.xlsx with the sentences")
+    return sheet
+
+
+def _found_sheet(root: Path, folder: str) -> Path | None:
     split = folder.removesuffix("_Folder").lower()
     for place in (root / folder, root):
         sheets = [file for file in sorted(place.glob("*.xlsx")) if not file.name.startswith("~$")]
@@ -132,7 +137,7 @@ def _sheet_of(root: Path, folder: str) -> Path:
             raise InputError(f"{place}: holds {fitting[0].name} and {fitting[1].name}; keep the sheet that is right")
         if fitting:
             return fitting[0]
-    raise InputError(f"{root / folder}: has no {split.capitalize()}_text.xlsx with the sentences")
+    return None
 
 
 def read_sheet(stream: IO[bytes], name: str) -> dict[str, str]:
