@@ -203,12 +203,18 @@ def test_sizes_are_of_the_image_as_it_is_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ('<polyline label="tool" points="1,1;5,5"/>', r"image 'a.png': a 'tool' is a polyline, .* \(1 of 2 shapes"),
-        ('<points label="tool" points="1,1"/>', "is a points, which has no area"),
-        ('<ellipse label="tool" cx="5" cy="5" rx="2" ry="2"/>', "is a ellipse"),
-        ('<cuboid label="tool"/>', "is a cuboid"),
-        ('<skeleton label="tool"><points label="1" points="1,1"/></skeleton>', "is a skeleton"),
-        ('<blob label="tool"/>', "is a 'blob'"),
+        (
+            '<polyline label="tool" points="1,1;5,5"/>',
+            r"image 'a.png': a 'tool' is drawn as polyline; .* \(1 of 2 shapes",
+        ),
+        ('<points label="tool" points="1,1"/>', r"drawn as points; .* masks are read \(1 of"),
+        (
+            '<ellipse label="tool" cx="5" cy="5" rx="2" ry="2"/>',
+            "drawn as ellipse; polygons, rectangles and masks are read",
+        ),
+        ('<cuboid label="tool"/>', "drawn as cuboid"),
+        ('<skeleton label="tool"><points label="1" points="1,1"/></skeleton>', "drawn as skeleton"),
+        ('<blob label="tool"/>', "drawn as 'blob'"),
         ('<polygon label="tool" points="1,1;5,5"/>', "4 values; correct or delete it"),
         ('<polygon label="tool" points="1,1;5,nan;5,9"/>', "'points' holds 'nan'; numbers must be finite"),
         ('<polygon label="tool" points="1,1;5,x;5,9"/>', "'points' holds 'x', which is no number"),

@@ -14,6 +14,7 @@ from PIL import Image
 from vlseg.data import load_image, load_mask, read_dataset, with_mask_max
 from vlseg.data.formats.convert import Layout, convert
 from vlseg.data.formats.outlines import decode, encode
+from vlseg.data.prepare import prepare
 from vlseg.prompts import annotate
 from vlseg.records import Dataset, InputError, Sample
 
@@ -141,6 +142,36 @@ def lvit_folder(
         book.active.append(row)
     book.save(root / "Train_Folder" / "Train_text.xlsx")
     return root
+
+
+def test_preparing_an_lvit_folder_keeps_its_sentences(tmp_path: Path) -> None:
+    root = lvit_folder(tmp_path / "lvit", {"mask_a.png": "Two areas EOF XXX", "b.png": "One area"}, "mask_")
+    lvit_folder(tmp_path / "other", {"a.png": "Another a"})
+    (tmp_path / "other/Train_Folder").rename(root / "Test_Folder")
+    (root / "Test_Folder/Train_text.xlsx").rename(root / "Test_Folder/Test_text.xlsx")
+    done = prepare(None, root, tmp_path / "out", target="area")
+    samples = read_dataset(tmp_path / "out").samples
+    assert [(sample.split == "test", sample.image_path.name, sample.prompts.get("text")) for sample in samples] == [
+        (False, "a.png", ("Two areas",)),
+        (False, "b.png", ("One area",)),
+        (True, "a.png", ("Another a",)),
+        (True, "b.png", None),
+    ]
+    assert samples[0].prompt_sources["text"] == frozenset({"unknown"})
+    assert [line for line in done.left_out if "Test_Folder/img/b.png" in line], done.left_out
+    assert "xlsx" not in " ".join(done.left_out)
+    for folder in ("Train", "Test"):  # without sheets, and with a table of patients, too
+        (root / f"{folder}_Folder/{folder}_text.xlsx").unlink()
+    book = openpyxl.Workbook()
+    for row in (
+        ("file", "patient"),
+        *((f"{split}_Folder/img/{x}.png", x) for split in ("Train", "Test") for x in "ab"),
+    ):
+        book.active.append(row)
+    book.save(root / "cases.xlsx")
+    done = prepare(None, root, tmp_path / "plain", target="area")
+    assert done.left_out == ()
+    assert {sample.group for sample in read_dataset(tmp_path / "plain").samples} == {"a", "b"}
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """labelme's files beside images."""
 
+import base64
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from vlseg.data import load_mask, read_dataset
@@ -62,6 +65,45 @@ def test_shapes_become_masks_by_label(tmp_path: Path) -> None:
         "1 JSON files that are not labelme's, e.g. train/other.json",
     )
     assert read_dataset(root).info.left_out == dataset.info.left_out  # drawn masks are no images
+
+
+def cut_out(inside: NDArray[np.bool_], left: int, top: int, **changes: Any) -> dict[str, Any]:
+    """As labelme writes what its AI-Mask finds: a PNG of the box, both corners inside of it."""
+    stream = io.BytesIO()
+    Image.fromarray(inside).save(stream, format="PNG")
+    corners = [[float(left), float(top)], [float(left + inside.shape[1] - 1), float(top + inside.shape[0] - 1)]]
+    picture = base64.b64encode(stream.getvalue()).decode()
+    return {"label": "polyp", "points": corners, "shape_type": "mask", "mask": picture} | changes
+
+
+def test_masks_of_its_model_keep_every_pixel(tmp_path: Path) -> None:
+    inside = np.random.default_rng(0).random((5, 8)) > 0.5
+    pages = {f"{name}/{name}": page(f"{name}.png", ("polyp", BOX)) for name in ("train", "val")}
+    root = folder(tmp_path / "set", pages | {"test/a": page("a.png", shapes=[cut_out(inside, 22, 15)])})
+    dataset = read_dataset(root)
+    expected = np.zeros((20, 30), bool)
+    expected[15:20, 22:30] = inside
+    np.testing.assert_array_equal(load_mask(dataset.samples[-1], dataset.info, (20, 30)), expected)
+    whole = folder(tmp_path / "full", {"a": page("a.png", shapes=[cut_out(np.ones((20, 30), bool), 0, 0)])})
+    dataset = read_dataset(whole)
+    assert load_mask(dataset.samples[0], dataset.info, (20, 30)).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mask": "iVBO"}, "is a mask that cannot be read"),
+        ({"mask": "ä"}, "is a mask that cannot be read"),
+        ({"mask": None}, "is a mask of 2 points; draw it as a polygon"),
+        ({"points": [[2, 2]]}, "is a mask that cannot be read"),
+        ({"points": [[2, 2], [9, 9]]}, "is a mask of 8x5, its corners are of another size"),
+        ({"points": [[23, 15], [30, 19]]}, "8x5 at 23, 15 reaches out of the image"),
+    ],
+)
+def test_wrong_masks_are_refused_in_one_line(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    shape = cut_out(np.ones((5, 8), bool), 22, 15, **changes)
+    with pytest.raises(InputError, match=message):
+        read_dataset(folder(tmp_path / "set", {"a": page("a.png", shapes=[shape])}))
 
 
 @pytest.mark.parametrize(

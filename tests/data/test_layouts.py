@@ -294,7 +294,8 @@ def test_mlcroissant_reads_every_sample(laid_out: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("to", ["coco", "nnunet"])
 def test_prepared_from_coco_and_nnunet_it_is_the_same(to: str, tmp_path: Path, vlseg: Callable[..., Any]) -> None:
     """Boxes that do not overlap, which a label map can hold."""
-    for image, box in (("train/a", (0, 0, 15, 20)), ("train/b", (6, 4, 12, 8)), ("val/c", (3, 5, 9, 10))):
+    boxes = {"train/a": (0, 0, 15, 20), "train/b": (6, 4, 12, 8), "val/c": (3, 5, 9, 10), "test/d": (1, 2, 9, 9)}
+    for image, box in boxes.items():
         (tmp_path / "in" / image).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", SIZE[::-1], (len(image), box[0], 90)).save(tmp_path / "in" / f"{image}.png")
         yolo(tmp_path / "in", image, {"polyp": box, "tool": (20, 12, 30, 20)})
@@ -303,8 +304,9 @@ def test_prepared_from_coco_and_nnunet_it_is_the_same(to: str, tmp_path: Path, v
     assert done.code == 0, done.err
     done = vlseg("data", "prepare", "own", "--source", tmp_path / to, "--out", tmp_path / "out")
     assert done.code == 0, done.err
+    assert "not taken for patients" not in done.out
     found = truth(read_dataset(tmp_path / "out"))
     assert sorted(found.values()) == sorted(expected.values())
-    assert {key[0] for key in found} == {"train", "val"}
+    assert {key[0] for key in found} == {"train", "val", "test"}
     if to == "coco":
         assert found == expected

@@ -145,11 +145,12 @@ def test_prepare_own_with_another_table_and_names(tmp_path: Path) -> None:
     for name in "abcdefghij":
         write(source / "scans" / f"{name}.png", np.full((24, 24), 90, np.uint8))
         write(source / "lesion masks" / f"{name}_mask.png", disc(9, 9, 4).astype(np.uint8))
-    table = tmp_path / "t.csv"
+    table = source / "t.csv"  # inside the source, under a name that would not be found
     table.write_text("file,group\n" + "".join(f"{name},{'PQ'[index % 2]}\n" for index, name in enumerate("abcdefghij")))
     done = prepare(None, source, tmp_path / "out", target="lesion", table=table)
     dataset = with_mask_max(read_dataset(tmp_path / "out"))
     assert done.images == 10
+    assert done.left_out == ()
     assert dataset.info.groups_known
     assert {s.group: s.split for s in dataset.samples} == {s.group: s.split for s in dataset.samples}
     assert len({(s.group, s.split) for s in dataset.samples}) == 2

@@ -51,6 +51,7 @@ def codes(text: str, **options: str) -> set[str]:
         ("two small, medium pink polyp", "number_agreement"),
         ("ten brown middle of the ear polyp", "number_agreement"),
         ("3 polyp in the image", "number_agreement"),
+        ("COVID-19 with 3 polyp", "number_agreement"),
         ("one small polyps", "number_agreement"),
         ("polyp polyp", "repeated_word"),
         ("polyp, located in left, left of the image", "repeated_word"),
@@ -86,6 +87,9 @@ def test_planted_defects(text: str, code: str) -> None:
         "polyp of a female at end of the diastole cycle",
         "three large and two small polyps",
         "polyp which is often a bumpy flesh",
+        "COVID-19 polyp",
+        "COVID 19 polyp",
+        "grade 3 polyp",
     ],
 )
 def test_sound_texts(text: str) -> None:

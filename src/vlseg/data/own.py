@@ -10,6 +10,8 @@ from vlseg.data.archives import Tree
 from vlseg.data.cards.card import Item, Part
 from vlseg.data.cards.find import prepared_suffix
 from vlseg.data.formats.known import DRAWN
+from vlseg.data.formats.lvit import is_lvit, sentences
+from vlseg.data.formats.nnunet import FOLDERS
 from vlseg.data.laid_out import LaidOut, laid_out
 from vlseg.data.matching import SHOWN, Matched, Pair, counted, match
 from vlseg.data.names import Place, is_picture, plain_stem, split_named
@@ -85,8 +87,30 @@ def own_items(
         )
     place, rows = _rows(tree, table)
     items, about = _items(tree, matched, target or "", rows, place, groups)
-    used = {place} if table is None else set()
+    used = {place if table is None else _below(table, tree.source)}
+    if tree.source.is_dir() and is_lvit(tree.source):
+        items, sheets, unsaid = _with_sentences(items, tree.source)
+        used.update(sheets)
+        left_out += unsaid
+        about += "; sentences from LViT's sheets" * bool(sheets)
     return Found(items, about, [*left_out, *_unsaid(items), *_others(tree, used)])
+
+
+def _with_sentences(items: Sequence[Item], root: Path) -> tuple[list[Item], list[str], list[str]]:
+    """The items with the sentences of LViT's sheets, the sheets, and a line about images that have none."""
+    texts, sheets = sentences(root)
+    without = [item.file for item in items if sheets and item.file not in texts]
+    told = [
+        replace(item, attributes=(*item.attributes, Attribute("text", texts[item.file], "unknown")))
+        if item.file in texts
+        else item
+        for item in items
+    ]
+    return (
+        told,
+        sheets,
+        [counted(without, "images have no sentence in LViT's sheets and are used without one")] if without else [],
+    )
 
 
 def _known(tree: Tree, known: LaidOut, table: Path | None, groups: str | None) -> Found:
@@ -181,7 +205,8 @@ def _groups(
 
 
 def _own_folder(place: Place) -> str:
-    return "/".join(part for part in place.context if split_named((part,)) is None)
+    own = (part for part in place.context if part not in FOLDERS and split_named((part,)) is None)
+    return "/".join(own)
 
 
 def _matched(place: Place, pattern: str) -> str:
@@ -230,6 +255,12 @@ def _others(tree: Tree, used: set[str]) -> list[str]:
         sorts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(SHOWN))
         lines.append(counted(others, f"other files ({sorts})"))
     return lines + ([counted(tree.skipped, "files that cannot be read")] if tree.skipped else [])
+
+
+def _below(path: Path, root: Path) -> str:
+    """The path's name below the root, or "" where it lies elsewhere."""
+    inside = path.resolve().is_relative_to(root.resolve())
+    return path.resolve().relative_to(root.resolve()).as_posix() if inside else ""
 
 
 def _rows(tree: Tree, table: Path | None) -> tuple[str, Mapping[str, Row]]:

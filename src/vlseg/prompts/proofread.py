@@ -104,6 +104,8 @@ def _found(text: str, noun: str | None) -> Iterator[tuple[str, str]]:
         yield "long_prompt", f"{length} words and marks"
 
 
+_KINDS = frozenset({"category", "class", "covid", "grade", "level", "segment", "stage", "type", "zone"})
+"""After these a number is a name, as in "COVID-19" (where "-" makes one word of both), and counts nothing."""
 _REPEATED = re.compile(r"\b([A-Za-z]+) \1\b", re.IGNORECASE)
 _PLACE = r"(?:(?:top|bottom|upper|lower|left|right|center|middle)(?: left| right)?)"
 _PLACES = re.compile(rf"\b{_PLACE}(?:, {_PLACE})+\b", re.IGNORECASE)
@@ -133,8 +135,10 @@ def _absent(text: str, noun: str | None) -> bool:
 
 def _disagreement(text: str, noun: str) -> str | None:
     """A number and the first form of the noun after it, when they do not agree."""
-    words = re.findall(r"[a-z0-9]+", text.lower())
+    words = re.findall(r"[a-z][a-z0-9]*(?:-[0-9]+)+|[a-z0-9]+", text.lower())
     for index, word in enumerate(words):
+        if word.isdigit() and index and words[index - 1] in _KINDS:
+            continue
         several = word in _PLURAL or (word.isdigit() and int(word) > 1)
         if not several and (word != "one" or words[index + 1 : index + 2] == ["of"]):
             continue

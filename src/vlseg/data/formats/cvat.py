@@ -109,8 +109,8 @@ def _pictures_by_name(pictures: Sequence[str]) -> Find:
 def _refuse_other(file: Path, seen: _Seen) -> None:
     if seen.other:
         raise InputError(
-            f"{seen.other[0]}, which has no area ({len(seen.other)} of {seen.shapes} shapes are of such kinds); draw a "
-            "polygon or mask, or delete it"
+            f"{seen.other[0]}; polygons, rectangles and masks are read ({len(seen.other)} of {seen.shapes} shapes are "
+            "of other kinds); draw it as one of these, or delete it"
         )
     if seen.missing:
         raise InputError(
@@ -177,7 +177,7 @@ def _page(root: Path, image: Element, place: str, where: str, split: str | None,
         seen.shapes += 1
         if shape.tag not in ("polygon", "box", "mask"):
             kind = shape.tag if shape.tag in _NOT_OUTLINES else f"'{shape.tag}'"
-            seen.other.append(f"{where}: a '{label}' is a {kind}")
+            seen.other.append(f"{where}: a '{label}' is drawn as {kind}")
             continue
         outlines[label].append(_outline(shape, where))
         attributes[label].append({a.get("name", ""): (a.text or "").strip() for a in shape.iterfind("attribute")})

@@ -1,10 +1,14 @@
 """labelme's JSON files, one beside each image: labels as targets, all shapes of a label in an image as one mask."""
 
+import base64
+import io
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
+import numpy as np
 import pydantic
+from PIL import Image, UnidentifiedImageError
 
 from vlseg.data.archives import walk_files
 from vlseg.data.formats import Found
@@ -23,6 +27,7 @@ class _Shape(pydantic.BaseModel):
     label: Annotated[str, pydantic.Field(min_length=1)]
     points: list[tuple[float, float]]
     shape_type: str = "polygon"
+    mask: str | None = None
 
 
 class _Page(pydantic.BaseModel):
@@ -47,8 +52,8 @@ def read_labelme(root: Path, *, absent: bool = False, below: Path | None = None)
     image without a file is left out and named. `below` is where masks_from_labelme/ is made instead, see `Drawn`.
 
     Raises:
-        InputError: a broken file, a shape that is neither polygon nor rectangle, or that lies outside, two files about
-            one image, a missing image, or folders that tell the split of some images only.
+        InputError: a broken file, a shape that is neither polygon, rectangle nor mask, or that lies outside, two files
+            about one image, a missing image, or folders that tell the split of some images only.
     """
     files = [file for _, file in walk_files(root) if file.suffix.lower() == ".json"]
     pages: dict[str, tuple[Path, _Page]] = {}
@@ -101,9 +106,10 @@ def _image(root: Path, file: Path, name: str) -> str:
 
 
 def _read_page(root: Path, image: str, file: Path, page: _Page) -> Page:
-    outlines: dict[str, list[list[list[float]]]] = defaultdict(list)
+    outlines: dict[str, list[Any]] = defaultdict(list)
     for shape in page.shapes:
-        outlines[shape.label].append([_outline(file, shape)])
+        drawn = shape.shape_type == "mask" and shape.mask is not None
+        outlines[shape.label].append(_cut_out(file, shape) if drawn else [_outline(file, shape)])
     size = (page.height, page.width)
     check_size(root / image, size, str(file))
     return Page(image, str(file), size, outlines, folder_split(image))
@@ -119,3 +125,20 @@ def _outline(file: Path, shape: _Shape) -> list[float]:
             f"{file}: a '{shape.label}' is a {shape.shape_type} of {len(shape.points)} points; draw it as a polygon"
         )
     return [value for point in shape.points for value in point]
+
+
+def _cut_out(file: Path, shape: _Shape) -> dict[str, Any]:
+    """The pixels of a mask (labelme's AI-Mask), a PNG of its box, as `vlseg.data.formats.outlines.decode` takes it."""
+    where = f"{file}: a '{shape.label}' is a mask"
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(shape.mask or "", validate=True)), formats=("PNG",)) as image:
+            inside = np.asarray(image.convert("L")) > 0
+        (left, top), (right, bottom) = ((int(x), int(y)) for x, y in shape.points)
+    except (ValueError, OverflowError, OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise InputError(f"{where} that cannot be read ({' '.join(str(error).split())}); draw it anew") from error
+    height, width = inside.shape
+    if (right - left + 1, bottom - top + 1) != (width, height):
+        raise InputError(f"{where} of {width}x{height}, its corners are of another size; draw it anew")
+    changes = np.flatnonzero(np.diff(inside.ravel(), prepend=False))
+    runs = np.diff(np.concatenate([[0], changes, [inside.size]]))
+    return {"rle": runs.tolist(), "left": left, "top": top, "width": width, "height": height}

@@ -64,6 +64,28 @@ def _split_entries(root: Path, folder: str, target: str | None, left_out: list[s
     return entries
 
 
+def sentences(root: Path) -> tuple[dict[str, str], list[str]]:
+    """The sentence of each image that has one, by its path below `root`, and the paths of the sheets that hold them.
+
+    Raises:
+        InputError: two sheets of one split, or one that cannot be read.
+    """
+    texts: dict[str, str] = {}
+    sheets: list[str] = []
+    for folder in FOLDERS.values():
+        sheet = _found_sheet(root, folder)
+        if sheet is None or not (root / folder / "img").is_dir():
+            continue
+        with sheet.open("rb") as stream:
+            said = _by_stem(read_sheet(stream, str(sheet)), sheet)
+        sheets.append(sheet.relative_to(root).as_posix())
+        for name, image in _pictures(root / folder / "img").items():
+            text = said.get(MASK_PREFIX + name, said.get(name))
+            if text:
+                texts[image.relative_to(root).as_posix()] = text
+    return texts, sheets
+
+
 def _by_stem(texts: dict[str, str], sheet: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, text in texts.items():
@@ -99,6 +121,14 @@ def _pictures(folder: Path) -> dict[str, Path]:
 
 
 def _sheet_of(root: Path, folder: str) -> Path:
+    sheet = _found_sheet(root, folder)
+    if sheet is None:
+        split = folder.removesuffix("_Folder")
+        raise InputError(f"{root / folder}: has no {split}_text.xlsx with the sentences")
+    return sheet
+
+
+def _found_sheet(root: Path, folder: str) -> Path | None:
     split = folder.removesuffix("_Folder").lower()
     for place in (root / folder, root):
         sheets = [file for file in sorted(place.glob("*.xlsx")) if not file.name.startswith("~$")]
@@ -107,7 +137,7 @@ def _sheet_of(root: Path, folder: str) -> Path:
             raise InputError(f"{place}: holds {fitting[0].name} and {fitting[1].name}; keep the sheet that is right")
         if fitting:
             return fitting[0]
-    raise InputError(f"{root / folder}: has no {split.capitalize()}_text.xlsx with the sentences")
+    return None
 
 
 def read_sheet(stream: IO[bytes], name: str) -> dict[str, str]:

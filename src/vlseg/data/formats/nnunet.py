@@ -20,6 +20,7 @@ from vlseg.records import InputError, read_json
 
 CHANNEL = "_0000"
 FLAT = frozenset({".png", ".tif", ".tiff", ".bmp"})
+FOLDERS = ("imagesTr", "labelsTr", "imagesTs", "labelsTs")
 SPLITS_FILE = "splits_final.json"
 MASKS = "masks_from_nnunet"
 """Folder of the masks of regions, which unite labels."""
@@ -146,7 +147,7 @@ def _left_out(root: Path, ending: str, used: Sequence[Path]) -> list[str]:
     spare = [file for file in spare if file not in set(used)]
     other = [
         file
-        for folder in ("imagesTr", "labelsTr", "imagesTs", "labelsTs")
+        for folder in FOLDERS
         for file in sorted((root / folder).glob("*"))
         if file.suffix != ending and not file.name.startswith(".")
     ]
