@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct
+from threadpoolctl import threadpool_limits
 
 from vlseg.checks.near_align import Floats, align, contrast, sampling
 
@@ -88,7 +89,8 @@ def distinct_pairs(
     def confirm(at: int) -> list[tuple[int, int, float]]:
         return _confirmed(levels, pairs[at : at + PAIRS], starts[at : at + PAIRS], threshold)
 
-    with ThreadPoolExecutor(WORKERS) as pool:
+    # Products this small are slower on several threads each, three times so where the workers fill the cores.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(WORKERS) as pool:
         work = [pool.submit(confirm, at) for at in range(0, len(pairs), PAIRS)]
         return [pair for block in bar(work) for pair in block.result()]
 
