@@ -39,20 +39,10 @@ _CONTEXT: Mapping[str, Any] = {
 } | {
     word: f"cr:{word}"
     for word in (
-        *(
-            "citeAs",
-            "column",
-            "equivalentProperty",
-            "extract",
-            "field",
-            "fileProperty",
-            "fileObject",
-            "fileSet",
-            "format",
-        ),
-        *("includes", "isLiveDataset", "jsonPath", "key", "md5", "parentField", "path", "recordSet", "references"),
-        *("regex", "repeated", "replace", "samplingRate", "separator", "source", "subField", "transform"),
-    )
+        "citeAs column equivalentProperty extract field fileProperty fileObject fileSet format includes isLiveDataset "
+        "jsonPath key md5 parentField path recordSet references regex repeated replace samplingRate separator source "
+        "subField transform"
+    ).split()
 }
 _ROLES = {"train": "cr:TrainingSplit", "val": "cr:ValidationSplit", "test": "cr:TestSplit"}
 _KEY = re.compile(r"[A-Za-z_]\w*", re.ASCII)

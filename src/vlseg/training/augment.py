@@ -44,7 +44,7 @@ class Variant:
     def image(self, image: np.ndarray) -> np.ndarray:
         """(H, W, 3) float32 in [0, 1], changed; black where nothing was seen."""
         changed = self._turned(image if self.intensity is None else _with_intensity(image, *self.intensity))
-        return self._warped(changed)
+        return self._warped(changed) if self._warps else changed
 
     def mask(self, mask: np.ndarray) -> np.ndarray:
         """(H, W), bool or float32 in [0, 1], with the same geometry; float32 where it was scaled or turned.
@@ -52,9 +52,11 @@ class Variant:
         Edges are soft then, as on the network's grid: of a vessel one pixel wide nothing may fall between two places.
         """
         changed = self._turned(mask)
-        if self.scale == 1 and self.angle == 0:
-            return changed
-        return self._warped(changed.astype(np.float32)[..., None])[..., 0]
+        return self._warped(changed.astype(np.float32)[..., None])[..., 0] if self._warps else changed
+
+    @property
+    def _warps(self) -> bool:
+        return self.scale != 1 or self.angle != 0
 
     def _turned(self, array: np.ndarray) -> np.ndarray:
         for axis in self.axes:
@@ -63,8 +65,6 @@ class Variant:
 
     def _warped(self, array: np.ndarray) -> np.ndarray:
         """(H, W, C) of the same size, every pixel from where it comes from, between the nearest four."""
-        if self.scale == 1 and self.angle == 0:
-            return array
         height, width = array.shape[:2]
         across, down = math.cos(math.radians(self.angle)) / self.scale, math.sin(math.radians(self.angle)) / self.scale
         # Places run from -1 to 1 on both axes, however long they are: the angle is one of pixels.
