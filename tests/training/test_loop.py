@@ -289,6 +289,22 @@ def test_learning_rates() -> None:
     np.testing.assert_allclose(learning_rate(plateau, progress, 99), 0.1)
 
 
+def test_scaling_and_turning_reach_the_images(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    data = make_dataset()
+
+    def trained(name: str, **changes: Any) -> dict[str, torch.Tensor]:
+        model = model_for(data)
+        run_fit(model, config_for(data, max_steps=2, **changes), tmp_path / name)
+        return weights_of(model)
+
+    plain = trained("plain")
+    for name, changes in (("zoom", {"zoom": 0.5}), ("rotate", {"rotate": 30})):
+        assert any(not torch.equal(plain[key], one) for key, one in trained(name, **changes).items()), name
+    still = trained("still", augment=False)
+    asked = trained("asked", augment=False, zoom=0.5, rotate=30)
+    assert all(torch.equal(still[key], one) for key, one in asked.items())
+
+
 def test_history_has_losses_and_validations(make_dataset: MakeDataset, tmp_path: Path) -> None:
     data = make_dataset()
     run_fit(model_for(data), config_for(data, epochs=10), tmp_path, validate=lambda: 0.25)
