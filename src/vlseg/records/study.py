@@ -191,6 +191,8 @@ class StudySpec(Strict):
     """Keep them when the study is done: they are of patients' images."""
     lease_seconds: float = pydantic.Field(default=120.0, gt=0)
     """A run whose worker was not heard of for so long is taken over by another."""
+    together: int | None = pydantic.Field(default=None, ge=1)
+    """Trainings of one shape that a worker makes in one pass; None = 8 on a GPU, one after the other on a CPU."""
     deaths: int = pydantic.Field(default=5, ge=1)
     """So often a run's process may die without progress before the run counts as failed."""
     slurm: Slurm = Slurm()

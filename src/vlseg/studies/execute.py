@@ -1,7 +1,7 @@
 """Making one claimed run: a call of its job, with what tables read of it."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,21 @@ def _train(study: Path, run: Planned, at: At) -> Values | None:
     return trained_values(record.summary)
 
 
+def execute_together(study: Path, runs: Sequence[tuple[Planned, At]]) -> dict[str, Values | None]:
+    """Make trainings of one shape in one pass; of each what tables read, or None if it was stopped.
+
+    Raises:
+        Exception: whatever stopped one of them.
+    """
+    from vlseg.jobs.together import train_together
+
+    records = train_together({at.work: training_config(study, run) for run, at in runs})
+    return {
+        run.name: trained_values(record.summary) if record.status == "done" else None
+        for (run, _), record in zip(runs, records, strict=True)
+    }
+
+
 def trained_values(summary: Mapping[str, Any]) -> Values:
     """What is kept of a training in the ledger."""
     return {"": dict(summary)}
@@ -103,6 +118,7 @@ def _asked(study: Path, run: Planned) -> tuple[str, Any]:
         split=config["split"],
         condition=config.get("condition", "clean"),
         threshold=config.get("threshold"),
+        target=config.get("target"),
         cache=study / FEATURES if config.get("cache") else None,
         revision=config.get("revision"),
         protocol=config.get("protocol"),

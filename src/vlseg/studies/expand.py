@@ -19,6 +19,11 @@ FEATURES = "features"
 """In a planned configuration: the study's own cache, wherever the study lies."""
 RUN = "run:"
 """In a planned configuration, before a run's name: the model that it left."""
+USUAL = (
+    *("model", "trained_on", "prompt", "protocol", "regime", "seed", "fold", "share"),
+    *("data", "asked", "condition", "split"),
+)
+"""Labels that every run or evaluation has; others are a part's own axes."""
 BESIDE = (
     "data",
     "weights",
@@ -123,7 +128,8 @@ def _trained(
         labels["regime"] = config.regime
         if _excluded(part, labels):
             continue
-        config = config.model_copy(update={"feature_cache": FEATURES if _shares_features(spec, config) else None})
+        if _shares_features(spec, config):
+            config = config.model_copy(update={"feature_cache": FEATURES})
         run = _planned(
             "train", model, labels, config.model_dump(mode="json"), places, places.members(on), needs, earlier
         )
@@ -134,27 +140,28 @@ def _trained(
 def _shares_features(spec: StudySpec, config: RunConfig) -> bool:
     """Whether the run's encoders are frozen, so that their features serve others, too."""
     frozen = config.regime in ("freeze_encoders", "decoder")
-    return spec.features and frozen and not architecture_of(config.model).composed
+    wanted = spec.features and config.feature_cache is None
+    return wanted and frozen and not architecture_of(config.model).composed
 
 
 def _asked(part: Part, places: Places, run: Planned, config: RunConfig) -> Iterator[Planned]:
     """Evaluations and probes of a trained model."""
     model = run.labels["model"]
-    frozen = config.feature_cache is not None
+    frozen = config.feature_cache == FEATURES
     for one in part.evaluate:
         if one.models is not None and model not in one.models:
             continue
         for label in _asked_about(one, places, list(run.data)):
             wanted = [run.labels["prompt"]] if one.prompts == OWN else list(one.prompts)
             for prompt, condition in product(places.prompts(label, wanted), one.conditions):
-                yield _evaluation(places, run, label, prompt, condition, one, cached=frozen)
+                yield _evaluation(places, run, config, label, prompt, condition, one)
     for probe in part.probe:
         if probe.models is not None and model not in probe.models:
             continue
         for label in _asked_about(probe, places, list(run.data)):
             labels = {**run.labels, "data": label, "asked": run.labels["prompt"], "split": probe.split}
             values = {"prompt": run.labels["prompt"], "split": probe.split, "limit": probe.limit}
-            values["cache"] = FEATURES if frozen else None
+            values |= {"cache": FEATURES if frozen else None, "target": config.target}
             yield _planned("probe", model, labels, values, places, [label], [run.name], {run.name: run})
 
 
@@ -165,11 +172,18 @@ def _asked_about(one: Evaluate | Probe, places: Places, own: Sequence[str]) -> l
 
 
 def _evaluation(
-    places: Places, run: Planned, label: str, prompt: str, condition: str, one: Evaluate, *, cached: bool
+    places: Places, run: Planned, config: RunConfig, label: str, prompt: str, condition: str, one: Evaluate
 ) -> Planned:
     labels = {**run.labels, "data": label, "asked": prompt, "condition": condition, "split": one.split}
-    values: dict[str, Any] = {"prompt": prompt, "condition": condition, "split": one.split, "threshold": one.threshold}
-    values["cache"] = FEATURES if cached and condition == "clean" else None
+    cached = config.feature_cache == FEATURES and condition == "clean"
+    values = {
+        "prompt": prompt,
+        "condition": condition,
+        "split": one.split,
+        "threshold": one.threshold,
+        "target": config.target,
+        "cache": FEATURES if cached else None,
+    }
     return _planned("evaluate", run.labels["model"], labels, values, places, [label], [run.name], {run.name: run})
 
 
@@ -253,14 +267,21 @@ def _planned(
     named = {
         key: value for key, value in config.items() if key not in (*BESIDE, "masks", "cache") and _said(key, value)
     }
-    mark = _digest([kind, model, named, list(data), list(needs)])[:8]
+    beside = {key: labels[key] for key in BESIDE if key in labels}  # where they are an axis
+    mark = _digest([kind, model, named, list(data), list(needs), beside])[:8]
     told = [labels[key] for key in ("model", "trained_on", "prompt") if labels.get(key)]
+    told += [f"{key}-{value[:20]}" for key, value in labels.items() if key not in USUAL]
+    told += [
+        f"{key}-{value}"
+        for key, usual in (("share", "1"), ("fold", ""))
+        if (value := labels.get(key, "")) not in (usual, "")
+    ]
     if kind != "train":
         told += [kind, labels["data"], labels["asked"]] + (
             [c] if (c := labels.get("condition", "clean")) != "clean" else []
         )
     told += [f"s{labels['seed']}"] if labels.get("seed") else []
-    name = re.sub(r"[^A-Za-z0-9.+-]+", "-", "_".join(told).replace("/", "-")).strip("-.")[:100]
+    name = re.sub(r"[^A-Za-z0-9.+_-]+", "-", "_".join(told).replace("/", "-")).strip("-.")[:100]
     weights = config.get("weights")
     depends = {
         "config": named | {"cached": config.get("cache") is not None or config.get("feature_cache") is not None},
