@@ -25,7 +25,9 @@ def execute(study: Path, run: Planned, at: At) -> Values | None:
         InputError: wrong data, weights or settings.
         Exception: whatever stopped the job.
     """
-    return {"train": _train, "evaluate": _evaluate, "probe": _probe, "masks": _masks}[run.kind](study, run, at)
+    return {"train": _train, "evaluate": _evaluate, "probe": _probe, "masks": _masks, "worth": _worth}[run.kind](
+        study, run, at
+    )
 
 
 def training_config(study: Path, run: Planned) -> RunConfig:
@@ -106,6 +108,21 @@ def _masks(study: Path, run: Planned, at: At) -> Values:
     options = EvaluateOptions(prompt=run.config["prompt"], split=run.config["split"])
     evaluated = evaluate_masks(Path(run.config["masks"]), list(run.data.values()), options, at.work)
     return {label: _kept(summary(evaluated)) for label in run.data}
+
+
+def _worth(study: Path, run: Planned, at: At) -> Values:
+    from vlseg.jobs.leak import leak_worth
+    from vlseg.jobs.scoring import EvaluateOptions
+
+    folders = [str(result(study, need)) for need in run.needs]
+    half = len(folders) // 2
+    options = EvaluateOptions(
+        split=run.config["split"],
+        target=run.config.get("target"),
+        cache=study / FEATURES if run.config.get("cache") else None,
+    )
+    values = leak_worth(folders[:half], folders[half:], list(run.data.values()), options, at.work)
+    return {"+".join(run.data): values}
 
 
 def _asked(study: Path, run: Planned) -> tuple[str, Any]:

@@ -53,6 +53,8 @@ def expand(spec: StudySpec) -> Plan:
                 before = runs.get(run.name)
                 parts = list(dict.fromkeys([*(before.parts if before else []), part.name]))
                 runs[run.name] = run.model_copy(update={"parts": parts})
+            for run in _worths(part, places, [run for run in runs.values() if part.name in run.parts]):
+                runs[run.name] = run.model_copy(update={"parts": [part.name]})
         except InputError as error:
             raise InputError(f"part '{part.name}': {error}") from error
     for run in _external(spec, places):
@@ -185,6 +187,33 @@ def _evaluation(
         "cache": FEATURES if cached else None,
     }
     return _planned("evaluate", run.labels["model"], labels, values, places, [label], [run.name], {run.name: run})
+
+
+def _worths(part: Part, places: Places, runs: Sequence[Planned]) -> Iterator[Planned]:
+    """For each pair of prompts, the trainings that are alike but for prompt and seed, as many of both."""
+    trained = [run for run in runs if run.kind == "train"]
+    for one in part.worth:
+        kinds: dict[tuple[tuple[str, str], ...], dict[str, list[Planned]]] = {}
+        for run in trained:
+            if one.models is None or run.labels["model"] in one.models:
+                alike = tuple((key, value) for key, value in run.labels.items() if key not in ("prompt", "seed"))
+                kinds.setdefault(alike, {}).setdefault(run.labels["prompt"], []).append(run)
+        if trained and not any({one.leaking, one.honest} <= prompts.keys() for prompts in kinds.values()):
+            raise InputError(
+                f"worth: no model is trained on both '{one.leaking}' and '{one.honest}'; add them to prompts"
+            )
+        for alike, prompts in kinds.items():
+            leaking, honest = prompts.get(one.leaking, []), prompts.get(one.honest, [])
+            if not leaking or not honest:
+                continue
+            first = leaking[0]
+            labels = dict(alike) | {"prompt": one.leaking, "asked": one.honest, "data": first.labels["trained_on"]}
+            labels |= {"seed": "", "split": one.split, "condition": "clean"}
+            cached = first.config.get("feature_cache") == FEATURES
+            values = {"split": one.split, "target": first.config.get("target"), "cache": FEATURES if cached else None}
+            needs = [run.name for run in (*leaking, *honest)]
+            known = {run.name: run for run in trained}
+            yield _planned("worth", labels["model"], labels, values, places, list(first.data), needs, known)
 
 
 def _untrained(part: Part, places: Places, model: str, entry: ModelEntry, label: str) -> Iterator[Planned]:
