@@ -69,8 +69,8 @@ def prepare(spec: StudySpec, out: Path, options: RunOptions) -> Plan:
 
 
 def _check_place(spec: StudySpec, out: Path) -> None:
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
+    if not out.exists() or (out.is_dir() and {one.name for one in out.iterdir()} <= {"data", "weights"}):
+        return  # what tiny scale makes beforehand
     if not (out / "plan.json").exists():
         raise InputError(f"--out: {out} is not empty and holds no study; choose another folder")
     name = Plan.read(out).study.name
