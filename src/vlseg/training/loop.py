@@ -312,7 +312,7 @@ class Fit:
         """Leave the best weights in the model, in eval mode."""
         self.journal.close(self.progress)  # steps before an early stop
         self.journal.write(self._history)
-        if self.progress.best is not None:
+        if self.progress.best is not None and self.progress.best_step != self.progress.step:
             self._put_back(self._best, load_checkpoint(self._best)["model"])
         self.network.eval()
 
