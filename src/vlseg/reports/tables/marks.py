@@ -1,0 +1,78 @@
+"""What is marked and noted over a whole table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from vlseg.metrics import EMPTY_RULE
+from vlseg.reports.published import TAGS
+from vlseg.reports.tables.table import Entry, Frame, Key, Place
+from vlseg.reports.tables.values import HIGHER, LOWER
+
+FLAG_RULE = (
+    "Flagged (!) where the difference is larger than the range over our seeds plus half of our widest 95 % interval; "
+    "never where there is no interval."
+)
+
+
+def mark_best(
+    entries: Mapping[Key, Entry], columns: Sequence[Place], frame: Frame
+) -> tuple[dict[Key, Entry], list[str]]:
+    """Best of each column: among cells of the same data, split, condition, n, and kind of prompt."""
+    marked = dict(entries)
+    notes: list[str] = []
+    if frame.root not in HIGHER | LOWER:
+        return marked, notes
+    alike: dict[tuple[Place, Place, bool | None], list[Entry]] = {}
+    for entry in entries.values():
+        if entry.mean is not None:
+            test = tuple(entry.labels.get(name, "") for name in ("data", "split", "condition"))
+            alike.setdefault((entry.column, test, entry.leaks), []).append(entry)
+    for (column, _, _), inside in sorted(alike.items(), key=lambda one: columns.index(one[0][0])):
+        if len({entry.n for entry in inside}) > 1:
+            told = ", ".join(str(n) for n in dict.fromkeys(e.n if e.n is not None else "varying" for e in inside))
+            notes.append(f"{' / '.join(column)}: n differs ({told}), no best is marked.")
+            continue
+        if len(inside) < 2:
+            continue
+        shown = [round(entry.mean or 0.0, frame.decimals) for entry in inside]
+        best = max(shown) if frame.root in HIGHER else min(shown)
+        winners = [entry for entry, value in zip(inside, shown, strict=True) if value == best]
+        if len(winners) == len(inside):
+            notes.append(f"{' / '.join(column)}: all are equal as shown, no best is marked.")
+            continue
+        if len(winners) > 1:
+            notes.append(f"{' / '.join(column)}: {len(winners)} share the best value as shown.")
+        for entry in winners:
+            marked[entry.row, entry.column] = replace(entry, best=True)
+    if any(entry.best for entry in marked.values()):
+        leaks = {entry.leaks for entry in entries.values() if entry.mean is not None}
+        apart = "; prompts that tell of the truth apart from others" if len(leaks) > 1 else ""
+        notes.insert(0, f"Bold: best of its column among cells of the same data and n{apart}.")
+    return marked, notes
+
+
+def protocol_notes(entries: Mapping[Key, Entry], frame: Frame) -> dict[Key, Entry]:
+    """Where a table mixes protocols that it does not tell apart by row or column, each cell says its own."""
+    used = {e.labels.get("protocol", "") for e in entries.values() if e.mean is not None} - {""}
+    if len(used) < 2 or "protocol" in (*frame.row_labels, *frame.column_labels):
+        return dict(entries)
+    return {
+        key: replace(e, notes=(*e.notes, f"protocol {name}")) if e.runs and (name := e.labels.get("protocol")) else e
+        for key, e in entries.items()
+    }
+
+
+def general_notes(entries: Mapping[Key, Entry], frame: Frame) -> list[str]:
+    """What holds for the table: the rule for empty masks, where published numbers come from, when one is flagged."""
+    notes = [] if entries else ["No cell of the study belongs to this table."]
+    if frame.spec.kind != "probe":
+        notes.append(EMPTY_RULE)
+    published = frame.published
+    beside = [entry.published for entry in entries.values() if entry.published is not None]
+    if published is None or not beside:
+        return notes
+    tags = ", ".join(f"{tag} = {TAGS[tag]}" for tag in TAGS if any(cell.tag == tag for cell in beside))
+    sources = dict.fromkeys(cell.source for cell in beside)
+    notes += [f"Published: {'; '.join(sources)} ({tags})."]
+    notes += [f"Published: {note}" for note in published.notes]
+    return notes if frame.phantoms else [*notes, FLAG_RULE]
