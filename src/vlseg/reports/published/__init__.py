@@ -5,7 +5,7 @@ table. A cell is found by its labels, which are those of a study's cells.
 """
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Annotated, Literal, Self
 
@@ -28,6 +28,8 @@ TAGS: dict[Tag, str] = {
     "MEM": "from memory, without a source: to be verified before it is quoted",
 }
 """What the tags say."""
+TRAINED = Literal["own", "pool", "none"]
+"""own: on the dataset that is asked about; pool: on several, or on others; none: not trained (zero-shot)."""
 UNITS = Literal["percent", "points", "px"]
 """percent: a share times 100; points: a difference of two such; px: pixels."""
 
@@ -71,6 +73,7 @@ class _Table(Strict):
     tag: Tag
     metric: str
     unit: UNITS
+    trained: TRAINED | None = None
     notes: list[str] = pydantic.Field([])
     labels: dict[str, str] = pydantic.Field({})
     columns: Annotated[dict[str, list[str]], pydantic.Field(min_length=1)]
@@ -110,13 +113,17 @@ class PublishedCell(Strict):
 
 
 class PublishedTable(Strict):
-    """A published table: its metric (a study table's, with {names} where a part of it is a label), unit and cells."""
+    """A published table: its metric (a study table's, with {names} where a part of it is a label), unit and cells.
+
+    `trained` says on what its models were trained; None where the labels of its cells say it, or nothing does.
+    """
 
     key: str
     title: str
     source: str
     metric: str
     unit: UNITS
+    trained: TRAINED | None
     notes: tuple[str, ...]
     cells: tuple[PublishedCell, ...]
 
@@ -124,21 +131,50 @@ class PublishedTable(Strict):
         """The cell all of whose labels are among `labels`; None where there is none, or several.
 
         A published number is of clean prompts, the test split and all training images unless its labels say
-        otherwise; a cell of a study that is of something else has none beside it.
+        otherwise; a cell of a study that is of something else, or trained on something else, has none beside it.
         """
-        fitting = [cell for cell in self.cells if all(_same(labels.get(k, ""), v) for k, v in cell.labels.items())]
-        usual = all(_same(labels.get(k) or v, v) for k, v in USUAL.items() if k not in self.cells[0].labels)
-        return fitting[0] if usual and len(fitting) == 1 else None
+        usual = all(
+            _plain(labels.get(name) or value) == value for name, value in USUAL.items() if name not in self._names
+        )
+        if not usual or not self._trained_alike(labels):
+            return None
+        found = [
+            cell
+            for names, cells in self._index.items()
+            for cell in cells.get(tuple(_plain(labels.get(name, "")) for name in names), ())
+        ]
+        return found[0] if len(found) == 1 else None
+
+    def _trained_alike(self, labels: Mapping[str, str]) -> bool:
+        """As far as the labels say it."""
+        on = labels.get("trained_on", "")
+        if self.trained is None:
+            return True
+        if self.trained == "none":
+            return not on
+        return labels.get("regime") != "zero_shot" and (not on or (on == labels.get("data")) == (self.trained == "own"))
+
+    @cached_property
+    def _index(self) -> dict[tuple[str, ...], dict[tuple[str, ...], list[PublishedCell]]]:
+        """By names of labels, then by their values."""
+        index: dict[tuple[str, ...], dict[tuple[str, ...], list[PublishedCell]]] = {}
+        for cell in self.cells:
+            values = tuple(map(_plain, cell.labels.values()))
+            index.setdefault(tuple(cell.labels), {}).setdefault(values, []).append(cell)
+        return index
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(name for names in self._index for name in names)
 
 
-def _same(one: str, other: str) -> bool:
-    """Equal as words, or as numbers ("1" and "1.0")."""
-    if one == other:
-        return True
+@cache
+def _plain(value: str) -> str:
+    """A word as it is; numbers in one form ("1" for "1.0")."""
     try:
-        return float(one) == float(other)
+        return f"{float(value):g}"
     except ValueError:
-        return False
+        return value
 
 
 def published_table(key: str) -> PublishedTable:
@@ -212,6 +248,7 @@ def _expanded(table: _Table, key: str, paper: str) -> PublishedTable:
         source=f"{paper}, {table.source}",
         metric=table.metric,
         unit=table.unit,
+        trained=table.trained,
         notes=tuple(table.notes),
         cells=tuple(cells),
     )

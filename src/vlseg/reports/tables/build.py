@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from vlseg.records.study import Cell, Hole, TableSpec
-from vlseg.reports.tables.entries import beside, entry_of, natural, place_hole
+from vlseg.reports.tables.entries import beside, entry_of, holes_at, natural, with_holes
 from vlseg.reports.tables.marks import general_notes, mark_best, protocol_notes
 from vlseg.reports.tables.table import Frame, Key, Place, Table, place_of
 from vlseg.reports.tables.values import PLAIN, Item, hole_fits, items_of, names_of, published_of
@@ -30,17 +30,18 @@ def build_table(cells: Sequence[Cell], spec: TableSpec, holes: Sequence[Hole] = 
         found.setdefault(frame.key(item.labels), []).append(item)
     entries = {key: entry_of(key, items, frame) for key, items in found.items()}
     fitting = [hole for hole in holes if hole_fits(hole, spec)]
-    placed = [hole for hole in fitting if hole.labels.keys() & {*frame.row_labels, *frame.column_labels}]
+    named = {*frame.row_labels, *frame.column_labels}
+    placed = [hole for hole in fitting if hole.labels.keys() & named]
     rows = _ordered([row for row, _ in entries], placed, frame, frame.row_labels)
     columns = _ordered([column for _, column in entries], placed, frame, frame.column_labels)
-    for hole in placed:
-        place_hole(entries, hole, rows, columns, frame)
+    for key, inside in holes_at(placed, entries, rows, columns, frame).items():
+        entries[key] = with_holes(key, entries.get(key), inside)
     for key in ((row, column) for row in rows for column in columns):
         if (entry := beside(key, entries.get(key), frame)) is not None:
             entries[key] = entry
     entries, best = mark_best(entries, columns, frame)
     notes = [*([spec.note] if spec.note else []), *best, *general_notes(entries, frame)]
-    notes += [f"Not done: {hole.what}: {hole.why}" for hole in fitting if hole not in placed]
+    notes += [f"Not done: {hole.what}: {hole.why}" for hole in fitting if not hole.labels.keys() & named]
     return Table(
         frame,
         rows,
@@ -52,9 +53,9 @@ def build_table(cells: Sequence[Cell], spec: TableSpec, holes: Sequence[Hole] = 
 
 
 def _frame(spec: TableSpec, phantoms: bool) -> Frame:
-    # Distances and counts are shown as they are, unless the table says otherwise.
+    # Distances and counts are no shares: the usual scale of 100 is not meant for them.
     plain = spec.metric.partition(".")[0] in PLAIN
-    scale = 1.0 if plain and "scale" not in spec.model_fields_set else spec.scale
+    scale = 1.0 if plain and spec.scale == 100 else spec.scale
     decimals = 2 if scale >= 100 or plain else 4
     return Frame(spec, names_of(spec.rows), names_of(spec.columns), scale, decimals, published_of(spec), phantoms)
 

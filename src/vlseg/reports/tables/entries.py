@@ -1,7 +1,7 @@
 """One place of a table: over seeds and folds, beside what was published, or a hole."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from vlseg.records import InputError
@@ -12,6 +12,11 @@ from vlseg.reports.tables.values import DISTANCES, Item, bound, wanted
 
 RUNS = frozenset({"seed", "fold", "part"})
 """What the cells of one place may differ in."""
+SHORT = 24
+"""Letters of a reason that stands in its place without a footnote, and without the names of runs."""
+MIN_SEEDS = 3
+"""Fewer of a trained model say too little of what another seed would give: with one, up to four in five models that
+are as good as published would be flagged, with two up to a third (docs/studies-tables.md)."""
 
 
 def entry_of(key: Key, items: list[Item], frame: Frame) -> Entry:
@@ -38,6 +43,7 @@ def entry_of(key: Key, items: list[Item], frame: Frame) -> Entry:
         mean=sum(values) / len(values),
         spread=max(values) - min(values) if len(values) > 1 else None,
         half_width=max(widths) if widths else None,
+        trained=any(one.cell.kind == "masks" or one.labels.get("seed") for one in items),
         n=counts.pop() if len(counts) == 1 else None,
         leaks=leaks,
         notes=(*seed_notes(by_seed), *notes),
@@ -111,29 +117,53 @@ def beside(key: Key, entry: Entry | None, frame: Frame) -> Entry | None:
     if entry.mean is None or value is None or frame.phantoms or not comparable:
         return entry
     difference = entry.mean - value
-    flagged = entry.half_width is not None and abs(difference) > (entry.spread or 0.0) + entry.half_width
-    return replace(entry, difference=difference, flagged=flagged)
+    judged = entry.half_width is not None and (len(entry.runs) >= MIN_SEEDS or not entry.trained)
+    noise = (entry.spread or 0.0) + (entry.half_width or 0.0)
+    return replace(entry, difference=difference, flagged=abs(difference) > noise if judged else None)
 
 
-def place_hole(
-    entries: dict[Key, Entry], hole: Hole, rows: Sequence[Place], columns: Sequence[Place], frame: Frame
-) -> None:
-    """Into every place that the hole's labels allow; what it does not name may be any."""
-    words = f"{hole.what}: {hole.why}" if hole.what else hole.why
-    own = {name: value for name, value in hole.labels.items() if name not in RUNS}
-    sides = _allowed(own, rows, frame.row_labels), _allowed(own, columns, frame.column_labels)
-    for key in ((row, column) for row in sides[0] for column in sides[1]):
-        entry = entries.get(key)
-        if entry is None:
-            entries[key] = Entry(*key, own, hole=words)
-        elif any(entry.labels.get(name, value) != value for name, value in own.items()):
-            continue
-        elif entry.mean is None:
-            entries[key] = replace(
-                entry, hole=entry.hole if words in entry.hole.split("; ") else f"{entry.hole}; {words}"
-            )
-        elif any(hole.labels.get(name) for name in ("seed", "fold")):
-            entries[key] = replace(entry, notes=(*entry.notes, f"missing: {words}"))
+def holes_at(
+    holes: Sequence[Hole], entries: Mapping[Key, Entry], rows: Sequence[Place], columns: Sequence[Place], frame: Frame
+) -> dict[Key, list[Hole]]:
+    """In which places each hole stands: all that its labels allow; what it does not name may be any."""
+    found: dict[Key, list[Hole]] = {}
+    for hole in holes:
+        own = {name: value for name, value in hole.labels.items() if name not in RUNS}
+        sides = _allowed(own, rows, frame.row_labels), _allowed(own, columns, frame.column_labels)
+        for key in ((row, column) for row in sides[0] for column in sides[1]):
+            entry = entries.get(key)
+            if entry is None or all(entry.labels.get(name, value) == value for name, value in own.items()):
+                found.setdefault(key, []).append(hole)
+    return found
+
+
+def with_holes(key: Key, entry: Entry | None, holes: Sequence[Hole]) -> Entry:
+    """The entry with what is missing of it: all, or some of its seeds and folds."""
+    told = _holes_told(holes)
+    if entry is None:
+        shared = [set(hole.labels.items()) for hole in holes]
+        labels = {name: value for name, value in set.intersection(*shared) if name not in RUNS}
+        return Entry(*key, labels, hole=told)
+    if entry.mean is None:
+        return replace(entry, hole=f"{entry.hole}; {told}")
+    if any(hole.labels.get(name) for hole in holes for name in ("seed", "fold")):
+        return replace(entry, notes=(*entry.notes, f"missing: {told}"))
+    return entry
+
+
+def _holes_told(holes: Sequence[Hole]) -> str:
+    """By reason; of many runs with one reason a few are named, and of one reason that speaks for itself none."""
+    whats: dict[str, list[str]] = {}
+    for hole in holes:
+        whats.setdefault(hole.why, []).append(hole.what)
+    if len(whats) == 1 and len(why := next(iter(whats))) <= SHORT:
+        return why
+    return "; ".join(f"{why} ({_some(names)})" for why, names in whats.items())
+
+
+def _some(names: Sequence[str]) -> str:
+    names = list(dict.fromkeys(filter(None, names)))
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _allowed(labels: Labels, places: Sequence[Place], names: Place) -> Sequence[Place]:

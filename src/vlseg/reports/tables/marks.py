@@ -9,8 +9,8 @@ from vlseg.reports.tables.table import Entry, Frame, Key, Place
 from vlseg.reports.tables.values import HIGHER, LOWER
 
 FLAG_RULE = (
-    "Flagged (!) where the difference is larger than the range over our seeds plus half of our widest 95 % interval; "
-    "never where there is no interval."
+    "A difference is flagged (!) where it is larger than the range over our seeds plus half of our widest 95 % "
+    "interval, and not judged (?) where there is no interval or a trained model has fewer than three seeds."
 )
 
 
@@ -46,7 +46,7 @@ def mark_best(
             marked[entry.row, entry.column] = replace(entry, best=True)
     if any(entry.best for entry in marked.values()):
         leaks = {entry.leaks for entry in entries.values() if entry.mean is not None}
-        apart = "; prompts that tell of the truth apart from others" if len(leaks) > 1 else ""
+        apart = "; where prompts tell of the truth and where they do not are marked apart" if len(leaks) > 1 else ""
         notes.insert(0, f"Bold: best of its column among cells of the same data and n{apart}.")
     return marked, notes
 

@@ -16,9 +16,9 @@ def seed_notes(by_seed: Mapping[str, Sequence[Item]]) -> list[str]:
     usable = {seed: [one for one in inside if one.measured.value is not None] for seed, inside in by_seed.items()}
     having = [seed for seed, inside in usable.items() if inside]
     if len(having) == 1:
-        notes.append(
-            "one seed, so that there is no range" if having[0] else "not trained here, so that there is no range"
-        )
+        masks = any(one.cell.kind == "masks" for one in usable[having[0]])
+        alone = "mask files of one run" if masks else "not trained here"
+        notes.append(f"{'one seed' if having[0] else alone}: no range")
     for seed, inside in by_seed.items():
         for one in inside:
             if one.measured.value is None:
@@ -28,7 +28,7 @@ def seed_notes(by_seed: Mapping[str, Sequence[Item]]) -> list[str]:
     notes += [f"seed {seed} lacks fold {', '.join(sorted(every - own))}" for seed, own in folds.items() if every - own]
     measured = [one.measured for inside in usable.values() for one in inside]
     lacking = list(dict.fromkeys(one.no_interval for one in measured if one.half_width is None))
-    if len(lacking) and all(one.half_width is None for one in measured):
+    if lacking and all(one.half_width is None for one in measured):
         notes.append(f"no interval ({'; '.join(lacking)})")
     elif lacking:
         notes.append(f"some runs have no interval ({'; '.join(lacking)})")

@@ -67,10 +67,11 @@ class Entry:
         mean: over seeds; None with the reason in `hole`, which is empty where the study plans nothing here.
         spread: largest minus smallest over seeds; None with one seed.
         half_width: of the widest of the seeds' intervals; None where there is none.
+        trained: another seed would give another number; False of models as their weights are.
         n: samples; None where the seeds differ.
         published: what stands beside, `beside` its value as shown.
         difference: ours minus the published value; None where the two are not comparable.
-        flagged: see `FLAG_RULE`.
+        flagged: whether the difference is more than noise; None where that cannot be judged, see `FLAG_RULE`.
         best: of its column, among comparable cells.
         leaks: whether the prompt tells of the truth; None where it is not known.
         notes: footnotes of ours; `beside_notes` of the published value's.
@@ -83,11 +84,12 @@ class Entry:
     mean: float | None = None
     spread: float | None = None
     half_width: float | None = None
+    trained: bool = True
     n: int | None = None
     published: PublishedCell | None = None
     beside: float | None = None
     difference: float | None = None
-    flagged: bool = False
+    flagged: bool | None = None
     best: bool = False
     leaks: bool | None = None
     hole: str = ""

@@ -69,7 +69,9 @@ def check_specs(specs: Sequence[TableSpec], labels: Sequence[str] | None = None)
             raise InputError(f"{here}: the name is taken ({taken}); give it another")
         seen[spec.name.lower()] = f"table '{spec.name}'"
         root = spec.metric.partition(".")[0]
-        known = PROBES if spec.kind == "probe" else (*Aggregate.__dataclass_fields__, "ceilings", "named")
+        known = (
+            PROBES if spec.kind == "probe" else (*Aggregate.__dataclass_fields__, "ceilings", "named", "corruptions")
+        )
         if root not in known:
             raise InputError(f"{here}: {unknown_name('metric', root, known)}")
         published_of(spec)
