@@ -370,7 +370,7 @@ def test_a_study_of_every_published_cell_has_something_beside_each(key: str) -> 
     published = published_table(key)
     cells = []
     for one in published.cells:
-        own = {"trained_on": one.labels["data"], **one.labels}
+        own = {"trained_on": "all" if published.trained == "pool" else one.labels["data"], **one.labels}
         cells.append(evaluated(0.5, values={published.metric: estimate(0.5)}, **own))
     rows = ["model", "asked"] if "asked" in published.cells[0].labels else "model"
     table = build_table(cells, spec(rows=rows, metric=published.metric, published=key))
