@@ -53,6 +53,7 @@ def run(
     from vlseg.studies.run import MissingError, RunOptions, prepare, run_study
     from vlseg.studies.show import duration, json_values, live, plan_lines, status_lines
     from vlseg.studies.status import status
+    from vlseg.studies.tiny import at_tiny_scale
 
     spec = changed(
         read_study(source),
@@ -65,7 +66,9 @@ def run(
             seeds=tuple(seed or ()),
         ),
     )
-    folder = out or _place(source, spec.name)
+    folder = out or _place(source, spec.name if scale == "full" else f"{spec.name}-{scale}")
+    if scale == "tiny":
+        spec = at_tiny_scale(spec, folder)
     options = RunOptions(skip_missing, retry, tuple(redo or ()))
     begin = time.monotonic()
     try:

@@ -18,7 +18,7 @@ from vlseg.records.run import Regime, Strict
 
 STUDY_FORMAT = 1
 
-Kind = Literal["train", "evaluate", "probe", "masks"]
+Kind = Literal["train", "evaluate", "probe", "masks", "worth"]
 State = Literal["planned", "running", "interrupted", "failed", "done"]
 Names = Annotated[list[str], pydantic.Field(min_length=1)]
 OWN = "own"
@@ -63,6 +63,15 @@ class Probe(Strict):
     models: list[str] | None = None
 
 
+class Worth(Strict):
+    """What a leaking prompt is worth: its runs against those on a deployable one (`vlseg prompts worth`)."""
+
+    leaking: str
+    honest: str = "class"
+    split: str = "test"
+    models: list[str] | None = None
+
+
 class Search(Strict):
     """Settings that are searched for instead of listed, see docs/studies.md."""
 
@@ -104,6 +113,7 @@ class Part(Strict):
     """Combinations to leave out: a value or a list of values by label, e.g. {model: cris, data: [camus]}."""
     evaluate: list[Evaluate] = [Evaluate()]
     probe: list[Probe] = []
+    worth: list[Worth] = []
     search: Search | None = None
 
 
@@ -127,7 +137,7 @@ class TableSpec(Strict):
     columns: str | list[str] = "data"
     where: dict[str, Any] = {}
     """A value or a list of values by label."""
-    kind: Literal["evaluate", "probe", "masks"] | None = None
+    kind: Literal["evaluate", "probe", "masks", "worth"] | None = None
     """None: evaluations and mask files."""
     metric: str = "dice"
     """Of the cell's values, a dotted path: dice, dice_present, hd95, attributes.size.wrong."""
@@ -191,6 +201,8 @@ class StudySpec(Strict):
     """Keep them when the study is done: they are of patients' images."""
     lease_seconds: float = pydantic.Field(default=120.0, gt=0)
     """A run whose worker was not heard of for so long is taken over by another."""
+    together: int | None = pydantic.Field(default=None, ge=1)
+    """Trainings of one shape that a worker makes in one pass; None = 8 on a GPU, one after the other on a CPU."""
     deaths: int = pydantic.Field(default=5, ge=1)
     """So often a run's process may die without progress before the run counts as failed."""
     slurm: Slurm = Slurm()

@@ -1,7 +1,7 @@
 """Making one claimed run: a call of its job, with what tables read of it."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ def execute(study: Path, run: Planned, at: At) -> Values | None:
         InputError: wrong data, weights or settings.
         Exception: whatever stopped the job.
     """
-    return {"train": _train, "evaluate": _evaluate, "probe": _probe, "masks": _masks}[run.kind](study, run, at)
+    return {"train": _train, "evaluate": _evaluate, "probe": _probe, "masks": _masks, "worth": _worth}[run.kind](
+        study, run, at
+    )
 
 
 def training_config(study: Path, run: Planned) -> RunConfig:
@@ -63,6 +65,21 @@ def _train(study: Path, run: Planned, at: At) -> Values | None:
     return trained_values(record.summary)
 
 
+def execute_together(study: Path, runs: Sequence[tuple[Planned, At]]) -> dict[str, Values | None]:
+    """Make trainings of one shape in one pass; of each what tables read, or None if it was stopped.
+
+    Raises:
+        Exception: whatever stopped one of them.
+    """
+    from vlseg.jobs.together import train_together
+
+    records = train_together({at.work: training_config(study, run) for run, at in runs})
+    return {
+        run.name: trained_values(record.summary) if record.status == "done" else None
+        for (run, _), record in zip(runs, records, strict=True)
+    }
+
+
 def trained_values(summary: Mapping[str, Any]) -> Values:
     """What is kept of a training in the ledger."""
     return {"": dict(summary)}
@@ -93,6 +110,21 @@ def _masks(study: Path, run: Planned, at: At) -> Values:
     return {label: _kept(summary(evaluated)) for label in run.data}
 
 
+def _worth(study: Path, run: Planned, at: At) -> Values:
+    from vlseg.jobs.leak import leak_worth
+    from vlseg.jobs.scoring import EvaluateOptions
+
+    folders = [str(result(study, need)) for need in run.needs]
+    half = len(folders) // 2
+    options = EvaluateOptions(
+        split=run.config["split"],
+        target=run.config.get("target"),
+        cache=study / FEATURES if run.config.get("cache") else None,
+    )
+    values = leak_worth(folders[:half], folders[half:], list(run.data.values()), options, at.work)
+    return {"+".join(run.data): values}
+
+
 def _asked(study: Path, run: Planned) -> tuple[str, Any]:
     """What is asked, and how."""
     from vlseg.jobs.scoring import EvaluateOptions
@@ -103,6 +135,7 @@ def _asked(study: Path, run: Planned) -> tuple[str, Any]:
         split=config["split"],
         condition=config.get("condition", "clean"),
         threshold=config.get("threshold"),
+        target=config.get("target"),
         cache=study / FEATURES if config.get("cache") else None,
         revision=config.get("revision"),
         protocol=config.get("protocol"),

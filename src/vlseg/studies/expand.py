@@ -19,6 +19,11 @@ FEATURES = "features"
 """In a planned configuration: the study's own cache, wherever the study lies."""
 RUN = "run:"
 """In a planned configuration, before a run's name: the model that it left."""
+USUAL = (
+    *("model", "trained_on", "prompt", "protocol", "regime", "seed", "fold", "share"),
+    *("data", "asked", "condition", "split"),
+)
+"""Labels that every run or evaluation has; others are a part's own axes."""
 BESIDE = (
     "data",
     "weights",
@@ -48,6 +53,8 @@ def expand(spec: StudySpec) -> Plan:
                 before = runs.get(run.name)
                 parts = list(dict.fromkeys([*(before.parts if before else []), part.name]))
                 runs[run.name] = run.model_copy(update={"parts": parts})
+            for run in _worths(part, places, [run for run in runs.values() if part.name in run.parts]):
+                runs[run.name] = run.model_copy(update={"parts": [part.name]})
         except InputError as error:
             raise InputError(f"part '{part.name}': {error}") from error
     for run in _external(spec, places):
@@ -123,7 +130,8 @@ def _trained(
         labels["regime"] = config.regime
         if _excluded(part, labels):
             continue
-        config = config.model_copy(update={"feature_cache": FEATURES if _shares_features(spec, config) else None})
+        if _shares_features(spec, config):
+            config = config.model_copy(update={"feature_cache": FEATURES})
         run = _planned(
             "train", model, labels, config.model_dump(mode="json"), places, places.members(on), needs, earlier
         )
@@ -134,27 +142,28 @@ def _trained(
 def _shares_features(spec: StudySpec, config: RunConfig) -> bool:
     """Whether the run's encoders are frozen, so that their features serve others, too."""
     frozen = config.regime in ("freeze_encoders", "decoder")
-    return spec.features and frozen and not architecture_of(config.model).composed
+    wanted = spec.features and config.feature_cache is None
+    return wanted and frozen and not architecture_of(config.model).composed
 
 
 def _asked(part: Part, places: Places, run: Planned, config: RunConfig) -> Iterator[Planned]:
     """Evaluations and probes of a trained model."""
     model = run.labels["model"]
-    frozen = config.feature_cache is not None
+    frozen = config.feature_cache == FEATURES
     for one in part.evaluate:
         if one.models is not None and model not in one.models:
             continue
         for label in _asked_about(one, places, list(run.data)):
             wanted = [run.labels["prompt"]] if one.prompts == OWN else list(one.prompts)
             for prompt, condition in product(places.prompts(label, wanted), one.conditions):
-                yield _evaluation(places, run, label, prompt, condition, one, cached=frozen)
+                yield _evaluation(places, run, config, label, prompt, condition, one)
     for probe in part.probe:
         if probe.models is not None and model not in probe.models:
             continue
         for label in _asked_about(probe, places, list(run.data)):
             labels = {**run.labels, "data": label, "asked": run.labels["prompt"], "split": probe.split}
             values = {"prompt": run.labels["prompt"], "split": probe.split, "limit": probe.limit}
-            values["cache"] = FEATURES if frozen else None
+            values |= {"cache": FEATURES if frozen else None, "target": config.target}
             yield _planned("probe", model, labels, values, places, [label], [run.name], {run.name: run})
 
 
@@ -165,12 +174,46 @@ def _asked_about(one: Evaluate | Probe, places: Places, own: Sequence[str]) -> l
 
 
 def _evaluation(
-    places: Places, run: Planned, label: str, prompt: str, condition: str, one: Evaluate, *, cached: bool
+    places: Places, run: Planned, config: RunConfig, label: str, prompt: str, condition: str, one: Evaluate
 ) -> Planned:
     labels = {**run.labels, "data": label, "asked": prompt, "condition": condition, "split": one.split}
-    values: dict[str, Any] = {"prompt": prompt, "condition": condition, "split": one.split, "threshold": one.threshold}
-    values["cache"] = FEATURES if cached and condition == "clean" else None
+    cached = config.feature_cache == FEATURES and condition == "clean"
+    values = {
+        "prompt": prompt,
+        "condition": condition,
+        "split": one.split,
+        "threshold": one.threshold,
+        "target": config.target,
+        "cache": FEATURES if cached else None,
+    }
     return _planned("evaluate", run.labels["model"], labels, values, places, [label], [run.name], {run.name: run})
+
+
+def _worths(part: Part, places: Places, runs: Sequence[Planned]) -> Iterator[Planned]:
+    """For each pair of prompts, the trainings that are alike but for prompt and seed, as many of both."""
+    trained = [run for run in runs if run.kind == "train"]
+    for one in part.worth:
+        kinds: dict[tuple[tuple[str, str], ...], dict[str, list[Planned]]] = {}
+        for run in trained:
+            if one.models is None or run.labels["model"] in one.models:
+                alike = tuple((key, value) for key, value in run.labels.items() if key not in ("prompt", "seed"))
+                kinds.setdefault(alike, {}).setdefault(run.labels["prompt"], []).append(run)
+        if trained and not any({one.leaking, one.honest} <= prompts.keys() for prompts in kinds.values()):
+            raise InputError(
+                f"worth: no model is trained on both '{one.leaking}' and '{one.honest}'; add them to prompts"
+            )
+        for alike, prompts in kinds.items():
+            leaking, honest = prompts.get(one.leaking, []), prompts.get(one.honest, [])
+            if not leaking or not honest:
+                continue
+            first = leaking[0]
+            labels = dict(alike) | {"prompt": one.leaking, "asked": one.honest, "data": first.labels["trained_on"]}
+            labels |= {"seed": "", "split": one.split, "condition": "clean"}
+            cached = first.config.get("feature_cache") == FEATURES
+            values = {"split": one.split, "target": first.config.get("target"), "cache": FEATURES if cached else None}
+            needs = [run.name for run in (*leaking, *honest)]
+            known = {run.name: run for run in trained}
+            yield _planned("worth", labels["model"], labels, values, places, list(first.data), needs, known)
 
 
 def _untrained(part: Part, places: Places, model: str, entry: ModelEntry, label: str) -> Iterator[Planned]:
@@ -253,14 +296,21 @@ def _planned(
     named = {
         key: value for key, value in config.items() if key not in (*BESIDE, "masks", "cache") and _said(key, value)
     }
-    mark = _digest([kind, model, named, list(data), list(needs)])[:8]
+    beside = {key: labels[key] for key in BESIDE if key in labels}  # where they are an axis
+    mark = _digest([kind, model, named, list(data), list(needs), beside])[:8]
     told = [labels[key] for key in ("model", "trained_on", "prompt") if labels.get(key)]
+    told += [f"{key}-{value[:20]}" for key, value in labels.items() if key not in USUAL]
+    told += [
+        f"{key}-{value}"
+        for key, usual in (("share", "1"), ("fold", ""))
+        if (value := labels.get(key, "")) not in (usual, "")
+    ]
     if kind != "train":
         told += [kind, labels["data"], labels["asked"]] + (
             [c] if (c := labels.get("condition", "clean")) != "clean" else []
         )
     told += [f"s{labels['seed']}"] if labels.get("seed") else []
-    name = re.sub(r"[^A-Za-z0-9.+-]+", "-", "_".join(told).replace("/", "-")).strip("-.")[:100]
+    name = re.sub(r"[^A-Za-z0-9.+_-]+", "-", "_".join(told).replace("/", "-")).strip("-.")[:100]
     weights = config.get("weights")
     depends = {
         "config": named | {"cached": config.get("cache") is not None or config.get("feature_cache") is not None},

@@ -10,7 +10,7 @@ from vlseg.records.study import Planned
 
 
 def link(study: Path, run: Planned, at: At) -> None:
-    """Make runs/NAME, or runs/TRAINING/evaluations/NAME, lead to the results of a done run."""
+    """Make runs/NAME, runs/TRAINING/evaluations/NAME, evaluations/NAME or worths/NAME lead to a done run's results."""
     place = _place(study, run)
     if place is None:
         return
@@ -33,7 +33,7 @@ def relink(study: Path, runs: Iterable[Planned]) -> None:
             link(study, run, at)
             if (place := _place(study, run)) is not None:
                 wanted.add(place)
-    for folder in ("runs", "evaluations"):
+    for folder in ("runs", "evaluations", "worths"):
         for one in (study / folder).glob("*"):
             if one.is_symlink() and one not in wanted:
                 one.unlink()
@@ -42,7 +42,7 @@ def relink(study: Path, runs: Iterable[Planned]) -> None:
 def _place(study: Path, run: Planned) -> Path | None:
     if run.kind == "train":
         return study / "runs" / run.name
-    if not run.needs:
-        return study / "evaluations" / run.name
+    if not run.needs or run.kind == "worth":
+        return study / ("worths" if run.kind == "worth" else "evaluations") / run.name
     above = state_of(study, run.needs[0])
     return above.work / "evaluations" / run.name if above is not None and above.state == "done" else None

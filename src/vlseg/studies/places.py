@@ -42,7 +42,7 @@ class Places:
             try:
                 if not Path(folder).is_dir():
                     raise InputError(f"{folder}: no such folder; say where it is: --data {label}=FOLDER")
-                self._datasets[label] = annotate(read_dataset(Path(folder)))
+                self._datasets[label] = annotate(read_dataset(Path(folder), target=self.spec.set.get("target")))
             except InputError as error:
                 self._datasets[label] = None
                 self.missing(f"dataset {label}", str(error))

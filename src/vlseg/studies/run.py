@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from vlseg.records import InputError
-from vlseg.records.ledger import LEDGER, state_of
-from vlseg.records.study import Hole, Plan, StudySpec
+from vlseg.records.ledger import LEDGER, record_at, state_of
+from vlseg.records.study import Hole, Plan, Planned, StudySpec
 from vlseg.studies import ledger
 from vlseg.studies.expand import FEATURES, expand
 from vlseg.studies.links import relink
@@ -68,8 +69,8 @@ def prepare(spec: StudySpec, out: Path, options: RunOptions) -> Plan:
 
 
 def _check_place(spec: StudySpec, out: Path) -> None:
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
+    if not out.exists() or (out.is_dir() and {one.name for one in out.iterdir()} <= {"data", "weights"}):
+        return  # what tiny scale makes beforehand
     if not (out / "plan.json").exists():
         raise InputError(f"--out: {out} is not empty and holds no study; choose another folder")
     name = Plan.read(out).study.name
@@ -126,3 +127,10 @@ def prune(out: Path) -> list[str]:
         names.append(place.name)
     relink(out, plan.runs)
     return names
+
+
+def values_of(out: Path, run: Planned) -> dict[str, dict[str, Any]]:
+    """What the ledger keeps of a run that is done; {} of another."""
+    at = state_of(out, run.name)
+    record = record_at(at) if at is not None and at.state == "done" else None
+    return record.values if record is not None and record.identity == run.identity else {}

@@ -34,15 +34,21 @@ def plan_lines(plan: Plan, study: Path) -> list[str]:
     return lines
 
 
-NOUNS = {"train": "training", "evaluate": "evaluation", "probe": "probe", "masks": "folder of masks"}
+NOUNS = {
+    "train": "training",
+    "evaluate": "evaluation",
+    "probe": "probe",
+    "worth": "worth of a leak",
+    "masks": "folder of masks",
+}
 
 
 def _kinds(kinds: Counter[str]) -> str:
     told = []
     for kind, noun in NOUNS.items():
         if count := kinds[kind]:
-            plural = noun.replace("folder", "folders") if noun.startswith("folder") else f"{noun}s"
-            told.append(f"{count} {noun if count == 1 else plural}")
+            first, *rest = noun.split(" ")
+            told.append(f"{count} {noun if count == 1 else ' '.join([f'{first}s', *rest])}")
     return ", ".join(told)
 
 

@@ -24,7 +24,7 @@ from vlseg.jobs.environment import git_revision
 from vlseg.records.ledger import At, record_at, state_of
 from vlseg.records.study import LedgerRecord, Plan, Planned
 from vlseg.studies import ledger
-from vlseg.studies.execute import execute, note
+from vlseg.studies.execute import execute, execute_together, note
 from vlseg.studies.links import link
 
 BEATS = 6
@@ -81,7 +81,11 @@ def work(study: Path, *, wait: bool = True, until: float | None = None, stopping
                 continue
             run, lease = found
             seen.near = run.near
-            closed += make(study, run, lease, plan, stopping, until)
+            more = companions(study, seen, run)
+            if more:
+                closed += make_together(study, [found, *more], plan, stopping, until)
+            else:
+                closed += make(study, run, lease, plan, stopping, until)
     return closed
 
 
@@ -112,6 +116,78 @@ def next_run(study: Path, seen: Seen) -> tuple[Planned, ledger.Lease] | None:
             continue
         return run, lease
     return None
+
+
+APART = frozenset(
+    {"seed", "prompt", "learning_rate", "encoder_rate", "weight_decay", "schedule", "warmup_steps", "clip_norm"}
+    | {"bce_weight", "positive_weight", "presence_weight", "class_prompt_share", "attribute_dropout", "patience"}
+)
+"""Settings in which trainings may differ that are made in one pass."""
+AT_ONCE = 8
+
+
+def companions(study: Path, seen: Seen, first: Planned) -> list[tuple[Planned, ledger.Lease]]:
+    """Claim trainings of the same shape as a claimed one, to be made with it in one pass."""
+    if first.kind != "train":
+        return []
+    most = seen.plan.study.together or (AT_ONCE if _on_gpu(first) else 1)
+    found: list[tuple[Planned, ledger.Lease]] = []
+    now, seconds = ledger.clock(study), seen.plan.study.lease_seconds
+    for run in list(seen.open.values()) if most > 1 else []:
+        if len(found) + 1 >= most:
+            break
+        if run.kind != "train" or _shape(run) != _shape(first) or not _ready(run, seen):
+            continue
+        at = state_of(study, run.name)
+        lease = ledger.claim(study, run, at, now, seconds) if at is not None else None
+        if lease is not None:
+            found.append((run, lease))
+    return found
+
+
+def _shape(run: Planned) -> tuple[object, ...]:
+    return {key: value for key, value in run.config.items() if key not in APART}, run.data, run.needs
+
+
+def _on_gpu(run: Planned) -> bool:
+    from vlseg.models.device import resolve_device
+
+    return resolve_device(run.config["device"]).type == "cuda"
+
+
+def make_together(
+    study: Path,
+    claimed: Sequence[tuple[Planned, ledger.Lease]],
+    plan: Plan,
+    stopping: Stopping,
+    until: float | None = None,
+) -> int:
+    """Make claimed trainings in one pass; where that fails, each for itself. How many were closed."""
+    begin, started = time.monotonic(), datetime.now(UTC)
+    beat = Beat()
+    note(f"{len(claimed)} trainings of one shape: {', '.join(run.name for run, _ in claimed)}")
+    try:
+        with _beating([lease for _, lease in claimed], plan.study.lease_seconds, until, beat):
+            values = execute_together(study, [(run, lease.at) for run, lease in claimed])
+    except KeyboardInterrupt:
+        values = dict.fromkeys(run.name for run, _ in claimed)
+    except Exception as error:
+        note(f"one of them failed ({_line(error)}): now each for itself")
+        return sum(make(study, run, lease, plan, stopping, until) for run, lease in claimed if not stopping.requested)
+    stopping.requested |= not beat.lost and None in values.values()
+    seconds = (time.monotonic() - begin) / len(claimed)
+    closed = 0
+    for run, lease in claimed:
+        found = values[run.name]
+        if found is None:
+            _released(run, lease)
+            continue
+        try:
+            link(study, run, ledger.publish(lease, _record(run, lease, started, seconds, values=found)))
+            closed += 1
+        except ledger.LostError:
+            note(f"{run.name}: was taken over by another worker; what was done here is dropped")
+    return closed
 
 
 def _closed(run: Planned, at: At, seen: Seen) -> bool:
@@ -145,7 +221,7 @@ def make(
     note(f"{run.name}: begun")
     beat = Beat()
     try:
-        with _beating(lease, plan.study.lease_seconds, until, beat):
+        with _beating([lease], plan.study.lease_seconds, until, beat):
             values = execute(study, run, lease.at)
         if values is None:  # the training was asked to end
             stopping.requested = not beat.lost
@@ -228,14 +304,15 @@ class Beat:
 
 
 @contextmanager
-def _beating(lease: ledger.Lease, seconds: float, until: float | None, beat: Beat) -> Iterator[None]:
+def _beating(leases: Sequence[ledger.Lease], seconds: float, until: float | None, beat: Beat) -> Iterator[None]:
     """Show signs of life from a thread; where the run was lost, or time is up, end it as Ctrl-C would."""
     over = threading.Event()
 
     def show() -> None:
         while not over.wait(min(seconds / BEATS, 5.0)):
             try:
-                ledger.beat(lease)
+                for lease in leases:
+                    ledger.beat(lease)
             except ledger.LostError:
                 beat.lost = not over.is_set()  # else it has just been closed here
             late = until is not None and time.monotonic() > until
