@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any
 
 import pytest
+import yaml
 from study_cells import estimate, evaluated, labels
 
 from vlseg.records import InputError
@@ -275,3 +276,15 @@ def test_ten_thousand_cells_into_all_tables_take_under_three_seconds(tmp_path: P
     begin = time.process_time()
     write_tables(cells, specs, holes, tmp_path)
     assert time.process_time() - begin < 3
+
+
+def test_the_tables_of_the_documentation_can_be_made() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "studies-tables.md").read_text(encoding="utf-8")
+    given = yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0])["tables"]
+    specs = [TableSpec(**one) for one in given]
+    check_specs(specs, list(labels()))
+    cells = [evaluated(0.9, values={"hd95": estimate(30)}), evaluated(0.8, part="prompts")]
+    attributes = {"attributes": {"size": {"wrong": -0.1, "random": -0.2, "without": 0.0}}}
+    cells.append(Cell("probe", labels(), attributes))
+    tables = [build_table(cells, one) for one in specs]
+    assert all(any(entry.difference is not None for entry in table.entries.values()) for table in tables)

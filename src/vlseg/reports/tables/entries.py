@@ -43,7 +43,7 @@ def entry_of(key: Key, items: list[Item], frame: Frame) -> Entry:
         mean=sum(values) / len(values),
         spread=max(values) - min(values) if len(values) > 1 else None,
         half_width=max(widths) if widths else None,
-        trained=any(one.cell.kind == "masks" or one.labels.get("seed") for one in items),
+        trained=any(one.cell.kind in ("masks", "worth") or one.labels.get("seed") for one in items),
         n=counts.pop() if len(counts) == 1 else None,
         leaks=leaks,
         notes=(*seed_notes(by_seed), *notes),

@@ -8,8 +8,8 @@ from vlseg.reports.tables.table import Table
 
 LONG = 45
 """Lines beyond which a table runs over pages (longtable)."""
-WIDE = 100
-"""Letters in a line beyond which a table is made to fit the page."""
+WIDE = 75
+"""Letters in a line, three more for each column, beyond which a table is made to fit the page."""
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -87,7 +87,7 @@ def _is_wide(layout: Layout) -> bool:
         for head, inside in zip(layout.columns, columns, strict=True)
     ]
     labels = [max(map(len, inside)) for inside in zip(*(line.labels for line in layout.lines), strict=True)]
-    return sum(texts) + sum(labels) > WIDE
+    return sum(texts) + sum(labels) + 3 * (len(texts) + len(layout.heads)) > WIDE
 
 
 def _heads(layout: Layout) -> str:
@@ -122,7 +122,7 @@ def _notes(layout: Layout) -> list[str]:
     if not notes:
         return []
     return [
-        r"\par\smallskip",
+        r"\par\smallskip\noindent",
         r"\begin{minipage}{\linewidth}\raggedright\footnotesize",
         *_ended(notes),
         r"\end{minipage}",

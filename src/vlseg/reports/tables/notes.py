@@ -16,8 +16,8 @@ def seed_notes(by_seed: Mapping[str, Sequence[Item]]) -> list[str]:
     usable = {seed: [one for one in inside if one.measured.value is not None] for seed, inside in by_seed.items()}
     having = [seed for seed, inside in usable.items() if inside]
     if len(having) == 1:
-        masks = any(one.cell.kind == "masks" for one in usable[having[0]])
-        alone = "mask files of one run" if masks else "not trained here"
+        kind = usable[having[0]][0].cell.kind
+        alone = {"masks": "mask files of one run", "worth": "over all seeds at once"}.get(kind, "not trained here")
         notes.append(f"{'one seed' if having[0] else alone}: no range")
     for seed, inside in by_seed.items():
         for one in inside:

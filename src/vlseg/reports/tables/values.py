@@ -13,7 +13,12 @@ from vlseg.reports.published import PublishedTable, published_table
 Labels = Mapping[str, str]
 MEANS = ("mean", "value", "delta_dice", "difference")
 """Under which of these keys a number stands that has an interval beside it."""
-PROBES = ("selection_index", "chose_none", "presence_index", "attributes", "tests")
+EVALUATED = (*Aggregate.__dataclass_fields__, "ceilings", "named", "corruptions")
+KNOWN = {
+    "probe": ("selection_index", "chose_none", "presence_index", "attributes", "tests"),
+    "worth": ("worth", "seeds"),
+}
+"""First parts of metrics, by kind of run; of evaluations and mask files `EVALUATED`."""
 HIGHER = frozenset(
     {"dice", "dice_present", "dice_macro", "iou", "nsd", "absent_empty", "presence", "pixel_precision", "pixel_recall"}
     | {"lesion_sensitivity", "selection_index", "presence_index"}
@@ -69,9 +74,7 @@ def check_specs(specs: Sequence[TableSpec], labels: Sequence[str] | None = None)
             raise InputError(f"{here}: the name is taken ({taken}); give it another")
         seen[spec.name.lower()] = f"table '{spec.name}'"
         root = spec.metric.partition(".")[0]
-        known = (
-            PROBES if spec.kind == "probe" else (*Aggregate.__dataclass_fields__, "ceilings", "named", "corruptions")
-        )
+        known = KNOWN.get(spec.kind or "", EVALUATED)
         if root not in known:
             raise InputError(f"{here}: {unknown_name('metric', root, known)}")
         published_of(spec)
@@ -168,7 +171,7 @@ def hole_fits(hole: Hole, spec: TableSpec) -> bool:
 def read(values: Mapping[str, Any], metric: str) -> Iterator[tuple[dict[str, str], Measured]]:
     """The numbers at a dotted path, each with the labels of the path's {names}; none where it is not there.
 
-    A list of things with names (the probe's tests) is entered by their names.
+    A list is entered by its things' names (the probe's tests), or their seeds (what a leak is worth).
     """
     yield from _walk(values, metric.split("."), {}, values, None)
 
@@ -177,7 +180,7 @@ def _walk(
     node: Any, parts: Sequence[str], labels: dict[str, str], values: Mapping[str, Any], parent: Any
 ) -> Iterator[tuple[dict[str, str], Measured]]:
     if isinstance(node, list):
-        node = {str(one["name"]): one for one in node if isinstance(one, Mapping) and "name" in one}
+        node = {_name(one): one for one in node if isinstance(one, Mapping)}
     if not parts:
         yield labels, _measured(node)
         return
@@ -190,6 +193,10 @@ def _walk(
         return
     if part in node:
         yield from _step(node, part, rest, labels, values, parent)
+
+
+def _name(thing: Mapping[str, Any]) -> str:
+    return str(thing.get("name", thing.get("seed", "")))
 
 
 def _step(
