@@ -12,7 +12,7 @@ from vlseg.jobs.scoring import slug
 from vlseg.jobs.settings import config_of, parse_setting
 from vlseg.jobs.train import train_run
 from vlseg.models.device import resolve_device
-from vlseg.records import InputError, RunConfig, RunRecord
+from vlseg.records import InputError, RunConfig, RunRecord, started_place
 from vlseg.training import Fit, fit_together, share_frozen
 
 
@@ -61,9 +61,11 @@ def train_grid(
             on a GPU. On a CPU one after another takes the same time.
 
     Raises:
-        InputError: as `train_run`.
+        InputError: as `train_run`, and several devices or processes.
         Exception: whatever stopped a run; its record says so.
     """
+    if started_place() is not None or any(run.devices * run.nodes > 1 for run in runs.values()):
+        raise InputError("--grid: trains on one device; leave devices, nodes, srun and torchrun out, or --grid")
     if together is None:
         together = _on_gpu(next(iter(runs.values())))
     if not together:
