@@ -42,7 +42,7 @@ def method_of(record: RunRecord | None, spec: EvaluationSpec) -> str:
 
 
 def _without_seed(record: RunRecord) -> dict[str, Any]:
-    """All that makes a method; another seed or number of devices is none, nor is another seed of the run it began from."""
+    """All that makes a method; another seed, also of the run it began from, or number of devices is none."""
     made = {name: getattr(record, name) for name, rule in RECORD.items() if rule == "method"}
     config = {key: value for key, value in made.pop("config").items() if key not in NO_METHOD}
     start = Path(config["weights"]) if config.get("weights") else None
