@@ -127,7 +127,7 @@ def _only(spec: StudySpec, names: tuple[str, ...]) -> StudySpec:
         if part.name in wanted and part.start_from is not None:
             wanted.add(part.start_from)
     parts = [part for part in spec.parts if part.name in wanted]
-    tables = [table for table in spec.tables if _about(table) is None or _about(table) & wanted]
+    tables = [table for table in spec.tables if not (about := _about(table)) or about & wanted]
     return spec.model_copy(update={"parts": parts, "tables": tables})
 
 

@@ -128,7 +128,7 @@ AT_ONCE = 8
 
 def companions(study: Path, seen: Seen, first: Planned) -> list[tuple[Planned, ledger.Lease]]:
     """Claim trainings of the same shape as a claimed one, to be made with it in one pass."""
-    if first.kind != "train":
+    if first.kind != "train" or first.config["devices"] * first.config["nodes"] > 1:
         return []
     most = seen.plan.study.together or (AT_ONCE if _on_gpu(first) else 1)
     found: list[tuple[Planned, ledger.Lease]] = []
