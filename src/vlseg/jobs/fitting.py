@@ -26,6 +26,7 @@ from vlseg.models.features import FeatureStore
 from vlseg.prompts import Prompted
 from vlseg.records import InputError, RunConfig, RunRecord, write_config, write_record
 from vlseg.training import Fit, FitResult, with_fitting_pieces
+from vlseg.training.trackers import Tracking
 
 VAL_THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 """Candidates when the threshold is chosen on val: 0.05 to 0.95."""
@@ -43,6 +44,7 @@ class OpenRun:
     val: Sequence[Prompted]
     model: Segmenter
     device: torch.device
+    tracking: Tracking | None = None
 
 
 def open_run(started: Started, held: ExitStack) -> OpenRun:
@@ -70,11 +72,13 @@ def trainer_of(run: OpenRun, *, resume: bool = False) -> Fit | None:
     """What trains the run's model; None where there is nothing to train (an ensemble that only averages)."""
     known = open_features(run.config, run.model, run.train, run.device)
     if not run.model.parts():
+        run.tracking = Tracking(run.out, run.config, run.record.id)
         return None
     config = with_fitting_pieces(run.config, run.model, run.train, run.pool.infos, known)
     if config != run.config:
         run.config = config
         _note(run)
+    run.tracking = Tracking(run.out, config, run.record.id)
     return Fit(
         run.model,
         run.train,
@@ -84,6 +88,7 @@ def trainer_of(run: OpenRun, *, resume: bool = False) -> Fit | None:
         validate=_validator(run, known.store if known else None),
         resume=resume,
         known=known,
+        tell=run.tracking.rows,
     )
 
 
@@ -109,6 +114,8 @@ def close_run(run: OpenRun, result: FitResult) -> RunRecord:
             **({"skipped_steps": result.skipped} if result.skipped else {}),
         },
     )
+    if run.tracking is not None:
+        run.tracking.end(run.record)
     if result.status == "done":
         # The model folder holds the weights; what only resuming needs can go.
         shutil.rmtree(run.out / "checkpoints", ignore_errors=True)
@@ -129,6 +136,8 @@ def recorded_failure(runs: Sequence[OpenRun]) -> Iterator[None]:
 
 
 def _close_failed(run: OpenRun, status: str, why: str) -> None:
+    if run.tracking is not None:
+        run.tracking.close(status)
     try:
         _note(run, status=status, error=why, ended=datetime.now(UTC))
     except (

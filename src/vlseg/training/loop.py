@@ -21,7 +21,7 @@ from vlseg.training.augment import Augmentation
 from vlseg.training.batches import Batch, Draw, EpochBatches, ImageCache, Known, checksum, group_by_image, plan_epoch
 from vlseg.training.checkpoint import load_checkpoint, rng_state, save_checkpoint, set_rng_state
 from vlseg.training.freezing import apply_regime, parameter_groups, train_mode
-from vlseg.training.history import Journal
+from vlseg.training.history import HistoryRow, Journal
 from vlseg.training.interrupt import Stop, stop_on_interrupt
 from vlseg.training.memory import checkpoint_blocks
 from vlseg.training.precision import Arithmetic, deterministic_on_cpu
@@ -92,7 +92,10 @@ def fit(
 
 
 class Fit:
-    """The state of one call of `fit`, whose arguments it takes."""
+    """The state of one call of `fit`, whose arguments it takes.
+
+    `tell` is given all rows of history.csv that a killed run would still have, after each checkpoint and at the end.
+    """
 
     def __init__(
         self,
@@ -105,9 +108,11 @@ class Fit:
         validate: Callable[[], float] | None = None,
         resume: bool = False,
         known: Known | None = None,
+        tell: Callable[[Sequence[HistoryRow]], None] | None = None,
     ) -> None:
         self.model, self.infos, self.config, self.folder, self.validate = model, infos, config, folder, validate
         self.known = known
+        self.tell = tell or (lambda rows: None)
         self.network = as_module(model)
         self.groups = group_by_image(train)
         if not self.groups:
@@ -312,6 +317,7 @@ class Fit:
         """Leave the best weights in the model, in eval mode."""
         self.journal.close(self.progress)  # steps before an early stop
         self.journal.write(self._history)
+        self.tell(self.journal.rows)
         if self.progress.best is not None:
             self._put_back(self._best, load_checkpoint(self._best)["model"])
         self.network.eval()
@@ -344,6 +350,7 @@ class Fit:
         }
         save_checkpoint(self._last, state)
         self.journal.write(self._history)
+        self.tell(self.journal.rows)
         self.saved = time.monotonic()
         self.save_cost = self.saved - begin
 
