@@ -23,7 +23,7 @@ def test_an_interrupted_training_ends_as_ctrl_c_does(
     """Also where it stopped at a step's border: a script takes it neither for done nor for a fault."""
     stopped = read_record(trained / "run" / "run.json").model_copy(update={"status": "interrupted"})
     monkeypatch.setattr("vlseg.jobs.train.train_run", lambda *_, **__: stopped)
-    monkeypatch.setattr("vlseg.jobs.grid.train_grid", lambda *_, **__: [stopped])
+    monkeypatch.setattr("vlseg.studies.worker.execute", lambda *_: None)
     start = ("train", "--model", "clipseg-tiny", "--data", make_dataset(), "--prompt", "p1", "--out", tmp_path / "run")
     for more in ([], ["--grid", "seed=[0, 1]"]):
         done = vlseg(*start, *more, "--json")

@@ -19,6 +19,7 @@ from vlseg.cli.predict import predict
 from vlseg.cli.probe import probe
 from vlseg.cli.prompts import prompts_app
 from vlseg.cli.report import report
+from vlseg.cli.study import study_app
 from vlseg.cli.train import train
 from vlseg.records import InputError, from_system
 
@@ -40,6 +41,7 @@ app.command()(evaluate)
 app.command()(compare)
 app.command()(predict)
 app.command()(probe)
+app.add_typer(study_app, name="study")
 app.command()(report)
 app.add_typer(cache_app, name="cache")
 

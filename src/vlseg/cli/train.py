@@ -99,25 +99,35 @@ def _grid(
     as_json: bool,
 ) -> int:
     """Train a grid and print it; the exit code."""
-    from vlseg.jobs.grid import expand, train_grid
+    from vlseg.records import InputError, read_record
+    from vlseg.studies.grid import grid_study
+    from vlseg.studies.run import RunOptions, prepare, run_alone
 
-    runs = expand(options, axes, recipe)
-    folder = out or _RUNS / next(iter(runs.values())).model
-    records = train_grid(runs, folder, resume=resume)
-    told = [_told(record, folder / name) for name, record in zip(runs, records, strict=False)]
-    done = sum(row["status"] == "done" for row in told)
+    spec = grid_study(options, axes, recipe)
+    folder = out or _RUNS / spec.parts[0].models[0]
+    if not resume and folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"--out: {folder} is not empty; add --resume to go on with it, or choose another folder")
+    plan = prepare(spec, folder, RunOptions(retry=resume))
+    found = run_alone(folder, plan)
+    told = [
+        _told(read_record(place / "run.json"), place)
+        for run in plan.runs
+        if (place := folder / "runs" / run.name).is_dir()
+    ]
     best = [row["best_val_dice"] for row in told if row["best_val_dice"] is not None]
+    failed = found.counts["failed"]
     values = {
         "run": str(folder),
-        "status": "done" if done == len(runs) else "interrupted",
+        "status": "done" if len(told) == len(plan.runs) else "failed" if failed else "interrupted",
         "epochs": sum(row["epochs"] or 0 for row in told),
         "best_val_dice": max(best, default=None),
         "seconds": round(sum(row["seconds"] or 0 for row in told), 1),
         "runs": told,
     }
     lines = [f"{row['run']}: {row['status']}, best val Dice {row['best_val_dice']}" for row in told]
-    end = f"{done} of {len(runs)} runs done" + (
-        "" if done == len(runs) else "; go on with the same command and --resume"
+    lines += [f"{one.name}: failed: {one.error}" for one in found.failures]
+    end = f"{len(told)} of {len(plan.runs)} runs done" + (
+        "" if len(told) == len(plan.runs) else "; go on with the same command and --resume"
     )
     finish("train", values, [*lines, end], as_json=as_json)
-    return _EXIT_CODES[str(values["status"])]
+    return _EXIT_CODES.get(str(values["status"]), 1)

@@ -27,6 +27,11 @@ class Pool:
         return "+".join(self.infos)
 
     @property
+    def phantoms(self) -> list[str]:
+        """Names of the datasets whose images are made up."""
+        return [dataset.info.name for dataset in self.datasets if dataset.info.generator]
+
+    @property
     def fingerprint(self) -> str:
         """The fingerprints, joined."""
         return "+".join(dataset.info.fingerprint for dataset in self.datasets)

@@ -224,6 +224,7 @@ def _new_record(
         data_fingerprint=pool.fingerprint,
         dataset=pool.name,
         datasets=list(pool.infos),
+        phantoms=pool.phantoms,
         intensity=intensities[0] if alike else {},
         intensities={} if alike else dict(zip(pool.infos, intensities, strict=True)),
         prompt=config.prompt,

@@ -73,7 +73,7 @@ def _claimed(path: Path) -> int:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             locked = _system_lock(file)
-            if not locked and _alive(before):
+            if not locked and alive(before):
                 raise _TakenError
             if not locked or _is_still(path, file):
                 if locked and before and before.host != socket.gethostname():
@@ -126,14 +126,17 @@ def _holder(path: Path) -> Holder | None:
         return None  # empty, or cut off by a full disk: names nobody
 
 
-def _alive(holder: Holder | None) -> bool:
+def alive(holder: Holder | None) -> bool:
     """Whether that process may still be there; on another machine nobody can tell."""
     if holder is None:
         return False
     if holder.host != socket.gethostname():
         return True
     try:
-        started = float(psutil.Process(holder.pid).create_time())
+        process = psutil.Process(holder.pid)
+        started = float(process.create_time())
+        if process.status() == psutil.STATUS_ZOMBIE:  # ended; only whoever started it has not asked yet
+            return False
     except psutil.Error:
         return False
     return abs(started - holder.started) < START_TOLERANCE

@@ -145,6 +145,8 @@ class RunRecord(Strict):
     """Name; of a pool the names joined by "+", see `datasets`."""
     datasets: list[str] = []
     """The names one by one: a name may hold a "+" itself."""
+    phantoms: list[str] = []
+    """Those of them whose images are made up: numbers on them say nothing about a real set of that name."""
     intensity: dict[str, Any] = {}
     """How images above 8 bit were read (IntensityPolicy); prediction does the same. Empty where pooled sets differ."""
     intensities: dict[str, dict[str, Any]] = {}
@@ -254,6 +256,8 @@ class EvaluationSpec(Strict):
     data_fingerprint: str
     data_fingerprints: dict[str, str] = {}
     """By dataset; `data_fingerprint` is theirs joined."""
+    phantoms: list[str] = []
+    """Names of the datasets whose images are made up: no score on them is one on a real set of that name."""
     split: str
     target: str | None = None
     """The one structure that was scored; None = all."""

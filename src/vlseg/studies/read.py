@@ -1,0 +1,132 @@
+"""A study from its file, from a built-in one's name, or from the folder of one that ran before."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vlseg.records import InputError, unknown_name
+from vlseg.records.study import ModelEntry, StudySpec, parse_study
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What the command line says over the file.
+
+    Attributes:
+        protocol: of all models that have one of this name.
+        data: folders by dataset.
+        data_root: where the others lie, each under its name.
+        weights: by model label.
+        set: settings of every training.
+        seeds: instead of every part's.
+    """
+
+    protocol: str | None = None
+    data: Mapping[str, str] = field(default_factory=dict)
+    data_root: Path | None = None
+    weights: Mapping[str, str] = field(default_factory=dict)
+    set: Mapping[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+
+
+def built_in() -> dict[str, Path]:
+    """The files of the studies that come with vlseg, by name."""
+    folder = Path(str(files("vlseg.studies"))) / "builtin"
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def read_study(source: str) -> StudySpec:
+    """A study with the folders of its data as they are meant from here.
+
+    Args:
+        source: a built-in study's name, a YAML file, or the folder of a study.
+
+    Raises:
+        InputError: no such file or name, broken YAML, or an unknown or wrong field.
+    """
+    path = Path(source)
+    if source in built_in() and not path.exists():
+        return parse_study(_yaml(built_in()[source]), source)
+    if path.is_dir():
+        path = path / "study.yaml"
+    if not path.is_file():
+        if path.suffix in (".yaml", ".yml") or "/" in source:
+            raise InputError(f"{path}: no such study file; vlseg study list names the built-in ones")
+        raise unknown_name("study", source, built_in())
+    spec = parse_study(_yaml(path), str(path))
+    return _beside(spec, path.absolute().parent)
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: broken YAML ({' '.join(str(error).split())})") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+
+
+def _beside(spec: StudySpec, base: Path) -> StudySpec:
+    """Relative folders lie beside the study's file."""
+    data = {label: str(base / folder) for label, folder in spec.data.items()}
+    external = [one.model_copy(update={"masks": str(base / one.masks)}) for one in spec.external]
+    models = {
+        label: entry.model_copy(update={"weights": str(base / entry.weights)})
+        if entry.weights and (base / entry.weights).exists()
+        else entry
+        for label, entry in spec.models.items()
+    }
+    return spec.model_copy(update={"data": data, "external": external, "models": models})
+
+
+def changed(spec: StudySpec, changes: Changes) -> StudySpec:
+    """The study as the command line wants it, every dataset with its folder.
+
+    Raises:
+        InputError: a dataset, pool or model that the study does not name.
+    """
+    used = datasets(spec)
+    for label in changes.data:
+        if label not in used:
+            raise unknown_name("dataset of the study", label, used)
+    root = changes.data_root.absolute() if changes.data_root else Path("data").absolute()
+    data = {label: str(root / label) for label in used}
+    if changes.data_root is None:
+        data |= spec.data
+    data |= {label: str(Path(folder).absolute()) for label, folder in changes.data.items()}
+    models = dict(spec.models)
+    labels = {label for part in spec.parts for label in part.models}
+    for label, weights in changes.weights.items():
+        if label not in labels:
+            raise unknown_name("model of the study", label, labels)
+        entry = models.get(label, ModelEntry())
+        models[label] = entry.model_copy(update={"weights": weights, "revision": None})
+    parts = [part.model_copy(update={"seeds": list(changes.seeds)} if changes.seeds else {}) for part in spec.parts]
+    update: dict[str, Any] = {"data": data, "models": models, "parts": parts, "set": {**spec.set, **changes.set}}
+    if changes.protocol is not None:
+        update["protocol"] = changes.protocol
+    return parse_study(spec.model_copy(update=update).model_dump(mode="json"), spec.name)
+
+
+def datasets(spec: StudySpec) -> list[str]:
+    """Labels of all datasets that a study names, pools by their members."""
+    named: list[str] = [*spec.data]
+    for part in spec.parts:
+        named += part.data
+        asked = [one.data for one in part.evaluate] + [one.data for one in part.probe]
+        named += [label for names in asked if isinstance(names, list) for label in names]
+        named += [part.start_data] if part.start_data else []
+    for one in spec.external:
+        named += one.data
+    return list(dict.fromkeys(label for name in named for label in spec.pools.get(name, [name])))
+
+
+def schema() -> str:
+    """The JSON schema of a study file."""
+    values = StudySpec.model_json_schema()
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **values}, indent=1) + "\n"

@@ -1,0 +1,150 @@
+"""A study's plan and state in lines of text, and as it goes along."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from vlseg.records.console import error_console
+from vlseg.records.study import Plan
+from vlseg.studies.status import Status
+
+QUIET = 30.0
+"""Seconds between two lines where there is no terminal."""
+MOST_FAILURES = 20
+
+
+def plan_lines(plan: Plan, study: Path) -> list[str]:
+    """What will be run: a line for each part, and what is missing."""
+    lines = [
+        f"study {plan.study.name} in {study}: {len(plan.runs)} runs ({_kinds(Counter(run.kind for run in plan.runs))})"
+    ]
+    parts: dict[str, Counter[str]] = {}
+    for run in plan.runs:
+        for part in run.parts:
+            parts.setdefault(part, Counter())[run.kind] += 1
+    lines += [f"  {part}: {_kinds(kinds)}" for part, kinds in parts.items()]
+    lines += [f"  left out: {hole.what}: {hole.why}" for hole in plan.holes]
+    return lines
+
+
+NOUNS = {
+    "train": "training",
+    "evaluate": "evaluation",
+    "probe": "probe",
+    "worth": "worth of a leak",
+    "masks": "folder of masks",
+}
+
+
+def _kinds(kinds: Counter[str]) -> str:
+    told = []
+    for kind, noun in NOUNS.items():
+        if count := kinds[kind]:
+            first, *rest = noun.split(" ")
+            told.append(f"{count} {noun if count == 1 else ' '.join([f'{first}s', *rest])}")
+    return ", ".join(told)
+
+
+def status_lines(found: Status) -> list[str]:
+    """The state of a study, failures with their reasons last."""
+    lines = [one_line(found)]
+    width = max((len(NOUNS[kind]) for kind in found.kinds), default=0)
+    for kind, counts in found.kinds.items():
+        told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+        lines.append(f"  {NOUNS[kind]:<{width}}  {told}")
+    lines += [f"  at work: {one['name']} ({one['host']}, process {one['pid']})" for one in found.working]
+    if found.blocked:
+        lines.append(f"  {len(found.blocked)} wait for runs that failed")
+    if found.others:
+        lines.append(f"  {found.others} runs in the ledger are of earlier versions of the study (vlseg study prune)")
+    lines += failure_lines(found)
+    return lines
+
+
+def failure_lines(found: Status) -> list[str]:
+    """A line for each failed run."""
+    lines = [f"  failed: {one.name}: {one.error}" for one in found.failures[:MOST_FAILURES]]
+    if len(found.failures) > MOST_FAILURES:
+        lines.append(f"  and {len(found.failures) - MOST_FAILURES} more failed (vlseg study status --runs)")
+    return lines
+
+
+def one_line(found: Status) -> str:
+    """Counts, rate, time left."""
+    told = ", ".join(
+        f"{found.counts[state]} {state}" for state in ("running", "interrupted", "failed") if found.counts[state]
+    )
+    rate = f"; {found.rate:.0f} runs an hour" if found.rate else ""
+    at_once = max(1, len(found.working))
+    left = f"; about {duration(found.seconds_left / at_once)} left" if found.seconds_left else ""
+    return f"{found.counts['done']} of {found.total} runs done{f', {told}' if told else ''}{rate}{left}"
+
+
+def duration(seconds: float) -> str:
+    """3 h 05 min, 12 min, 40 s."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class Shown:
+    """Told the state about twice a second; shows it on a terminal, or says a line now and then."""
+
+    def __init__(self, live: Live | None) -> None:
+        self._live = live
+        self._said, self._when = "", time.monotonic()
+        self._failed = 0
+
+    def __call__(self, found: Status) -> None:
+        """The state as it is now."""
+        if self._live is not None:
+            self._live.update(_table(found))
+            return
+        new = found.counts["failed"] > self._failed
+        if not new and time.monotonic() - self._when < QUIET:
+            return
+        self._when, self._failed = time.monotonic(), found.counts["failed"]
+        line = one_line(found)
+        if line != self._said:
+            self._said = line
+            error_console().print(line, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def live() -> Iterator[Shown]:
+    """What to tell the state of a study while it runs."""
+    console = error_console()
+    if not console.is_terminal:
+        yield Shown(None)
+        return
+    with Live(console=console, transient=True, refresh_per_second=4) as area:
+        yield Shown(area)
+
+
+def _table(found: Status) -> Table:
+    table = Table.grid(padding=(0, 1))
+    for line in status_lines(found):
+        table.add_row(Text(line, no_wrap=True, overflow="ellipsis"))
+    return table
+
+
+def json_values(found: Status) -> dict[str, Any]:
+    """The machine-readable state."""
+    return {
+        **found.counts,
+        "total": found.total,
+        "kinds": found.kinds,
+        "blocked": found.blocked,
+        "seconds": round(found.seconds, 1),
+        "seconds_left": found.seconds_left,
+        "rate": found.rate,
+        "failures": [{"run": one.name, "error": one.error, "folder": str(one.folder)} for one in found.failures],
+    }
