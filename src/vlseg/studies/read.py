@@ -50,7 +50,7 @@ def read_study(source: str) -> StudySpec:
         InputError: no such file or name, broken YAML, or an unknown or wrong field.
     """
     path = Path(source)
-    if source in built_in() and not path.exists():
+    if source in built_in():  # a folder of that name is given as ./NAME
         return parse_study(_yaml(built_in()[source]), source)
     if path.is_dir():
         path = path / "study.yaml"
