@@ -74,6 +74,7 @@ NOT_IN_THE_KEY = {
     "feature_cache": "the place",
     "feature_views": "a changed image has its change in its key",
     "feature_limit_gib": "how many entries",
+    "trackers": "who is told",
 }
 WHERE_FROM = {"weights", "revision", "device", "threads"}
 """Tested below by content: the encoders' own weights, and what computes."""

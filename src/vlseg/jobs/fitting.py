@@ -28,6 +28,7 @@ from vlseg.records import InputError, RunConfig, RunRecord, write_config, write_
 from vlseg.training import Fit, FitResult, with_fitting_pieces
 from vlseg.training.batches import group_by_image
 from vlseg.training.distributed import add_up, broadcast, is_first, rank, world
+from vlseg.training.trackers import Tracking
 
 VAL_THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 """Candidates when the threshold is chosen on val: 0.05 to 0.95."""
@@ -49,6 +50,7 @@ class OpenRun:
     val: Sequence[Prompted]
     model: Segmenter
     device: torch.device
+    tracking: Tracking | None = None
 
 
 def train_started(started: Started, held: ExitStack, *, resume: bool = False, threads: int | None = None) -> RunRecord:
@@ -92,11 +94,14 @@ def trainer_of(run: OpenRun, *, resume: bool = False) -> Fit | None:
     """What trains the run's model; None where there is nothing to train (an ensemble that only averages)."""
     known = open_features(run.config, run.model, run.train, run.device)
     if not run.model.parts():
+        run.tracking = Tracking(run.out, run.config, run.record.id)
         return None
     config = with_fitting_pieces(run.config, run.model, run.train, run.pool.infos, known)
     if config != run.config:
         run.config = config
         _note(run)
+    if is_first():
+        run.tracking = Tracking(run.out, config, run.record.id)
     trainer = Fit(
         run.model,
         run.train,
@@ -106,6 +111,7 @@ def trainer_of(run: OpenRun, *, resume: bool = False) -> Fit | None:
         validate=_validator(run, known.store if known else None),
         resume=resume,
         known=known,
+        tell=run.tracking.rows if run.tracking is not None else None,
     )
     if trainer.running_statistics and world() > run.record.batch_parts:
         _note(run, batch_parts=world())
@@ -136,6 +142,8 @@ def close_run(run: OpenRun, result: FitResult) -> RunRecord:
             **({"skipped_steps": result.skipped} if result.skipped else {}),
         },
     )
+    if run.tracking is not None:
+        run.tracking.end(run.record)
     if result.status == "done" and is_first():
         # The model folder holds the weights; what only resuming needs can go.
         shutil.rmtree(run.out / "checkpoints", ignore_errors=True)
@@ -156,6 +164,8 @@ def recorded_failure(runs: Sequence[OpenRun]) -> Iterator[None]:
 
 
 def _close_failed(run: OpenRun, status: str, why: str) -> None:
+    if run.tracking is not None:
+        run.tracking.close(status)
     try:
         _note(run, status=status, error=why, ended=datetime.now(UTC))
     except (

@@ -70,6 +70,10 @@ def begin(
     check_devices(config, resumed=locked)
     config = with_absolute_places(config)
     _check_places(config, out, earlier)
+    if config.trackers:
+        from vlseg.training.trackers import check_installed
+
+        check_installed(config.trackers)
     if config.precision == "fp16":  # not for every device, and only torch knows which are there
         from vlseg.models.device import check_precision, resolve_device
 

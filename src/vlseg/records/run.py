@@ -16,6 +16,7 @@ RUN_FORMAT = 1
 Regime = Literal["full", "freeze_text_encoder", "freeze_encoders", "decoder"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+TrackerName = Literal["tensorboard", "mlflow", "trackio", "wandb"]
 Status = Literal["planned", "running", "done", "failed", "interrupted"]
 
 WORTH_FILE = "leak_worth.json"
@@ -124,6 +125,9 @@ class RunConfig(Strict):
     """With augmentation, how many fixed variants of each image are shown (the first is the image as it is)."""
     feature_limit_gib: float | None = pydantic.Field(default=None, gt=0)
     """Size that the cache may reach; None = nine tenths of the free disk."""
+    trackers: list[TrackerName] = []
+    """Who is told the rows of history.csv, the settings and the summary as well (docs/runs.md); on this machine unless
+    the tracker's own variables say otherwise. Never an image."""
 
 
 class RunRecord(Strict):

@@ -35,7 +35,7 @@ def default_tables(plan: Plan) -> list[TableSpec]:
 def cells_of(study: Path, plan: Plan) -> tuple[list[Cell], list[Hole]]:
     """A cell for each dataset and part of a done evaluation, probe or comparison; a hole for each that is not there."""
     cells: list[Cell] = []
-    holes = [hole for hole in plan.holes]
+    holes = list(plan.holes)
     reasons: dict[str, str] = {}
     for run in plan.runs:
         at = state_of(study, run.name)

@@ -42,7 +42,7 @@ from vlseg.training.distributed import (
     world,
 )
 from vlseg.training.freezing import apply_regime, parameter_groups, train_mode
-from vlseg.training.history import Journal
+from vlseg.training.history import HistoryRow, Journal
 from vlseg.training.interrupt import Stop, stop_on_interrupt
 from vlseg.training.memory import checkpoint_blocks
 from vlseg.training.precision import Arithmetic, deterministic_on_cpu
@@ -116,7 +116,10 @@ def fit(
 
 
 class Fit:
-    """The state of one call of `fit`, whose arguments it takes."""
+    """The state of one call of `fit`, whose arguments it takes.
+
+    `tell` is given all rows of history.csv that a killed run would still have, after each checkpoint and at the end.
+    """
 
     def __init__(
         self,
@@ -129,9 +132,11 @@ class Fit:
         validate: Callable[[], float] | None = None,
         resume: bool = False,
         known: Known | None = None,
+        tell: Callable[[Sequence[HistoryRow]], None] | None = None,
     ) -> None:
         self.model, self.infos, self.config, self.folder, self.validate = model, infos, config, folder, validate
         self.known = known
+        self.tell = tell or (lambda rows: None)
         self.network = as_module(model)
         self.groups = group_by_image(train)
         if not self.groups:
@@ -370,6 +375,7 @@ class Fit:
     def _write_history(self) -> None:
         if is_first():
             self.journal.write(self._history)
+            self.tell(self.journal.rows)
 
     def _weights(self) -> dict[str, Tensor]:
         return changing_weights(self.network, self.training)
