@@ -225,7 +225,7 @@ class _WandB:
             name=run.name,
             config=dict(run.settings),
             dir=os.environ.get("WANDB_DIR") or str(run.folder),
-            mode=os.environ.get("WANDB_MODE") or "offline",  # type: ignore[arg-type]
+            mode=os.environ.get("WANDB_MODE") or "offline",
             resume="allow",
             reinit="create_new",
             settings=wandb.Settings(
