@@ -31,6 +31,7 @@ def run(
         list[str] | None, typer.Option("--set", help="A setting of every training.", metavar="KEY=VALUE")
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seeds instead of the study's; again for each.")] = None,
+    part: Annotated[list[str] | None, typer.Option(help="Run this part alone; again for each.")] = None,
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Run what is possible without data or weights that are missing.")
     ] = False,
@@ -64,6 +65,7 @@ def run(
             weights=dict(_pair(one, "--weights", "MODEL=ID|PATH") for one in weights or []),
             set=dict(parse_setting(one) for one in settings or []),
             seeds=tuple(seed or ()),
+            parts=tuple(part or ()),
         ),
     )
     folder = out or _place(source, spec.name if scale == "full" else f"{spec.name}-{scale}")

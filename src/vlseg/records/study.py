@@ -110,7 +110,8 @@ class Part(Strict):
     start_data: str | None = None
     """Of that part's runs, those on this dataset or pool; None = on the same."""
     exclude: list[dict[str, Any]] = []
-    """Combinations to leave out: a value or a list of values by label, e.g. {model: cris, data: [camus]}."""
+    """Combinations to leave out: a value or a list of values by label, e.g. {model: cris, data: [camus]}; `why` is told
+    in tables."""
     evaluate: list[Evaluate] = [Evaluate()]
     probe: list[Probe] = []
     worth: list[Worth] = []
@@ -250,10 +251,12 @@ class Planned(Strict):
 
 
 class Hole(Strict):
-    """What a study cannot do here, and why."""
+    """What a study cannot do here, or leaves out, and why.
+
+    Of what is missing `what` says which dataset or weights; of runs that are left out `labels` say which.
+    """
 
     what: str
-    """A dataset, a model's weights, or a run."""
     why: str
     labels: dict[str, str] = {}
     parts: list[str] = []

@@ -19,6 +19,8 @@ FEATURES = "features"
 """In a planned configuration: the study's own cache, wherever the study lies."""
 RUN = "run:"
 """In a planned configuration, before a run's name: the model that it left."""
+WHY = "why"
+"""In an exclusion: its reason."""
 USUAL = (
     *("model", "trained_on", "prompt", "protocol", "regime", "seed", "fold", "share"),
     *("data", "asked", "condition", "split"),
@@ -34,6 +36,9 @@ BESIDE = (
     "feature_cache",
     "feature_limit_gib",
     "compile",
+    "devices",
+    "nodes",
+    "trackers",
 )
 """Settings of a run that give it no other name: where things lie (their content is in the identity) and on what it
 runs."""
@@ -59,7 +64,7 @@ def expand(spec: StudySpec) -> Plan:
             raise InputError(f"part '{part.name}': {error}") from error
     for run in _external(spec, places):
         runs[run.name] = run
-    return Plan(study=spec, runs=_in_order(list(runs.values())), holes=list(places.holes.values()))
+    return Plan(study=spec, runs=_in_order(list(runs.values())), holes=[*places.holes.values(), *places.excluded])
 
 
 def _of_part(part: Part, places: Places, earlier: Mapping[str, Planned]) -> Iterator[Planned]:
@@ -128,7 +133,7 @@ def _trained(
         recipe = entry.recipe or (protocol if protocol in recipes else None)
         config = config_of(options, recipe, f"model '{model}'")
         labels["regime"] = config.regime
-        if _excluded(part, labels):
+        if _excluded(part, labels, places):
             continue
         if _shares_features(spec, config):
             config = config.model_copy(update={"feature_cache": FEATURES})
@@ -246,7 +251,7 @@ def _untrained(part: Part, places: Places, model: str, entry: ModelEntry, label:
                 "condition": condition,
                 "split": one.split,
             }
-            if _excluded(part, labels):
+            if _excluded(part, labels, places):
                 continue
             values: dict[str, Any] = {
                 "model": name,
@@ -382,17 +387,25 @@ def _over(options: Mapping[str, Any], level: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _excluded(part: Part, labels: Mapping[str, str]) -> bool:
-    """Whether one of the part's exclusions fits; `data` of a training means what it is trained on."""
+def _excluded(part: Part, labels: Mapping[str, str], places: Places) -> bool:
+    """Whether one of the part's exclusions fits; `data` of a training means what it is trained on.
+
+    One that says `why` leaves a hole that tables tell of.
+    """
     for rule in part.exclude:
         fits = []
         for key, wanted in rule.items():
+            if key == WHY:
+                continue
             name = "trained_on" if key == "data" and "data" not in labels else key
+            name = "asked" if key == "prompt" and labels["regime"] == "zero_shot" else name
             if name not in labels:
                 raise InputError(f"exclude: unknown label '{key}' (known: {', '.join(sorted(labels))})")
             values = wanted if isinstance(wanted, list) else [wanted]
             fits.append(labels[name] in [str(value) for value in values])
         if fits and all(fits):
+            if WHY in rule:
+                places.left_out(part.name, labels, str(rule[WHY]))
             return True
     return False
 

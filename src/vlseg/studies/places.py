@@ -19,11 +19,13 @@ class Places:
 
     Attributes:
         holes: what is missing, one line each.
+        excluded: runs that the study leaves out for a reason that it gives.
     """
 
     def __init__(self, spec: StudySpec) -> None:
         self.spec = spec
         self.holes: dict[str, Hole] = {}
+        self.excluded: list[Hole] = []
         self._datasets: dict[str, Dataset | None] = {}
         self._weights: dict[tuple[str, str | None], str | None] = {}
 
@@ -51,6 +53,10 @@ class Places:
     def missing(self, what: str, why: str) -> None:
         """Note a hole, once."""
         self.holes.setdefault(what, Hole(what=what, why=why))
+
+    def left_out(self, part: str, labels: Mapping[str, str], why: str) -> None:
+        """Note runs that the study itself excludes."""
+        self.excluded.append(Hole(what="run", why=why, labels=dict(labels), parts=[part]))
 
     def prompts(self, label: str, wanted: Sequence[str]) -> list[str]:
         """The prompts of a dataset, or those that all members of a pool have, that names or patterns stand for.

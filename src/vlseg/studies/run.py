@@ -50,11 +50,12 @@ def prepare(spec: StudySpec, out: Path, options: RunOptions) -> Plan:
     """
     _check_place(spec, out)
     plan = expand(spec)
-    if plan.holes and not options.skip_missing:
-        raise MissingError(plan.holes)
+    missing = [hole for hole in plan.holes if not hole.labels]
+    if missing and not options.skip_missing:
+        raise MissingError(missing)
     if not plan.runs:
         raise InputError(
-            f"study '{spec.name}': nothing is left to run" + ("" if not plan.holes else " without what is missing")
+            f"study '{spec.name}': nothing is left to run" + ("" if not missing else " without what is missing")
         )
     redo: set[str] = set()
     for pattern in options.redo:

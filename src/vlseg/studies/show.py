@@ -30,7 +30,9 @@ def plan_lines(plan: Plan, study: Path) -> list[str]:
         for part in run.parts:
             parts.setdefault(part, Counter())[run.kind] += 1
     lines += [f"  {part}: {_kinds(kinds)}" for part, kinds in parts.items()]
-    lines += [f"  left out: {hole.what}: {hole.why}" for hole in plan.holes]
+    lines += [f"  left out: {hole.what}: {hole.why}" for hole in plan.holes if not hole.labels]
+    reasons = Counter(hole.why for hole in plan.holes if hole.labels)
+    lines += [f"  left out by the study: {count} combinations: {why}" for why, count in reasons.items()]
     return lines
 
 
