@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from papers_notes import READERS, Expected, Labels, Notes, Numbers, key, number
+from papers_notes import DATA, READERS, Expected, Labels, Notes, Numbers, cells, key, number
 
 from vlseg.data.cards import card_names
 from vlseg.models.registry import known_models
@@ -35,6 +35,17 @@ def test_every_number_is_that_of_the_notes_and_there_is_none_beside(
 
 def test_every_table_is_read_again(notes: Notes) -> None:
     assert sorted(name for reader in READERS for name in reader(notes)) == published_keys()
+
+
+def test_what_measures_something_else_is_marked(notes: Notes) -> None:
+    """By the names of the rows: test sets without their normal images, and which plot a row is of."""
+    rows = [row for line in notes.lines if len(row := cells(line)) > 9 and re.search(r" (zs|ft)", row[1])]
+    without = {DATA[row[0]] for row in rows if "no normals" in row[0]}
+    assert without
+    for name in ("zero-shot", "finetuned", "finetuned-rerun"):
+        for cell in published_table(f"medvlsm/prompts/{name}").cells:
+            assert (cell.differs is not None) == (cell.labels["data"] in without), cell
+    assert sum("contradicted" in (c.note or "") for c in published_table("medvlsm/prompts/finetuned").cells) == 8
 
 
 def test_the_numbers_that_the_notes_call_best_are_all_here(notes: Notes) -> None:

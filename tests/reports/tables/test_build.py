@@ -455,6 +455,8 @@ def test_leaks_groups_and_protocols_are_footnotes() -> None:
     ]
     table = build_table(cells, spec())
     notes = {model: at(table, model, "kvasir-seg").notes for model in ("cris", "clipseg", "unet", "guide")}
+    leaks = {model: at(table, model, "kvasir-seg").leaks for model in notes}
+    assert leaks == {"cris": True, "clipseg": True, "unet": False, "guide": False}
     assert "the prompt tells of the truth: it has words from the label and the mask" in notes["cris"]
     assert any("is not known: they may tell of the truth" in note for note in notes["clipseg"])
     assert "protocol corrected" in notes["clipseg"]
