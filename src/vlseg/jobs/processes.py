@@ -62,9 +62,11 @@ def helpers(devices: int) -> Iterator[None]:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(port: int) -> None:
+        # What is wrong the first process tells; torch's own lines on a broken connection would stand between.
+        environment = {"TORCH_CPP_LOG_LEVEL": "ERROR", **os.environ}
         for rank in range(1, devices):
             command = [sys.executable, "-m", "vlseg.jobs.helper", str(rank), str(devices), str(port)]
-            started.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True))
+            started.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, env=environment))
 
     def lost() -> str | None:
         ends = {rank: process.poll() for rank, process in enumerate(started, 1)}
@@ -82,8 +84,10 @@ def helpers(devices: int) -> Iterator[None]:
 
 def _end(rank: int, world: int, code: int) -> str:
     if code < 0:
-        return f"rank {rank} of {world} was ended by {signal.Signals(-code).name} (by hand, or out of memory)"
-    return f"rank {rank} of {world} has ended with exit code {code}"
+        how = f"was ended by {signal.Signals(-code).name} (by hand, or out of memory)"
+    else:
+        how = f"has ended with exit code {code}"
+    return f"rank {rank} of {world} {how}; go on with --resume"
 
 
 def _ended(process: "subprocess.Popen[bytes]") -> None:

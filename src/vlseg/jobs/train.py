@@ -48,12 +48,13 @@ def train_run(
 def _among_others(config: RunConfig | None, out: Path, resume: bool, places: Mapping[str, Any] | None) -> RunRecord:
     """As one of the processes that srun or torchrun started; the first one looks at everything and says what to do."""
     from vlseg.jobs.fitting import train_started
-    from vlseg.training.distributed import broadcast, is_first, join, shared_fate
+    from vlseg.training.distributed import barrier, broadcast, is_first, join, shared_fate
 
     place = started_place()
     assert place is not None
     join(place)
     with shared_fate(), ExitStack() as held:
+        barrier()  # all are here before one may fail
         started = begin(config, out, held, resume=resume, places=places) if is_first() else None
         started = broadcast(started)
         assert started is not None

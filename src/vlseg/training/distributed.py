@@ -4,6 +4,7 @@ Alone, every function here does what it does for one process, and costs nothing.
 memory; tensors on GPUs over NCCL. A process that has ended, or left, is noticed by the others at the next word.
 """
 
+import atexit
 import json
 import os
 import socket
@@ -28,6 +29,8 @@ GPU_PATIENCE = timedelta(minutes=10)
 """How long for tensors on GPUs, which are exchanged right after all have said that they are well."""
 MEETING_SECONDS = 600.0
 """How long for all to come."""
+GOODBYE_SECONDS = 3.0
+"""How long the others may take to learn why the first one ends."""
 BUCKET_BYTES = 32 * 2**20
 """Tensors are joined up to this size, so that small ones do not travel one by one."""
 
@@ -109,6 +112,7 @@ def join(
     if port is not None:
         port(store.port)
     take_gpu(place.local_rank)
+    atexit.register(leave)
     _team = _Team(place, _part(store, f"attempt {place.attempt}"), lost or (lambda: None))
 
 
@@ -124,6 +128,7 @@ def leave() -> None:
         dist.destroy_process_group()
     _team = None
     take_gpu(0)
+    atexit.unregister(leave)
 
 
 def barrier() -> None:
@@ -252,10 +257,25 @@ def _fall_apart(error: BaseException) -> None:
         return
     with suppress(RuntimeError):  # where rank 0 and its store are gone, and with them who would read this
         team.store.compare_set(f"why {team.times}", "", json.dumps(_told(team, error)))
-    team.times += 1
+        team.store.set(f"knows {team.times} {team.place.rank}", "")
     if team.formed:
         team.formed, team.gpus = False, None
         dist.destroy_process_group()
+    if team.place.rank == 0 and not team.place.kept:  # the store may go with this process
+        _wait_for(team, "knows", GOODBYE_SECONDS)
+    team.times += 1
+
+
+def _wait_for(team: _Team, what: str, seconds: float, lost: Callable[[], object] = lambda: None) -> bool:
+    """Whether all have said it within the time; in vain once `lost` raises."""
+    names = [f"{what} {team.times} {number}" for number in range(team.place.world)]
+    deadline = time.monotonic() + seconds
+    while not team.store.check(names):
+        lost()
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def _told(team: _Team, error: BaseException) -> tuple[str, str]:
@@ -283,16 +303,15 @@ def _talking() -> Iterator[_Team]:
 
 def _form(team: _Team) -> None:
     """A group of all, once all have come."""
-    place, deadline = team.place, time.monotonic() + MEETING_SECONDS
-    names = [f"here {team.times} {number}" for number in range(place.world)]
-    team.store.set(names[place.rank], "")
-    while not team.store.check(names):
+    place = team.place
+    team.store.set(f"here {team.times} {place.rank}", "")
+
+    def lost() -> None:
         if (why := team.lost()) is not None:
             raise LostProcessError(why)
-        if time.monotonic() > deadline:
-            come = sum(team.store.check([name]) for name in names)
-            raise LostProcessError(f"{come} of {place.world} processes have come in {MEETING_SECONDS / 60:.0f} minutes")
-        time.sleep(0.02)
+
+    if not _wait_for(team, "here", MEETING_SECONDS, lost):
+        raise LostProcessError(f"not all of {place.world} processes have come in {MEETING_SECONDS:.0f} s")
     dist.init_process_group(
         "gloo",
         store=_part(team.store, f"group {team.times}"),
@@ -311,7 +330,9 @@ def _reason(team: _Team) -> BaseException:
         try:
             told = json.loads(team.store.get(key)) if team.store.check([key]) else None
         except RuntimeError:
-            return LostProcessError(f"rank 0 of {team.place.world} has ended without a word", first=True)
+            return LostProcessError(
+                f"rank 0 of {team.place.world} has ended without a word; go on with --resume", first=True
+            )
         if told is not None:
             kinds: dict[str, type[BaseException]] = {"InputError": InputError, "KeyboardInterrupt": KeyboardInterrupt}
             return kinds.get(told[0], LostProcessError)(told[1])
@@ -319,5 +340,5 @@ def _reason(team: _Team) -> BaseException:
             return LostProcessError(why)
         time.sleep(0.02)
     return LostProcessError(
-        f"one of the {team.place.world} processes has ended without a word (killed, or out of memory)"
+        f"one of the {team.place.world} processes was ended (by hand, or out of memory); go on with --resume"
     )
