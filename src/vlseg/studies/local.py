@@ -14,6 +14,7 @@ import psutil
 
 from vlseg.records import InputError
 from vlseg.records.study import Plan
+from vlseg.studies.grow import latest
 from vlseg.studies.status import Status, status
 
 MEMORY_GIB = 4.0
@@ -65,7 +66,7 @@ def run_here(study: Path, plan: Plan, options: LocalOptions, look: Callable[[Sta
             time.sleep(pause)
             crew.look_after()
             begin = time.monotonic()
-            look(status(study, plan))
+            look(status(study, latest(study, plan)))
             pause = max(POLL, 10 * (time.monotonic() - begin))  # of thousands of runs a look takes its time
     except KeyboardInterrupt:
         stopped = True

@@ -25,6 +25,7 @@ from vlseg.records.ledger import At, record_at, state_of
 from vlseg.records.study import LedgerRecord, Plan, Planned
 from vlseg.studies import ledger
 from vlseg.studies.execute import execute, execute_together, note
+from vlseg.studies.grow import BusyError, grow
 from vlseg.studies.links import link
 
 BEATS = 6
@@ -75,6 +76,8 @@ def work(study: Path, *, wait: bool = True, until: float | None = None, stopping
         while not stopping.requested and (until is None or time.monotonic() < until):
             found = next_run(study, seen)
             if found is None:
+                if _grew(study, seen):
+                    continue
                 if not wait or not _others_work(study, seen):
                     break
                 time.sleep(PAUSE)
@@ -87,6 +90,22 @@ def work(study: Path, *, wait: bool = True, until: float | None = None, stopping
             else:
                 closed += make(study, run, lease, plan, stopping, until)
     return closed
+
+
+def _grew(study: Path, seen: Seen) -> bool:
+    """Whether there may be more to do than was known: a search has gone on, here or with another worker."""
+    try:
+        plan = grow(study, seen.plan)
+    except BusyError:
+        time.sleep(PAUSE)
+        return True
+    if plan is None:
+        return False
+    new = {run.name: run for run in plan.runs if run.name not in seen.by_name}
+    seen.plan = plan
+    seen.open |= new
+    seen.by_name |= new
+    return True
 
 
 def next_run(study: Path, seen: Seen) -> tuple[Planned, ledger.Lease] | None:
