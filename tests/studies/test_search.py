@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from vlseg.records import InputError
-from vlseg.records.study import Search
+from vlseg.records import InputError, RunConfig
+from vlseg.records.study import Search, parse_study
 from vlseg.studies import search as search_module
 from vlseg.studies.search import ask, best, distributions, finished, tell, trials, write_best
 
@@ -163,6 +163,29 @@ def test_spaces_that_cannot_be_searched(changes: dict[str, Any], words: str) -> 
     with pytest.raises(InputError, match=words) as told:
         distributions(spec(**changes))
     assert "\n" not in str(told.value)
+
+
+def test_optuna_opens_the_journal(tmp_path: Path) -> None:
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    found = searched(tmp_path, spec(trials=4))
+    storage = optuna.storages.JournalStorage(JournalFileBackend(str(tmp_path / "journal.log")))
+    study = optuna.load_study(storage=storage, study_name="s")
+    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert [(one.params, one.value) for one in study.trials] == [(one.values, one.value) for one in found]
+    assert study.best_trial.number == getattr(best(found), "number", None)
+
+
+def test_the_example_of_the_page() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "studies-search.md").read_text()
+    study = parse_study(yaml.safe_load(page.split("```yaml")[1].split("```")[0]), "page")
+    search = study.parts[0].search
+    assert search is not None
+    assert search.trials == 30
+    assert distributions(search).keys() == search.space.keys()
+    for key in search.space:
+        assert key in RunConfig.model_fields or key.startswith("model_arguments.")
 
 
 def test_without_optuna(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

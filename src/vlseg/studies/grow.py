@@ -4,10 +4,11 @@ Whichever worker finds nothing left to claim does so, so that as many trials are
 worker alone searches in one order, which is the same whatever interrupts it.
 """
 
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from vlseg.jobs.lock import run_lock
+from vlseg.jobs.lock import LOCK_NAME, run_lock
 from vlseg.records import InputError
 from vlseg.records.ledger import record_at, state_of
 from vlseg.records.study import Plan, PlannedSearch
@@ -20,7 +21,11 @@ OBJECTIVE = "best_val_dice"
 
 
 class BusyError(Exception):
-    """Another process is at it."""
+    """Another process is at it, since so many seconds."""
+
+    def __init__(self, why: str, seconds: float) -> None:
+        super().__init__(why)
+        self.seconds = seconds
 
 
 def latest(study: Path, plan: Plan) -> Plan:
@@ -52,7 +57,7 @@ def grow(study: Path, known: Plan) -> Plan | None:
         try:
             held.enter_context(run_lock(folder))
         except InputError as taken:
-            raise BusyError from taken
+            raise BusyError(str(taken), _age(folder / LOCK_NAME)) from taken
         found = _grown(study, folder, Plan.read(study))
     return found if any(run.name not in names for run in found.runs) else None
 
@@ -118,3 +123,11 @@ def _outcome(study: Path, name: str, plan: Plan) -> list[float | None]:
     if value is None:
         raise InputError(f"search: run {name} has no val Dice to search by; its data need a val split, or give folds")
     return [value]
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file was written; 0 where it has just gone."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

@@ -32,6 +32,8 @@ BEATS = 6
 """Signs of life in the time of a lease."""
 PAUSE = 0.5
 """Seconds between two looks at a ledger in which others work."""
+LONG_BUSY = 60.0
+"""Seconds that another worker may take to let a search go on, before it is told and looked at less often."""
 
 
 @dataclass
@@ -96,8 +98,10 @@ def _grew(study: Path, seen: Seen) -> bool:
     """Whether there may be more to do than was known: a search has gone on, here or with another worker."""
     try:
         plan = grow(study, seen.plan)
-    except BusyError:
-        time.sleep(PAUSE)
+    except BusyError as busy:
+        if busy.seconds > LONG_BUSY:  # the line says what to do where nobody can tell whether that process lives
+            note(str(busy))
+        time.sleep(PAUSE if busy.seconds <= LONG_BUSY else LONG_BUSY)
         return True
     if plan is None:
         return False
