@@ -248,6 +248,20 @@ class Planned(Strict):
     near: str = ""
 
 
+class PlannedSearch(Strict):
+    """A search of a study, as far as it has gone.
+
+    Attributes:
+        name: in the journal; holds a digest of everything that a trial's result depends on but its own settings.
+        search: what is searched for.
+        runs: names of the trials' trainings, in the order in which they were asked; two trials may have one.
+    """
+
+    name: str
+    search: Search
+    runs: list[str] = []
+
+
 class Hole(Strict):
     """What a study cannot do here, or leaves out, and why.
 
@@ -267,6 +281,8 @@ class Plan(Strict):
     study: StudySpec
     runs: list[Planned]
     holes: list[Hole] = []
+    searches: list[PlannedSearch] = []
+    """Their trials are added to `runs` as they are asked."""
 
     def write(self, study: Path) -> None:
         """Write plan.json and study.yaml into the study's folder."""

@@ -4,7 +4,9 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from vlseg.jobs.settings import config_of
@@ -14,6 +16,7 @@ from vlseg.records import InputError, RunConfig
 from vlseg.records.protocols import OF_KIND, PROTOCOLS
 from vlseg.records.study import OWN, Evaluate, Kind, ModelEntry, Part, Plan, Planned, Probe, StudySpec
 from vlseg.studies.places import Places, contents
+from vlseg.studies.trials import Searches
 
 FEATURES = "features"
 """In a planned configuration: the study's own cache, wherever the study lies."""
@@ -44,17 +47,22 @@ BESIDE = (
 runs."""
 
 
-def expand(spec: StudySpec) -> Plan:
+def expand(spec: StudySpec, study: Path | None = None) -> Plan:
     """The runs that a study wants, and what is missing for others.
+
+    Args:
+        spec: the study.
+        study: its folder, where searches may have been begun; None: they have not.
 
     Raises:
         InputError: what no data or weights would mend: an unknown model, setting, prompt or part, with the part's name.
     """
     places = Places(spec)
     runs: dict[str, Planned] = {}
+    searches = Searches(study)
     for part in spec.parts:
         try:
-            for run in _of_part(part, places, runs):
+            for run in _of_part(part, places, runs, searches):
                 before = runs.get(run.name)
                 parts = list(dict.fromkeys([*(before.parts if before else []), part.name]))
                 runs[run.name] = run.model_copy(update={"parts": parts})
@@ -64,10 +72,11 @@ def expand(spec: StudySpec) -> Plan:
             raise InputError(f"part '{part.name}': {error}") from error
     for run in _external(spec, places):
         runs[run.name] = run
-    return Plan(study=spec, runs=_in_order(list(runs.values())), holes=[*places.holes.values(), *places.excluded])
+    holes = [*places.holes.values(), *places.excluded]
+    return Plan(study=spec, runs=_in_order(list(runs.values())), holes=holes, searches=searches.found)
 
 
-def _of_part(part: Part, places: Places, earlier: Mapping[str, Planned]) -> Iterator[Planned]:
+def _of_part(part: Part, places: Places, earlier: Mapping[str, Planned], searches: Searches) -> Iterator[Planned]:
     for model, on in product(part.models, part.data):
         known = places.spec.models.get(model, ModelEntry())
         architecture_of(known.model or model)  # an unknown name is told with the known ones
@@ -77,11 +86,17 @@ def _of_part(part: Part, places: Places, earlier: Mapping[str, Planned]) -> Iter
             for label in there:
                 yield from _untrained(part, places, model, known, label)
         elif len(there) == len(members):
-            yield from _trained(part, places, model, known, on, earlier)
+            yield from _trained(part, places, model, known, on, earlier, searches)
 
 
 def _trained(
-    part: Part, places: Places, model: str, entry: ModelEntry, on: str, earlier: Mapping[str, Planned]
+    part: Part,
+    places: Places,
+    model: str,
+    entry: ModelEntry,
+    on: str,
+    earlier: Mapping[str, Planned],
+    searches: Searches,
 ) -> Iterator[Planned]:
     """Trainings of one model on one dataset or pool, each followed by what is asked of it."""
     spec = places.spec
@@ -129,19 +144,37 @@ def _trained(
         if part.start_from is not None:
             source = _source(part, labels, earlier)
             needs, options["weights"] = [source.name], f"{RUN}{source.name}"
-        recipes = architecture_of(entry.model or model).recipes
-        recipe = entry.recipe or (protocol if protocol in recipes else None)
-        config = config_of(options, recipe, f"model '{model}'")
-        labels["regime"] = config.regime
-        if _excluded(part, labels, places):
-            continue
-        if _shares_features(spec, config):
-            config = config.model_copy(update={"feature_cache": FEATURES})
-        run = _planned(
-            "train", model, labels, config.model_dump(mode="json"), places, places.members(on), needs, earlier
-        )
-        yield run
-        yield from _asked(part, places, run, config)
+        make = partial(_training, part, places, entry, options, labels, needs, earlier)
+        ask = partial(_asked, part, places)
+        if part.search is not None:
+            yield from searches.runs(part.search, make, ask)
+        elif (made := make({})) is not None:
+            yield made[0]
+            yield from ask(*made)
+
+
+def _training(
+    part: Part,
+    places: Places,
+    entry: ModelEntry,
+    options: Mapping[str, Any],
+    labels: Mapping[str, str],
+    needs: Sequence[str],
+    earlier: Mapping[str, Planned],
+    tried: Mapping[str, Any],
+) -> tuple[Planned, RunConfig] | None:
+    """A training with the settings that a search tries, if any; None where the part excludes it."""
+    model, on = labels["model"], labels["trained_on"]
+    recipes = architecture_of(entry.model or model).recipes
+    recipe = entry.recipe or (labels["protocol"] if labels["protocol"] in recipes else None)
+    config = config_of(_over(options, tried), recipe, f"model '{model}'")
+    told = {**labels, "regime": config.regime, **{key: str(value) for key, value in tried.items()}}
+    if _excluded(part, told, places):
+        return None
+    if _shares_features(places.spec, config):
+        config = config.model_copy(update={"feature_cache": FEATURES})
+    values = config.model_dump(mode="json")
+    return _planned("train", model, told, values, places, places.members(on), needs, earlier), config
 
 
 def _shares_features(spec: StudySpec, config: RunConfig) -> bool:

@@ -12,6 +12,7 @@ import psutil
 
 from vlseg.records import InputError
 from vlseg.records.study import Plan
+from vlseg.studies.grow import latest
 from vlseg.studies.status import Status, status
 from vlseg.studies.worker import BEGUN, GRACE
 
@@ -66,7 +67,7 @@ def run_here(study: Path, plan: Plan, options: LocalOptions, look: Callable[[Sta
             time.sleep(pause)
             crew.look_after()
             begin = time.monotonic()
-            found = status(study, plan)
+            found = status(study, latest(study, plan))
             look(found)
             through = through + pause if _is_through(found) else 0.0
             pause = max(POLL, 10 * (time.monotonic() - begin))  # of thousands of runs a look takes its time

@@ -13,6 +13,7 @@ from vlseg.records.study import Hole, Plan, Planned, StudySpec
 from vlseg.reports.tables import check_specs
 from vlseg.studies import ledger
 from vlseg.studies.expand import FEATURES, expand
+from vlseg.studies.grow import latest
 from vlseg.studies.links import relink
 from vlseg.studies.local import LocalOptions, run_here
 from vlseg.studies.status import Status, status
@@ -51,11 +52,11 @@ def prepare(spec: StudySpec, out: Path, options: RunOptions) -> Plan:
     """
     _check_place(spec, out)
     check_specs(spec.tables)
-    plan = expand(spec)
+    plan = expand(spec, out)
     missing = [hole for hole in plan.holes if not hole.labels]
     if missing and not options.skip_missing:
         raise MissingError(missing)
-    if not plan.runs:
+    if not plan.runs and not plan.searches:
         raise InputError(
             f"study '{spec.name}': nothing is left to run" + ("" if not missing else " without what is missing")
         )
@@ -90,6 +91,7 @@ def run_study(out: Path, plan: Plan, options: LocalOptions, look: Callable[[Stat
     try:
         run_here(out, plan, options, look)
     finally:
+        plan = latest(out, plan)
         close(out, plan)
     return status(out, plan)
 
@@ -99,6 +101,7 @@ def run_alone(out: Path, plan: Plan) -> Status:
     try:
         work(out, wait=False)
     finally:
+        plan = latest(out, plan)
         close(out, plan)
     return status(out, plan)
 

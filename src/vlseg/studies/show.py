@@ -22,14 +22,17 @@ MOST_FAILURES = 20
 
 def plan_lines(plan: Plan, study: Path) -> list[str]:
     """What will be run: a line for each part, and what is missing."""
-    lines = [
-        f"study {plan.study.name} in {study}: {len(plan.runs)} runs ({_kinds(Counter(run.kind for run in plan.runs))})"
-    ]
+    kinds = _kinds(Counter(run.kind for run in plan.runs)) or "none yet"
+    lines = [f"study {plan.study.name} in {study}: {len(plan.runs)} runs ({kinds})"]
     parts: dict[str, Counter[str]] = {}
     for run in plan.runs:
         for part in run.parts:
             parts.setdefault(part, Counter())[run.kind] += 1
     lines += [f"  {part}: {_kinds(kinds)}" for part, kinds in parts.items()]
+    lines += [
+        f"  search {one.name}: {len(one.runs)} of {one.search.trials} trials asked so far, then the best is evaluated"
+        for one in plan.searches
+    ]
     lines += [f"  left out: {hole.what}: {hole.why}" for hole in plan.holes if not hole.labels]
     reasons = Counter(hole.why for hole in plan.holes if hole.labels)
     lines += [f"  left out by the study: {count} combinations: {why}" for why, count in reasons.items()]

@@ -26,6 +26,7 @@ from vlseg.records.ledger import At, record_at, state_of
 from vlseg.records.study import LedgerRecord, Plan, Planned
 from vlseg.studies import ledger
 from vlseg.studies.execute import execute, execute_together, note
+from vlseg.studies.grow import BusyError, grow
 from vlseg.studies.links import link
 
 BEGUN = ": begun"
@@ -36,6 +37,8 @@ BEATS = 6
 """Signs of life in the time of a lease."""
 PAUSE = 0.5
 """Seconds between two looks at a ledger in which others work."""
+LONG_BUSY = 60.0
+"""Seconds that another worker may take to let a search go on, before it is told and looked at less often."""
 
 
 @dataclass
@@ -80,6 +83,8 @@ def work(study: Path, *, wait: bool = True, until: float | None = None, stopping
         while not stopping.requested and (until is None or time.monotonic() < until):
             found = next_run(study, seen)
             if found is None:
+                if _grew(study, seen):
+                    continue
                 if not wait or not _others_work(study, seen):
                     break
                 time.sleep(PAUSE)
@@ -92,6 +97,24 @@ def work(study: Path, *, wait: bool = True, until: float | None = None, stopping
             else:
                 closed += make(study, run, lease, plan, stopping, until)
     return closed
+
+
+def _grew(study: Path, seen: Seen) -> bool:
+    """Whether there may be more to do than was known: a search has gone on, here or with another worker."""
+    try:
+        plan = grow(study, seen.plan)
+    except BusyError as busy:
+        if busy.seconds > LONG_BUSY:  # the line says what to do where nobody can tell whether that process lives
+            note(str(busy))
+        time.sleep(PAUSE if busy.seconds <= LONG_BUSY else LONG_BUSY)
+        return True
+    if plan is None:
+        return False
+    new = {run.name: run for run in plan.runs if run.name not in seen.by_name}
+    seen.plan = plan
+    seen.open |= new
+    seen.by_name |= new
+    return True
 
 
 def next_run(study: Path, seen: Seen) -> tuple[Planned, ledger.Lease] | None:
