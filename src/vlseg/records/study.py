@@ -272,6 +272,8 @@ class Hole(Strict):
     why: str
     labels: dict[str, str] = {}
     parts: list[str] = []
+    kind: Kind | None = None
+    """Of a run; None = of whatever needs it."""
 
 
 class Plan(Strict):
