@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from vlseg.records import RunConfig
+from vlseg.models import device
+from vlseg.records import InputError, RunConfig
 from vlseg.training import distributed
 from vlseg.training.batches import Draw, ImageGroup, part_of
 from vlseg.training.loop import running_statistics
@@ -89,6 +90,23 @@ def test_buckets_hold_one_kind_and_no_more_than_fits(monkeypatch: pytest.MonkeyP
     assert sorted(id(one) for bucket in buckets for one in bucket) == sorted(map(id, tensors))
     assert all(len({one.dtype for one in bucket}) == 1 for bucket in buckets)
     assert all(sum(one.nbytes for one in bucket) <= 40 or len(bucket) == 1 for bucket in buckets)
+
+
+def test_processes_of_a_machine_share_its_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    assert [device.shared_threads(processes) for processes in (1, 3, 20)] == [8, 2, 1]
+    taken: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(device, "_gpu", 1)
+    for count, name in ((2, "cuda:1"), (1, "cuda")):  # a launcher that lets each process see its own GPU alone
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        assert str(device.resolve_device("auto")) == name
+    assert taken == [1]
+    monkeypatch.setattr(device, "_gpu", 2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(InputError, match="whose GPUs are 2"):
+        device.resolve_device("cuda")
 
 
 TALK = """
