@@ -182,9 +182,11 @@ def test_the_heart_is_three_structures_that_do_not_overlap() -> None:
 
 
 def test_ten_findings_show_in_few_images_and_several_in_each() -> None:
-    found = [[e.target for e in draw("chexlocalize", "test", i, size=32).entries] for i in range(12)]
-    assert {name for names in found for name in names} == set(find_card("chexlocalize").targets)
-    assert all(2 <= len(names) <= 4 for names in found)
+    for split in SPLITS:
+        for seed in range(10):
+            found = [[e.target for e in draw("chexlocalize", split, i, size=32, seed=seed).entries] for i in range(5)]
+            assert {name for names in found for name in names} == set(find_card("chexlocalize").targets)
+            assert all(2 <= len(names) <= 4 for names in found)
     masks = [e.mask for i in range(60) for e in draw("chexlocalize", "train", i, size=32).entries]
     assert all(mask.any() for mask in masks)
 

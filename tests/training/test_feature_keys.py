@@ -41,6 +41,8 @@ NOT_IN_THE_KEY = {
     "folds": "chooses samples",
     "fold": "chooses samples",
     "regime": "what trains is not kept: a regime that trains the image encoder is refused",
+    "devices": "who computes, not what",
+    "nodes": "who computes, not what",
     "epochs": "length",
     "max_steps": "length",
     "batch_size": "images are encoded one at a time",

@@ -111,7 +111,7 @@ def test_a_step_is_cut_into_pieces_that_fit(
     make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = make_dataset(counts=(4, 1, 1))
-    monkeypatch.setattr("vlseg.training.pieces.images_that_fit", lambda *_: 3)
+    monkeypatch.setattr("vlseg.training.pieces.images_that_fit", lambda *_, **__: 3)
     train_run(config(data, accumulate="auto"), tmp_path / "auto")
     resolved = read_config(tmp_path / "auto" / "config.yaml")
     assert (resolved.batch_size, resolved.accumulate) == (2, 2)

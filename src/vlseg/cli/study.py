@@ -31,6 +31,7 @@ def run(
         list[str] | None, typer.Option("--set", help="A setting of every training.", metavar="KEY=VALUE")
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seeds instead of the study's; again for each.")] = None,
+    part: Annotated[list[str] | None, typer.Option(help="Run this part alone; again for each.")] = None,
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Run what is possible without data or weights that are missing.")
     ] = False,
@@ -53,6 +54,7 @@ def run(
     from vlseg.studies.run import MissingError, RunOptions, prepare, run_study
     from vlseg.studies.show import duration, json_values, live, plan_lines, status_lines
     from vlseg.studies.status import status
+    from vlseg.studies.tables import write_study_tables
     from vlseg.studies.tiny import at_tiny_scale
 
     spec = changed(
@@ -64,6 +66,7 @@ def run(
             weights=dict(_pair(one, "--weights", "MODEL=ID|PATH") for one in weights or []),
             set=dict(parse_setting(one) for one in settings or []),
             seeds=tuple(seed or ()),
+            parts=tuple(part or ()),
         ),
     )
     folder = out or _place(source, spec.name if scale == "full" else f"{spec.name}-{scale}")
@@ -86,11 +89,12 @@ def run(
     with live() as show:
         found = run_study(folder, plan, LocalOptions(workers, threads, memory), show)
     seconds = time.monotonic() - begin
+    written = write_study_tables(folder, plan)
     undone = found.total - found.counts["done"] - found.counts["failed"] - len(found.blocked)
-    lines = [*status_lines(found), f"{duration(seconds)}; results: {folder / 'runs'}"]
+    lines = [*status_lines(found), f"{duration(seconds)}; runs: {folder / 'runs'}; tables: {written[-1]}"]
     if undone:
         lines.append(f"stopped; go on with: vlseg study run {folder}")
-    values = {"study": str(folder), "wall_seconds": round(seconds, 1), **json_values(found)}
+    values = {"study": str(folder), "tables": str(written[-1]), "wall_seconds": round(seconds, 1), **json_values(found)}
     finish("study run", values, lines, as_json=json)
     raise typer.Exit(1 if found.counts["failed"] else 130 if undone else 0)
 

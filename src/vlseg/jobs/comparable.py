@@ -74,8 +74,9 @@ ROW: dict[str, Rule] = {
 """Every column of SampleScore; what an evaluation has as a whole is looked up in its spec."""
 
 RECORD: dict[str, Literal["method", "free"]] = {
-    **dict.fromkeys(("config", "data_fingerprint"), "method"),
-    **dict.fromkeys(("format_version", "id", "status", "device", "threads", "seeds", "git_revision"), "free"),
+    **dict.fromkeys(("config", "data_fingerprint", "batch_parts"), "method"),
+    **dict.fromkeys(("format_version", "id", "status", "device", "threads", "processes", "seeds"), "free"),
+    **dict.fromkeys(("git_revision",), "free"),
     **dict.fromkeys(("packages", "started", "ended", "peak_memory_bytes", "error", "summary"), "free"),
     # What follows from the configuration and the data.
     **dict.fromkeys(("protocol", "precision", "fold", "dataset", "datasets", "intensity", "intensities"), "free"),

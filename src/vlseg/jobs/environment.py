@@ -4,6 +4,7 @@ import platform
 import resource
 import subprocess
 import sys
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -23,8 +24,9 @@ def package_versions() -> dict[str, str]:
     return found
 
 
+@lru_cache(maxsize=1)
 def git_revision() -> str | None:
-    """The commit of vlseg's own source, where it runs from a checkout."""
+    """The commit of vlseg's own source, where it runs from a checkout; asked once, as the source was loaded once."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)

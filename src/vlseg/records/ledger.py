@@ -1,7 +1,7 @@
 """The states of a study's runs as they lie on disk: one folder for each run, whose name is the state.
 
 STUDY/ledger/NAME/STATUS-TOKEN. The token grows with every claim; where two folders are there the higher token holds,
-and the lower one is what a worker that lost its lease still wrote.
+and the lower one is the result that was there before, or what a worker that lost its lease still wrote.
 """
 
 import json
@@ -11,11 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from vlseg.records.errors import InputError
 from vlseg.records.study import LedgerRecord, State
 
 STATES: tuple[State, ...] = get_args(State)
 LEDGER = "ledger"
 LEASE = "lease.json"
+_LEASE = {
+    **dict.fromkeys(("token", "pid", "deaths"), int),
+    **dict.fromkeys(("nonce", "host", "where", "identity"), str),
+    "since": float,
+}
+LOOKS = 20
+"""Between reading two names a rename may hide both (over a network): so often a folder without states is looked at."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +41,27 @@ class At:
         return self.folder / self.name
 
 
+def all_of(study: Path, name: str) -> list[At]:
+    """Every state's folder of one run, the one that holds last; empty where the ledger does not know the run.
+
+    Of two with one token that of a running one is not the run's own: see `claim`.
+    """
+    place = study / LEDGER / name
+    try:
+        with os.scandir(place) as inside:
+            found = [at for entry in inside if (at := _parsed(place, entry.name))]
+    except FileNotFoundError:
+        return []
+    return sorted(found, key=lambda at: (at.token, at.state != "running"))
+
+
 def state_of(study: Path, name: str) -> At | None:
     """The state of one run; None where the ledger does not know it."""
-    place = study / LEDGER / name
-    for _ in range(100):
-        try:
-            names = [entry.name for entry in os.scandir(place)]
-        except FileNotFoundError:
+    for _ in range(LOOKS):
+        if found := all_of(study, name):
+            return found[-1]
+        if not (study / LEDGER / name).exists():
             return None
-        found = [at for one in names if (at := _parsed(place, one))]
-        if found:
-            return max(found, key=lambda at: at.token)
-        # Between reading two names a rename may hide both: look again.
     return None
 
 
@@ -61,16 +78,20 @@ def states(study: Path, names: Iterable[str]) -> Iterator[At]:
 
 
 def record_at(at: At) -> LedgerRecord | None:
-    """The record of a run that is done or failed; None of others, or where it changed meanwhile."""
-    if at.state not in ("done", "failed") or not (at.folder / "record.json").exists():
+    """The record of a run that is done or failed; None of others, or where there is none that can be read."""
+    if at.state not in ("done", "failed"):
         return None
-    return LedgerRecord.read(at.folder)
+    try:
+        return LedgerRecord.read(at.folder)
+    except InputError:
+        return None
 
 
 def lease_at(at: At) -> dict[str, Any]:
-    """Who works on a run; {} where nobody can be read."""
+    """Who works on a run, or did last; {} where nobody can be read."""
     try:
         values = json.loads((at.folder / LEASE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return values if isinstance(values, dict) else {}
+    whole = isinstance(values, dict) and all(isinstance(values.get(key), kind) for key, kind in _LEASE.items())
+    return values if whole else {}

@@ -58,11 +58,16 @@ class RunConfig(Strict):
     device: Device = "auto"
     precision: Precision = "fp32"
     threads: int | None = pydantic.Field(default=None, ge=1)
+    devices: int = pydantic.Field(1, ge=1)
+    """GPUs of this machine, or with device=cpu processes, that train the run together: each takes its part of every
+    batch. Where srun or torchrun has started processes, those do."""
+    nodes: int = pydantic.Field(1, ge=1)
+    """Machines with `devices` each; needs srun or torchrun."""
     epochs: int = pydantic.Field(50, ge=1)
     max_steps: int | None = pydantic.Field(default=None, ge=1)
     """Optimiser steps; ends the run before `epochs` are over. None = no such limit."""
     batch_size: int = pydantic.Field(8, ge=1)
-    """Images a step; each image brings up to `prompts_per_image` of its prompts."""
+    """Images a step, of all devices together; each image brings up to `prompts_per_image` of its prompts."""
     prompts_per_image: int = pydantic.Field(4, ge=1)
     class_prompt_share: float = pydantic.Field(0.0, ge=0, le=1)
     """Share of the training prompts that are replaced by the target's name, so that the model answers it, too; anew in
@@ -136,6 +141,10 @@ class RunRecord(Strict):
     device: str
     precision: str
     threads: int
+    processes: int = 1
+    """That trained together; the last time, of a run that was resumed."""
+    batch_parts: int = 1
+    """Into how many parts a batch was for batch norms that trained, whose statistics are those of a part."""
     seeds: dict[str, int]
     fold: int | None = None
     git_revision: str | None = None

@@ -191,8 +191,6 @@ class StudySpec(Strict):
     parts: Annotated[list[Part], pydantic.Field(min_length=1)]
     external: list[External] = []
     tables: list[TableSpec] = []
-    tiny: dict[str, Any] = {}
-    """What `--scale tiny` changes beside the models and data: fields of the study, as here."""
     phantoms: bool = False
     """The data are made up, so that nothing stands beside published numbers."""
     features: bool = True

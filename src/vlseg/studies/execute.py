@@ -57,9 +57,10 @@ def _train(study: Path, run: Planned, at: At) -> Values | None:
     from vlseg.jobs.train import train_run
 
     config = training_config(study, run)
-    resume = (at.work / "config.yaml").exists()
+    # Its own configuration, where there is one: only settings that change no number can be others by now.
+    begun = (at.work / "run.json").exists()
     places = {"data": config.data, "weights": config.weights, "feature_cache": config.feature_cache}
-    record = train_run(config, at.work, resume=resume, places=places)
+    record = train_run(None if begun else config, at.work, resume=True, places=places)
     if record.status != "done":
         return None
     return trained_values(record.summary)

@@ -39,6 +39,8 @@ BESIDE = (
     "feature_cache",
     "feature_limit_gib",
     "compile",
+    "devices",
+    "nodes",
     "trackers",
 )
 """Settings of a run that give it no other name: where things lie (their content is in the identity) and on what it

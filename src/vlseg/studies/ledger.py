@@ -4,29 +4,31 @@ Whoever renames planned-0000 to running-0001 has the run; everybody else's renam
 holder shows that it lives by the dates of lease.json. A run whose holder is dead or silent is taken over by the next
 rename, running-0001 to running-0002, and whatever the old holder still does meets paths that are not there: it cannot
 publish, for that is a rename of running-0001 as well. Works wherever a rename is atomic, network file systems included.
+
+A run that is to begin anew gets a new folder of the next token; the results that were there stay until others are done.
 """
 
+import errno
 import json
 import os
 import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from vlseg.jobs.lock import LOCK_NAME, Holder, alive
-from vlseg.records.errors import InputError
-from vlseg.records.files import write_text
-from vlseg.records.ledger import LEASE, LEDGER, At, lease_at, record_at, state_of
+from vlseg.jobs.lock import LOCK_NAME
+from vlseg.records.errors import InputError, from_system
+from vlseg.records.ledger import LEASE, LEDGER, At, all_of, lease_at, record_at, state_of
 from vlseg.records.study import LedgerRecord, Planned, State
 
-AFRESH = "afresh"
-"""A file beside a run's results: they are outdated, whoever claims the run begins anew."""
+CLOCK = ".clock"
 
 
 class LostError(Exception):
@@ -35,7 +37,7 @@ class LostError(Exception):
 
 @dataclass(frozen=True)
 class Lease:
-    """A claimed run. `since` is the file system's time of the claim."""
+    """A claimed run. `since` is the file system's time of the claim, `deaths` of holders before without progress."""
 
     at: At
     nonce: str
@@ -45,37 +47,52 @@ class Lease:
 
 def enter(study: Path, name: str) -> None:
     """Make a run known to the ledger, as planned; one that it knows stays as it is."""
-    place = study / LEDGER / name
-    if place.exists():
-        return
-    new = study / LEDGER / f".{name}.{uuid.uuid4().hex[:8]}"
-    (new / "planned-0000").mkdir(parents=True)
-    try:
-        new.rename(place)
-    except OSError:  # somebody was faster
-        shutil.rmtree(new, ignore_errors=True)
+    if state_of(study, name) is None:
+        # Where somebody was faster this is a folder of a lower token, which counts for nothing.
+        (study / LEDGER / name / "planned-0000").mkdir(parents=True, exist_ok=True)
 
 
 def clock(study: Path) -> float:
     """The time as the study's file system has it: machines that share it may differ in theirs."""
-    place = study / LEDGER
-    place.mkdir(parents=True, exist_ok=True)
-    mark = place / f".clock-{socket.gethostname()}-{os.getpid()}"
-    mark.touch()
-    now = mark.stat().st_mtime
-    mark.unlink(missing_ok=True)
-    return now
+    mark = study / LEDGER / CLOCK
+    try:
+        mark.touch()
+        return mark.stat().st_mtime
+    except OSError:  # nothing may be written here, so that only this machine's can be asked
+        return time.time()
+
+
+@cache
+def here() -> str:
+    """This machine since it was started, and its set of process numbers: containers have their own under one name."""
+    try:
+        started = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        numbers = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        started = numbers = ""
+    return f"{socket.gethostname()} {started} {numbers}"
 
 
 def expired(at: At, now: float, seconds: float) -> bool:
-    """Whether the holder of a running run is gone: its process has ended, or was silent for longer than `seconds`."""
+    """Whether the holder of a running run is gone: its process has ended, or was silent for longer than `seconds`.
+
+    Of a process elsewhere only its silence tells, and of one here whose number another process has got meanwhile.
+    """
     lease = lease_at(at)
-    if lease.get("token") == at.token and lease.get("host") == socket.gethostname():
-        holder = Holder(int(lease["pid"]), str(lease["host"]), float(lease["started"]))
-        if not alive(holder):
-            return True
+    if lease.get("token") == at.token and lease["where"] == here() and _ended(lease["pid"]):
+        return True
     # A folder that was claimed this moment has no lease of its token yet, but a date of its own.
     return now - max(_date(at.folder / LEASE), _date(at.folder)) > seconds
+
+
+def _ended(pid: int) -> bool:
+    try:
+        # A zombie has ended; only whoever started it has not asked yet.
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
 
 
 def _date(path: Path) -> float:
@@ -88,21 +105,22 @@ def _date(path: Path) -> float:
 def claim(study: Path, run: Planned, at: At, now: float, seconds: float) -> Lease | None:
     """Take a run that is planned, interrupted, or running under an expired lease; None where somebody was faster.
 
-    Results of another identity, or marked as outdated, are removed; else the run goes on where it stopped.
+    A training of the same identity goes on where it stopped; what else is there is removed.
     """
-    before = lease_at(at)
     if at.state not in ("planned", "interrupted") and not (at.state == "running" and expired(at, now, seconds)):
         return None
+    before = lease_at(at)
+    died = at.state == "running" and not _progress(at, before.get("since", 0.0))
+    deaths = before.get("deaths", 0) + 1 if died else 0
     nonce = uuid.uuid4().hex
     new = At(at.name, "running", at.token + 1, at.folder.with_name(f"running-{at.token + 1:04d}"))
     note = f".{LEASE}.{nonce}"
-    deaths = int(before.get("deaths", 0)) + 1 if at.state == "running" and not _progress(at, before) else 0
     lease = {
         "token": new.token,
         "nonce": nonce,
         "host": socket.gethostname(),
+        "where": here(),
         "pid": os.getpid(),
-        "started": psutil.Process().create_time(),
         "identity": run.identity,
         "since": now,
         "deaths": deaths,
@@ -110,40 +128,45 @@ def claim(study: Path, run: Planned, at: At, now: float, seconds: float) -> Leas
     try:
         (at.folder / note).write_text(json.dumps(lease), encoding="utf-8")  # gives the folder a new date
         at.folder.rename(new.folder)
-        (new.folder / note).rename(new.folder / LEASE)
-        outdated = (new.folder / AFRESH).exists() or before.get("identity", run.identity) != run.identity
-        if outdated or run.kind != "train":  # only a training goes on where it stopped
-            _clear(new)
+        if all_of(study, at.name)[-1:] != [new]:
+            # Not the folder that was read: the run has gone on, and who lost it made this one again by writing into it.
+            shutil.rmtree(new.folder, ignore_errors=True)
+            return None
+        if run.kind != "train" or before.get("identity") != run.identity:
+            _clear(new, keep=(LEASE, note))
         (new.work / LOCK_NAME).unlink(missing_ok=True)  # a holder that was stopped keeps it, and has no say any more
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+        # Last: as long as the lease before is there, what is there is known to be of its identity.
+        (new.folder / note).rename(new.folder / LEASE)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST):
+            return None
+        raise
     return Lease(new, nonce, now, deaths)
 
 
-def _progress(at: At, lease: dict[str, Any]) -> bool:
+def _progress(at: At, since: float) -> bool:
     """Whether the attempt that ended left a checkpoint of its own."""
-    return _date(at.work / "checkpoints" / "last.pt") > float(lease.get("since", 0.0))
+    return _date(at.work / "checkpoints" / "last.pt") > since
 
 
-def _clear(at: At) -> None:
-    """Remove everything but the lease; the mark that says so last."""
+def _clear(at: At, keep: Sequence[str]) -> None:
     for path in at.folder.iterdir():
-        if path.name in (LEASE, AFRESH):
-            continue
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    (at.folder / AFRESH).unlink(missing_ok=True)
+        if path.name not in keep:
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _tidy(at: At) -> None:
-    """Remove what killed attempts had begun to write."""
-    for path in [*at.folder.glob(".*"), *at.work.rglob(".*.part")]:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    """Remove what killed or failed attempts left beside the results."""
+    only_to_go_on = [at.folder / "error.txt", at.work / "checkpoints"]
+    for path in [*at.folder.glob(".*"), *at.work.rglob(".*.part"), *only_to_go_on]:
+        _remove(path)
 
 
 def own(lease: Lease) -> bool:
@@ -156,6 +179,7 @@ def beat(lease: Lease) -> None:
 
     Raises:
         LostError: somebody else has the run.
+        OSError: the file system cannot be reached now.
     """
     try:
         os.utime(lease.at.folder / LEASE)
@@ -168,8 +192,9 @@ def publish(lease: Lease, record: LedgerRecord) -> At:
 
     Raises:
         LostError: somebody else has the run; nothing is published.
+        InputError: the folder cannot be written.
     """
-    return _close(lease, "done", record)
+    return _close(lease, "done", {"record.json": _text(record)})
 
 
 def fail(lease: Lease, record: LedgerRecord, trace: str) -> At:
@@ -177,10 +202,9 @@ def fail(lease: Lease, record: LedgerRecord, trace: str) -> At:
 
     Raises:
         LostError: somebody else has the run.
+        InputError: the folder cannot be written.
     """
-    if own(lease):
-        write_text(lease.at.folder / "error.txt", trace)
-    return _close(lease, "failed", record)
+    return _close(lease, "failed", {"error.txt": trace, "record.json": _text(record)})
 
 
 def release(lease: Lease) -> At:
@@ -188,62 +212,74 @@ def release(lease: Lease) -> At:
 
     Raises:
         LostError: somebody else has the run.
+        InputError: the folder cannot be written.
     """
-    return _close(lease, "interrupted", None)
+    return _close(lease, "interrupted", {})
 
 
-def _close(lease: Lease, state: State, record: LedgerRecord | None) -> At:
+def _text(record: LedgerRecord) -> str:
+    return json.dumps(record.model_dump(mode="json")) + "\n"
+
+
+def _close(lease: Lease, state: State, files: Mapping[str, str]) -> At:
     at = lease.at
-    if not own(lease):
-        _sweep_stray(at)
-        raise LostError(at.name)
-    if state == "done":
-        _tidy(at)
     new = At(at.name, state, at.token, at.folder.with_name(f"{state}-{at.token:04d}"))
     try:
-        if record is not None:
-            record.write(at.folder)
-        at.folder.rename(new.folder)
-    except (FileNotFoundError, InputError):
+        if own(lease):
+            if state == "done":
+                _tidy(at)
+            for name, text in files.items():
+                _write(at.folder / name, text)
+            at.folder.rename(new.folder)
+            return new
+    except OSError as error:
         if own(lease):  # a full disk, not another worker
-            raise
-        _sweep_stray(at)
-        raise LostError(at.name) from None
-    if state != "interrupted":  # there the next holder wants to know of what identity the checkpoints are
-        (new.folder / LEASE).unlink(missing_ok=True)
-    return new
+            raise InputError(from_system(error, str(at.folder))) from error
+    drop_lower(at.folder.parent)  # what the holder wrote after it had lost the run
+    raise LostError(at.name)
 
 
-def _sweep_stray(at: At) -> None:
-    """Remove what was written under a token that had been lost: never the folder that holds the run."""
-    place = at.folder.parent
-    current = state_of(place.parent.parent, at.name)
-    if current is not None and current.token > at.token:
-        shutil.rmtree(at.folder, ignore_errors=True)
+def _write(path: Path, text: str) -> None:
+    """Into a folder that is there: it is never made again when it was renamed meanwhile."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def renew(study: Path, at: At, *, afresh: bool) -> bool:
-    """Plan a done, failed or interrupted run again; False where it changed meanwhile.
+def drop_lower(place: Path) -> None:
+    """Remove a run's folders of lower tokens than the one that holds; results stay until newer ones are done."""
+    found = all_of(place.parent.parent, place.name)
+    for one in found[:-1]:
+        if found[-1].state == "done" or one.state != "done":
+            shutil.rmtree(one.folder, ignore_errors=True)
+
+
+def renew(at: At, *, afresh: bool) -> bool:
+    """Plan a run again that nobody works on; False where it changed meanwhile.
 
     Args:
-        study: its folder.
         at: the state as it was read.
-        afresh: begin anew; else go on with what is there.
+        afresh: begin anew, in a new folder; else go on with what is there.
     """
+    planned = at.folder.with_name(f"planned-{at.token + 1:04d}")
     try:
-        if afresh:
-            (at.folder / AFRESH).touch()
-        at.folder.rename(at.folder.with_name(f"planned-{at.token + 1:04d}"))
-    except FileNotFoundError:
+        if not afresh:
+            at.folder.rename(planned)
+            return True
+        if at.state not in ("done", "failed"):
+            at.folder.rename(at.folder.with_name(f"failed-{at.token:04d}"))  # from here on nobody claims it
+        planned.mkdir()
+    except (FileNotFoundError, FileExistsError):
         return False
     return True
 
 
-def refresh(study: Path, runs: Iterable[Planned], *, retry: bool, redo: frozenset[str]) -> dict[str, str]:
+def refresh(study: Path, runs: Sequence[Planned], *, retry: bool, redo: frozenset[str]) -> dict[str, str]:
     """Bring the ledger to what is wanted: new runs entered, outdated ones planned again; why, by the runs' names.
 
-    A done run is outdated when its identity is not the wanted one: data, weights or a room's protocol changed, or a run
-    that it reads. The version of the code never counts.
+    A run is outdated when the identity of its result is not the wanted one: data, weights or a room's protocol changed,
+    or a run that it reads. The version of the code never counts. Runs at work are left to who works on them.
 
     Args:
         study: its folder.
@@ -251,46 +287,66 @@ def refresh(study: Path, runs: Iterable[Planned], *, retry: bool, redo: frozense
         retry: plan failed runs again.
         redo: names to begin anew whatever they are; what reads them follows.
     """
-    again = set(redo)
+    again = _with_readers(runs, redo)
     told: dict[str, str] = {}
     for run in runs:
-        enter(study, run.name)
         at = state_of(study, run.name)
-        again |= {run.name} if again & set(run.needs) else set()
-        if at is None or at.state in ("planned", "running"):
+        if at is None:
+            enter(study, run.name)
             continue
-        record = record_at(at)
-        outdated = record is not None and record.identity != run.identity
-        if run.name in again or (outdated and at.state == "done"):
-            if renew(study, at, afresh=True):
-                told[run.name] = "on request" if run.name in again else "what it depends on has changed"
-        elif at.state == "failed" and (retry or outdated) and renew(study, at, afresh=outdated):
+        why = _why_anew(run, at, again)
+        if why is not None and renew(at, afresh=True):
+            told[run.name] = why
+        elif why is None and at.state == "failed" and retry and renew(at, afresh=False):
             told[run.name] = "failed before"
     return told
 
 
+def _why_anew(run: Planned, at: At, again: set[str]) -> str | None:
+    if at.state == "running":
+        return None
+    if run.name in again and (at.state != "planned" or at.work.exists()):
+        return "on request"
+    if at.state not in ("done", "failed"):
+        return None
+    record = record_at(at)
+    if record is None or (at.state == "done" and not at.work.exists()):
+        return "its result cannot be read"
+    return "what it depends on has changed" if record.identity != run.identity else None
+
+
+def _with_readers(runs: Iterable[Planned], names: Iterable[str]) -> set[str]:
+    """The runs of these names and all that read them; in the plan a run may stand before one that it needs."""
+    readers: dict[str, list[str]] = {}
+    for run in runs:
+        for need in run.needs:
+            readers.setdefault(need, []).append(run.name)
+    found: set[str] = set()
+    left = list(names)
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += readers.get(name, [])
+    return found
+
+
 def sweep(study: Path, names: Iterable[str]) -> None:
-    """Remove what killed workers left: lower tokens, half-entered runs, leases of runs that are done."""
+    """Remove what killed workers left: folders of lower tokens, runs that were half removed."""
     place = study / LEDGER
     if not place.is_dir():
         return
-    old = time.time() - 3600
-    for one in os.scandir(place):
-        if one.name.startswith(".") and one.stat().st_mtime < old:
-            shutil.rmtree(one.path, ignore_errors=True) if one.is_dir() else Path(one.path).unlink(missing_ok=True)
     for name in names:
-        at = state_of(study, name)
-        if at is None:
-            continue
-        for other in [entry.name for entry in os.scandir(place / name)]:
-            token = other.rpartition("-")[2]
-            if token.isdecimal() and int(token) < at.token:
-                shutil.rmtree(place / name / other, ignore_errors=True)
-        if at.state in ("done", "failed"):
-            for left in [at.folder / LEASE, *at.folder.glob(f".{LEASE}.*")]:
-                left.unlink(missing_ok=True)
+        drop_lower(place / name)
+    for one in place.glob(".*"):
+        if one.is_dir():
+            shutil.rmtree(one, ignore_errors=True)
 
 
 def remove(study: Path, name: str) -> None:
     """Forget a run and its results."""
-    shutil.rmtree(study / LEDGER / name, ignore_errors=True)
+    going = study / LEDGER / f".{name}"
+    shutil.rmtree(going, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        (study / LEDGER / name).rename(going)
+    shutil.rmtree(going, ignore_errors=True)

@@ -1,11 +1,9 @@
 """A study on this machine: worker processes, kept going until the plan is through."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +12,17 @@ import psutil
 
 from vlseg.records import InputError
 from vlseg.records.study import Plan
-from vlseg.studies.grow import latest
+from vlseg.studies.grow import latest, searching
 from vlseg.studies.status import Status, status
+from vlseg.studies.worker import BEGUN, GRACE
 
 MEMORY_GIB = 4.0
 """Memory that a worker is reckoned to need where nothing else is known."""
 POLL = 0.5
-GRACE = 60.0
-"""Seconds that workers have to lay their runs down."""
+PATIENCE = 10.0
+"""Seconds that workers have to see that nothing is left to do."""
+IDLE_DEATHS = 3
+"""So often in a row a worker may end before it claims a run."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def run_here(study: Path, plan: Plan, options: LocalOptions, look: Callable[[Sta
         look: told the state of things, about twice a second.
 
     Raises:
-        InputError: workers end at once, before they do anything.
+        InputError: workers end at once, before they do anything, or because nothing can be written.
     """
     gpus = visible_gpus()
     count = options.workers or len(gpus) or _affordable()
@@ -61,12 +62,15 @@ def run_here(study: Path, plan: Plan, options: LocalOptions, look: Callable[[Sta
     try:
         for slot in range(count):
             crew.start(slot)
-        pause = POLL
-        while crew.processes:
+        pause, through = POLL, 0.0
+        while crew.processes and through < PATIENCE:  # one that hangs, its run made by another, is not waited for
             time.sleep(pause)
             crew.look_after()
             begin = time.monotonic()
-            look(status(study, latest(study, plan)))
+            plan = latest(study, plan)
+            found = status(study, plan)
+            look(found)
+            through = through + pause if _is_through(found) and not searching(plan) else 0.0
             pause = max(POLL, 10 * (time.monotonic() - begin))  # of thousands of runs a look takes its time
     except KeyboardInterrupt:
         stopped = True
@@ -75,23 +79,25 @@ def run_here(study: Path, plan: Plan, options: LocalOptions, look: Callable[[Sta
     return stopped
 
 
+def _is_through(found: Status) -> bool:
+    return found.total == found.counts["done"] + found.counts["failed"] + len(found.blocked)
+
+
 class Crew:
     """The worker processes of a study."""
 
     def __init__(self, study: Path, threads: int, memory_gib: float | None, gpus: list[str]) -> None:
         self.study, self.threads, self.memory_gib, self.gpus = study, threads, memory_gib, gpus
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
-        self._started: dict[int, deque[float]] = {}
+        self._idle_deaths: dict[int, int] = {}
+        self._begin: dict[int, int] = {}
 
     def start(self, slot: int) -> None:
         """A worker process, with its log in STUDY/log."""
-        times = self._started.setdefault(slot, deque(maxlen=3))
-        if len(times) == 3 and time.monotonic() - times[0] < 30.0:
-            raise InputError(f"worker {slot} ends as soon as it is started: {self._last_line(slot)}")
-        times.append(time.monotonic())
         log = self._log(slot)
         log.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "vlseg.studies.worker", str(self.study)]
+        self._begin[slot] = log.stat().st_size if log.exists() else 0
+        command = [sys.executable, "-m", "vlseg.studies.worker", str(self.study), "--parent", str(os.getpid())]
         if self.memory_gib is not None:
             command += ["--memory-gib", str(self.memory_gib)]
         with log.open("ab") as file:
@@ -112,20 +118,32 @@ class Crew:
             if code is None:
                 continue
             del self.processes[slot]
+            if code == 2:
+                raise InputError(self._said(slot)[-1])
             if code != 0:
-                self.start(slot)
+                self._start_again(slot)
+
+    def _start_again(self, slot: int) -> None:
+        said = self._said(slot)
+        claimed = any(line.endswith(BEGUN) for line in said)  # then the run's own count of deaths sets an end to it
+        self._idle_deaths[slot] = 0 if claimed else self._idle_deaths.get(slot, 0) + 1
+        if self._idle_deaths[slot] == IDLE_DEATHS:
+            raise InputError(f"worker {slot} ends before it makes anything: {said[-1]} ({self._log(slot)})")
+        self.start(slot)
 
     def end(self) -> None:
         """Ask all that still work to lay their runs down; who does not in time is killed, and its run taken over."""
-        for process in self.processes.values():
-            process.send_signal(signal.SIGTERM)
         limit = time.monotonic() + GRACE
-        for process in self.processes.values():
-            try:
+        try:
+            for process in self.processes.values():
+                process.terminate()
+            for process in self.processes.values():
                 process.wait(max(0.1, limit - time.monotonic()))
-            except (subprocess.TimeoutExpired, KeyboardInterrupt):
-                process.kill()
-                process.wait()
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):  # a second Ctrl-C ends them at once
+            pass
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
         self.processes.clear()
 
     def _environment(self, slot: int) -> Mapping[str, str]:
@@ -136,9 +154,12 @@ class Crew:
     def _log(self, slot: int) -> Path:
         return self.study / "log" / f"worker-{slot}.log"
 
-    def _last_line(self, slot: int) -> str:
-        lines = self._log(slot).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return f"{lines[-1] if lines else 'without a word'} ({self._log(slot)})"
+    def _said(self, slot: int) -> list[str]:
+        """What the worker wrote into its log since it was started, without empty lines."""
+        with self._log(slot).open("rb") as file:
+            file.seek(self._begin[slot])
+            text = file.read().decode(errors="replace")
+        return [line for line in text.splitlines() if line.strip()] or ["without a word"]
 
 
 def visible_gpus() -> list[str]:

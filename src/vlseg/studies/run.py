@@ -10,6 +10,7 @@ from typing import Any
 from vlseg.records import InputError
 from vlseg.records.ledger import LEDGER, record_at, state_of
 from vlseg.records.study import Hole, Plan, Planned, StudySpec
+from vlseg.reports.tables import check_specs
 from vlseg.studies import ledger
 from vlseg.studies.expand import FEATURES, expand
 from vlseg.studies.grow import latest
@@ -50,6 +51,7 @@ def prepare(spec: StudySpec, out: Path, options: RunOptions) -> Plan:
         InputError: see `expand`; `out` holds another study or something else; a pattern of `redo` that fits nothing.
     """
     _check_place(spec, out)
+    check_specs(spec.tables)
     plan = expand(spec, out)
     missing = [hole for hole in plan.holes if not hole.labels]
     if missing and not options.skip_missing:

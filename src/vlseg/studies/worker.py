@@ -21,6 +21,7 @@ from types import FrameType
 
 from vlseg import __version__
 from vlseg.jobs.environment import git_revision
+from vlseg.records.errors import WRITING, InputError, from_system
 from vlseg.records.ledger import At, record_at, state_of
 from vlseg.records.study import LedgerRecord, Plan, Planned
 from vlseg.studies import ledger
@@ -28,6 +29,10 @@ from vlseg.studies.execute import execute, execute_together, note
 from vlseg.studies.grow import BusyError, grow
 from vlseg.studies.links import link
 
+BEGUN = ": begun"
+"""How a worker's log says that a run was claimed."""
+GRACE = 60.0
+"""Seconds that a worker has to lay its run down."""
 BEATS = 6
 """Signs of life in the time of a lease."""
 PAUSE = 0.5
@@ -151,7 +156,7 @@ AT_ONCE = 8
 
 def companions(study: Path, seen: Seen, first: Planned) -> list[tuple[Planned, ledger.Lease]]:
     """Claim trainings of the same shape as a claimed one, to be made with it in one pass."""
-    if first.kind != "train":
+    if first.kind != "train" or first.config["devices"] * first.config["nodes"] > 1:
         return []
     most = seen.plan.study.together or (AT_ONCE if _on_gpu(first) else 1)
     found: list[tuple[Planned, ledger.Lease]] = []
@@ -188,7 +193,7 @@ def make_together(
     """Make claimed trainings in one pass; where that fails, each for itself. How many were closed."""
     begin, started = time.monotonic(), datetime.now(UTC)
     beat = Beat()
-    note(f"{len(claimed)} trainings of one shape: {', '.join(run.name for run, _ in claimed)}")
+    note(f"{len(claimed)} trainings of one shape: {', '.join(run.name for run, _ in claimed)}{BEGUN}")
     try:
         with _beating([lease for _, lease in claimed], plan.study.lease_seconds, until, beat):
             values = execute_together(study, [(run, lease.at) for run, lease in claimed])
@@ -196,7 +201,10 @@ def make_together(
         values = dict.fromkeys(run.name for run, _ in claimed)
     except Exception as error:
         note(f"one of them failed ({_line(error)}): now each for itself")
-        return sum(make(study, run, lease, plan, stopping, until) for run, lease in claimed if not stopping.requested)
+        return sum(
+            _released(run, lease) if stopping.requested else make(study, run, lease, plan, stopping, until)
+            for run, lease in claimed
+        )
     stopping.requested |= not beat.lost and None in values.values()
     seconds = (time.monotonic() - begin) / len(claimed)
     closed = 0
@@ -206,7 +214,7 @@ def make_together(
             _released(run, lease)
             continue
         try:
-            link(study, run, ledger.publish(lease, _record(run, lease, started, seconds, values=found)))
+            _published(study, run, lease, _record(run, lease, started, seconds, values=found))
             closed += 1
         except ledger.LostError:
             note(f"{run.name}: was taken over by another worker; what was done here is dropped")
@@ -241,27 +249,31 @@ def make(
 ) -> bool:
     """Make a claimed run and close it; whether it is done or failed."""
     begin, started = time.monotonic(), datetime.now(UTC)
-    note(f"{run.name}: begun")
+    note(f"{run.name}{BEGUN}")
     beat = Beat()
     try:
+        ledger.beat(lease)  # it may have waited for others that it was claimed with
         with _beating([lease], plan.study.lease_seconds, until, beat):
             values = execute(study, run, lease.at)
         if values is None:  # the training was asked to end
-            stopping.requested = not beat.lost
+            stopping.requested |= not beat.lost
             return _released(run, lease)
         record = _record(run, lease, started, time.monotonic() - begin, values=values)
-        link(study, run, ledger.publish(lease, record))
+        _published(study, run, lease, record)
         note(f"{run.name}: done in {record.seconds:.1f} s")
         return True
     except ledger.LostError:
         note(f"{run.name}: was taken over by another worker; what was done here is dropped")
         return False
     except KeyboardInterrupt:
-        stopping.requested = not beat.lost
+        stopping.requested |= not beat.lost
         return _released(run, lease)
     except Exception as error:
-        if not ledger.own(lease):  # its folder has gone: whatever is said of it is a consequence
-            note(f"{run.name}: was taken over by another worker; what was done here is dropped")
+        if not ledger.own(lease) or _no_fault_of_the_run(error):
+            # Where its folder has gone, whatever is said of it is a consequence; on a full disk all others fail, too.
+            _released(run, lease)
+            if _no_fault_of_the_run(error):
+                raise InputError(f"{run.name}: {_line(error)}; the run is laid down") from error
             return False
         seconds = time.monotonic() - begin
         return _failed(study, run, lease, started, seconds, _line(error), traceback.format_exc())
@@ -269,12 +281,27 @@ def make(
         gc.collect()
 
 
+def _published(study: Path, run: Planned, lease: ledger.Lease, record: LedgerRecord) -> None:
+    at = ledger.publish(lease, record)
+    link(study, run, at)
+    ledger.drop_lower(at.folder.parent)
+
+
+def _no_fault_of_the_run(error: BaseException | None) -> bool:
+    """Whether nothing can be written any more: a full disk, an exhausted quota."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in WRITING:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _released(run: Planned, lease: ledger.Lease) -> bool:
     try:
         ledger.release(lease)
         note(f"{run.name}: laid down")
     except ledger.LostError:
-        note(f"{run.name}: was taken over by another worker")
+        note(f"{run.name}: was taken over by another worker; what was done here is dropped")
     return False
 
 
@@ -338,6 +365,8 @@ def _beating(leases: Sequence[ledger.Lease], seconds: float, until: float | None
                     ledger.beat(lease)
             except ledger.LostError:
                 beat.lost = not over.is_set()  # else it has just been closed here
+            except OSError as error:  # if it lasts, the lease expires
+                note(f"{error}: no sign of life could be given")
             late = until is not None and time.monotonic() > until
             if (beat.lost or late) and not over.is_set():
                 os.kill(os.getpid(), signal.SIGINT)
@@ -360,17 +389,39 @@ def _signals(stopping: Stopping) -> Iterator[None]:
         return
 
     def ask(number: int, frame: FrameType | None) -> None:
-        stopping.requested = True
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    with _told_of_sigterm(stopping):
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        except KeyboardInterrupt:
+            stopping.requested = True
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def _told_of_sigterm(stopping: Stopping) -> Iterator[None]:
+    """Note SIGTERM whoever handles it: a training that ends by itself in that moment says nothing of it."""
+    there, here = socket.socketpair()
+    here.setblocking(False)
+    before = signal.set_wakeup_fd(here.fileno(), warn_on_full_buffer=False)
+
+    def listen() -> None:
+        while numbers := there.recv(64):
+            stopping.requested |= signal.SIGTERM in numbers
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
     try:
         yield
-    except KeyboardInterrupt:
-        stopping.requested = True
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.set_wakeup_fd(before)
+        here.close()
+        thread.join()
+        there.close()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -378,22 +429,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="vlseg.studies.worker")
     parser.add_argument("study", type=Path)
     parser.add_argument("--memory-gib", type=float, default=None)
+    parser.add_argument("--parent", type=int, default=None, help="end when this process does, which started the worker")
     given = parser.parse_args(arguments)
     if given.memory_gib is not None:
         _limit_memory(given.memory_gib)
-    _end_with(os.getppid())
     stopping = Stopping()
-    work(given.study, stopping=stopping)
+    if given.parent is not None:
+        _end_with(given.parent, stopping)
+    try:
+        work(given.study, stopping=stopping)
+    except (InputError, OSError) as error:
+        note(str(error) if isinstance(error, InputError) else from_system(error, str(given.study)))
+        return 2
     return 130 if stopping.requested else 0
 
 
-def _end_with(parent: int) -> None:
+def _end_with(parent: int, stopping: Stopping) -> None:
     """End, as by Ctrl-C, when the process that started this one has ended, however it did."""
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1.0)
+        stopping.requested = True
         os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(GRACE)
+        os._exit(130)
 
     threading.Thread(target=watch, daemon=True).start()
 
