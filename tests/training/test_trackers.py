@@ -166,6 +166,7 @@ main(sys.argv[2:])
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @every_tracker
 def test_a_real_kill(installed: str, make_dataset: MakeDataset, tmp_path: Path) -> None:
     data, run = make_dataset(), tmp_path / "run"
