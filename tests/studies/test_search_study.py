@@ -140,6 +140,7 @@ def test_killed_while_the_plan_grows(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_killed_for_real_and_gone_on_with(undisturbed: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     """SIGKILL at random moments of a worker process; the last one goes on to the end."""
     data, expected = undisturbed
@@ -160,12 +161,13 @@ def test_killed_for_real_and_gone_on_with(undisturbed: tuple[Path, dict[str, Any
             worker.wait()
             kills += 1
             continue
-        assert worker.wait(timeout=200) == 0
+        assert worker.wait(timeout=600) == 0
         break
     assert result(out) == expected
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_several_workers(undisturbed: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     """Their trials depend on who is done first; each is made once, and there are as many."""
     data, _ = undisturbed
@@ -173,7 +175,7 @@ def test_several_workers(undisturbed: tuple[Path, dict[str, Any]], tmp_path: Pat
     prepare(parse_study(study(data), "s"), out, RunOptions())
     command = [sys.executable, "-m", "vlseg.studies.worker", str(out)]
     workers = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(2)]
-    assert [worker.wait(timeout=200) for worker in workers] == [0, 0]
+    assert [worker.wait(timeout=600) for worker in workers] == [0, 0]
     found = result(out)
     assert len(found["trials"]) == TRIALS
     assert all(one.value is not None for one in found["trials"])

@@ -125,6 +125,29 @@ def test_killed_after_a_checkpoint_and_after_the_last_row(
     assert_told(installed, run)
 
 
+def test_what_a_kill_undoes_is_never_told(
+    make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained again, on other processors it may come out otherwise: rows wait for their checkpoint."""
+    pytest.importorskip("tensorboard", reason="the extra 'tensorboard' is not installed")
+
+    def once_then_die(self: Any) -> None:
+        if self.progress.step == 7:
+            self._save()
+        if self.progress.step == 15 and self.progress.validated_step == 15:
+            raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit_module.Fit, "_save_if_due", once_then_die)
+        with pytest.raises(KilledError):
+            train_run(config(make_dataset(), "tensorboard"), tmp_path / "run")
+    curves, _ = READERS["tensorboard"](tmp_path / "run")
+    assert {step for points in curves.values() for step, _ in points} == {3, 6}
+    assert len(history(tmp_path / "run")["val_dice"]) == 5
+    train_run(None, tmp_path / "run", resume=True)
+    assert_told("tensorboard", tmp_path / "run")
+
+
 KILLED_FOR_REAL = """
 import os, signal, sys
 import vlseg.training.loop as loop
@@ -143,6 +166,7 @@ main(sys.argv[2:])
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @every_tracker
 def test_a_real_kill(installed: str, make_dataset: MakeDataset, tmp_path: Path) -> None:
     data, run = make_dataset(), tmp_path / "run"

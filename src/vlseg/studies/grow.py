@@ -33,6 +33,11 @@ def latest(study: Path, plan: Plan) -> Plan:
     return Plan.read(study) if plan.searches else plan
 
 
+def searching(plan: Plan) -> bool:
+    """Whether trials are left that nobody has asked for."""
+    return any(len(search.runs) < wanted(search.search) for search in plan.searches)
+
+
 def grow(study: Path, known: Plan) -> Plan | None:
     """The plan with what has come to it since `known`, a further trial if one is left; None where nothing has.
 

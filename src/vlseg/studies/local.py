@@ -12,7 +12,7 @@ import psutil
 
 from vlseg.records import InputError
 from vlseg.records.study import Plan
-from vlseg.studies.grow import latest
+from vlseg.studies.grow import latest, searching
 from vlseg.studies.status import Status, status
 from vlseg.studies.worker import BEGUN, GRACE
 
@@ -67,9 +67,10 @@ def run_here(study: Path, plan: Plan, options: LocalOptions, look: Callable[[Sta
             time.sleep(pause)
             crew.look_after()
             begin = time.monotonic()
-            found = status(study, latest(study, plan))
+            plan = latest(study, plan)
+            found = status(study, plan)
             look(found)
-            through = through + pause if _is_through(found) else 0.0
+            through = through + pause if _is_through(found) and not searching(plan) else 0.0
             pause = max(POLL, 10 * (time.monotonic() - begin))  # of thousands of runs a look takes its time
     except KeyboardInterrupt:
         stopped = True

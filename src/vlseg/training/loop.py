@@ -358,7 +358,8 @@ class Fit:
             if progress.note_validation(score) and is_first():
                 save_checkpoint(self._best, {"model": self._weights()})
             self.journal.validated(progress, score)
-            self._write_history()
+            if is_first():
+                self.journal.write(self._history)
             bar.validated(self.folder.name, progress.step, progress.epoch, score, progress.best)
         self._save_if_due()
 
@@ -373,6 +374,7 @@ class Fit:
         self.network.eval()
 
     def _write_history(self) -> None:
+        """Write the rows and tell them: after a checkpoint or at the end, for what a kill undoes is never told."""
         if is_first():
             self.journal.write(self._history)
             self.tell(self.journal.rows)

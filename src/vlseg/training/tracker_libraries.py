@@ -219,13 +219,14 @@ class _WandB:
         told: Any = read_json(self._note, "") if self._note.exists() else {"rows": 0, "seen": {}}
         self._rows: int = told["rows"]
         self._seen: dict[str, int] = told["seen"]
+        mode: Any = os.environ.get("WANDB_MODE") or "offline"
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT") or PROJECT,
             id=run.id,
             name=run.name,
             config=dict(run.settings),
             dir=os.environ.get("WANDB_DIR") or str(run.folder),
-            mode=os.environ.get("WANDB_MODE") or "offline",
+            mode=mode,
             resume="allow",
             reinit="create_new",
             settings=wandb.Settings(
