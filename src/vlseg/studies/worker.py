@@ -52,6 +52,7 @@ class Seen:
     Attributes:
         open: runs not known to be done or failed, in the plan's order.
         done: identities of those that are done, by name.
+        missed: a run that could be claimed at the last look was closed, or somebody was faster.
     """
 
     plan: Plan
@@ -59,6 +60,7 @@ class Seen:
     done: dict[str, str] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     near: str = ""
+    missed: bool = False
     by_name: dict[str, Planned] = field(default_factory=dict)
 
 
@@ -76,11 +78,11 @@ def work(study: Path, *, wait: bool = True, until: float | None = None, stopping
     runs = {run.name: run for run in plan.runs}
     seen = Seen(plan, dict(runs), by_name=runs)
     closed = 0
-    with _signals(stopping):
+    with _signals(stopping), _unfrozen():
         while not stopping.requested and (until is None or time.monotonic() < until):
             found = next_run(study, seen)
             if found is None:
-                if not wait or not _others_work(study, seen):
+                if not seen.missed and not (wait and _others_work(study, seen)):
                     break
                 time.sleep(PAUSE)
                 continue
@@ -106,10 +108,11 @@ def next_run(study: Path, seen: Seen) -> tuple[Planned, ledger.Lease] | None:
             continue
         if at.state == "running" and not ledger.expired(at, now, seconds):
             busy.add(run.near)
-        elif at.state != "done" and _ready(run, seen):
+        elif at.state in ("planned", "interrupted", "running") and _ready(run, seen):
             ready.append((run, at))
             if run.near == seen.near:  # in the plan's order: nothing goes before it
                 break
+    seen.missed = bool(ready)
     ready.sort(key=lambda one: (one[0].near != seen.near, one[0].near in busy))
     for run, at in ready:
         lease = ledger.claim(study, run, at, now, seconds)
@@ -121,6 +124,15 @@ def next_run(study: Path, seen: Seen) -> tuple[Planned, ledger.Lease] | None:
             continue
         return run, lease
     return None
+
+
+@contextmanager
+def _unfrozen() -> Iterator[None]:
+    """Give back in the end what was kept from the search for garbage."""
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 APART = frozenset(
@@ -255,7 +267,8 @@ def make(
         seconds = time.monotonic() - begin
         return _failed(study, run, lease, started, seconds, _line(error), traceback.format_exc())
     finally:
-        gc.collect()
+        gc.collect()  # models and what they hold
+        gc.freeze()  # what libraries keep for good is not looked through after each run; see `work`
 
 
 def _published(study: Path, run: Planned, lease: ledger.Lease, record: LedgerRecord) -> None:
