@@ -52,7 +52,7 @@ class Seen:
     Attributes:
         open: runs not known to be done or failed, in the plan's order.
         done: identities of those that are done, by name.
-        missed: a run that could be claimed at the last look was closed, or somebody was faster.
+        missed: after the last look more may be ready: runs turned out to be closed, or somebody was faster.
     """
 
     plan: Plan
@@ -100,6 +100,7 @@ def next_run(study: Path, seen: Seen) -> tuple[Planned, ledger.Lease] | None:
     """Claim a run: first one that shares features with the last, then one whose features nobody is at, then any."""
     now = ledger.clock(study)
     seconds = seen.plan.study.lease_seconds
+    count = len(seen.open)
     ready: list[tuple[Planned, At]] = []
     busy: set[str] = set()
     for run in list(seen.open.values()):
@@ -112,7 +113,7 @@ def next_run(study: Path, seen: Seen) -> tuple[Planned, ledger.Lease] | None:
             ready.append((run, at))
             if run.near == seen.near:  # in the plan's order: nothing goes before it
                 break
-    seen.missed = bool(ready)
+    seen.missed = bool(ready) or len(seen.open) < count
     ready.sort(key=lambda one: (one[0].near != seen.near, one[0].near in busy))
     for run, at in ready:
         lease = ledger.claim(study, run, at, now, seconds)
@@ -424,10 +425,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.memory_gib is not None:
         _limit_memory(given.memory_gib)
     stopping = Stopping()
-    if given.parent is not None:
-        _end_with(given.parent, stopping)
     try:
+        if given.parent is not None:
+            _end_with(given.parent, stopping)
         work(given.study, stopping=stopping)
+    except KeyboardInterrupt:  # before it could be laid down
+        return 130
     except (InputError, OSError) as error:
         note(str(error) if isinstance(error, InputError) else from_system(error, str(given.study)))
         return 2
