@@ -80,9 +80,14 @@ def _check_place(spec: StudySpec, out: Path) -> None:
 def run_study(out: Path, plan: Plan, options: LocalOptions, look: Callable[[Status], None]) -> Status:
     """Work through a prepared study on this machine, and put its folder in order; how it stands then.
 
+    Where nothing is left to do no worker is started.
+
     Raises:
         InputError: workers cannot start.
     """
+    if not status(out, plan).left:
+        close(out, plan)
+        return status(out, plan)
     try:
         run_here(out, plan, options, look)
     finally:

@@ -280,14 +280,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--memory-gib", type=float, default=None)
     given = parser.parse_args(arguments)
     if given.memory_gib is not None:
-        _limit_memory(given.memory_gib)
-    _end_with(os.getppid())
+        limit_memory(given.memory_gib)
+    end_with(os.getppid())
     stopping = Stopping()
     work(given.study, stopping=stopping)
     return 130 if stopping.requested else 0
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """End, as by Ctrl-C, when the process that started this one has ended, however it did."""
 
     def watch() -> None:
@@ -298,7 +298,7 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _limit_memory(gib: float) -> None:
+def limit_memory(gib: float) -> None:
     """A run that wants more fails by itself, instead of the system ending whatever it chooses."""
     import resource
 
