@@ -1,5 +1,8 @@
 """What a study is expected to take, and how that is found."""
 
+import os
+import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -199,3 +202,16 @@ def test_measuring_ends_when_its_time_is_up(make_dataset: Callable[..., Path], t
     question = Asked("a", "a training", plan.runs[0].name, plan.runs[0].name)
     assert list(measured(study, [question], ONE, lambda: 0.2)) == []
     assert not (study / SCRATCH).exists()
+
+
+def test_what_a_killed_process_left_goes_at_the_next_start(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
+    study, data = tmp_path / "study", make_dataset()
+    prepared(data, study)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    dead, alive = (study / SCRATCH / f"{socket.gethostname()}:{pid}" / "0" for pid in (gone.pid, os.getpid()))
+    dead.mkdir(parents=True)
+    alive.mkdir(parents=True)
+    prepared(data, study)
+    assert not dead.exists()
+    assert alive.exists()

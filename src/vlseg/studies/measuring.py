@@ -1,16 +1,20 @@
 """Pilot processes: as many at once as workers will be, with the same threads and devices, ended when time is up."""
 
 import json
+import os
 import queue
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from vlseg.records.estimate import KindCost
 from vlseg.studies.local import Resources
@@ -18,7 +22,7 @@ from vlseg.studies.local import Resources
 Answers = queue.Queue[tuple[int, tuple[str, KindCost] | None]]
 """Of each process its number and a kind's cost, or None at its end."""
 SCRATCH = ".measuring"
-"""In the study's folder; removed when measuring ends, or by whoever measures next."""
+"""In the study's folder; a folder for each process that measures, removed when it ends, or by the next start."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,8 @@ def measured(
         limit: seconds that it may take in all, asked again after each answer.
     """
     begin = time.monotonic()
-    shutil.rmtree(study / SCRATCH, ignore_errors=True)
-    scratch = study / SCRATCH / uuid.uuid4().hex[:8]
+    tidy(study)
+    scratch = study / SCRATCH / f"{socket.gethostname()}:{os.getpid()}"
     answers: Answers = queue.Queue()
     left = dict(enumerate(_shares(questions, resources.workers)))
     processes = {slot: _started(study, scratch / str(slot), slot, left[slot], resources, answers) for slot in left}
@@ -71,7 +75,21 @@ def measured(
         for process in processes.values():
             process.kill()  # nothing of it stays: there is nothing to lay down
             process.wait()
-        shutil.rmtree(study / SCRATCH, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+        tidy(study)
+
+
+def tidy(study: Path) -> None:
+    """Remove what processes of this machine that were killed had begun to measure."""
+    place = study / SCRATCH
+    if not place.is_dir():
+        return
+    for one in place.iterdir():
+        host, _, number = one.name.rpartition(":")
+        if host == socket.gethostname() and not psutil.pid_exists(int(number)):
+            shutil.rmtree(one, ignore_errors=True)
+    with suppress(OSError):  # somebody else measures
+        place.rmdir()
 
 
 def _shares(questions: Sequence[Asked], count: int) -> list[list[Asked]]:

@@ -13,6 +13,7 @@ from vlseg.studies import ledger
 from vlseg.studies.expand import FEATURES, expand
 from vlseg.studies.links import relink
 from vlseg.studies.local import LocalOptions, run_here
+from vlseg.studies.measuring import tidy
 from vlseg.studies.status import Status, status
 from vlseg.studies.worker import work
 
@@ -62,6 +63,7 @@ def prepare(spec: StudySpec, out: Path, options: RunOptions) -> Plan:
             raise InputError(f"--redo: '{pattern}' fits no run of the study; vlseg study status --runs lists them")
         redo |= found
     plan.write(out)
+    tidy(out)
     ledger.sweep(out, [run.name for run in plan.runs])
     ledger.refresh(out, plan.runs, retry=options.retry, redo=frozenset(redo))
     return plan
