@@ -1,5 +1,6 @@
 """What a study is expected to take, and how that is found."""
 
+import itertools
 import os
 import socket
 import subprocess
@@ -23,6 +24,15 @@ from vlseg.studies.status import status
 
 ONE = Resources(1, 1)
 SET = {"model_arguments": {"image_size": 32}, "max_steps": 2, "batch_size": 3, "threads": 1, "device": "cpu"}
+
+
+EVERY = {"conditions": ["clean", "swapped", "corrupted"]}
+
+
+def ticks() -> Callable[[], float]:
+    """A clock that goes on by one whenever somebody looks at it."""
+    count = itertools.count()
+    return lambda: float(next(count))
 
 
 def prepared(data: Path, study: Path, **part: Any) -> Plan:
@@ -168,13 +178,17 @@ def test_the_pilot_measures_every_kind_and_leaves_the_study_as_it_is(
     make_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     study = tmp_path / "study"
-    plan = prepared(make_dataset(), study, models=["clipseg-tiny"], probe=[{}])
+    plan = prepared(
+        make_dataset(), study, models=["clipseg-tiny"], regimes=["freeze_encoders"], probe=[{}], evaluate=[EVERY]
+    )
+    assert len(plan.runs) == 5
     before = sorted(str(path) for path in study.rglob("*"))
-    pilot = Pilot(study, tmp_path / "scratch")
+    pilot = Pilot(study, tmp_path / "scratch", ticks())
     for run in plan.runs:
         cost = pilot.measure(run.name)
-        assert cost.seconds["steps" if run.kind == "train" else "images"] > 0
+        assert set(cost.seconds) >= {"fixed", "entries", "images", "steps" if run.kind == "train" else "images"}
         assert cost.bytes["fixed"] > 0
+        assert run.kind != "train" or cost.bytes["features"] > 1000  # of one image
     assert sorted(str(path) for path in study.rglob("*")) == before
 
 

@@ -86,7 +86,7 @@ def run(
         say(line)
     values: dict[str, Any] = {"study": str(folder), "estimate": estimate_values(found, before.ahead)}
     if plan_only:
-        finish("study run", {**values, **json_values(before)}, [], as_json=json)
+        finish("study run", {**values, **json_values(status(folder, plan))}, [], as_json=json)
         return
     with live() as show:
         after = run_study(folder, plan, local, show)

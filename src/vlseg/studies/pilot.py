@@ -42,8 +42,8 @@ FEW, MORE = 4, 16
 """Images that are asked about; MORE where that takes less than a second."""
 WARM_SECONDS = 5.0
 """The first kind is measured twice where that takes less: what is loaded only once is no part of a run."""
-ROW_BYTES = 120.0
-"""Of scores.parquet, beyond its first 16 kB."""
+ROW_BYTES = 75.0
+"""Of scores.parquet, beyond the few that are measured."""
 
 
 class Pilot:
@@ -81,6 +81,7 @@ class Pilot:
         return found
 
     def _measured(self, run: Planned, like: str | None) -> KindCost:
+        shutil.rmtree(self.scratch / "features", ignore_errors=True)  # to be encoded anew
         if run.kind == "train":
             return self._training(run)
         return {"evaluate": self._evaluation, "probe": self._probe, "masks": self._masks}[run.kind](run, like)
@@ -196,24 +197,23 @@ class Pilot:
         entry = self._of_entry(run, job.prompt)
         entries = sum(len(dataset.samples) for dataset in job.pool.datasets)
         prompted = prompted_split(job.pool, options.split)
+        size: Parts = {}
 
-        def ask(count: int) -> tuple[float, int]:
+        def ask(count: int) -> float:
             items = _few(prompted, count, several=options.condition == "swapped")
             folder = replace(job, out=self._new())
             seconds, evaluated = self._timed(lambda: evaluate_job(folder, items, begin=time.monotonic()))
-            shutil.rmtree(evaluated.folder / "overlays", ignore_errors=True)
-            return seconds, len(evaluated.scores)
+            size["fixed"] = float(_bytes(evaluated.folder))
+            size["images"] = ROW_BYTES * len(evaluated.scores) / _images(items)
+            return seconds
 
         few = FEW * 4 if options.condition == "swapped" else FEW
-        if run.kind not in self._warm:
-            ask(few // 2)
-        cold, _ = ask(few)
-        warm, _ = ask(few)
+        cold, warm = ask(few), ask(few)
         count = few * MORE // FEW if warm < 1 else 2 * few
         there = _images(prompted)
         larger = warm, min(few, there)
         if there > few:
-            larger = ask(count)[0], min(count, there)
+            larger = ask(count), min(count, there)
         image = max(0.0, larger[0] - warm) / max(1, larger[1] - few) if there > few else warm / there
         blind = options.condition == "blind"  # whose rule is found on val, all of it in each call
         val = _images([item for item in job.pool.split("val") if item.sample.mask_paths]) if blind else 0
@@ -223,8 +223,7 @@ class Pilot:
             "images": image,
             "features": max(0.0, cold - warm) / min(few, there) if options.cache else 0.0,
         }
-        rows = max(1.0, len(prompted) / there)
-        return KindCost(what="", seconds=seconds, bytes={"fixed": 40e3, "images": ROW_BYTES * rows})
+        return KindCost(what="", seconds=seconds, bytes=size)
 
     def _of_entry(self, run: Planned, prompt: str) -> float:
         """Seconds for each entry of the data when they are opened."""
@@ -249,24 +248,23 @@ class Pilot:
     def _probe(self, run: Planned, like: str | None) -> KindCost:
         source, options = self._source(run, like)
         paths = list(run.data.values())
+        size: Parts = {}
 
         def ask(limit: int) -> tuple[float, int]:
             seconds, probed = self._timed(lambda: probe_on(source, paths, options, self._new(), limit=limit))
-            return seconds, len(
-                {(row.dataset, row.image_id, row.condition == "val") for row in probed.evaluated.scores}
-            )
+            rows = probed.evaluated.scores
+            images = len({(row.dataset, row.image_id, row.condition == "val") for row in rows})
+            size["fixed"] = float(_bytes(probed.evaluated.folder))
+            size["images"] = ROW_BYTES * len(rows) / max(1, images)
+            return seconds, images
 
         few, one = ask(1)
-        more, several = ask(FEW)
+        more, several = ask(MORE if few < 1 else FEW)
         image = max(0.0, more - few) / max(1, several - one)
         entry = self._of_entry(run, options.prompt or "class")
         entries = sum(len(dataset.samples) for dataset in open_pool(paths, options.prompt or "class").datasets)
         fixed = max(0.0, few - image * one - entry * entries)
-        return KindCost(
-            what="",
-            seconds={"entries": entry, "fixed": fixed, "images": image},
-            bytes={"fixed": 40e3, "images": 20 * ROW_BYTES},
-        )
+        return KindCost(what="", seconds={"entries": entry, "fixed": fixed, "images": image}, bytes=size)
 
     def _masks(self, run: Planned, like: str | None) -> KindCost:
         options = EvaluateOptions(prompt=run.config["prompt"], split=run.config["split"])
@@ -274,7 +272,7 @@ class Pilot:
         seconds, evaluated = self._timed(lambda: evaluate_masks(Path(run.config["masks"]), paths, options, folder))
         images = len({(row.dataset, row.image_id) for row in evaluated.scores})
         return KindCost(
-            what="", seconds={"images": seconds / max(1, images)}, bytes={"fixed": 40e3, "images": ROW_BYTES}
+            what="", seconds={"images": seconds / max(1, images)}, bytes={"fixed": float(_bytes(evaluated.folder))}
         )
 
 
