@@ -15,8 +15,8 @@ import psutil
 import pytest
 import torch
 from tiny_models import TINY
-
 from vlseg.jobs.grid import train_grid
+
 from vlseg.jobs.methods import method_of
 from vlseg.jobs.train import train_run
 from vlseg.models import as_module, load_model

@@ -446,11 +446,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parent", type=int, default=None, help="end when this process does, which started the worker")
     given = parser.parse_args(arguments)
     if given.memory_gib is not None:
-        _limit_memory(given.memory_gib)
+        limit_memory(given.memory_gib)
     stopping = Stopping()
     try:
         if given.parent is not None:
-            _end_with(given.parent, stopping)
+            end_with(given.parent, stopping)
         work(given.study, stopping=stopping)
     except KeyboardInterrupt:  # before it could be laid down
         return 130
@@ -460,7 +460,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 130 if stopping.requested else 0
 
 
-def _end_with(parent: int, stopping: Stopping) -> None:
+def end_with(parent: int, stopping: Stopping) -> None:
     """End, as by Ctrl-C, when the process that started this one has ended, however it did."""
 
     def watch() -> None:
@@ -474,7 +474,7 @@ def _end_with(parent: int, stopping: Stopping) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _limit_memory(gib: float) -> None:
+def limit_memory(gib: float) -> None:
     """A run that wants more fails by itself, instead of the system ending whatever it chooses."""
     import resource
 
