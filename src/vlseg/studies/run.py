@@ -18,6 +18,7 @@ from vlseg.studies.links import relink
 from vlseg.studies.local import LocalOptions, run_here
 from vlseg.studies.measuring import tidy
 from vlseg.studies.status import Status, status
+from vlseg.studies.tables import check_tables
 from vlseg.studies.worker import work
 
 
@@ -54,7 +55,7 @@ def prepare(spec: StudySpec, out: Path, options: RunOptions) -> Plan:
     _check_place(spec, out)
     check_specs(spec.tables)  # what can be known before data are read
     plan = expand(spec, out)
-    check_specs(spec.tables, labels=_labels(plan) if plan.runs else None)
+    check_tables(plan)
     missing = [hole for hole in plan.holes if hole.what != LEFT_OUT]
     if missing and not options.skip_missing:
         raise MissingError(missing)
@@ -73,11 +74,6 @@ def prepare(spec: StudySpec, out: Path, options: RunOptions) -> Plan:
     ledger.sweep(out, [run.name for run in plan.runs])
     ledger.refresh(out, plan.runs, retry=options.retry, redo=frozenset(redo))
     return plan
-
-
-def _labels(plan: Plan) -> list[str]:
-    """Every label that a cell of the study may have."""
-    return list(dict.fromkeys(["part", *(label for run in plan.runs for label in run.labels)]))
 
 
 def _check_place(spec: StudySpec, out: Path) -> None:
