@@ -71,7 +71,7 @@ def work(study: Path, *, wait: bool = True, until: float | None = None, stopping
     runs = {run.name: run for run in plan.runs}
     seen = Seen(plan, dict(runs), by_name=runs)
     closed = 0
-    with _signals(stopping):
+    with _thawed(), _signals(stopping):
         while not stopping.requested and (until is None or time.monotonic() < until):
             found = next_run(study, seen)
             if found is None:
@@ -252,6 +252,15 @@ def _beating(lease: ledger.Lease, seconds: float, until: float | None, beat: Bea
     finally:
         over.set()
         thread.join()
+
+
+@contextmanager
+def _thawed() -> Iterator[None]:
+    """What `make` exempted from being collected is collected again afterwards."""
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @contextmanager
