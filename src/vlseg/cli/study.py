@@ -49,6 +49,7 @@ def run(
 ) -> None:
     """Run a study; killed or stopped, the same command goes on with it."""
     from vlseg.jobs.settings import parse_setting
+    from vlseg.records.study import Plan
     from vlseg.studies.local import LocalOptions
     from vlseg.studies.read import Changes, changed, read_study
     from vlseg.studies.run import MissingError, RunOptions, prepare, run_study
@@ -89,7 +90,7 @@ def run(
     with live() as show:
         found = run_study(folder, plan, LocalOptions(workers, threads, memory), show)
     seconds = time.monotonic() - begin
-    written = write_study_tables(folder, plan)
+    written = write_study_tables(folder, Plan.read(folder))  # a search has added runs
     undone = found.total - found.counts["done"] - found.counts["failed"] - len(found.blocked)
     lines = [*status_lines(found), f"{duration(seconds)}; runs: {folder / 'runs'}; tables: {written[-1]}"]
     if undone:

@@ -262,16 +262,23 @@ class PlannedSearch(Strict):
     runs: list[str] = []
 
 
+LEFT_OUT = "left out"
+"""What a hole is that the study itself makes: by an exclusion that says why."""
+
+
 class Hole(Strict):
     """What a study cannot do here, or leaves out, and why.
 
-    Of what is missing `what` says which dataset or weights; of runs that are left out `labels` say which.
+    `what` says which dataset or weights are missing, which run is not done, or `LEFT_OUT`; `labels` say which cells of
+    tables are empty for it.
     """
 
     what: str
     why: str
     labels: dict[str, str] = {}
     parts: list[str] = []
+    kind: Kind | None = None
+    """Of a run; None = of whatever needs it."""
 
 
 class Plan(Strict):

@@ -438,7 +438,8 @@ def _excluded(part: Part, labels: Mapping[str, str], places: Places) -> bool:
             fits.append(labels[name] in [str(value) for value in values])
         if fits and all(fits):
             if WHY in rule:
-                places.left_out(part.name, labels, str(rule[WHY]))
+                own = {} if "data" in labels else {"data": labels["trained_on"], "asked": labels["prompt"]}
+                places.left_out(part.name, {**own, **labels}, str(rule[WHY]))
             return True
     return False
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from vlseg.records import InputError
 from vlseg.records.ledger import LEDGER, record_at, state_of
-from vlseg.records.study import Hole, Plan, Planned, StudySpec
+from vlseg.records.study import LEFT_OUT, Hole, Plan, Planned, StudySpec
 from vlseg.reports.tables import check_specs
 from vlseg.studies import ledger
 from vlseg.studies.expand import FEATURES, expand
@@ -51,9 +51,10 @@ def prepare(spec: StudySpec, out: Path, options: RunOptions) -> Plan:
         InputError: see `expand`; `out` holds another study or something else; a pattern of `redo` that fits nothing.
     """
     _check_place(spec, out)
-    check_specs(spec.tables)
+    check_specs(spec.tables)  # what can be known before data are read
     plan = expand(spec, out)
-    missing = [hole for hole in plan.holes if not hole.labels]
+    check_specs(spec.tables, labels=_labels(plan) if plan.runs and not plan.searches else None)
+    missing = [hole for hole in plan.holes if hole.what != LEFT_OUT]
     if missing and not options.skip_missing:
         raise MissingError(missing)
     if not plan.runs and not plan.searches:
@@ -70,6 +71,11 @@ def prepare(spec: StudySpec, out: Path, options: RunOptions) -> Plan:
     ledger.sweep(out, [run.name for run in plan.runs])
     ledger.refresh(out, plan.runs, retry=options.retry, redo=frozenset(redo))
     return plan
+
+
+def _labels(plan: Plan) -> list[str]:
+    """Every label that a cell of the study may have."""
+    return list(dict.fromkeys(["part", *(label for run in plan.runs for label in run.labels)]))
 
 
 def _check_place(spec: StudySpec, out: Path) -> None:

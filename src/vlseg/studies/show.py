@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vlseg.records.console import error_console
-from vlseg.records.study import Plan
+from vlseg.records.study import LEFT_OUT, Plan
 from vlseg.studies.status import Status
 
 QUIET = 30.0
@@ -33,8 +33,8 @@ def plan_lines(plan: Plan, study: Path) -> list[str]:
         f"  search {one.name}: {len(one.runs)} of {one.search.trials} trials asked so far, then the best is evaluated"
         for one in plan.searches
     ]
-    lines += [f"  left out: {hole.what}: {hole.why}" for hole in plan.holes if not hole.labels]
-    reasons = Counter(hole.why for hole in plan.holes if hole.labels)
+    lines += [f"  left out: {hole.what}: {hole.why}" for hole in plan.holes if hole.what != LEFT_OUT]
+    reasons = Counter(hole.why for hole in plan.holes if hole.what == LEFT_OUT)
     lines += [f"  left out by the study: {count} combinations: {why}" for why, count in reasons.items()]
     return lines
 

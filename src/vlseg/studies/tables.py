@@ -48,7 +48,10 @@ def cells_of(study: Path, plan: Plan) -> tuple[list[Cell], list[Hole]]:
         if why is None and record is not None:
             cells += _cells(run, record)
         else:
-            holes += [Hole(what=run.name, why=why or "", labels={**run.labels, "part": part}) for part in run.parts]
+            holes += [
+                Hole(what=run.name, why=why or "", labels={**run.labels, "part": part}, kind=run.kind)
+                for part in run.parts
+            ]
     return cells, holes
 
 

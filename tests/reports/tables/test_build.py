@@ -207,6 +207,16 @@ def test_published_only_rows_stand_where_order_names_them() -> None:
     assert any("Dumitru 2023" in note for note in entry.beside_notes)
 
 
+def test_published_only_rows_have_the_other_labels_empty() -> None:
+    cells = [evaluated(0.9, asked=asked) for asked in ("p6", "class")]
+    order = {"model": ["cris", "clipseg", "cited-sota"], "data": ["kvasir-seg", "busi"]}
+    table = build_table(cells, spec(rows=["model", "asked"], published=INDIVIDUAL, order=order))
+    assert table.rows == (("cris", "class"), ("cris", "p6"), ("clipseg", ""), ("cited-sota", ""))
+    assert table.entries[("cited-sota", ""), ("busi",)].beside == pytest.approx(89.8)
+    both = spec(rows=["data", "model"], columns="asked", published="medvlsm/prompts/finetuned", order=order)
+    assert build_table(cells, both).rows == (("kvasir-seg", "cris"),)
+
+
 def test_phantoms_get_no_difference_and_a_line_above() -> None:
     cells = [evaluated(0.2, seed=seed) for seed in range(3)]
     table = build_table(cells, spec(published=INDIVIDUAL), phantoms=True)
@@ -380,6 +390,24 @@ def test_holes_stand_in_their_places_and_are_never_dropped() -> None:
     assert (("clipseg",), ("camus",)) in table.entries  # beside it stands what was published
     elsewhere = [Hole(what="x", why="y", labels={"data": "camus", "model": "cris"}, parts=["pooled"])]
     assert build_table(cells, spec(where={"part": "individual"}), elsewhere).columns == (("kvasir-seg",),)
+
+
+@pytest.mark.parametrize("name", ["part", "seed"])
+def test_a_hole_of_one_part_or_seed_stands_in_no_other_s_row(name: str) -> None:
+    cells = [evaluated(0.9, **{name: value}) for value in ("1", "2")]
+    hole = Hole(what="x", why="planned", labels=labels(data="busi", **{name: "1"}))
+    table = build_table(cells, spec(rows=[name, "model"]), [hole])
+    assert table.entries[("1", "cris"), ("busi",)].hole == "planned"
+    assert (("2", "cris"), ("busi",)) not in table.entries
+
+
+def test_a_probe_that_is_planned_is_no_hole_of_an_evaluation() -> None:
+    cells = [evaluated(0.9)]
+    hole = Hole(what="x", why="planned", labels=labels(seed=0), kind="probe")
+    dice = build_table(cells, spec(), [hole])
+    assert dice == build_table(cells, spec())
+    index = build_table(cells, spec(kind="probe", metric="selection_index"), [hole])
+    assert at(index, "cris", "kvasir-seg").hole == "planned"
 
 
 def test_many_holes_of_one_place_are_told_by_reason() -> None:

@@ -1,6 +1,6 @@
 """A study's cells as tables: ours beside what was published, the difference, and whether it is more than noise."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from vlseg.records.study import Cell, Hole, TableSpec
 from vlseg.reports.tables.entries import beside, entry_of, holes_at, natural, with_holes
@@ -65,9 +65,7 @@ def _ordered(places: Iterable[Place], holes: Sequence[Hole], frame: Frame, names
     order = frame.spec.order
     found = dict.fromkeys(places)
     found |= dict.fromkeys(place_of(hole.labels, names) for hole in holes if set(names) <= hole.labels.keys())
-    if len(names) == 1 and frame.published is not None:
-        printed = {cell.labels.get(names[0]) for cell in frame.published.cells}
-        found |= dict.fromkeys((value,) for value in order.get(names[0], ()) if value in printed)
+    found |= dict.fromkeys(_printed(found, frame, names))
     if not found and holes:
         found[("all",) * len(names)] = None
     ranks = [{value: rank for rank, value in enumerate(order.get(name, ()))} for name in names]
@@ -76,3 +74,19 @@ def _ordered(places: Iterable[Place], holes: Sequence[Hole], frame: Frame, names
         return [(known.get(value, len(known)), natural(value)) for known, value in zip(ranks, place, strict=True)]
 
     return tuple(sorted(found, key=rank))
+
+
+def _printed(found: Collection[Place], frame: Frame, names: Place) -> list[Place]:
+    """What `order` names of a published label that the study has nothing of; the other labels are empty there.
+
+    There is none where the published table knows more than one of the labels: `order` does not say which go together.
+    """
+    if frame.published is None:
+        return []
+    known = [name for name in names if any(name in cell.labels for cell in frame.published.cells)]
+    if len(known) != 1:
+        return []
+    at = names.index(known[0])
+    printed = {cell.labels.get(known[0]) for cell in frame.published.cells} - {place[at] for place in found}
+    values = [value for value in frame.spec.order.get(known[0], ()) if value in printed]
+    return [tuple(value if name == known[0] else "" for name in names) for value in values]

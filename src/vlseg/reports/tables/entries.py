@@ -86,8 +86,10 @@ def _once(items: list[Item], table: str) -> list[Item]:
         if other is item:
             continue
         apart = other.labels.get("part", "") != item.labels.get("part", "")
-        # Not ==: a NaN is not equal to itself.
-        if not apart or repr(other.cell.values) != repr(item.cell.values):
+        one_run = other.cell.values is item.cell.values or repr(other.cell.values) == repr(
+            item.cell.values
+        )  # NaN != NaN
+        if not apart or not one_run:
             mend = "name part in where" if apart else "a study holds each once"
             raise InputError(f"table '{table}': two cells of the same labels: {_told(other)}; {_told(item)}; {mend}")
     return list(kept.values())
@@ -129,7 +131,7 @@ def holes_at(
     found: dict[Key, list[Hole]] = {}
     for hole in holes:
         own = {name: value for name, value in hole.labels.items() if name not in RUNS}
-        sides = _allowed(own, rows, frame.row_labels), _allowed(own, columns, frame.column_labels)
+        sides = _allowed(hole.labels, rows, frame.row_labels), _allowed(hole.labels, columns, frame.column_labels)
         for key in ((row, column) for row in sides[0] for column in sides[1]):
             entry = entries.get(key)
             if entry is None or all(entry.labels.get(name, value) == value for name, value in own.items()):

@@ -126,11 +126,10 @@ def items_of(cells: Sequence[Cell], spec: TableSpec) -> list[Item]:
     Raises:
         InputError: no cell that the table is about has its metric.
     """
-    kinds = (spec.kind,) if spec.kind else ("evaluate", "masks")
     added = set(placeholders(spec.metric))
     early = {name: values for name, values in wanted(spec).items() if name not in added}
     late = {name: values for name, values in wanted(spec).items() if name in added}
-    inside = [one for one in cells if one.kind in kinds and fits(one.labels, early)]
+    inside = [one for one in cells if one.kind in kinds_of(spec) and fits(one.labels, early)]
     root = spec.metric.partition(".")[0]
     if inside and not any(root in one.values for one in inside):
         known = {key for one in inside for key in one.values}
@@ -141,6 +140,11 @@ def items_of(cells: Sequence[Cell], spec: TableSpec) -> list[Item]:
         for extra, measured in read(cell.values, spec.metric)
         if fits(labels := {**cell.labels, **extra} if extra else cell.labels, late)
     ]
+
+
+def kinds_of(spec: TableSpec) -> tuple[str, ...]:
+    """Of the runs that a table is about."""
+    return (spec.kind,) if spec.kind else ("evaluate", "masks")
 
 
 def wanted(spec: TableSpec) -> dict[str, frozenset[str]]:
@@ -159,6 +163,8 @@ def fits(labels: Labels, values: Mapping[str, frozenset[str]]) -> bool:
 
 def hole_fits(hole: Hole, spec: TableSpec) -> bool:
     """Whether a hole may be one of the table's: what it does not say is no hindrance."""
+    if hole.kind is not None and hole.kind not in kinds_of(spec):
+        return False
     for name, some in wanted(spec).items():
         if name == "part" and hole.parts and "part" not in hole.labels:
             if not some & set(hole.parts):
