@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -45,15 +45,19 @@ def run(
     memory: Annotated[
         float | None, typer.Option(help="GiB that a worker may take; a run that wants more fails.")
     ] = None,
+    no_estimate: Annotated[
+        bool, typer.Option("--no-estimate", help="Do not measure how long it will take, and how much disk.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Run a study; killed or stopped, the same command goes on with it."""
     from vlseg.jobs.settings import parse_setting
     from vlseg.records.study import Plan
-    from vlseg.studies.local import LocalOptions
+    from vlseg.studies.estimate import estimate
+    from vlseg.studies.local import LocalOptions, resources_for
     from vlseg.studies.read import Changes, changed, read_study
     from vlseg.studies.run import MissingError, RunOptions, prepare, run_study
-    from vlseg.studies.show import duration, json_values, live, plan_lines, status_lines
+    from vlseg.studies.show import duration, estimate_values, json_values, live, plan_lines, status_lines
     from vlseg.studies.status import status
     from vlseg.studies.tables import write_study_tables
     from vlseg.studies.tiny import at_tiny_scale
@@ -82,22 +86,26 @@ def run(
             say(f"vlseg: {line}")
         say(f"vlseg: {len(error.lines)} missing; --skip-missing runs the rest")
         raise typer.Exit(2) from error
-    for line in plan_lines(plan, folder):
+    local = LocalOptions(workers, threads, memory)
+    before = status(folder, plan)
+    found = None if no_estimate or not before.left else estimate(folder, plan, resources_for(local))
+    for line in plan_lines(plan, folder, found, before.ahead):
         say(line)
+    values: dict[str, Any] = {"study": str(folder), "estimate": estimate_values(found, before.ahead)}
     if plan_only:
-        finish("study run", {"study": str(folder), **json_values(status(folder, plan))}, [], as_json=json)
+        finish("study run", {**values, **json_values(status(folder, plan))}, [], as_json=json)
         return
     with live() as show:
-        found = run_study(folder, plan, LocalOptions(workers, threads, memory), show)
+        after = run_study(folder, plan, local, show)
     seconds = time.monotonic() - begin
     written = write_study_tables(folder, Plan.read(folder))  # a search has added runs
-    undone = found.total - found.counts["done"] - found.counts["failed"] - len(found.blocked)
-    lines = [*status_lines(found), f"{duration(seconds)}; runs: {folder / 'runs'}; tables: {written[-1]}"]
+    undone = after.total - after.counts["done"] - after.counts["failed"] - len(after.blocked)
+    lines = [*status_lines(after), f"{duration(seconds)}; runs: {folder / 'runs'}; tables: {written[-1]}"]
     if undone:
         lines.append(f"stopped; go on with: vlseg study run {folder}")
-    values = {"study": str(folder), "tables": str(written[-1]), "wall_seconds": round(seconds, 1), **json_values(found)}
+    values |= {"tables": str(written[-1]), "wall_seconds": round(seconds, 1), **json_values(after)}
     finish("study run", values, lines, as_json=json)
-    raise typer.Exit(1 if found.counts["failed"] else 130 if undone else 0)
+    raise typer.Exit(1 if after.counts["failed"] else 130 if undone else 0)
 
 
 def _place(source: str, name: str) -> Path:

@@ -46,6 +46,7 @@ __all__ = [
     "Evaluated",
     "by_dataset",
     "evaluate_either",
+    "evaluate_job",
     "evaluate_masks",
     "evaluate_on",
     "plain",
@@ -109,14 +110,23 @@ def evaluate_on(source: str, data: list[str], options: EvaluateOptions, out: Pat
     """
     begin = time.monotonic()
     job = open_job(source, data, options, out)
-    prompted = prompted_split(job.pool, options.split)
+    evaluated = evaluate_job(job, prompted_split(job.pool, options.split), begin=begin)
+    _tell_trackers(Path(source), evaluated, named=out is None)
+    return evaluated
+
+
+def evaluate_job(job: Job, prompted: list[Prompted], *, begin: float) -> Evaluated:
+    """`evaluate_on` with what answers at hand, on the given samples of its split.
+
+    Raises:
+        InputError: a condition that these samples do not allow.
+    """
+    options = job.options
     if options.condition == "blind":
         job = _blind(job)
     queries = _queries(prompted, job.pool, options.condition, options.seed)
     truths = _truths(prompted, job.pool) if options.condition in ("clean", "blind") else None
-    evaluated = score(job, queries, begin=begin, truths=truths)
-    _tell_trackers(Path(source), evaluated, named=out is None)
-    return evaluated
+    return score(job, queries, begin=begin, truths=truths)
 
 
 def _tell_trackers(run: Path, evaluated: Evaluated, *, named: bool) -> None:

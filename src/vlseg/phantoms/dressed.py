@@ -197,12 +197,7 @@ def _chexlocalize(one: Draw) -> Picture:
     number = one.number(2)
     patient, second = one.patient(number), one.index % 2
     side = "lateral" if second and number % 2 else "frontal"
-    # Steps of three, and what stands half the list away: any five images in a row show all ten findings.
-    names = list(FINDINGS)
-    first = (3 * one.index + int(np.random.default_rng([*one.seed, 2]).integers(len(names)))) % len(names)
-    sure = {names[first], names[(first + len(names) // 2) % len(names)]}
-    more = one.rng.permutation([name for name in names if name not in sure])[: int(one.rng.integers(0, 3))]
-    chosen = [name for name in names if name in sure or name in more]
+    chosen = _findings(one)
     things = []
     for name in chosen:
         finding = FINDINGS[name]
@@ -219,6 +214,22 @@ def _chexlocalize(one: Draw) -> Picture:
         texts = wording.chexlocalize(mask, name, f"{side} view", chosen)
         entries.append(Dressed(name.lower(), f"{stem}_{name.lower().replace(' ', '_')}.png", mask, texts, told))
     return Picture(f"{stem}{one.dress.suffix}", image, tuple(entries), f"patient{60000 + number}")
+
+
+def _findings(one: Draw) -> list[str]:
+    """One finding in every fourth image, two to five in the others; any six images in a row show all ten."""
+    names = list(FINDINGS)
+    start = int(np.random.default_rng([*one.seed, 2]).integers(len(names)))
+
+    def two(index: int) -> list[str]:
+        """Steps of three, and what stands half the list away."""
+        return [names[(3 * index + start + away) % len(names)] for away in (0, len(names) // 2)]
+
+    if one.index % 4 == 3:
+        return two(one.index)[:1]
+    sure = {*two(one.index), *(two(one.index + 1)[1:] if one.index % 4 == 2 else ())}
+    more = one.rng.permutation([name for name in names if name not in sure])[: int(one.rng.integers(0, 3))]
+    return [name for name in names if name in sure or name in more]
 
 
 def _report(one: Draw) -> Picture:

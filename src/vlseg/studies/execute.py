@@ -89,7 +89,7 @@ def trained_values(summary: Mapping[str, Any]) -> Values:
 def _evaluate(study: Path, run: Planned, at: At) -> Values:
     from vlseg.jobs.evaluate import evaluate_on, summary
 
-    source, options = _asked(study, run)
+    source, options = asked(study, run)
     evaluated = evaluate_on(source, list(run.data.values()), options, at.work)
     return {label: _kept(summary(evaluated)) for label in run.data}
 
@@ -97,7 +97,7 @@ def _evaluate(study: Path, run: Planned, at: At) -> Values:
 def _probe(study: Path, run: Planned, at: At) -> Values:
     from vlseg.jobs.probe import probe_on, summary
 
-    source, options = _asked(study, run)
+    source, options = asked(study, run)
     probed = probe_on(source, list(run.data.values()), options, at.work, limit=run.config.get("limit"))
     return {label: _kept(summary(probed)) for label in run.data}
 
@@ -126,8 +126,8 @@ def _worth(study: Path, run: Planned, at: At) -> Values:
     return {"+".join(run.data): values}
 
 
-def _asked(study: Path, run: Planned) -> tuple[str, Any]:
-    """What is asked, and how."""
+def asked(study: Path, run: Planned, trained: Path | None = None) -> tuple[str, Any]:
+    """What is asked (`trained`, where given in place of the run's own model), and how."""
     from vlseg.jobs.scoring import EvaluateOptions
 
     config = run.config
@@ -143,7 +143,9 @@ def _asked(study: Path, run: Planned) -> tuple[str, Any]:
         arguments=config.get("model_arguments") or None,
         weights=config.get("weights"),
     )
-    return (str(result(study, run.needs[0])) if run.needs else str(config["model"])), options
+    if not run.needs:
+        return str(config["model"]), options
+    return str(trained or result(study, run.needs[0])), options
 
 
 LARGE = ("calibration", "risk_coverage", "scores", "by_dataset", "command")

@@ -16,6 +16,7 @@ from vlseg.studies.expand import FEATURES, expand
 from vlseg.studies.grow import latest
 from vlseg.studies.links import relink
 from vlseg.studies.local import LocalOptions, run_here
+from vlseg.studies.measuring import tidy
 from vlseg.studies.status import Status, status
 from vlseg.studies.worker import work
 
@@ -68,6 +69,7 @@ def prepare(spec: StudySpec, out: Path, options: RunOptions) -> Plan:
             raise InputError(f"--redo: '{pattern}' fits no run of the study; vlseg study status --runs lists them")
         redo |= found
     plan.write(out)
+    tidy(out)
     ledger.sweep(out, [run.name for run in plan.runs])
     ledger.refresh(out, plan.runs, retry=options.retry, redo=frozenset(redo))
     return plan
@@ -91,9 +93,14 @@ def _check_place(spec: StudySpec, out: Path) -> None:
 def run_study(out: Path, plan: Plan, options: LocalOptions, look: Callable[[Status], None]) -> Status:
     """Work through a prepared study on this machine, and put its folder in order; how it stands then.
 
+    Where nothing is left to do no worker is started.
+
     Raises:
         InputError: workers cannot start.
     """
+    if not status(out, plan).left:
+        close(out, plan)
+        return status(out, plan)
     try:
         run_here(out, plan, options, look)
     finally:

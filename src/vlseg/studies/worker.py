@@ -55,6 +55,7 @@ class Seen:
     Attributes:
         open: runs not known to be done or failed, in the plan's order.
         done: identities of those that are done, by name.
+        missed: after the last look more may be ready: runs turned out to be closed, or somebody was faster.
     """
 
     plan: Plan
@@ -62,6 +63,7 @@ class Seen:
     done: dict[str, str] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     near: str = ""
+    missed: bool = False
     by_name: dict[str, Planned] = field(default_factory=dict)
 
 
@@ -79,13 +81,13 @@ def work(study: Path, *, wait: bool = True, until: float | None = None, stopping
     runs = {run.name: run for run in plan.runs}
     seen = Seen(plan, dict(runs), by_name=runs)
     closed = 0
-    with _signals(stopping):
+    with _signals(stopping), _unfrozen():
         while not stopping.requested and (until is None or time.monotonic() < until):
             found = next_run(study, seen)
             if found is None:
                 if _grew(study, seen):
                     continue
-                if not wait or not _others_work(study, seen):
+                if not seen.missed and not (wait and _others_work(study, seen)):
                     break
                 time.sleep(PAUSE)
                 continue
@@ -121,6 +123,7 @@ def next_run(study: Path, seen: Seen) -> tuple[Planned, ledger.Lease] | None:
     """Claim a run: first one that shares features with the last, then one whose features nobody is at, then any."""
     now = ledger.clock(study)
     seconds = seen.plan.study.lease_seconds
+    count = len(seen.open)
     ready: list[tuple[Planned, At]] = []
     busy: set[str] = set()
     for run in list(seen.open.values()):
@@ -129,10 +132,11 @@ def next_run(study: Path, seen: Seen) -> tuple[Planned, ledger.Lease] | None:
             continue
         if at.state == "running" and not ledger.expired(at, now, seconds):
             busy.add(run.near)
-        elif at.state != "done" and _ready(run, seen):
+        elif at.state in ("planned", "interrupted", "running") and _ready(run, seen):
             ready.append((run, at))
             if run.near == seen.near:  # in the plan's order: nothing goes before it
                 break
+    seen.missed = bool(ready) or len(seen.open) < count
     ready.sort(key=lambda one: (one[0].near != seen.near, one[0].near in busy))
     for run, at in ready:
         lease = ledger.claim(study, run, at, now, seconds)
@@ -144,6 +148,15 @@ def next_run(study: Path, seen: Seen) -> tuple[Planned, ledger.Lease] | None:
             continue
         return run, lease
     return None
+
+
+@contextmanager
+def _unfrozen() -> Iterator[None]:
+    """Give back in the end what was kept from the search for garbage."""
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 APART = frozenset(
@@ -278,7 +291,8 @@ def make(
         seconds = time.monotonic() - begin
         return _failed(study, run, lease, started, seconds, _line(error), traceback.format_exc())
     finally:
-        gc.collect()
+        gc.collect()  # models and what they hold
+        gc.freeze()  # what libraries keep for good is not looked through after each run; see `work`
 
 
 def _published(study: Path, run: Planned, lease: ledger.Lease, record: LedgerRecord) -> None:
@@ -432,19 +446,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parent", type=int, default=None, help="end when this process does, which started the worker")
     given = parser.parse_args(arguments)
     if given.memory_gib is not None:
-        _limit_memory(given.memory_gib)
+        limit_memory(given.memory_gib)
     stopping = Stopping()
-    if given.parent is not None:
-        _end_with(given.parent, stopping)
     try:
+        if given.parent is not None:
+            end_with(given.parent, stopping)
         work(given.study, stopping=stopping)
+    except KeyboardInterrupt:  # before it could be laid down
+        return 130
     except (InputError, OSError) as error:
         note(str(error) if isinstance(error, InputError) else from_system(error, str(given.study)))
         return 2
     return 130 if stopping.requested else 0
 
 
-def _end_with(parent: int, stopping: Stopping) -> None:
+def end_with(parent: int, stopping: Stopping) -> None:
     """End, as by Ctrl-C, when the process that started this one has ended, however it did."""
 
     def watch() -> None:
@@ -458,7 +474,7 @@ def _end_with(parent: int, stopping: Stopping) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _limit_memory(gib: float) -> None:
+def limit_memory(gib: float) -> None:
     """A run that wants more fails by itself, instead of the system ending whatever it chooses."""
     import resource
 

@@ -295,6 +295,8 @@ def _talking() -> Iterator[_Team]:
         if not team.formed:
             _form(team)
         yield team
+    except torch.OutOfMemoryError:  # of this process
+        raise
     except RuntimeError as error:
         if os.environ.get("VLSEG_DEBUG"):
             raise
