@@ -94,7 +94,7 @@ def run_study(out: Path, plan: Plan, options: LocalOptions, look: Callable[[Stat
     Raises:
         InputError: workers cannot start.
     """
-    if not status(out, plan).left:
+    if not plan.searches and not status(out, plan).left:
         close(out, plan)
         return status(out, plan)
     try:

@@ -42,7 +42,7 @@ def check_tables(plan: Plan) -> None:
         for label in run.data
     ]
     labels = list(dict.fromkeys(name for cell in cells for name in cell.labels))
-    check_specs(plan.study.tables, labels=labels if cells else None)
+    check_specs(plan.study.tables, labels=labels if cells and not plan.searches else None)  # a search adds its own
     for spec in plan.study.tables:
         if "." not in spec.metric:  # what a path leads to is known only when it is there
             build_table(cells, spec, phantoms=True)
