@@ -149,7 +149,7 @@ def test_every_documented_command_is_known(vlseg: Callable[..., Any]) -> None:
     pages = set()
     for page in PAGES:
         for words in commands(page):
-            command = words[:2] if words[0] in ("data", "prompts", "cache") else words[:1]
+            command = words[:2] if words[0] in ("data", "prompts", "cache", "study") else words[:1]
             shown = vlseg(*command, "--help")
             assert shown.code == 0, f"{page.name}: {words}"
             for option in (word for word in words if word.startswith("--")):

@@ -29,6 +29,7 @@ OTHER: dict[str, Any] = {
     "IntensityPolicy": IntensityPolicy("bits_stored", bits=12),
     "tuple[Attribute, ...]": (Attribute("size", "small", "mask"),),
     "Mapping[str, str]": {"p1": "another"},
+    "Mapping[str, Any]": {"seed": 1},
     "Mapping[str, tuple[str, ...]]": {"p1": ("another",)},
     "Mapping[str, frozenset[Source]]": {"p1": frozenset({"mask"})},
 }

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
+from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPTokenizer
 
 from vlseg.models import Rows, load_model
 from vlseg.models.clipseg.build import TOWERS, build_clipseg, refined_config
 from vlseg.models.clipseg.model import ClipSeg
-from vlseg.models.clipseg.tokenizer import clip_tokenizer
+from vlseg.models.clipseg.tokenizer import clip_tokenizer, load_tokenizer
 from vlseg.models.folder import load_strictly
 from vlseg.models.tensors import network_in
 from vlseg.records import InputError
@@ -138,6 +138,35 @@ def test_renamed_key_is_named(small: ClipSeg, tmp_path: Path) -> None:
     torch.save(weights, tmp_path / "pytorch_model.bin")
     with pytest.raises(InputError, match=r"missing \(decoder\.film_mul\.weight\).*left over \(decoder\.film_mull"):
         load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_saved_tokenizer_is_read_as_the_library_reads_it(asked: bool, tmp_path: Path) -> None:
+    """Files that are exactly our own are not parsed but built anew: what comes of a text must be the same."""
+    texts = ["", "one small white polyp, located in top left of the image", "naïve  ÉCHO 3×4", "word " * 100]
+    how: dict[str, Any] = {"padding": "max_length", "truncation": True, "max_length": 77}
+    saved = clip_tokenizer()
+    if asked:
+        saved(texts, **how)
+    saved.save_pretrained(tmp_path)
+    theirs = CLIPTokenizer.from_pretrained(tmp_path)
+    quick = load_tokenizer(tmp_path)
+    assert quick.name_or_path == ""  # not from the files
+    assert quick(texts, **how).data == theirs(texts, **how).data
+    assert (quick.model_max_length, quick.padding_side, quick.truncation_side) == (77, "right", "right")
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(path.read_text().replace('"model_max_length": 77', '"model_max_length": 70'))
+    changed = load_tokenizer(tmp_path)
+    assert (changed.model_max_length, changed.name_or_path) == (70, str(tmp_path))
+
+
+def test_no_two_models_share_a_tokenizer(tmp_path: Path) -> None:
+    """The library changes a tokenizer while it is asked; another thread may be asking its own."""
+    one, two = clip_tokenizer(), clip_tokenizer()
+    one(["a"], padding="max_length", truncation=True, max_length=17)
+    assert two.backend_tokenizer.padding is None
+    one.add_tokens(["polypoid"])
+    assert len(clip_tokenizer()) == len(two) == 49408
 
 
 def test_two_word_tokenizer_is_refused(small: ClipSeg, tmp_path: Path) -> None:

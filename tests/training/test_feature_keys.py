@@ -41,6 +41,8 @@ NOT_IN_THE_KEY = {
     "folds": "chooses samples",
     "fold": "chooses samples",
     "regime": "what trains is not kept: a regime that trains the image encoder is refused",
+    "devices": "who computes, not what",
+    "nodes": "who computes, not what",
     "epochs": "length",
     "max_steps": "length",
     "batch_size": "images are encoded one at a time",
@@ -72,6 +74,7 @@ NOT_IN_THE_KEY = {
     "feature_cache": "the place",
     "feature_views": "a changed image has its change in its key",
     "feature_limit_gib": "how many entries",
+    "trackers": "who is told",
 }
 WHERE_FROM = {"weights", "revision", "device", "threads"}
 """Tested below by content: the encoders' own weights, and what computes."""

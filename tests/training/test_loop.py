@@ -225,6 +225,25 @@ def test_early_stop_and_best_weights(make_dataset: MakeDataset, tmp_path: Path) 
     assert not changed(kept[1], model)
 
 
+def test_best_weights_that_are_the_last_are_not_read_back(
+    make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_dataset()
+    model = model_for(data)
+    kept: list[dict[str, torch.Tensor]] = []
+
+    def validate() -> float:
+        kept.append(weights_of(model))
+        return 0.1 * len(kept)
+
+    monkeypatch.setattr(fit_module, "load_checkpoint", lambda path: pytest.fail(f"{path} is read"))
+    result = run_fit(model, config_for(data, epochs=3), tmp_path, validate=validate)
+    assert result.best_step == result.steps
+    assert not changed(kept[-1], model)
+    best = load_checkpoint(tmp_path / "checkpoints" / "best.pt")["model"]
+    assert all(torch.equal(best[name], weights_of(model)[name]) for name in best)
+
+
 def test_infinite_loss_stops_the_run(make_dataset: MakeDataset, tmp_path: Path) -> None:
     data = make_dataset()
     model = model_for(data)

@@ -111,7 +111,7 @@ def test_a_step_is_cut_into_pieces_that_fit(
     make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = make_dataset(counts=(4, 1, 1))
-    monkeypatch.setattr("vlseg.training.pieces.images_that_fit", lambda *_: 3)
+    monkeypatch.setattr("vlseg.training.pieces.images_that_fit", lambda *_, **__: 3)
     train_run(config(data, accumulate="auto"), tmp_path / "auto")
     resolved = read_config(tmp_path / "auto" / "config.yaml")
     assert (resolved.batch_size, resolved.accumulate) == (2, 2)
@@ -122,6 +122,18 @@ def test_a_step_is_cut_into_pieces_that_fit(
     assert train_run(config(data, accumulate="auto"), tmp_path / "auto", resume=True).status == "done"
     with pytest.raises(InputError, match="another batch_size"):
         train_run(config(data, batch_size=8, accumulate="auto"), tmp_path / "auto", resume=True)
+
+
+def test_a_step_of_several_processes_is_cut_by_the_one_that_fits_least(
+    make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three images fit here, one in another process: pieces of two, an image each."""
+    monkeypatch.setattr("vlseg.training.pieces.images_that_fit", lambda *_, **__: 3)
+    monkeypatch.setattr("vlseg.training.pieces.least", lambda fitting: min(fitting, 1))
+    monkeypatch.setattr("vlseg.training.pieces.world", lambda: 2)
+    train_run(config(make_dataset(counts=(4, 1, 1)), accumulate="auto", max_steps=1), tmp_path / "run")
+    resolved = read_config(tmp_path / "run" / "config.yaml")
+    assert (resolved.batch_size, resolved.accumulate) == (2, 2)
 
 
 @pytest.mark.parametrize("name", ["smp-unet", "cris"])

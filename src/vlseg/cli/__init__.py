@@ -21,7 +21,7 @@ from vlseg.cli.prompts import prompts_app
 from vlseg.cli.report import report
 from vlseg.cli.study import study_app
 from vlseg.cli.train import train
-from vlseg.records import InputError, from_system
+from vlseg.records import InputError, LostProcessError, from_system, started_place
 
 _CLICK_ERROR = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 """ClickException of the click that this typer brings along, which it does not name."""
@@ -80,8 +80,9 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         line, code = told
         _close_stdout()
-        shown = line.encode("utf-8", "backslashreplace").decode()
-        typer.echo(f"vlseg: {' '.join(shown.split())}", err=True)
+        if _tells(error):
+            shown = line.encode("utf-8", "backslashreplace").decode()
+            typer.echo(f"vlseg: {' '.join(shown.split())}", err=True)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -89,7 +90,7 @@ def _told(error: Exception) -> tuple[str, int] | None:
     """The line for an error and the exit code; None for an error of ours."""
     if isinstance(error, InputError):
         return str(error), 2
-    if isinstance(error, FloatingPointError):  # a training that diverged; its run.json says so too
+    if isinstance(error, FloatingPointError | LostProcessError):  # a training that ended; its run.json says so too
         return str(error), 1
     if isinstance(error, _CLICK_ERROR):
         context = getattr(error, "ctx", None)
@@ -102,6 +103,15 @@ def _told(error: Exception) -> tuple[str, int] | None:
         shown = str(error.object)[start : error.end + 40]
         return f"a name holds bytes that are not UTF-8 text (...{shown}...); rename that file or folder", 2
     return None
+
+
+def _tells(error: Exception) -> bool:
+    """Of several processes the first one tells what ended all; the second one does where the first is gone."""
+    try:
+        place = started_place()
+    except InputError:  # which is what is told
+        return True
+    return place is None or place.rank == 0 or (place.rank == 1 and isinstance(error, LostProcessError) and error.first)
 
 
 def _message(error: Exception) -> str:

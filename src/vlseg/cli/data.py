@@ -53,6 +53,9 @@ def show(
 
 def _folder_lines(values: dict[str, Any]) -> list[str]:
     lines = [f"{values['name']}: targets {', '.join(values['targets']) or 'unknown'}"]
+    if values["generator"]:
+        told = ", ".join(f"{key} {value}" for key, value in values["generator"].items())
+        lines.append(f"  a phantom, its images are made up: {told}")
     for split, entries in values["entries"].items():
         groups = f"{values['groups'][split]} groups" if values["groups"][split] else "groups unknown"
         lines.append(f"  {split}: {entries} entries, {values['images'][split]} images, {groups}")
@@ -210,19 +213,34 @@ def convert(
 @data_app.command()
 def phantom(
     out: Annotated[Path, typer.Option(help="New folder for the dataset.")],
-    level: Annotated[Literal["easy", "hard"], typer.Option(help="easy is the demo's.")] = "easy",
-    train: Annotated[int, typer.Option(help="Training images.", min=0)] = 400,
-    val: Annotated[int, typer.Option(help="Validation images.", min=0)] = 50,
-    test: Annotated[int, typer.Option(help="Test images.", min=0)] = 100,
-    size: Annotated[int, typer.Option(help="Height and width in pixels.", min=32)] = 96,
+    as_: Annotated[
+        str | None,
+        typer.Option("--as", help="Dress it as this dataset: its prompts, targets, groups, splits.", metavar="NAME"),
+    ] = None,
+    level: Annotated[Literal["easy", "hard"] | None, typer.Option(help="easy (usual) is the demo's.")] = None,
+    train: Annotated[int | None, typer.Option(help="Training images; usual: 400, with --as 8.", min=0)] = None,
+    val: Annotated[int | None, typer.Option(help="Validation images; usual: 50, with --as 4.", min=0)] = None,
+    test: Annotated[int | None, typer.Option(help="Test images; usual: 100, with --as 6.", min=0)] = None,
+    size: Annotated[int | None, typer.Option(help="Longer side in pixels; usual: 96, with --as 48.", min=32)] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same pixels.", min=0)] = 0,
     json: Json = False,
 ) -> None:
-    """Draw a synthetic dataset whose images hold several targets, so that the prompt decides the mask."""
-    from vlseg.phantoms import write_phantoms
+    """Draw a synthetic dataset: one where the prompt decides the mask, or one dressed as a dataset of the field."""
+    from vlseg.phantoms import TINY_COUNTS, write_dressed, write_phantoms
+    from vlseg.records import InputError
 
-    counts = {"train": train, "val": val, "test": test}
-    summary = write_phantoms(out, level=level, counts=counts, size=size, seed=seed)
+    usual = {"train": 400, "val": 50, "test": 100} if as_ is None else TINY_COUNTS
+    given = {"train": train, "val": val, "test": test}
+    counts = {split: usual[split] if count is None else count for split, count in given.items()}
+    if as_ is not None:
+        if level is not None:
+            raise InputError("--level: a phantom dressed with --as has none; leave one of the two out")
+        dressed = write_dressed(out, as_, counts, size or 48, seed)
+        entries = ", ".join(f"{n} {split} entries" for split, n in dressed.entries.items())
+        lines = [f"{out}: {entries}", f"a phantom dressed as {as_}: no number on it says anything about the real set"]
+        finish("data phantom", {"path": str(out), "as": as_, "entries": dressed.entries}, lines, as_json=json)
+        return
+    summary = write_phantoms(out, level=level or "easy", counts=counts, size=size or 96, seed=seed)
     lines = [f"{out}: {', '.join(f'{n} {split} entries' for split, n in summary.entries.items())}"]
     for split, one in summary.ceilings.items():
         known = {"without the prompt": one.text_blind, "knowing its class alone": one.by_class}

@@ -1,7 +1,7 @@
 """vlseg prompts ..."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -82,20 +82,40 @@ def make(
 @prompts_app.command()
 def worth(
     data: Data,
-    leaking: Annotated[list[str], typer.Option(help="Run on a prompt that leaks the truth; again for each seed.")],
-    honest: Annotated[list[str], typer.Option(help="Run on a deployable prompt; again for each seed.")],
+    leaking: Annotated[
+        list[str], typer.Option(help="Prompt that leaks the truth; or a run trained on one, again for each seed.")
+    ],
+    honest: Annotated[
+        list[str], typer.Option(help="Prompt that a user could write; or a run trained on one, again for each seed.")
+    ],
+    model: Annotated[str | None, typer.Option(help="Of prompts: the model to train on both; default guide.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Of prompts: a setting of the training.", metavar="KEY=VALUE")
+    ] = None,
+    seeds: Annotated[
+        list[int] | None, typer.Option("--train-seed", help="Of prompts: a seed of the training; default 0, 1, 2.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Of prompts: the study's folder; default studies/worth.")] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     device: Device = "auto",
     threads: Threads = None,
     seed: Annotated[int, typer.Option(help="Of the choice of other images.", min=0)] = 0,
     json: Json = False,
 ) -> None:
-    """What a leak is worth: the leaking score minus that of models trained and tested on a deployable prompt."""
+    """What a leak is worth: the leaking score minus that of models trained and tested on a deployable prompt.
+
+    Between runs that are there, or between two prompts: then both are trained, as a study that goes on where it stopped
+    when the same command is given again.
+    """
     from vlseg.jobs.leak import leak_worth
     from vlseg.jobs.scoring import EvaluateOptions
 
-    options = EvaluateOptions(split=split, device=device, threads=threads, seed=seed)
-    values = leak_worth(leaking, honest, data, options)
+    if any((Path(one) / "run.json").exists() for one in (*leaking, *honest)):
+        options = EvaluateOptions(split=split, device=device, threads=threads, seed=seed)
+        values = leak_worth(leaking, honest, data, options)
+    else:
+        given = {"model": model, "data": data, "device": device, "threads": threads}
+        values = _trained_worth(given, settings or [], leaking, honest, seeds or [0, 1, 2], split, out)
     lines = [
         f"{values['dataset']} {split}: '{values['leaking_prompt']}' ({', '.join(values['leaking_sources'])}) against "
         f"'{values['honest_prompt']}' ({', '.join(values['honest_sources'])})",
@@ -130,3 +150,34 @@ def _dice(value: float | None) -> str:
 
 def _signed(value: float | None) -> str:
     return "none" if value is None else f"{value:+.3f}"
+
+
+def _trained_worth(
+    given: dict[str, Any],
+    settings: list[str],
+    leaking: list[str],
+    honest: list[str],
+    seeds: list[int],
+    split: str,
+    out: Path | None,
+) -> dict[str, Any]:
+    """The worth between two prompts, by a study of both."""
+    from vlseg.jobs.settings import options_from
+    from vlseg.records import InputError
+    from vlseg.studies.grid import worth_study
+    from vlseg.studies.run import RunOptions, prepare, run_alone, values_of
+
+    if len(leaking) != 1 or len(honest) != 1:
+        raise InputError(
+            "prompts worth: give one --leaking and one --honest prompt, or run folders, one pair for each seed"
+        )
+    spec = worth_study(options_from(given, settings), leaking[0], honest[0], seeds, split)
+    folder = out or Path("studies") / "worth"
+    plan = prepare(spec, folder, RunOptions(retry=True))
+    found = run_alone(folder, plan)
+    if found.failures:
+        raise InputError(f"{folder}: {found.failures[0].name} failed: {found.failures[0].error}")
+    values = [one for run in plan.runs if run.kind == "worth" for one in values_of(folder, run).values()]
+    if not values:
+        raise KeyboardInterrupt
+    return values[0]

@@ -9,12 +9,15 @@ from vlseg.cli.options import Json, finish
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or a folder of runs.", metavar="RUN...")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, a folder of runs, or a study.", metavar="RUN...")],
     out: Annotated[Path | None, typer.Option(help="The page; default report.html in the first folder.")] = None,
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
     json: Json = False,
 ) -> None:
-    """One HTML page of one or several runs; opens offline, needs no script."""
+    """One HTML page of one or several runs, which opens offline and needs no script; of a study its tables."""
+    if len(runs) == 1 and (runs[0] / "plan.json").exists():
+        _study(runs[0], as_json=json)
+        return
     from vlseg.jobs.compare import comparison_for_report
     from vlseg.reports import find_runs, write_report
 
@@ -23,3 +26,14 @@ def report(
     comparison = comparison_for_report(found)
     page = write_report(found, out or runs[0] / "report.html", title=heading, comparison=comparison)
     finish("report", {"report": str(page), "runs": [str(run) for run in found]}, [f"Report: {page}"], as_json=json)
+
+
+def _study(folder: Path, *, as_json: bool) -> None:
+    from vlseg.records.study import Plan
+    from vlseg.studies.tables import write_study_tables
+
+    *files, index = write_study_tables(folder, Plan.read(folder))
+    values = {"study": str(folder), "tables": str(index), "files": [str(file) for file in files]}
+    finish(
+        "report", values, [f"Tables: {index}", f"a page of its runs: vlseg report {folder / 'runs'}"], as_json=as_json
+    )

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -31,6 +31,7 @@ def run(
         list[str] | None, typer.Option("--set", help="A setting of every training.", metavar="KEY=VALUE")
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seeds instead of the study's; again for each.")] = None,
+    part: Annotated[list[str] | None, typer.Option(help="Run this part alone; again for each.")] = None,
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Run what is possible without data or weights that are missing.")
     ] = False,
@@ -44,15 +45,22 @@ def run(
     memory: Annotated[
         float | None, typer.Option(help="GiB that a worker may take; a run that wants more fails.")
     ] = None,
+    no_estimate: Annotated[
+        bool, typer.Option("--no-estimate", help="Do not measure how long it will take, and how much disk.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Run a study; killed or stopped, the same command goes on with it."""
     from vlseg.jobs.settings import parse_setting
-    from vlseg.studies.local import LocalOptions
+    from vlseg.records.study import Plan
+    from vlseg.studies.estimate import estimate
+    from vlseg.studies.local import LocalOptions, resources_for
     from vlseg.studies.read import Changes, changed, read_study
     from vlseg.studies.run import MissingError, RunOptions, prepare, run_study
-    from vlseg.studies.show import duration, json_values, live, plan_lines, status_lines
+    from vlseg.studies.show import duration, estimate_values, json_values, live, plan_lines, status_lines
     from vlseg.studies.status import status
+    from vlseg.studies.tables import write_study_tables
+    from vlseg.studies.tiny import at_tiny_scale
 
     spec = changed(
         read_study(source),
@@ -63,9 +71,12 @@ def run(
             weights=dict(_pair(one, "--weights", "MODEL=ID|PATH") for one in weights or []),
             set=dict(parse_setting(one) for one in settings or []),
             seeds=tuple(seed or ()),
+            parts=tuple(part or ()),
         ),
     )
-    folder = out or _place(source, spec.name)
+    folder = out or _place(source, spec.name if scale == "full" else f"{spec.name}-{scale}")
+    if scale == "tiny":
+        spec = at_tiny_scale(spec, folder)
     options = RunOptions(skip_missing, retry, tuple(redo or ()))
     begin = time.monotonic()
     try:
@@ -75,21 +86,26 @@ def run(
             say(f"vlseg: {line}")
         say(f"vlseg: {len(error.lines)} missing; --skip-missing runs the rest")
         raise typer.Exit(2) from error
-    for line in plan_lines(plan, folder):
+    local = LocalOptions(workers, threads, memory)
+    before = status(folder, plan)
+    found = None if no_estimate or not before.left else estimate(folder, plan, resources_for(local))
+    for line in plan_lines(plan, folder, found, before.ahead):
         say(line)
+    values: dict[str, Any] = {"study": str(folder), "estimate": estimate_values(found, before.ahead)}
     if plan_only:
-        finish("study run", {"study": str(folder), **json_values(status(folder, plan))}, [], as_json=json)
+        finish("study run", {**values, **json_values(status(folder, plan))}, [], as_json=json)
         return
     with live() as show:
-        found = run_study(folder, plan, LocalOptions(workers, threads, memory), show)
+        after = run_study(folder, plan, local, show)
     seconds = time.monotonic() - begin
-    undone = found.total - found.counts["done"] - found.counts["failed"] - len(found.blocked)
-    lines = [*status_lines(found), f"{duration(seconds)}; results: {folder / 'runs'}"]
+    written = write_study_tables(folder, Plan.read(folder))  # a search has added runs
+    undone = after.total - after.counts["done"] - after.counts["failed"] - len(after.blocked)
+    lines = [*status_lines(after), f"{duration(seconds)}; runs: {folder / 'runs'}; tables: {written[-1]}"]
     if undone:
         lines.append(f"stopped; go on with: vlseg study run {folder}")
-    values = {"study": str(folder), "wall_seconds": round(seconds, 1), **json_values(found)}
+    values |= {"tables": str(written[-1]), "wall_seconds": round(seconds, 1), **json_values(after)}
     finish("study run", values, lines, as_json=json)
-    raise typer.Exit(1 if found.counts["failed"] else 130 if undone else 0)
+    raise typer.Exit(130 if undone else 1 if after.counts["failed"] else 0)
 
 
 def _place(source: str, name: str) -> Path:

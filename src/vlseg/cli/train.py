@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlseg.cli.options import Cache, Json, Revision, Target, Threads, Weights, finish
+from vlseg.records import started_place
 
 if TYPE_CHECKING:
     from vlseg.records import RunRecord
@@ -45,6 +46,7 @@ def train(
     json: Json = False,
 ) -> None:
     """Fine-tune a model. Killed at any moment, it goes on with --resume as if nothing had happened."""
+    from vlseg.jobs.run_folder import MOVABLE
     from vlseg.jobs.settings import config_from_options, options_from
     from vlseg.models import DEFAULT_MODEL
 
@@ -68,8 +70,11 @@ def train(
     folder = out or _RUNS / (config.model if config else DEFAULT_MODEL)
     from vlseg.jobs.train import train_run
 
-    places = {"data": data, "weights": weights, "feature_cache": given["feature_cache"]}
-    record = train_run(config, folder, resume=resume, places=places)
+    options = options_from(given, settings or [])
+    record = train_run(config, folder, resume=resume, places={key: options.get(key) for key in MOVABLE})
+    place = started_place()
+    if place is not None and place.rank > 0:  # the first of several processes tells the result
+        raise typer.Exit(_EXIT_CODES.get(record.status, 1))
     values = _told(record, folder)
     best = values["best_val_dice"]
     lines = [

@@ -38,6 +38,8 @@ class _DatasetFile(pydantic.BaseModel):
     """Other layouts: True when what an image has no object of is not there, and not just not drawn."""
     mask_value: int | None = None
     """The foreground's value (a palette's index) in masks whose entries give none."""
+    generator: dict[str, Any] = {}
+    """What drew the images, where nobody took them."""
 
 
 def read_info(root: Path) -> DatasetInfo:
@@ -77,6 +79,7 @@ def read_info(root: Path) -> DatasetInfo:
         prompt_sources={name: frozenset(sources) for name, sources in read.prompt_sources.items()},
         aliases=read.aliases,
         mask_value=read.mask_value,
+        generator=read.generator,
     )
 
 

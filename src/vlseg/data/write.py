@@ -48,6 +48,7 @@ def info_values(info: DatasetInfo) -> dict[str, Any]:
         "groups_known": info.groups_known,
         "prompt_sources": {key: sorted(sources) for key, sources in info.prompt_sources.items()},
         "aliases": dict(info.aliases),
+        **({"generator": dict(info.generator)} if info.generator else {}),
     }
 
 

@@ -13,6 +13,9 @@ from vlseg.evaluation.query import Query
 from vlseg.metrics import dice_score
 from vlseg.records import replacing, write_text
 
+COMPRESSION = 3
+"""Of PNG: a third of the time of the usual 6 on photographs, for files 7 % larger."""
+
 
 @dataclass
 class Gallery:
@@ -30,7 +33,7 @@ class Gallery:
             return
         name = f"{len(self.entries):03d}.png"
         with replacing(self.folder / name) as temporary:
-            panel_row(image, truth, prediction.mask).save(temporary, format="PNG")
+            panel_row(image, truth, prediction.mask).save(temporary, format="PNG", compress_level=COMPRESSION)
         dice = None if truth is None else dice_score(prediction.mask, truth)
         self.entries.append(
             {

@@ -59,6 +59,7 @@ def describe_dataset(path: Path, target: str | None = None) -> dict[str, Any]:
         "licence": dataset.info.licence,
         "targets": list(dataset.info.targets),
         "fingerprint": dataset.info.fingerprint,
+        "generator": dict(dataset.info.generator),
         "groups_known": dataset.info.groups_known,
         "symmetries": sorted(dataset.info.symmetries),
         "entries": {split: len(dataset.split(split)) for split in SPLITS},

@@ -31,6 +31,7 @@ SPEC: dict[str, Rule] = {
     "dataset": "free",  # a pool's name; rows have their own
     "data_fingerprint": "same",
     "data_fingerprints": "same",
+    "phantoms": "free",  # follows from the data
     "split": "chosen",
     "target": "free",  # rows have their own
     "prompt": "stated",
@@ -73,11 +74,13 @@ ROW: dict[str, Rule] = {
 """Every column of SampleScore; what an evaluation has as a whole is looked up in its spec."""
 
 RECORD: dict[str, Literal["method", "free"]] = {
-    **dict.fromkeys(("config", "data_fingerprint"), "method"),
-    **dict.fromkeys(("format_version", "id", "status", "device", "threads", "seeds", "git_revision"), "free"),
+    **dict.fromkeys(("config", "data_fingerprint", "batch_parts"), "method"),
+    **dict.fromkeys(("format_version", "id", "status", "device", "threads", "processes", "seeds"), "free"),
+    **dict.fromkeys(("git_revision",), "free"),
     **dict.fromkeys(("packages", "started", "ended", "peak_memory_bytes", "error", "summary"), "free"),
     # What follows from the configuration and the data.
     **dict.fromkeys(("protocol", "precision", "fold", "dataset", "datasets", "intensity", "intensities"), "free"),
+    "phantoms": "free",
     **dict.fromkeys(("prompt", "prompt_sources", "deployable", "threshold", "threshold_origin"), "free"),
 }
 """Every field of RunRecord: runs that differ in one of "method" are different methods."""

@@ -27,6 +27,11 @@ class Pool:
         return "+".join(self.infos)
 
     @property
+    def phantoms(self) -> list[str]:
+        """Names of the datasets whose images are made up."""
+        return [dataset.info.name for dataset in self.datasets if dataset.info.generator]
+
+    @property
     def fingerprint(self) -> str:
         """The fingerprints, joined."""
         return "+".join(dataset.info.fingerprint for dataset in self.datasets)
@@ -63,7 +68,7 @@ def open_dataset(path: Path, target: str | None = None, *, absent: bool = False,
         InputError: nothing readable there, a target the dataset does not have, or with `named` an entry without one.
     """
     dataset = annotate(read_dataset(path, target=target, absent=absent))
-    kept = dataset if target is None else _of_target(dataset, target)
+    kept = dataset if target is None else of_target(dataset, target)
     unnamed = [sample.id for sample in kept.samples if sample.target is None] if named else []
     if unnamed:
         raise InputError(
@@ -74,7 +79,12 @@ def open_dataset(path: Path, target: str | None = None, *, absent: bool = False,
     return Dataset(replace(kept.info, mask_max=whole.info.mask_max), kept.samples)
 
 
-def _of_target(dataset: Dataset, target: str) -> Dataset:
+def of_target(dataset: Dataset, target: str) -> Dataset:
+    """The dataset of one structure alone.
+
+    Raises:
+        InputError: it has others only.
+    """
     known = {sample.target for sample in dataset.samples if sample.target}
     if known and target not in known:
         raise unknown_name(f"target of {dataset.info.name}", target, known)

@@ -39,13 +39,14 @@ from vlseg.jobs.scoring import (
 from vlseg.metrics import aggregate, corruption_effects, risk_coverage, subgroups
 from vlseg.models.device import resolve_device
 from vlseg.prompts import Prompted
-from vlseg.records import InputError, SampleScore
+from vlseg.records import InputError, SampleScore, read_config, read_record
 
 __all__ = [
     "EvaluateOptions",
     "Evaluated",
     "by_dataset",
     "evaluate_either",
+    "evaluate_job",
     "evaluate_masks",
     "evaluate_on",
     "plain",
@@ -109,12 +110,40 @@ def evaluate_on(source: str, data: list[str], options: EvaluateOptions, out: Pat
     """
     begin = time.monotonic()
     job = open_job(source, data, options, out)
-    prompted = prompted_split(job.pool, options.split)
+    evaluated = evaluate_job(job, prompted_split(job.pool, options.split), begin=begin)
+    _tell_trackers(Path(source), evaluated, named=out is None)
+    return evaluated
+
+
+def evaluate_job(job: Job, prompted: list[Prompted], *, begin: float) -> Evaluated:
+    """`evaluate_on` with what answers at hand, on the given samples of its split.
+
+    Raises:
+        InputError: a condition that these samples do not allow.
+    """
+    options = job.options
     if options.condition == "blind":
         job = _blind(job)
     queries = _queries(prompted, job.pool, options.condition, options.seed)
     truths = _truths(prompted, job.pool) if options.condition in ("clean", "blind") else None
     return score(job, queries, begin=begin, truths=truths)
+
+
+def _tell_trackers(run: Path, evaluated: Evaluated, *, named: bool) -> None:
+    """The means go where the run's own numbers went, under the evaluation's name; `named`: by its folder."""
+    if not (run / "run.json").exists() or not (config := read_config(run / "config.yaml")).trackers:
+        return
+    from vlseg.training.trackers import Tracking, numbers
+
+    record, spec = read_record(run / "run.json"), evaluated.spec
+    name = evaluated.folder.name if named else f"{spec.id}-{spec.identity[:8]}"
+    values = evaluated.aggregate.to_json()
+    means = {key: value.get("mean") for key, value in values.items() if isinstance(value, dict)} | {"n": values["n"]}
+    tracking = Tracking(run, config, record.id)
+    tracking.points(
+        [(record.summary.get("steps", 0), {f"{name}/{key}": value for key, value in numbers(means).items()})]
+    )
+    tracking.close()
 
 
 def _blind(job: Job) -> Job:

@@ -19,6 +19,7 @@ BESIDE_SCORES = frozenset(
         "weights",
         "revision",
         "data_fingerprints",
+        "phantoms",
         "groups_known",
         "threshold_origin",
         "distance_units",
@@ -30,8 +31,8 @@ BESIDE_SCORES = frozenset(
     }
 )
 """Fields of EvaluationSpec that say something about an evaluation but change none of its scores. The names of weights
-and revision stand beside their digest; units, ceilings and whether groups are known follow from the data, what was told
-from the model and the condition."""
+and revision stand beside their digest; phantoms, units, ceilings and whether groups are known follow from the data,
+what was told from the model and the condition."""
 OURS = ("spec.json", "scores.parquet", "calibration.json", "overlays")
 
 

@@ -14,6 +14,7 @@ from vlseg.prompts import Prompted
 from vlseg.records import InputError, RunConfig
 from vlseg.training import REGIMES
 from vlseg.training.batches import Known, group_by_image
+from vlseg.training.distributed import is_first
 
 DISK_SHARE = 0.9
 ENCODES_AGAIN = (
@@ -31,7 +32,7 @@ def open_features(config: RunConfig, model: Segmenter, train: Sequence[Prompted]
     """
     trains = {part for part in model.parts() if REGIMES[config.regime](part)}
     if config.feature_cache is None:
-        if _encodes_again(config, model, trains):
+        if is_first() and _encodes_again(config, model, trains):
             print(ENCODES_AGAIN, file=sys.stderr)
         return None
     if "image_encoder" in trains:
@@ -45,18 +46,24 @@ def open_features(config: RunConfig, model: Segmenter, train: Sequence[Prompted]
     views = config.feature_views if config.augment else 1
     groups = group_by_image(train)
     one = feature_bytes(model, device, config.precision, store.dtype)
-    wanted = one * len(groups) * views
-    fits = store.limit is None or store.used + wanted <= store.limit
-    print(
-        f"feature cache {place}: {len(groups)} images x {views} views, {wanted / 2**30:.2f} GiB "
-        f"({one / 2**20:.2f} MiB each); {store.used / 2**30:.2f} GiB of this encoder are there"
-        + ("" if fits else f"; the limit of {(store.limit or 0) / 2**30:.2f} GiB holds a part of them"),
-        file=sys.stderr,
-    )
+    if is_first():
+        _say(place, store, one, len(groups), views)
     # A further part (words that are learned) may lie on a prompt's way: then its features change as it trains. So do
     # the tokens of a model that is told the target: they train with the decoder.
     prompts = model.spec.uses_text and trains <= {"mask_decoder"}
     return Known(store, views, prompts, device, config.precision)
+
+
+def _say(place: Path, store: FeatureStore, one: int, images: int, views: int) -> None:
+    """What the store will take, of so many bytes a view of an image."""
+    wanted = one * images * views
+    fits = store.limit is None or store.used + wanted <= store.limit
+    print(
+        f"feature cache {place}: {images} images x {views} views, {wanted / 2**30:.2f} GiB "
+        f"({one / 2**20:.2f} MiB each); {store.used / 2**30:.2f} GiB of this encoder are there"
+        + ("" if fits else f"; the limit of {(store.limit or 0) / 2**30:.2f} GiB holds a part of them"),
+        file=sys.stderr,
+    )
 
 
 def _encodes_again(config: RunConfig, model: Segmenter, trains: set[str]) -> bool:

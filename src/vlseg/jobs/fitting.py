@@ -26,9 +26,16 @@ from vlseg.models.features import FeatureStore
 from vlseg.prompts import Prompted
 from vlseg.records import InputError, RunConfig, RunRecord, write_config, write_record
 from vlseg.training import Fit, FitResult, with_fitting_pieces
+from vlseg.training.batches import group_by_image
+from vlseg.training.distributed import add_up, broadcast, is_first, rank, world
+from vlseg.training.trackers import Tracking
 
 VAL_THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 """Candidates when the threshold is chosen on val: 0.05 to 0.95."""
+PARTED = (
+    "{model} has batch norms that train: their statistics are those of one of the {parts} parts of a batch, so that it "
+    "learns otherwise than on one device"
+)
 
 
 @dataclass
@@ -43,26 +50,43 @@ class OpenRun:
     val: Sequence[Prompted]
     model: Segmenter
     device: torch.device
+    tracking: Tracking | None = None
 
 
-def open_run(started: Started, held: ExitStack) -> OpenRun:
+def train_started(started: Started, held: ExitStack, *, resume: bool = False, threads: int | None = None) -> RunRecord:
+    """Train a run whose configuration and data are known; its record, in every process that trains it.
+
+    `held` keeps the folder's lock; `threads` are those of this process where the configuration names none.
+    """
+    run = open_run(started, held, threads)
+    with recorded_failure([run]):
+        trainer = trainer_of(run, resume=resume)
+        close_run(run, trainer.run() if trainer else untrained(run))
+        return broadcast(run.record)
+
+
+def open_run(started: Started, held: ExitStack, threads: int | None = None) -> OpenRun:
     """The run with its model made and its folder written, status running; `held` keeps the folder's lock.
+
+    Of several processes the first one writes and locks.
 
     Raises:
         InputError: wrong configuration or weights; nothing is written then.
     """
     config, pool, chosen = started.config, started.pool, started.chosen
-    threads = set_threads(config.threads)
+    threads = set_threads(config.threads or threads)
     device = resolve_device(config.device)
     check_precision(config.precision, device)
-    if slow := slow_precision(config.precision, device):
+    if (slow := slow_precision(config.precision, device)) and is_first():
         print(slow, file=sys.stderr)
     model = _model(config, pool, chosen.train)
-    claim(started, held)
+    if is_first():
+        claim(started, held)
     record = started.earlier or _new_record(config, started.out, pool, model, device, threads)
     run = OpenRun(started.out, config, record, pool, chosen.train, chosen.val, model, device)
-    _note(run, status="running", error=None)
-    write_chosen(run.out / "samples.json", chosen)
+    _note(run, status="running", error=None, processes=world())
+    if is_first():
+        write_chosen(run.out / "samples.json", chosen)
     return run
 
 
@@ -70,12 +94,15 @@ def trainer_of(run: OpenRun, *, resume: bool = False) -> Fit | None:
     """What trains the run's model; None where there is nothing to train (an ensemble that only averages)."""
     known = open_features(run.config, run.model, run.train, run.device)
     if not run.model.parts():
+        run.tracking = Tracking(run.out, run.config, run.record.id)
         return None
     config = with_fitting_pieces(run.config, run.model, run.train, run.pool.infos, known)
     if config != run.config:
         run.config = config
         _note(run)
-    return Fit(
+    if is_first():
+        run.tracking = Tracking(run.out, config, run.record.id)
+    trainer = Fit(
         run.model,
         run.train,
         run.pool.infos,
@@ -84,14 +111,20 @@ def trainer_of(run: OpenRun, *, resume: bool = False) -> Fit | None:
         validate=_validator(run, known.store if known else None),
         resume=resume,
         known=known,
+        tell=run.tracking.rows if run.tracking is not None else None,
     )
+    if trainer.running_statistics and world() > run.record.batch_parts:
+        _note(run, batch_parts=world())
+        if is_first():
+            print(PARTED.format(model=run.config.model, parts=world()), file=sys.stderr)
+    return trainer
 
 
 def close_run(run: OpenRun, result: FitResult) -> RunRecord:
     """Save the model and close the record."""
     threshold, origin = _threshold(run, result)
     now = datetime.now(UTC)
-    if result.status == "done":
+    if result.status == "done" and is_first():
         run.model.save(run.out / "model")
     _note(
         run,
@@ -109,7 +142,9 @@ def close_run(run: OpenRun, result: FitResult) -> RunRecord:
             **({"skipped_steps": result.skipped} if result.skipped else {}),
         },
     )
-    if result.status == "done":
+    if run.tracking is not None:
+        run.tracking.end(run.record)
+    if result.status == "done" and is_first():
         # The model folder holds the weights; what only resuming needs can go.
         shutil.rmtree(run.out / "checkpoints", ignore_errors=True)
     return run.record
@@ -129,6 +164,8 @@ def recorded_failure(runs: Sequence[OpenRun]) -> Iterator[None]:
 
 
 def _close_failed(run: OpenRun, status: str, why: str) -> None:
+    if run.tracking is not None:
+        run.tracking.close(status)
     try:
         _note(run, status=status, error=why, ended=datetime.now(UTC))
     except (
@@ -140,6 +177,8 @@ def _close_failed(run: OpenRun, status: str, why: str) -> None:
 def _note(run: OpenRun, **changes: Any) -> None:
     """Write configuration and record as they are now."""
     run.record = run.record.model_copy(update={"config": run.config.model_dump(), **changes})
+    if not is_first():
+        return
     write_config(run.out / "config.yaml", run.config)
     write_record(run.out / "run.json", run.record)
 
@@ -215,6 +254,7 @@ def _new_record(
         data_fingerprint=pool.fingerprint,
         dataset=pool.name,
         datasets=list(pool.infos),
+        phantoms=pool.phantoms,
         intensity=intensities[0] if alike else {},
         intensities={} if alike else dict(zip(pool.infos, intensities, strict=True)),
         prompt=config.prompt,
@@ -263,10 +303,13 @@ def _val_dice(
     store: FeatureStore | None = None,
     masks: MaskReader | None = None,
 ) -> list[float]:
-    """Mean Dice on labelled val samples for each threshold."""
-    return mean_dice(
+    """Mean Dice on labelled val samples for each threshold; each process asks its part of the images."""
+    own = labelled
+    if world() > 1:
+        own = [item for image in group_by_image(labelled)[rank() :: world()] for item in image.prompted]
+    dice = mean_dice(
         ready(run.model, run.device),
-        labelled,
+        own,
         run.pool.infos,
         device=run.device,
         precision=run.config.precision,
@@ -274,3 +317,7 @@ def _val_dice(
         store=store,
         masks=masks,
     )
+    if world() == 1:
+        return dice
+    *sums, count = add_up([*(one * len(own) for one in dice), len(own)])
+    return [one / count for one in sums]

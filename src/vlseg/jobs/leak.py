@@ -22,7 +22,11 @@ IMAGE_BLIND = "image_blind"
 
 
 def leak_worth(
-    leaking: Sequence[str], honest: Sequence[str], data: list[str], options: EvaluateOptions
+    leaking: Sequence[str],
+    honest: Sequence[str],
+    data: list[str],
+    options: EvaluateOptions,
+    out: Path | None = None,
 ) -> dict[str, Any]:
     """Runs on a leaking prompt against runs on a deployable one, on the same data, paired in order of their seeds.
 
@@ -30,13 +34,14 @@ def leak_worth(
     the shift of the words come together, and (b) its image-blind score: the leaking prompt on the mean image and on
     another image, which is what the words alone give.
 
-    The result is written into each leaking run's folder too.
+    The result is written into each leaking run's folder too, or into `out`.
 
     Args:
         leaking: run folders.
         honest: as many run folders, trained on a deployable prompt.
         data: dataset folders.
         options: how to evaluate; its prompt is not used.
+        out: a folder for the result and the evaluations, where the runs' own folders are to stay as they are.
 
     Raises:
         InputError: not as many of both, a source that is no run, or a prompt of the second kind that leaks.
@@ -51,19 +56,20 @@ def leak_worth(
     rows = []
     pairs: list[tuple[Result, Result]] = []
     protocols: set[str] = set()
-    for first, second in zip(_by_seed(leaking), _by_seed(honest), strict=True):
-        own = evaluate_on(second, data, options)
+    for number, (first, second) in enumerate(zip(_by_seed(leaking), _by_seed(honest), strict=True)):
+        places = {what: out / f"{what}-{number}" if out else None for what in ("honest", "leaking", "shifted", "blind")}
+        own = evaluate_on(second, data, options, places["honest"])
         if not own.spec.deployable:
             raise InputError(
                 f"{second}: its prompt '{own.spec.prompt}' is not deployable ({', '.join(own.spec.prompt_sources)}); "
                 "the second kind must not leak"
             )
-        leaky = evaluate_on(first, data, options)
+        leaky = evaluate_on(first, data, options, places["leaking"])
         protocols |= {own.spec.protocol, leaky.spec.protocol}
         pair = (_gathered(own), _gathered(leaky))
         pairs.append(pair)
-        shifted = evaluate_on(first, data, replace(options, prompt=honest_prompt))
-        blind = _blind(first, data, options)
+        shifted = evaluate_on(first, data, replace(options, prompt=honest_prompt), places["shifted"])
+        blind = _blind(first, data, options, places["blind"])
         rows.append({"seed": leaky.spec.seed, **_row(pair, leaky, own, shifted, blind)})
     values = {
         "dataset": leaky.spec.dataset,
@@ -79,8 +85,8 @@ def leak_worth(
         "seeds": rows,
         "worth": method_difference([pair[0] for pair in pairs], [pair[1] for pair in pairs]),
     }
-    for run in leaking:  # for the report, which reads disk alone
-        write_text(Path(run) / WORTH_FILE, json.dumps(values, indent=1) + "\n")
+    for folder in [out] if out else map(Path, leaking):  # for the report, which reads disk alone
+        write_text(folder / WORTH_FILE, json.dumps(values, indent=1) + "\n")
     return values
 
 
@@ -141,9 +147,9 @@ def _row(
     }
 
 
-def _blind(source: str, data: list[str], options: EvaluateOptions) -> Evaluated:
+def _blind(source: str, data: list[str], options: EvaluateOptions, out: Path | None) -> Evaluated:
     begin = time.monotonic()
-    job = open_job(source, data, options)
+    job = open_job(source, data, options, out)
     prompted = [item for item in prompted_split(job.pool, options.split) if item.sample.mask_paths]
     queries = []
     for dataset in job.pool.datasets:

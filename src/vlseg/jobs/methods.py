@@ -14,6 +14,8 @@ from vlseg.jobs.results import Key, Result, compared
 from vlseg.metrics import two_level_mean
 from vlseg.records import EvaluationSpec, RunRecord, read_record
 
+NO_METHOD = ("seed", "devices", "nodes")
+"""Settings that make no other method: what more devices change beyond rounding is `RunRecord.batch_parts`."""
 SHORT = 24
 """Letters of an argument's value that a method's name may hold; longer ones (paths, configurations) are in its mark."""
 
@@ -40,9 +42,9 @@ def method_of(record: RunRecord | None, spec: EvaluationSpec) -> str:
 
 
 def _without_seed(record: RunRecord) -> dict[str, Any]:
-    """All that makes a method; another seed of the training that was started from is the same one."""
+    """All that makes a method; another seed, also of the run it began from, or number of devices is none."""
     made = {name: getattr(record, name) for name, rule in RECORD.items() if rule == "method"}
-    config = {key: value for key, value in made.pop("config").items() if key != "seed"}
+    config = {key: value for key, value in made.pop("config").items() if key not in NO_METHOD}
     start = Path(config["weights"]) if config.get("weights") else None
     if start is not None and (start / "run.json").exists():
         config["weights"] = repr(sorted(_without_seed(read_record(start / "run.json")).items()))

@@ -9,12 +9,15 @@ from typing import Any
 
 from vlseg.jobs.datasets import Pool, open_pool
 from vlseg.jobs.lock import LOCK_NAME, run_lock
+from vlseg.jobs.processes import check_devices
 from vlseg.jobs.subsets import Chosen, choose
 from vlseg.models import MODELS, architecture_of
-from vlseg.records import InputError, RunConfig, RunRecord, check_folder, read_config, read_record
+from vlseg.records import InputError, RunConfig, RunRecord, check_folder, parse_config, read_config, read_record
 
 PLACES = ("data", "weights", "feature_cache")
 """Settings that say where something lies: a resumed run may find them elsewhere."""
+MOVABLE = (*PLACES, "devices", "nodes")
+"""And by how many devices it is trained: a resumed run may have others."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def begin(
         out: the run's folder.
         held: keeps the folder's lock where there is a run to go on with.
         resume: go on with what is there.
-        places: where data, weights or feature cache of a resumed run lie now.
+        places: where data, weights or feature cache of a resumed run lie now, and how many devices train it.
 
     Raises:
         InputError: wrong configuration or data, or another process trains the run.
@@ -64,8 +67,13 @@ def begin(
         raise InputError(f"{out}: no run to resume there; give --data to start one")
     if not locked:
         _check_new(out, resume)
+    check_devices(config, resumed=locked)
     config = with_absolute_places(config)
     _check_places(config, out, earlier)
+    if config.trackers:
+        from vlseg.training.trackers import check_installed
+
+        check_installed(config.trackers)
     if config.precision == "fp16":  # not for every device, and only torch knows which are there
         from vlseg.models.device import check_precision, resolve_device
 
@@ -112,13 +120,14 @@ def _resumed(config: RunConfig | None, out: Path, places: Mapping[str, Any]) -> 
     """The run's own configuration, with its places as they are now."""
     earlier = read_config(out / "config.yaml")
     if config is None:
-        return earlier.model_copy(update={key: value for key, value in places.items() if value is not None})
+        given = {key: value for key, value in places.items() if value is not None}
+        return parse_config(earlier.model_dump() | given, "--set")
     if config.accumulate == "auto" and earlier.accumulate != "auto":
         # Already resolved when the run was started.
         same = config.batch_size == earlier.batch_size * earlier.accumulate
         pieces = {"batch_size": earlier.batch_size, "accumulate": earlier.accumulate}
         config = config.model_copy(update=pieces) if same else config
-    different = [key for key, value in earlier if key not in PLACES and getattr(config, key) != value]
+    different = [key for key, value in earlier if key not in MOVABLE and getattr(config, key) != value]
     different += [key for key in PLACES if (getattr(config, key) is None) != (getattr(earlier, key) is None)]
     if different:
         raise InputError(

@@ -228,6 +228,7 @@ def describe(job: Job, condition: str, limit: int | None = None) -> EvaluationSp
         dataset=pool.name,
         data_fingerprint=pool.fingerprint,
         data_fingerprints={name: info.fingerprint for name, info in pool.infos.items()},
+        phantoms=pool.phantoms,
         split=options.split,
         target=options.target,
         prompt=job.prompt,

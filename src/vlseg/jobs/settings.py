@@ -6,20 +6,21 @@ from typing import Any
 
 import yaml
 
-from vlseg.jobs.run_folder import PLACES
+from vlseg.jobs.run_folder import MOVABLE
 from vlseg.records import InputError, RunConfig, parse_config, unknown_name
 
 
 def config_from_options(
     given: Mapping[str, Any], settings: Sequence[str], *, resume: bool = False, recipe: str | None = None
 ) -> RunConfig | None:
-    """Options over the model's recipe over RunConfig's defaults; None when only --resume and places are given.
+    """Options over the model's recipe over RunConfig's defaults; None when only --resume and what may differ
+    then (`MOVABLE`) are given.
 
     Raises:
         InputError: as `config_of`, and a setting without "=".
     """
     options = options_from(given, settings)
-    if resume and not options.keys() - set(PLACES):
+    if resume and not options.keys() - set(MOVABLE):
         return None
     if resume and "data" not in options:
         raise InputError(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vlseg.jobs.fitting import OpenRun, close_run, open_run, recorded_failure, trainer_of
 from vlseg.jobs.run_folder import begin
-from vlseg.records import InputError, RunConfig, RunRecord
+from vlseg.records import InputError, RunConfig, RunRecord, started_place
 from vlseg.training import Fit, fit_together, share_frozen
 
 
@@ -17,9 +17,11 @@ def train_together(runs: Mapping[Path, RunConfig]) -> list[RunRecord]:
     another, on a CPU it takes the same time. A folder that holds a run is gone on with; a finished one is left alone.
 
     Raises:
-        InputError: as `train_run`, and a model with nothing to train.
+        InputError: as `train_run`, a model with nothing to train, and several devices or processes.
         Exception: whatever stopped a run; the records of all that were not done say so.
     """
+    if started_place() is not None or any(run.devices * run.nodes > 1 for run in runs.values()):
+        raise InputError("runs are trained together on one device; leave devices, nodes, srun and torchrun out")
     opened: list[OpenRun | RunRecord] = []
     going: list[OpenRun] = []
     with ExitStack() as held, recorded_failure(going):

@@ -17,12 +17,34 @@ def resolve_device(name: str) -> torch.device:
     """
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        return torch.device("cuda" if available["cuda"] else "mps" if available["mps"] else "cpu")
+        name = next(one for one in ("cuda", "mps", "cpu") if available[one])
     if name not in available:
         raise InputError(f"device: '{name}' is unknown (known: auto, cpu, cuda, mps)")
     if not available[name]:
         raise InputError(f"device: '{name}' is not available here; take auto or cpu")
-    return torch.device(name)
+    return _own_gpu() if name == "cuda" else torch.device(name)
+
+
+_gpu = 0
+
+
+def take_gpu(number: int) -> None:
+    """From here on "cuda" is the GPU of that number, which is how several processes share a machine's."""
+    global _gpu
+    _gpu = number
+
+
+def _own_gpu() -> torch.device:
+    """The one that this process takes; where a launcher lets it see only its own, that one."""
+    found = torch.cuda.device_count()
+    if _gpu == 0 or found == 1:
+        return torch.device("cuda")
+    if _gpu >= found:
+        raise InputError(
+            f"devices: {_gpu + 1} processes or more are on this machine, whose GPUs are {found}; start fewer"
+        )
+    torch.cuda.set_device(_gpu)
+    return torch.device("cuda", _gpu)
 
 
 def check_precision(precision: str, device: torch.device) -> None:
@@ -56,6 +78,11 @@ def set_threads(threads: int | None) -> int:
     if threads is not None:
         torch.set_num_threads(threads)
     return torch.get_num_threads()
+
+
+def shared_threads(processes: int) -> int:
+    """The CPU threads that torch would take, parted among several processes."""
+    return max(1, torch.get_num_threads() // processes)
 
 
 def slow_precision(precision: str, device: torch.device) -> str | None:

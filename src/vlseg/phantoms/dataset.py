@@ -101,14 +101,15 @@ def write_phantoms(
     Raises:
         InputError: a value out of range, or `out` holds something or cannot be written.
     """
-    _check_arguments(out, level, counts, size, seed)
+    if level not in LEVELS:
+        raise unknown_name("level", level, LEVELS)
+    check_place(out, counts, size, seed)
     with replacing_folder(out) as part:
         return _write_all(part, out, level, counts, size, seed)
 
 
-def _check_arguments(out: Path, level: str, counts: Mapping[str, int], size: int, seed: int) -> None:
-    if level not in LEVELS:
-        raise unknown_name("level", level, LEVELS)
+def check_place(out: Path, counts: Mapping[str, int], size: int, seed: int) -> None:
+    """Raises: InputError: `out` is in use, an unknown split, or a number out of range."""
     for split, count in counts.items():
         if split not in SPLITS:
             raise unknown_name("split", split, SPLITS)

@@ -81,14 +81,13 @@ def draw_scene(rng: np.random.Generator, patient: np.random.Generator, level: Le
     """One phantom; `patient` sets what the images of a patient share (fan, tissue, gain)."""
     rules = LEVELS[level]
     objects = _draw_objects(rng, rules)
-    tissue = _tissue(rng, patient, size)
+    echo = tissue(rng, patient, size)
     alphas: list[Floats] = []
-    echo = tissue
     for thing in objects:
         alpha = _place(rng, rules, thing, alphas, size)
         alphas.append(alpha)
         echo = echo * (1 - alpha) + alpha * _interior(rng, rules, thing, alpha, size)
-    return Scene(_scan(echo, rng, patient), np.stack(alphas) > 0.5, objects)
+    return Scene(scan(echo, rng, patient), np.stack(alphas) > 0.5, objects)
 
 
 def _draw_objects(rng: np.random.Generator, rules: LevelRules) -> tuple[Mapping[str, str], ...]:
@@ -116,13 +115,13 @@ def _place(
     # Shrinking the stray and turning again ends in a place that is free: quadrants do not overlap.
     for attempt in range(100):
         stray = CENTRE_JITTER * max(0.0, 1 - attempt / 50)
-        alpha = _outline(rng, thing["shape"], centre + rng.uniform(-stray, stray, 2), radius, size)
+        alpha = outline(rng, thing["shape"], centre + rng.uniform(-stray, stray, 2), radius, size)
         if clear[alpha > 0.5].all():
             break
     return alpha
 
 
-def _outline(rng: np.random.Generator, shape: str, centre: Floats, radius: float, size: int) -> Floats:
+def outline(rng: np.random.Generator, shape: str, centre: Floats, radius: float, size: int) -> Floats:
     """A shape of the area of a circle of `radius` (a ring: a hollow one of that outer radius), soft at its edge."""
     axis = (np.arange(size) + 0.5) / size
     y, x = axis[:, None] - centre[0], axis[None, :] - centre[1]
@@ -147,32 +146,32 @@ def _interior(
     tone = thing.get("brightness") or thing["class"].split()[0]
     level = rng.uniform(*rules.tones[tone])
     if "brightness" not in thing:
-        return level * (1 + 0.1 * _smooth_noise(rng, size, 0.03))
+        return level * (1 + 0.1 * smooth_noise(rng, size, 0.03))
     if thing["class"] == "nodule":
-        return np.clip(level * (1 + 0.45 * _smooth_noise(rng, size, 0.014)), 0.02, 1.0)
+        return np.clip(level * (1 + 0.45 * smooth_noise(rng, size, 0.014)), 0.02, 1.0)
     wall = 4 * alpha * (1 - alpha)
     return level + 0.35 * wall
 
 
-def _smooth_noise(rng: np.random.Generator, size: int, width: float) -> Floats:
+def smooth_noise(rng: np.random.Generator, size: int, width: float) -> Floats:
     """Noise (size, size) of unit deviation, smooth over `width` of the side."""
     noise = ndimage.gaussian_filter(rng.standard_normal((size, size)), max(width * size, 0.3), mode="reflect")
     return np.asarray((noise - noise.mean()) / (noise.std() + 1e-9))
 
 
-def _tissue(rng: np.random.Generator, patient: np.random.Generator, size: int) -> Floats:
+def tissue(rng: np.random.Generator, patient: np.random.Generator, size: int) -> Floats:
     """Echo level (size, size) of tissue: wavy layers that follow the patient, blotches that are the image's own."""
     axis = (np.arange(size) + 0.5) / size
     y, x = axis[:, None], axis[None, :]
     tilt, bend, phase = patient.uniform(-0.25, 0.25), patient.uniform(-0.3, 0.3), patient.uniform(0, 2 * np.pi)
-    depth = y + tilt * (x - 0.5) + bend * (x - 0.5) ** 2 + 0.02 * _smooth_noise(rng, size, 0.1)
+    depth = y + tilt * (x - 0.5) + bend * (x - 0.5) ** 2 + 0.02 * smooth_noise(rng, size, 0.1)
     layers = np.sin(2 * np.pi * depth * patient.uniform(2.0, 4.0) + phase) ** 3
     fade = 1.08 - patient.uniform(0.1, 0.35) * y
-    blotches = 0.055 * _smooth_noise(rng, size, 0.07) + 0.025 * _smooth_noise(rng, size, 0.02)
+    blotches = 0.055 * smooth_noise(rng, size, 0.07) + 0.025 * smooth_noise(rng, size, 0.02)
     return np.clip((0.42 + 0.05 * layers + blotches) * fade, 0.05, 1.0)
 
 
-def _scan(echo: Floats, rng: np.random.Generator, patient: np.random.Generator) -> NDArray[np.uint8]:
+def scan(echo: Floats, rng: np.random.Generator, patient: np.random.Generator) -> NDArray[np.uint8]:
     """Speckle, the probe's fan, vignette and gain on an echo map (size, size)."""
     size = len(echo)
     # Rayleigh amplitude, blurred sideways more than in depth, as a probe's beam does.

@@ -1,8 +1,9 @@
 """What crosses rooms or goes to disk: frozen, versioned, free of torch."""
 
-from vlseg.records.errors import InputError, from_system, from_validation, unknown_name
+from vlseg.records.errors import InputError, LostProcessError, from_system, from_validation, unknown_name
 from vlseg.records.files import check_folder, read_json, replacing, replacing_folder, write_text
 from vlseg.records.finding import AREA_EDGES, DatasetStatistics, Finding, Severity, count_by_severity
+from vlseg.records.processes import Place, started_place
 from vlseg.records.run import (
     WORTH_FILE,
     EvaluationSpec,
@@ -44,6 +45,8 @@ __all__ = [
     "Finding",
     "InputError",
     "IntensityPolicy",
+    "LostProcessError",
+    "Place",
     "RunConfig",
     "RunRecord",
     "Sample",
@@ -64,6 +67,7 @@ __all__ = [
     "replacing",
     "replacing_folder",
     "score_columns",
+    "started_place",
     "unknown_name",
     "verdict",
     "write_config",

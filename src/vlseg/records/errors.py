@@ -12,6 +12,17 @@ class InputError(Exception):
     """Wrong input. The message is one line that names the file or field, what is wrong, and the mend."""
 
 
+class LostProcessError(Exception):
+    """Another process of the same run has ended and so this one must; the message is one line that says why.
+
+    With `first` it was the one that tells such things, so that somebody else must.
+    """
+
+    def __init__(self, message: str, *, first: bool = False) -> None:
+        super().__init__(message)
+        self.first = first
+
+
 WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 """What only writing can meet."""
 _MENDS: Mapping[int, str] = {

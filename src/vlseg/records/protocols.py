@@ -19,6 +19,7 @@ OF_KIND: Mapping[str, tuple[str, ...]] = {
     "train": ("data", "prompts", "models", "losses", "training"),
     "evaluate": ("data", "prompts", "models", "metrics", "evaluation"),
     "probe": ("data", "prompts", "models", "metrics", "evaluation"),
+    "worth": ("data", "prompts", "models", "metrics", "evaluation"),
     "masks": ("data", "prompts", "metrics", "evaluation"),
 }
 """The rooms whose numbers a kind of run depends on; validation, which chooses weights, counts as training."""

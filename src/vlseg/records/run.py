@@ -16,6 +16,7 @@ RUN_FORMAT = 1
 Regime = Literal["full", "freeze_text_encoder", "freeze_encoders", "decoder"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+TrackerName = Literal["tensorboard", "mlflow", "trackio", "wandb"]
 Status = Literal["planned", "running", "done", "failed", "interrupted"]
 
 WORTH_FILE = "leak_worth.json"
@@ -57,11 +58,16 @@ class RunConfig(Strict):
     device: Device = "auto"
     precision: Precision = "fp32"
     threads: int | None = pydantic.Field(default=None, ge=1)
+    devices: int = pydantic.Field(1, ge=1)
+    """GPUs of this machine, or with device=cpu processes, that train the run together: each takes its part of every
+    batch. Where srun or torchrun has started processes, those do."""
+    nodes: int = pydantic.Field(1, ge=1)
+    """Machines with `devices` each; needs srun or torchrun."""
     epochs: int = pydantic.Field(50, ge=1)
     max_steps: int | None = pydantic.Field(default=None, ge=1)
     """Optimiser steps; ends the run before `epochs` are over. None = no such limit."""
     batch_size: int = pydantic.Field(8, ge=1)
-    """Images a step; each image brings up to `prompts_per_image` of its prompts."""
+    """Images a step, of all devices together; each image brings up to `prompts_per_image` of its prompts."""
     prompts_per_image: int = pydantic.Field(4, ge=1)
     class_prompt_share: float = pydantic.Field(0.0, ge=0, le=1)
     """Share of the training prompts that are replaced by the target's name, so that the model answers it, too; anew in
@@ -119,6 +125,9 @@ class RunConfig(Strict):
     """With augmentation, how many fixed variants of each image are shown (the first is the image as it is)."""
     feature_limit_gib: float | None = pydantic.Field(default=None, gt=0)
     """Size that the cache may reach; None = nine tenths of the free disk."""
+    trackers: list[TrackerName] = []
+    """Who is told the rows of history.csv, the settings and the summary as well (docs/runs.md); on this machine unless
+    the tracker's own variables say otherwise. Never an image."""
 
 
 class RunRecord(Strict):
@@ -132,6 +141,10 @@ class RunRecord(Strict):
     device: str
     precision: str
     threads: int
+    processes: int = 1
+    """That trained together; the last time, of a run that was resumed."""
+    batch_parts: int = 1
+    """Into how many parts a batch was for batch norms that trained, whose statistics are those of a part."""
     seeds: dict[str, int]
     fold: int | None = None
     git_revision: str | None = None
@@ -141,6 +154,8 @@ class RunRecord(Strict):
     """Name; of a pool the names joined by "+", see `datasets`."""
     datasets: list[str] = []
     """The names one by one: a name may hold a "+" itself."""
+    phantoms: list[str] = []
+    """Those of them whose images are made up: numbers on them say nothing about a real set of that name."""
     intensity: dict[str, Any] = {}
     """How images above 8 bit were read (IntensityPolicy); prediction does the same. Empty where pooled sets differ."""
     intensities: dict[str, dict[str, Any]] = {}
@@ -250,6 +265,8 @@ class EvaluationSpec(Strict):
     data_fingerprint: str
     data_fingerprints: dict[str, str] = {}
     """By dataset; `data_fingerprint` is theirs joined."""
+    phantoms: list[str] = []
+    """Names of the datasets whose images are made up: no score on them is one on a real set of that name."""
     split: str
     target: str | None = None
     """The one structure that was scored; None = all."""

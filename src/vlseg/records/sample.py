@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[str, ...] = get_args(Split)
@@ -93,7 +93,8 @@ class DatasetInfo:
     `files`. With `absent`, a target that an image in another layout has no object of is an entry with an empty mask.
     `left_out` says in words what was found and not used.
     `symmetries` are the allowed ones of
-    ("horizontal", "vertical", "rotation"). `aliases` maps p0..p9 to content names.
+    ("horizontal", "vertical", "rotation"). `aliases` maps p0..p9 to content names. `generator` says what drew
+    the images of a phantom; empty = they were taken.
     """
 
     name: str
@@ -115,6 +116,7 @@ class DatasetInfo:
     mask_value: int | None = None
     fingerprint: str = ""
     text_blind_ceiling: float | None = None
+    generator: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from vlseg.records.run import Regime, Strict
 
 STUDY_FORMAT = 1
 
-Kind = Literal["train", "evaluate", "probe", "masks"]
+Kind = Literal["train", "evaluate", "probe", "masks", "worth"]
 State = Literal["planned", "running", "interrupted", "failed", "done"]
 Names = Annotated[list[str], pydantic.Field(min_length=1)]
 OWN = "own"
@@ -63,6 +63,15 @@ class Probe(Strict):
     models: list[str] | None = None
 
 
+class Worth(Strict):
+    """What a leaking prompt is worth: its runs against those on a deployable one (`vlseg prompts worth`)."""
+
+    leaking: str
+    honest: str = "class"
+    split: str = "test"
+    models: list[str] | None = None
+
+
 class Search(Strict):
     """Settings that are searched for instead of listed, see docs/studies.md."""
 
@@ -101,9 +110,11 @@ class Part(Strict):
     start_data: str | None = None
     """Of that part's runs, those on this dataset or pool; None = on the same."""
     exclude: list[dict[str, Any]] = []
-    """Combinations to leave out: a value or a list of values by label, e.g. {model: cris, data: [camus]}."""
+    """Combinations to leave out: a value or a list of values by label, e.g. {model: cris, data: [camus]}; `why` is told
+    in tables."""
     evaluate: list[Evaluate] = [Evaluate()]
     probe: list[Probe] = []
+    worth: list[Worth] = []
     search: Search | None = None
 
 
@@ -127,7 +138,7 @@ class TableSpec(Strict):
     columns: str | list[str] = "data"
     where: dict[str, Any] = {}
     """A value or a list of values by label."""
-    kind: Literal["evaluate", "probe", "masks"] | None = None
+    kind: Literal["evaluate", "probe", "masks", "worth"] | None = None
     """None: evaluations and mask files."""
     metric: str = "dice"
     """Of the cell's values, a dotted path: dice, dice_present, hd95, attributes.size.wrong."""
@@ -180,8 +191,6 @@ class StudySpec(Strict):
     parts: Annotated[list[Part], pydantic.Field(min_length=1)]
     external: list[External] = []
     tables: list[TableSpec] = []
-    tiny: dict[str, Any] = {}
-    """What `--scale tiny` changes beside the models and data: fields of the study, as here."""
     phantoms: bool = False
     """The data are made up, so that nothing stands beside published numbers."""
     features: bool = True
@@ -239,14 +248,37 @@ class Planned(Strict):
     near: str = ""
 
 
+class PlannedSearch(Strict):
+    """A search of a study, as far as it has gone.
+
+    Attributes:
+        name: in the journal; holds a digest of everything that a trial's result depends on but its own settings.
+        search: what is searched for.
+        runs: names of the trials' trainings, in the order in which they were asked; two trials may have one.
+    """
+
+    name: str
+    search: Search
+    runs: list[str] = []
+
+
+LEFT_OUT = "left out"
+"""What a hole is that the study itself makes: by an exclusion that says why."""
+
+
 class Hole(Strict):
-    """What a study cannot do here, and why."""
+    """What a study cannot do here, or leaves out, and why.
+
+    `what` says which dataset or weights are missing, which run is not done, or `LEFT_OUT`; `labels` say which cells of
+    tables are empty for it.
+    """
 
     what: str
-    """A dataset, a model's weights, or a run."""
     why: str
     labels: dict[str, str] = {}
     parts: list[str] = []
+    kind: Kind | None = None
+    """Of a run; None = of whatever needs it."""
 
 
 class Plan(Strict):
@@ -256,6 +288,8 @@ class Plan(Strict):
     study: StudySpec
     runs: list[Planned]
     holes: list[Hole] = []
+    searches: list[PlannedSearch] = []
+    """Their trials are added to `runs` as they are asked."""
 
     def write(self, study: Path) -> None:
         """Write plan.json and study.yaml into the study's folder."""

@@ -77,6 +77,7 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str, comparison: Map
         "empty_rule": EMPTY_RULE,
         "independent_note": independent_note([row for run in loaded for e in run.evaluations for row in e.scores])
         or "",
+        "any_made_up": any(e.spec.phantoms for run in loaded for e in run.clean),
         "any_ceiling": any(e.spec.text_blind_ceiling is not None for run in loaded for e in run.clean),
     }
     write_text(out, environment.get_template("report.html.j2").render(values))
@@ -111,6 +112,7 @@ def _table(runs: Sequence[RunOnDisk]) -> list[dict[str, Any]]:
                     "evaluation": evaluation,
                     "spec": spec,
                     "dataset": name,
+                    "made_up": [made for made in spec.phantoms if name in (made, spec.dataset)],
                     "aggregate": one,
                     "ceilings": ceilings,
                 }

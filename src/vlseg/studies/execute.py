@@ -25,7 +25,9 @@ def execute(study: Path, run: Planned, at: At) -> Values | None:
         InputError: wrong data, weights or settings.
         Exception: whatever stopped the job.
     """
-    return {"train": _train, "evaluate": _evaluate, "probe": _probe, "masks": _masks}[run.kind](study, run, at)
+    return {"train": _train, "evaluate": _evaluate, "probe": _probe, "masks": _masks, "worth": _worth}[run.kind](
+        study, run, at
+    )
 
 
 def training_config(study: Path, run: Planned) -> RunConfig:
@@ -87,7 +89,7 @@ def trained_values(summary: Mapping[str, Any]) -> Values:
 def _evaluate(study: Path, run: Planned, at: At) -> Values:
     from vlseg.jobs.evaluate import evaluate_on, summary
 
-    source, options = _asked(study, run)
+    source, options = asked(study, run)
     evaluated = evaluate_on(source, list(run.data.values()), options, at.work)
     return {label: _kept(summary(evaluated)) for label in run.data}
 
@@ -95,7 +97,7 @@ def _evaluate(study: Path, run: Planned, at: At) -> Values:
 def _probe(study: Path, run: Planned, at: At) -> Values:
     from vlseg.jobs.probe import probe_on, summary
 
-    source, options = _asked(study, run)
+    source, options = asked(study, run)
     probed = probe_on(source, list(run.data.values()), options, at.work, limit=run.config.get("limit"))
     return {label: _kept(summary(probed)) for label in run.data}
 
@@ -109,8 +111,23 @@ def _masks(study: Path, run: Planned, at: At) -> Values:
     return {label: _kept(summary(evaluated)) for label in run.data}
 
 
-def _asked(study: Path, run: Planned) -> tuple[str, Any]:
-    """What is asked, and how."""
+def _worth(study: Path, run: Planned, at: At) -> Values:
+    from vlseg.jobs.leak import leak_worth
+    from vlseg.jobs.scoring import EvaluateOptions
+
+    folders = [str(result(study, need)) for need in run.needs]
+    half = len(folders) // 2
+    options = EvaluateOptions(
+        split=run.config["split"],
+        target=run.config.get("target"),
+        cache=study / FEATURES if run.config.get("cache") else None,
+    )
+    values = leak_worth(folders[:half], folders[half:], list(run.data.values()), options, at.work)
+    return {"+".join(run.data): values}
+
+
+def asked(study: Path, run: Planned, trained: Path | None = None) -> tuple[str, Any]:
+    """What is asked (`trained`, where given in place of the run's own model), and how."""
     from vlseg.jobs.scoring import EvaluateOptions
 
     config = run.config
@@ -126,7 +143,9 @@ def _asked(study: Path, run: Planned) -> tuple[str, Any]:
         arguments=config.get("model_arguments") or None,
         weights=config.get("weights"),
     )
-    return (str(result(study, run.needs[0])) if run.needs else str(config["model"])), options
+    if not run.needs:
+        return str(config["model"]), options
+    return str(trained or result(study, run.needs[0])), options
 
 
 LARGE = ("calibration", "risk_coverage", "scores", "by_dataset", "command")

@@ -4,7 +4,9 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from vlseg.jobs.settings import config_of
@@ -14,11 +16,14 @@ from vlseg.records import InputError, RunConfig
 from vlseg.records.protocols import OF_KIND, PROTOCOLS
 from vlseg.records.study import OWN, Evaluate, Kind, ModelEntry, Part, Plan, Planned, Probe, StudySpec
 from vlseg.studies.places import Places, contents
+from vlseg.studies.trials import Searches
 
 FEATURES = "features"
 """In a planned configuration: the study's own cache, wherever the study lies."""
 RUN = "run:"
 """In a planned configuration, before a run's name: the model that it left."""
+WHY = "why"
+"""In an exclusion: its reason."""
 USUAL = (
     *("model", "trained_on", "prompt", "protocol", "regime", "seed", "fold", "share"),
     *("data", "asked", "condition", "split"),
@@ -34,33 +39,44 @@ BESIDE = (
     "feature_cache",
     "feature_limit_gib",
     "compile",
+    "devices",
+    "nodes",
+    "trackers",
 )
 """Settings of a run that give it no other name: where things lie (their content is in the identity) and on what it
 runs."""
 
 
-def expand(spec: StudySpec) -> Plan:
+def expand(spec: StudySpec, study: Path | None = None) -> Plan:
     """The runs that a study wants, and what is missing for others.
+
+    Args:
+        spec: the study.
+        study: its folder, where searches may have been begun; None: they have not.
 
     Raises:
         InputError: what no data or weights would mend: an unknown model, setting, prompt or part, with the part's name.
     """
     places = Places(spec)
     runs: dict[str, Planned] = {}
+    searches = Searches(study)
     for part in spec.parts:
         try:
-            for run in _of_part(part, places, runs):
+            for run in _of_part(part, places, runs, searches):
                 before = runs.get(run.name)
                 parts = list(dict.fromkeys([*(before.parts if before else []), part.name]))
                 runs[run.name] = run.model_copy(update={"parts": parts})
+            for run in _worths(part, places, [run for run in runs.values() if part.name in run.parts]):
+                runs[run.name] = run.model_copy(update={"parts": [part.name]})
         except InputError as error:
             raise InputError(f"part '{part.name}': {error}") from error
     for run in _external(spec, places):
         runs[run.name] = run
-    return Plan(study=spec, runs=_in_order(list(runs.values())), holes=list(places.holes.values()))
+    holes = [*places.holes.values(), *places.excluded]
+    return Plan(study=spec, runs=_in_order(list(runs.values())), holes=holes, searches=searches.found)
 
 
-def _of_part(part: Part, places: Places, earlier: Mapping[str, Planned]) -> Iterator[Planned]:
+def _of_part(part: Part, places: Places, earlier: Mapping[str, Planned], searches: Searches) -> Iterator[Planned]:
     for model, on in product(part.models, part.data):
         known = places.spec.models.get(model, ModelEntry())
         architecture_of(known.model or model)  # an unknown name is told with the known ones
@@ -70,11 +86,17 @@ def _of_part(part: Part, places: Places, earlier: Mapping[str, Planned]) -> Iter
             for label in there:
                 yield from _untrained(part, places, model, known, label)
         elif len(there) == len(members):
-            yield from _trained(part, places, model, known, on, earlier)
+            yield from _trained(part, places, model, known, on, earlier, searches)
 
 
 def _trained(
-    part: Part, places: Places, model: str, entry: ModelEntry, on: str, earlier: Mapping[str, Planned]
+    part: Part,
+    places: Places,
+    model: str,
+    entry: ModelEntry,
+    on: str,
+    earlier: Mapping[str, Planned],
+    searches: Searches,
 ) -> Iterator[Planned]:
     """Trainings of one model on one dataset or pool, each followed by what is asked of it."""
     spec = places.spec
@@ -122,19 +144,37 @@ def _trained(
         if part.start_from is not None:
             source = _source(part, labels, earlier)
             needs, options["weights"] = [source.name], f"{RUN}{source.name}"
-        recipes = architecture_of(entry.model or model).recipes
-        recipe = entry.recipe or (protocol if protocol in recipes else None)
-        config = config_of(options, recipe, f"model '{model}'")
-        labels["regime"] = config.regime
-        if _excluded(part, labels):
-            continue
-        if _shares_features(spec, config):
-            config = config.model_copy(update={"feature_cache": FEATURES})
-        run = _planned(
-            "train", model, labels, config.model_dump(mode="json"), places, places.members(on), needs, earlier
-        )
-        yield run
-        yield from _asked(part, places, run, config)
+        make = partial(_training, part, places, entry, options, labels, needs, earlier)
+        ask = partial(_asked, part, places)
+        if part.search is not None:
+            yield from searches.runs(part.search, make, ask)
+        elif (made := make({})) is not None:
+            yield made[0]
+            yield from ask(*made)
+
+
+def _training(
+    part: Part,
+    places: Places,
+    entry: ModelEntry,
+    options: Mapping[str, Any],
+    labels: Mapping[str, str],
+    needs: Sequence[str],
+    earlier: Mapping[str, Planned],
+    tried: Mapping[str, Any],
+) -> tuple[Planned, RunConfig] | None:
+    """A training with the settings that a search tries, if any; None where the part excludes it."""
+    model, on = labels["model"], labels["trained_on"]
+    recipes = architecture_of(entry.model or model).recipes
+    recipe = entry.recipe or (labels["protocol"] if labels["protocol"] in recipes else None)
+    config = config_of(_over(options, tried), recipe, f"model '{model}'")
+    told = {**labels, "regime": config.regime, **{key: str(value) for key, value in tried.items()}}
+    if _excluded(part, told, places):
+        return None
+    if _shares_features(places.spec, config):
+        config = config.model_copy(update={"feature_cache": FEATURES})
+    values = config.model_dump(mode="json")
+    return _planned("train", model, told, values, places, places.members(on), needs, earlier), config
 
 
 def _shares_features(spec: StudySpec, config: RunConfig) -> bool:
@@ -187,6 +227,33 @@ def _evaluation(
     return _planned("evaluate", run.labels["model"], labels, values, places, [label], [run.name], {run.name: run})
 
 
+def _worths(part: Part, places: Places, runs: Sequence[Planned]) -> Iterator[Planned]:
+    """For each pair of prompts, the trainings that are alike but for prompt and seed, as many of both."""
+    trained = [run for run in runs if run.kind == "train"]
+    for one in part.worth:
+        kinds: dict[tuple[tuple[str, str], ...], dict[str, list[Planned]]] = {}
+        for run in trained:
+            if one.models is None or run.labels["model"] in one.models:
+                alike = tuple((key, value) for key, value in run.labels.items() if key not in ("prompt", "seed"))
+                kinds.setdefault(alike, {}).setdefault(run.labels["prompt"], []).append(run)
+        if trained and not any({one.leaking, one.honest} <= prompts.keys() for prompts in kinds.values()):
+            raise InputError(
+                f"worth: no model is trained on both '{one.leaking}' and '{one.honest}'; add them to prompts"
+            )
+        for alike, prompts in kinds.items():
+            leaking, honest = prompts.get(one.leaking, []), prompts.get(one.honest, [])
+            if not leaking or not honest:
+                continue
+            first = leaking[0]
+            labels = dict(alike) | {"prompt": one.leaking, "asked": one.honest, "data": first.labels["trained_on"]}
+            labels |= {"seed": "", "split": one.split, "condition": "clean"}
+            cached = first.config.get("feature_cache") == FEATURES
+            values = {"split": one.split, "target": first.config.get("target"), "cache": FEATURES if cached else None}
+            needs = [run.name for run in (*leaking, *honest)]
+            known = {run.name: run for run in trained}
+            yield _planned("worth", labels["model"], labels, values, places, list(first.data), needs, known)
+
+
 def _untrained(part: Part, places: Places, model: str, entry: ModelEntry, label: str) -> Iterator[Planned]:
     """Zero-shot: the model as its weights are."""
     name = entry.model or model
@@ -217,7 +284,7 @@ def _untrained(part: Part, places: Places, model: str, entry: ModelEntry, label:
                 "condition": condition,
                 "split": one.split,
             }
-            if _excluded(part, labels):
+            if _excluded(part, labels, places):
                 continue
             values: dict[str, Any] = {
                 "model": name,
@@ -353,17 +420,26 @@ def _over(options: Mapping[str, Any], level: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _excluded(part: Part, labels: Mapping[str, str]) -> bool:
-    """Whether one of the part's exclusions fits; `data` of a training means what it is trained on."""
+def _excluded(part: Part, labels: Mapping[str, str], places: Places) -> bool:
+    """Whether one of the part's exclusions fits; `data` of a training means what it is trained on.
+
+    One that says `why` leaves a hole that tables tell of.
+    """
     for rule in part.exclude:
         fits = []
         for key, wanted in rule.items():
+            if key == WHY:
+                continue
             name = "trained_on" if key == "data" and "data" not in labels else key
+            name = "asked" if key == "prompt" and labels["regime"] == "zero_shot" else name
             if name not in labels:
                 raise InputError(f"exclude: unknown label '{key}' (known: {', '.join(sorted(labels))})")
             values = wanted if isinstance(wanted, list) else [wanted]
             fits.append(labels[name] in [str(value) for value in values])
         if fits and all(fits):
+            if WHY in rule:
+                own = {} if "data" in labels else {"data": labels["trained_on"], "asked": labels["prompt"]}
+                places.left_out(part.name, {**own, **labels}, str(rule[WHY]))
             return True
     return False
 

@@ -1,4 +1,4 @@
-"""`vlseg train --grid` as a study: one part, whose axes are the settings that were given as lists."""
+"""What can be said in a line of the shell, as a study: `vlseg train --grid` and `vlseg prompts worth`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from vlseg.jobs.settings import parse_setting
 from vlseg.models import DEFAULT_MODEL
 from vlseg.records import InputError
-from vlseg.records.study import ModelEntry, StudySpec, parse_study
+from vlseg.records.study import ModelEntry, StudySpec, Worth, parse_study
 
 AXES = {"seed": "seeds", "regime": "regimes", "train_share": "shares", "prompt": "prompts", "model": "models"}
 """Settings that are axes of every part, by their name there."""
@@ -51,6 +51,30 @@ def grid_study(options: Mapping[str, Any], axes: Sequence[str], recipe: str | No
         "parts": [part],
     }
     return parse_study(spec, "--grid")
+
+
+def worth_study(options: Mapping[str, Any], leaking: str, honest: str, seeds: Sequence[int], split: str) -> StudySpec:
+    """The study that trains one model on two prompts, once for each seed, and compares.
+
+    Args:
+        options: keys of RunConfig, with `data`.
+        leaking: prompt that was written with sight of the truth.
+        honest: prompt that a user could write.
+        seeds: of both.
+        split: to score.
+
+    Raises:
+        InputError: no data.
+    """
+    spec = grid_study({**options, "prompt": honest}, [])
+    part = spec.parts[0].model_copy(
+        update={
+            "prompts": [leaking, honest],
+            "seeds": list(seeds),
+            "worth": [Worth(leaking=leaking, honest=honest, split=split)],
+        }
+    )
+    return spec.model_copy(update={"name": "worth", "parts": [part], "features": True})
 
 
 def _axes(axes: Sequence[str]) -> dict[str, list[Any]]:

@@ -10,7 +10,7 @@ from vlseg.records.study import Planned
 
 
 def link(study: Path, run: Planned, at: At) -> None:
-    """Make runs/NAME, or runs/TRAINING/evaluations/NAME, lead to the results of a done run."""
+    """Make runs/NAME, runs/TRAINING/evaluations/NAME, evaluations/NAME or worths/NAME lead to a done run's results."""
     place = _place(study, run)
     if place is None or (place.is_symlink() and place.exists() and place.resolve() == at.work.resolve()):
         return
@@ -28,7 +28,7 @@ def link(study: Path, run: Planned, at: At) -> None:
 def relink(study: Path, runs: Iterable[Planned]) -> None:
     """Links of all done runs, and of no others."""
     wanted: set[Path] = set()
-    folders = [study / "runs", study / "evaluations"]
+    folders = [study / "runs", study / "evaluations", study / "worths"]
     for run in runs:
         at = state_of(study, run.name)
         if at is None or at.state != "done":
@@ -47,7 +47,7 @@ def relink(study: Path, runs: Iterable[Planned]) -> None:
 def _place(study: Path, run: Planned) -> Path | None:
     if run.kind == "train":
         return study / "runs" / run.name
-    if not run.needs:
-        return study / "evaluations" / run.name
+    if not run.needs or run.kind == "worth":
+        return study / ("worths" if run.kind == "worth" else "evaluations") / run.name
     above = state_of(study, run.needs[0])
     return above.work / "evaluations" / run.name if above is not None and above.state == "done" else None

@@ -6,12 +6,14 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import psutil
 
 from vlseg.records import InputError
 from vlseg.records.study import Plan
+from vlseg.studies.grow import latest, searching
 from vlseg.studies.status import Status, status
 from vlseg.studies.worker import BEGUN, GRACE
 
@@ -39,6 +41,43 @@ class LocalOptions:
     memory_gib: float | None = None
 
 
+@dataclass(frozen=True)
+class Resources:
+    """What workers are given.
+
+    Attributes:
+        workers: processes.
+        threads: CPU threads of each.
+        gpus: numbers of the GPUs that they share out; none = the CPU.
+        memory_gib: of each.
+    """
+
+    workers: int
+    threads: int
+    gpus: tuple[str, ...] = ()
+    memory_gib: float | None = None
+
+    @property
+    def device(self) -> str:
+        """What a run finds by itself: "cuda" or "cpu"."""
+        return "cuda" if self.gpus else "cpu"
+
+    def environment(self, slot: int) -> Mapping[str, str]:
+        """Of the worker process of a slot."""
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(self.threads))
+        device = {"CUDA_VISIBLE_DEVICES": self.gpus[slot % len(self.gpus)]} if self.gpus else {}
+        return {**os.environ, **threads, **device}
+
+
+@lru_cache
+def resources_for(options: LocalOptions) -> Resources:
+    """What the workers of this machine are given, the same for as long as this process lives."""
+    gpus = tuple(visible_gpus())
+    count = options.workers or len(gpus) or _affordable()
+    threads = options.threads or max(1, len(os.sched_getaffinity(0)) // count)
+    return Resources(count, threads, gpus, options.memory_gib)
+
+
 def run_here(study: Path, plan: Plan, options: LocalOptions, look: Callable[[Status], None]) -> bool:
     """Work through a study with processes of this machine; whether it was stopped before its end.
 
@@ -53,22 +92,21 @@ def run_here(study: Path, plan: Plan, options: LocalOptions, look: Callable[[Sta
     Raises:
         InputError: workers end at once, before they do anything, or because nothing can be written.
     """
-    gpus = visible_gpus()
-    count = options.workers or len(gpus) or _affordable()
-    threads = options.threads or max(1, len(os.sched_getaffinity(0)) // count)
-    crew = Crew(study, threads, options.memory_gib, gpus)
+    resources = resources_for(options)
+    crew = Crew(study, resources)
     stopped = False
     try:
-        for slot in range(count):
+        for slot in range(resources.workers):
             crew.start(slot)
         pause, through = POLL, 0.0
         while crew.processes and through < PATIENCE:  # one that hangs, its run made by another, is not waited for
             time.sleep(pause)
             crew.look_after()
             begin = time.monotonic()
+            plan = latest(study, plan)
             found = status(study, plan)
             look(found)
-            through = through + pause if _is_through(found) else 0.0
+            through = through + pause if _is_through(found) and not searching(plan) else 0.0
             pause = max(POLL, 10 * (time.monotonic() - begin))  # of thousands of runs a look takes its time
     except KeyboardInterrupt:
         stopped = True
@@ -84,8 +122,8 @@ def _is_through(found: Status) -> bool:
 class Crew:
     """The worker processes of a study."""
 
-    def __init__(self, study: Path, threads: int, memory_gib: float | None, gpus: list[str]) -> None:
-        self.study, self.threads, self.memory_gib, self.gpus = study, threads, memory_gib, gpus
+    def __init__(self, study: Path, resources: Resources) -> None:
+        self.study, self.resources = study, resources
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self._idle_deaths: dict[int, int] = {}
         self._begin: dict[int, int] = {}
@@ -96,8 +134,8 @@ class Crew:
         log.parent.mkdir(parents=True, exist_ok=True)
         self._begin[slot] = log.stat().st_size if log.exists() else 0
         command = [sys.executable, "-m", "vlseg.studies.worker", str(self.study), "--parent", str(os.getpid())]
-        if self.memory_gib is not None:
-            command += ["--memory-gib", str(self.memory_gib)]
+        if self.resources.memory_gib is not None:
+            command += ["--memory-gib", str(self.resources.memory_gib)]
         with log.open("ab") as file:
             # Of their own session: Ctrl-C reaches this process alone, which then asks each of them once.
             self.processes[slot] = subprocess.Popen(
@@ -105,7 +143,7 @@ class Crew:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
-                env=self._environment(slot),
+                env=self.resources.environment(slot),
                 start_new_session=True,
             )
 
@@ -143,11 +181,6 @@ class Crew:
             process.kill()
             process.wait()
         self.processes.clear()
-
-    def _environment(self, slot: int) -> Mapping[str, str]:
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(self.threads))
-        device = {"CUDA_VISIBLE_DEVICES": self.gpus[slot % len(self.gpus)]} if self.gpus else {}
-        return {**os.environ, **threads, **device}
 
     def _log(self, slot: int) -> Path:
         return self.study / "log" / f"worker-{slot}.log"

@@ -11,7 +11,7 @@ from vlseg.data.keys import file_digest
 from vlseg.prompts import annotate
 from vlseg.prompts.annotate import resolve_name
 from vlseg.records import Dataset, InputError
-from vlseg.records.study import Hole, StudySpec
+from vlseg.records.study import LEFT_OUT, Hole, StudySpec
 
 
 class Places:
@@ -19,11 +19,13 @@ class Places:
 
     Attributes:
         holes: what is missing, one line each.
+        excluded: runs that the study leaves out for a reason that it gives.
     """
 
     def __init__(self, spec: StudySpec) -> None:
         self.spec = spec
         self.holes: dict[str, Hole] = {}
+        self.excluded: list[Hole] = []
         self._datasets: dict[str, Dataset | None] = {}
         self._weights: dict[tuple[str, str | None], str | None] = {}
 
@@ -45,12 +47,16 @@ class Places:
                 self._datasets[label] = annotate(read_dataset(Path(folder), target=self.spec.set.get("target")))
             except InputError as error:
                 self._datasets[label] = None
-                self.missing(f"dataset {label}", str(error))
+                self.missing(f"dataset {label}", str(error), {"data": label})
         return self._datasets[label]
 
-    def missing(self, what: str, why: str) -> None:
-        """Note a hole, once."""
-        self.holes.setdefault(what, Hole(what=what, why=why))
+    def missing(self, what: str, why: str, labels: Mapping[str, str] | None = None) -> None:
+        """Note a hole, once; `labels` say which cells of tables it leaves empty."""
+        self.holes.setdefault(what, Hole(what=what, why=why, labels=dict(labels or {})))
+
+    def left_out(self, part: str, labels: Mapping[str, str], why: str) -> None:
+        """Note runs that the study itself excludes."""
+        self.excluded.append(Hole(what=LEFT_OUT, why=why, labels=dict(labels), parts=[part]))
 
     def prompts(self, label: str, wanted: Sequence[str]) -> list[str]:
         """The prompts of a dataset, or those that all members of a pool have, that names or patterns stand for.

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from vlseg.records import InputError, unknown_name
-from vlseg.records.study import ModelEntry, StudySpec, parse_study
+from vlseg.records.study import ModelEntry, StudySpec, TableSpec, parse_study
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Changes:
         weights: by model label.
         set: settings of every training.
         seeds: instead of every part's.
+        parts: those to run, with those that they start from; all where none is named.
     """
 
     protocol: str | None = None
@@ -32,6 +33,7 @@ class Changes:
     weights: Mapping[str, str] = field(default_factory=dict)
     set: Mapping[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = ()
+    parts: tuple[str, ...] = ()
 
 
 def built_in() -> dict[str, Path]:
@@ -50,7 +52,7 @@ def read_study(source: str) -> StudySpec:
         InputError: no such file or name, broken YAML, or an unknown or wrong field.
     """
     path = Path(source)
-    if source in built_in() and not path.exists():
+    if source in built_in():  # a folder of that name is given as ./NAME
         return parse_study(_yaml(built_in()[source]), source)
     if path.is_dir():
         path = path / "study.yaml"
@@ -88,8 +90,9 @@ def changed(spec: StudySpec, changes: Changes) -> StudySpec:
     """The study as the command line wants it, every dataset with its folder.
 
     Raises:
-        InputError: a dataset, pool or model that the study does not name.
+        InputError: a dataset, model or part that the study does not name.
     """
+    spec = _only(spec, changes.parts)
     used = datasets(spec)
     for label in changes.data:
         if label not in used:
@@ -111,6 +114,27 @@ def changed(spec: StudySpec, changes: Changes) -> StudySpec:
     if changes.protocol is not None:
         update["protocol"] = changes.protocol
     return parse_study(spec.model_copy(update=update).model_dump(mode="json"), spec.name)
+
+
+def _only(spec: StudySpec, names: tuple[str, ...]) -> StudySpec:
+    """The parts that are named, and those that they start from; the tables of no others."""
+    by_name = {part.name: part for part in spec.parts}
+    for name in names:
+        if name not in by_name:
+            raise unknown_name("part of the study", name, by_name)
+    wanted = set(names or by_name)
+    for part in reversed(spec.parts):  # a part starts from an earlier one
+        if part.name in wanted and part.start_from is not None:
+            wanted.add(part.start_from)
+    parts = [part for part in spec.parts if part.name in wanted]
+    tables = [table for table in spec.tables if not (about := _about(table)) or about & wanted]
+    return spec.model_copy(update={"parts": parts, "tables": tables})
+
+
+def _about(table: TableSpec) -> set[str] | None:
+    """The parts that a table says it is about; None where it does not say."""
+    named = table.where.get("part")
+    return None if named is None else {str(name) for name in (named if isinstance(named, list) else [named])}
 
 
 def datasets(spec: StudySpec) -> list[str]:

@@ -5,14 +5,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from vlseg.records import InputError
-from vlseg.records.ledger import LEDGER, state_of
-from vlseg.records.study import Hole, Plan, StudySpec
+from vlseg.records.ledger import LEDGER, record_at, state_of
+from vlseg.records.study import LEFT_OUT, Hole, Plan, Planned, StudySpec
+from vlseg.reports.tables import check_specs
 from vlseg.studies import ledger
 from vlseg.studies.expand import FEATURES, expand
+from vlseg.studies.grow import latest
 from vlseg.studies.links import relink
 from vlseg.studies.local import LocalOptions, run_here
+from vlseg.studies.measuring import tidy
 from vlseg.studies.status import Status, status
 from vlseg.studies.worker import work
 
@@ -23,6 +27,10 @@ class MissingError(InputError):
     def __init__(self, holes: Iterable[Hole]) -> None:
         self.lines = [f"{hole.what}: {hole.why}" for hole in holes]
         super().__init__("; ".join(self.lines))
+
+
+STOPPED = 3600.0
+"""Seconds of silence after which a worker elsewhere is taken for gone: once a run is forgotten, so is its token."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +56,15 @@ def prepare(spec: StudySpec, out: Path, options: RunOptions) -> Plan:
         InputError: see `expand`; `out` holds another study or something else; a pattern of `redo` that fits nothing.
     """
     _check_place(spec, out)
-    plan = expand(spec)
-    if plan.holes and not options.skip_missing:
-        raise MissingError(plan.holes)
-    if not plan.runs:
+    check_specs(spec.tables)  # what can be known before data are read
+    plan = expand(spec, out)
+    check_specs(spec.tables, labels=_labels(plan) if plan.runs else None)
+    missing = [hole for hole in plan.holes if hole.what != LEFT_OUT]
+    if missing and not options.skip_missing:
+        raise MissingError(missing)
+    if not plan.runs and not plan.searches:
         raise InputError(
-            f"study '{spec.name}': nothing is left to run" + ("" if not plan.holes else " without what is missing")
+            f"study '{spec.name}': nothing is left to run" + ("" if not missing else " without what is missing")
         )
     redo: set[str] = set()
     for pattern in options.redo:
@@ -62,14 +73,20 @@ def prepare(spec: StudySpec, out: Path, options: RunOptions) -> Plan:
             raise InputError(f"--redo: '{pattern}' fits no run of the study; vlseg study status --runs lists them")
         redo |= found
     plan.write(out)
+    tidy(out)
     ledger.sweep(out, [run.name for run in plan.runs])
     ledger.refresh(out, plan.runs, retry=options.retry, redo=frozenset(redo))
     return plan
 
 
+def _labels(plan: Plan) -> list[str]:
+    """Every label that a cell of the study may have."""
+    return list(dict.fromkeys(["part", *(label for run in plan.runs for label in run.labels)]))
+
+
 def _check_place(spec: StudySpec, out: Path) -> None:
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
+    if not out.exists() or (out.is_dir() and {one.name for one in out.iterdir()} <= {"data", "weights"}):
+        return  # what tiny scale makes beforehand
     if not (out / "plan.json").exists():
         raise InputError(f"--out: {out} is not empty and holds no study; choose another folder")
     name = Plan.read(out).study.name
@@ -80,12 +97,18 @@ def _check_place(spec: StudySpec, out: Path) -> None:
 def run_study(out: Path, plan: Plan, options: LocalOptions, look: Callable[[Status], None]) -> Status:
     """Work through a prepared study on this machine, and put its folder in order; how it stands then.
 
+    Where nothing is left to do no worker is started.
+
     Raises:
         InputError: workers cannot start.
     """
+    if not status(out, plan).left:
+        close(out, plan)
+        return status(out, plan)
     try:
         run_here(out, plan, options, look)
     finally:
+        plan = latest(out, plan)
         close(out, plan)
     return status(out, plan)
 
@@ -95,6 +118,7 @@ def run_alone(out: Path, plan: Plan) -> Status:
     try:
         work(out, wait=False)
     finally:
+        plan = latest(out, plan)
         close(out, plan)
     return status(out, plan)
 
@@ -118,11 +142,21 @@ def prune(out: Path) -> list[str]:
     wanted = {run.name for run in plan.runs}
     now = ledger.clock(out)
     names = []
+    silence = max(plan.study.lease_seconds, STOPPED)
     for place in sorted((out / LEDGER).iterdir()):
-        at = None if place.name in wanted or place.name.startswith(".") else state_of(out, place.name)
-        if at is None or (at.state == "running" and not ledger.expired(at, now, plan.study.lease_seconds)):
+        if place.name in wanted or place.name.startswith("."):
+            continue
+        at = state_of(out, place.name)
+        if at is not None and at.state == "running" and not ledger.expired(at, now, silence):
             continue
         ledger.remove(out, place.name)
         names.append(place.name)
     relink(out, plan.runs)
     return names
+
+
+def values_of(out: Path, run: Planned) -> dict[str, dict[str, Any]]:
+    """What the ledger keeps of a run that is done; {} of another."""
+    at = state_of(out, run.name)
+    record = record_at(at) if at is not None and at.state == "done" else None
+    return record.values if record is not None and record.identity == run.identity else {}

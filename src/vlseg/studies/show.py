@@ -1,8 +1,9 @@
 """A study's plan and state in lines of text, and as it goes along."""
 
+import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from vlseg.records.console import error_console
-from vlseg.records.study import Plan
+from vlseg.records.estimate import Estimate
+from vlseg.records.study import LEFT_OUT, Plan
+from vlseg.studies.estimate import expected
 from vlseg.studies.status import Status
 
 QUIET = 30.0
@@ -20,29 +23,102 @@ QUIET = 30.0
 MOST_FAILURES = 20
 
 
-def plan_lines(plan: Plan, study: Path) -> list[str]:
-    """What will be run: a line for each part, and what is missing."""
-    lines = [
-        f"study {plan.study.name} in {study}: {len(plan.runs)} runs ({_kinds(Counter(run.kind for run in plan.runs))})"
-    ]
+def plan_lines(plan: Plan, study: Path, found: Estimate | None = None, ahead: Sequence[str] = ()) -> list[str]:
+    """What will be run: a line for each part, and what is missing.
+
+    Args:
+        plan: the study.
+        study: its folder.
+        found: what it is expected to take; None = not estimated.
+        ahead: names of the runs that are not done.
+    """
+    kinds = _kinds(Counter(run.kind for run in plan.runs)) or "none yet"
+    lines = [f"study {plan.study.name} in {study}: {len(plan.runs)} runs ({kinds})"]
     parts: dict[str, Counter[str]] = {}
     for run in plan.runs:
         for part in run.parts:
             parts.setdefault(part, Counter())[run.kind] += 1
-    lines += [f"  {part}: {_kinds(kinds)}" for part, kinds in parts.items()]
-    lines += [f"  left out: {hole.what}: {hole.why}" for hole in plan.holes]
+    wanted = set(ahead)
+    for part, count in parts.items():
+        names = [run.name for run in plan.runs if part in run.parts and run.name in wanted]
+        lines.append(f"  {part}: {_kinds(count)}" + (f": {_took(found, names)}" if found is not None else ""))
+    lines += [
+        f"  search {one.name}: {len(one.runs)} of {one.search.trials} trials asked so far, then the best is evaluated"
+        for one in plan.searches
+    ]
+    lines += [f"  left out: {hole.what}: {hole.why}" for hole in plan.holes if hole.what != LEFT_OUT]
+    reasons = Counter(hole.why for hole in plan.holes if hole.what == LEFT_OUT)
+    lines += [f"  left out by the study: {times} combinations: {why}" for why, times in reasons.items()]
+    return lines + (estimate_lines(found, study, ahead) if found is not None and ahead else [])
+
+
+def _took(found: Estimate, names: Sequence[str]) -> str:
+    """About 12 min; 140 MB."""
+    if not names:
+        return "done"
+    seconds, size, _, unknown = expected(found, names)
+    if unknown == len(names):
+        return "time unknown"
+    rest = f" and {unknown} runs of unknown time" if unknown else ""
+    return f"about {duration(seconds)}{rest}; {_size(size)}"
+
+
+def estimate_lines(found: Estimate, study: Path, ahead: Sequence[str]) -> list[str]:
+    """What all of it takes, how that was found, what is unknown, and whether the disk is large enough."""
+    seconds, size, features, unknown = expected(found, ahead)
+    lines = []
+    workers = "1 worker" if found.workers == 1 else f"{found.workers} workers"
+    if unknown < len(ahead):
+        rest = f", {unknown} runs of unknown time apart" if unknown else ""
+        more = f", {_size(features)} more of features until it is done" if features else ""
+        lines.append(f"about {duration(seconds)} on {workers}, at most{rest}; {_size(size)}{more}")
+        lines.append(f"  {_assumed(found)}")
+    reasons: dict[str, list[str]] = {}
+    kinds = {found.runs[name].kind for name in ahead if name in found.runs}
+    for kind in sorted(kinds, key=lambda key: found.kinds[key].what):
+        if (why := found.kinds[kind].unknown) is not None:
+            reasons.setdefault(why, []).append(found.kinds[kind].what)
+    if found.note is not None and found.note in reasons:
+        reasons.pop(found.note)
+        lines.append(f"time {'of the rest ' if lines else ''}not estimated: {found.note}")
+    for why, whats in reasons.items():
+        more = f" and {len(whats) - 3} more kinds" if len(whats) > 3 else ""
+        lines.append(f"  unknown for {'; '.join(whats[:3])}{more} ({why})")
+    free = shutil.disk_usage(study).free
+    if size + features > free:
+        lines.append(f"warning: {_size(free)} are free at {study}, less than that; free some, or give another --out")
     return lines
 
 
-NOUNS = {"train": "training", "evaluate": "evaluation", "probe": "probe", "masks": "folder of masks"}
+def _assumed(found: Estimate) -> str:
+    threads = "1 thread" if found.threads == 1 else f"{found.threads} threads"
+    how = f"{found.workers} at once" if found.workers > 1 else "alone"
+    spent = f"measured in {duration(found.spent)}" if found.spent else "as measured before or taken by the done runs"
+    return f"{spent}: processes of {threads} on {found.device}, {how}; trainings that stop early take less"
+
+
+def _size(size: float) -> str:
+    """14 GB, 3.1 GB, 120 MB."""
+    if size >= 1e9:
+        return f"{size / 1e9:.0f} GB" if size >= 1e10 else f"{size / 1e9:.1f} GB"
+    return f"{max(1, round(size / 1e6))} MB"
+
+
+NOUNS = {
+    "train": "training",
+    "evaluate": "evaluation",
+    "probe": "probe",
+    "worth": "worth of a leak",
+    "masks": "folder of masks",
+}
 
 
 def _kinds(kinds: Counter[str]) -> str:
     told = []
     for kind, noun in NOUNS.items():
         if count := kinds[kind]:
-            plural = noun.replace("folder", "folders") if noun.startswith("folder") else f"{noun}s"
-            told.append(f"{count} {noun if count == 1 else plural}")
+            first, *rest = noun.split(" ")
+            told.append(f"{count} {noun if count == 1 else ' '.join([f'{first}s', *rest])}")
     return ", ".join(told)
 
 
@@ -141,4 +217,21 @@ def json_values(found: Status) -> dict[str, Any]:
         "seconds_left": found.seconds_left,
         "rate": found.rate,
         "failures": [{"run": one.name, "error": one.error, "folder": str(one.folder)} for one in found.failures],
+    }
+
+
+def estimate_values(found: Estimate | None, ahead: Sequence[str]) -> dict[str, Any] | None:
+    """The machine-readable estimate of what is left to do; None where there is none."""
+    if found is None:
+        return None
+    seconds, size, features, unknown = expected(found, ahead)
+    return {
+        "seconds": round(seconds, 1) if unknown < len(ahead) else None,
+        "bytes": round(size),
+        "feature_bytes": round(features),
+        "unknown_runs": unknown,
+        "workers": found.workers,
+        "threads": found.threads,
+        "device": found.device,
+        "measuring_seconds": found.spent,
     }

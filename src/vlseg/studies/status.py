@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import pairwise
+from functools import lru_cache
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
+from vlseg.records.estimate import ESTIMATE_FILE, Estimate
 from vlseg.records.ledger import LEDGER, At, lease_at, record_at, state_of
 from vlseg.records.study import LedgerRecord, Plan, Planned
 from vlseg.studies.ledger import clock, expired
@@ -33,10 +34,12 @@ class Status:
         blocked: names of planned runs that wait for one that failed.
         working: who makes what: name, host, process.
         seconds: of the runs that are done, all together.
-        seconds_left: of work, by the mean of the done runs of a kind and model; None where nothing is known of some.
-        rate: done runs an hour, over the last hour of work; None where too few are done.
+        seconds_left: of work, as estimated and set right by the done runs, else by the mean of the done runs of a kind
+            and model; None where nothing is known of some.
+        rate: done runs an hour, over the last ones; None where too few are done.
         failures: see there.
         others: runs in the ledger that the study does not want any more.
+        ahead: names of the runs that are neither done nor failed.
     """
 
     counts: dict[str, int]
@@ -48,11 +51,17 @@ class Status:
     rate: float | None
     failures: list[Failure]
     others: int
+    ahead: list[str] = field(default_factory=list)
 
     @property
     def total(self) -> int:
         """All runs that the study wants."""
         return sum(self.counts.values())
+
+    @property
+    def left(self) -> int:
+        """Runs that somebody has yet to make, or makes."""
+        return self.counts["planned"] + self.counts["interrupted"] + self.counts["running"] - len(self.blocked)
 
 
 def status(study: Path, plan: Plan) -> Status:
@@ -83,7 +92,7 @@ def status(study: Path, plan: Plan) -> Status:
         blocked=_blocked(plan.runs, states, failed),
         working=working,
         seconds=sum(record.seconds for record in done),
-        seconds_left=_left(plan.runs, states, records),
+        seconds_left=_left(plan.runs, states, records, _estimate(study)),
         rate=_rate(done),
         failures=[
             Failure(run.name, records[run.name].error or "", at.folder)
@@ -91,6 +100,7 @@ def status(study: Path, plan: Plan) -> Status:
             if run.name in failed and at is not None and run.name in records
         ],
         others=_others(study, {run.name for run in plan.runs}),
+        ahead=[name for name, state in states.items() if state not in ("done", "failed")],
     )
 
 
@@ -130,20 +140,50 @@ def _blocked(runs: Sequence[Planned], states: dict[str, str], failed: set[str]) 
     return [run.name for run in runs if run.name in stuck - failed]
 
 
-def _left(runs: Sequence[Planned], states: dict[str, str], records: dict[str, LedgerRecord]) -> float | None:
-    """Seconds of work left: each run as long as the done ones of its kind, model and data, else kind and model."""
+@lru_cache(maxsize=8)
+def _estimate_of(study: Path, date: int) -> Estimate | None:
+    return Estimate.read(study)
+
+
+def _estimate(study: Path) -> Estimate | None:
+    """estimate.json, read again when it has changed."""
+    try:
+        return _estimate_of(study, (study / ESTIMATE_FILE).stat().st_mtime_ns)
+    except FileNotFoundError:
+        return None
+
+
+def _left(
+    runs: Sequence[Planned],
+    states: dict[str, str],
+    records: dict[str, LedgerRecord],
+    estimate: Estimate | None = None,
+) -> float | None:
+    """Seconds of work left: each run as estimated, times how wrong that was for the done ones of its kind.
+
+    Without an estimate as long as the done ones of its kind, model and data, else kind and model, else kind.
+    """
     near: dict[tuple[str, ...], list[float]] = {}
+    wrong: dict[str, list[float]] = {}
+    costs = estimate.runs if estimate is not None else {}
     for run in runs:
         if states[run.name] == "done":
+            seconds = records[run.name].seconds
             for key in _keys(run):
-                near.setdefault(key, []).append(records[run.name].seconds)
+                near.setdefault(key, []).append(seconds)
+            if (cost := costs.get(run.name)) is not None and cost.seconds:
+                wrong.setdefault(cost.kind, []).append(seconds / cost.seconds)
+    factors = {kind: median(ratios) for kind, ratios in wrong.items()}
+    means = {key: fmean(seconds) for key, seconds in near.items()}
     left = 0.0
     for run in runs:
         if states[run.name] in ("planned", "interrupted", "running"):
-            known = [near[key] for key in _keys(run) if key in near]
+            known = [means[key] for key in _keys(run) if key in means]
+            if (cost := costs.get(run.name)) is not None and cost.seconds is not None:
+                known = [cost.seconds * factors.get(cost.kind, 1.0)]
             if not known:
                 return None
-            left += fmean(known[0]) * (0.5 if states[run.name] == "running" else 1.0)
+            left += known[0] * (0.5 if states[run.name] == "running" else 1.0)
     return left
 
 
@@ -152,11 +192,24 @@ def _keys(run: Planned) -> list[tuple[str, ...]]:
     return [(run.kind, model, on, *run.data), (run.kind, model), (run.kind,)]
 
 
+PAUSE = 30.0
+"""Seconds in which nobody worked on any run, after which a new sitting began."""
+
+
 def _rate(done: Sequence[LedgerRecord]) -> float | None:
-    """Runs an hour, between the ends of the last ones; pauses between two sittings do not count."""
-    ends = sorted(datetime.fromisoformat(record.ended).timestamp() for record in done)[-200:]
-    spent = sum(gap for a, b in pairwise(ends) if (gap := b - a) < 1800)
-    return (len(ends) - 1) / spent * 3600 if spent > 0 else None
+    """Runs an hour, between the ends of the last ones; pauses between sittings do not count."""
+    spans = sorted((end := datetime.fromisoformat(record.ended).timestamp(), end - record.seconds) for record in done)
+    spans = spans[-200:]
+    if len(spans) < 2:
+        return None
+    upto = since = spans[0][0]
+    spent = 0.0
+    for begin, end in sorted((max(begin, since), end) for end, begin in spans):
+        if begin - upto > PAUSE:
+            upto = begin
+        spent += max(0.0, end - upto)
+        upto = max(upto, end)
+    return (len(spans) - 1) / spent * 3600 if spent > 0 else None
 
 
 def _others(study: Path, wanted: set[str]) -> int:

@@ -26,6 +26,7 @@ from vlseg.records.ledger import At, record_at, state_of
 from vlseg.records.study import LedgerRecord, Plan, Planned
 from vlseg.studies import ledger
 from vlseg.studies.execute import execute, execute_together, note
+from vlseg.studies.grow import BusyError, grow
 from vlseg.studies.links import link
 
 BEGUN = ": begun"
@@ -36,6 +37,8 @@ BEATS = 6
 """Signs of life in the time of a lease."""
 PAUSE = 0.5
 """Seconds between two looks at a ledger in which others work."""
+LONG_BUSY = 60.0
+"""Seconds that another worker may take to let a search go on, before it is told and looked at less often."""
 
 
 @dataclass
@@ -52,6 +55,7 @@ class Seen:
     Attributes:
         open: runs not known to be done or failed, in the plan's order.
         done: identities of those that are done, by name.
+        looked: all were looked at once; from then on those alone that could be made.
         missed: after the last look more may be ready: runs turned out to be closed, or somebody was faster.
     """
 
@@ -61,6 +65,7 @@ class Seen:
     failed: set[str] = field(default_factory=set)
     near: str = ""
     missed: bool = False
+    looked: bool = False
     by_name: dict[str, Planned] = field(default_factory=dict)
 
 
@@ -82,6 +87,8 @@ def work(study: Path, *, wait: bool = True, until: float | None = None, stopping
         while not stopping.requested and (until is None or time.monotonic() < until):
             found = next_run(study, seen)
             if found is None:
+                if _grew(study, seen):
+                    continue
                 if not seen.missed and not (wait and _others_work(study, seen)):
                     break
                 time.sleep(PAUSE)
@@ -96,6 +103,24 @@ def work(study: Path, *, wait: bool = True, until: float | None = None, stopping
     return closed
 
 
+def _grew(study: Path, seen: Seen) -> bool:
+    """Whether there may be more to do than was known: a search has gone on, here or with another worker."""
+    try:
+        plan = grow(study, seen.plan)
+    except BusyError as busy:
+        if busy.seconds > LONG_BUSY:  # the line says what to do where nobody can tell whether that process lives
+            note(str(busy))
+        time.sleep(PAUSE if busy.seconds <= LONG_BUSY else LONG_BUSY)
+        return True
+    if plan is None:
+        return False
+    new = {run.name: run for run in plan.runs if run.name not in seen.by_name}
+    seen.plan = plan
+    seen.open |= new
+    seen.by_name |= new
+    return True
+
+
 def next_run(study: Path, seen: Seen) -> tuple[Planned, ledger.Lease] | None:
     """Claim a run: first one that shares features with the last, then one whose features nobody is at, then any."""
     now = ledger.clock(study)
@@ -104,6 +129,8 @@ def next_run(study: Path, seen: Seen) -> tuple[Planned, ledger.Lease] | None:
     ready: list[tuple[Planned, At]] = []
     busy: set[str] = set()
     for run in list(seen.open.values()):
+        if seen.looked and not _ready(run, seen):
+            continue
         at = state_of(study, run.name)
         if at is None or _closed(run, at, seen):
             continue
@@ -113,6 +140,8 @@ def next_run(study: Path, seen: Seen) -> tuple[Planned, ledger.Lease] | None:
             ready.append((run, at))
             if run.near == seen.near:  # in the plan's order: nothing goes before it
                 break
+    else:
+        seen.looked = True
     seen.missed = bool(ready) or len(seen.open) < count
     ready.sort(key=lambda one: (one[0].near != seen.near, one[0].near in busy))
     for run, at in ready:
@@ -146,7 +175,7 @@ AT_ONCE = 8
 
 def companions(study: Path, seen: Seen, first: Planned) -> list[tuple[Planned, ledger.Lease]]:
     """Claim trainings of the same shape as a claimed one, to be made with it in one pass."""
-    if first.kind != "train":
+    if first.kind != "train" or first.config["devices"] * first.config["nodes"] > 1:
         return []
     most = seen.plan.study.together or (AT_ONCE if _on_gpu(first) else 1)
     found: list[tuple[Planned, ledger.Lease]] = []
@@ -423,11 +452,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parent", type=int, default=None, help="end when this process does, which started the worker")
     given = parser.parse_args(arguments)
     if given.memory_gib is not None:
-        _limit_memory(given.memory_gib)
+        limit_memory(given.memory_gib)
     stopping = Stopping()
     try:
         if given.parent is not None:
-            _end_with(given.parent, stopping)
+            end_with(given.parent, stopping)
         work(given.study, stopping=stopping)
     except KeyboardInterrupt:  # before it could be laid down
         return 130
@@ -437,7 +466,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 130 if stopping.requested else 0
 
 
-def _end_with(parent: int, stopping: Stopping) -> None:
+def end_with(parent: int, stopping: Stopping) -> None:
     """End, as by Ctrl-C, when the process that started this one has ended, however it did."""
 
     def watch() -> None:
@@ -451,7 +480,7 @@ def _end_with(parent: int, stopping: Stopping) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _limit_memory(gib: float) -> None:
+def limit_memory(gib: float) -> None:
     """A run that wants more fails by itself, instead of the system ending whatever it chooses."""
     import resource
 

@@ -54,6 +54,7 @@ class Batch:
         masks: (R, 1, h, w) in [0, 1].
         encoded, encoded_prompts: features take the place of inputs and tokens, in the precision they were kept in.
         one_each: row i belongs to image i.
+        spare: another process has these images, and here they count for nothing (see `part_of`).
     """
 
     inputs: Mapping[str, Tensor]
@@ -65,6 +66,7 @@ class Batch:
     encoded: bool = False
     encoded_prompts: bool = False
     one_each: bool = False
+    spare: bool = False
 
     def tensors(
         self, device: torch.device
@@ -109,6 +111,15 @@ def plan_epoch(
     order = generator(seed, "order", epoch).permutation(len(groups))
     draws = [_draw(groups[chosen[index]], seed, epoch, prompts_per_image) for index in order]
     return [draws[start : start + batch_size] for start in range(0, len(draws), batch_size)]
+
+
+def part_of(draws: Sequence[Draw], rank: int, world: int) -> Sequence[Draw]:
+    """What one of several processes takes of a batch: every `world`-th image.
+
+    Where there are fewer images than processes the last ones take the first image again, so that all have the same to
+    do; it must not count.
+    """
+    return draws[rank::world] or draws[:1]
 
 
 def _by_dataset(

@@ -31,10 +31,10 @@ class HistoryRow:
 
 
 class Journal:
-    """The rows of a run so far, over all its sittings."""
+    """The rows of a run so far, over all its sittings; they are only ever added to."""
 
     def __init__(self) -> None:
-        self._rows: list[HistoryRow] = []
+        self.rows: list[HistoryRow] = []
         self._recent: list[float] = []
         self._rate = 0.0
         self._started, self._before = time.monotonic(), 0.0
@@ -54,25 +54,25 @@ class Journal:
         """A row of the steps since the last one, where there are any."""
         if self._recent:
             mean = sum(self._recent) / len(self._recent)
-            self._rows.append(HistoryRow(progress.step, progress.epoch, mean, self._rate, None, self.seconds()))
+            self.rows.append(HistoryRow(progress.step, progress.epoch, mean, self._rate, None, self.seconds()))
             self._recent = []
 
     def validated(self, progress: Progress, score: float) -> None:
         """Note a validation."""
-        self._rows.append(HistoryRow(progress.step, progress.epoch, None, self._rate, score, self.seconds()))
+        self.rows.append(HistoryRow(progress.step, progress.epoch, None, self._rate, score, self.seconds()))
 
     def write(self, path: Path) -> None:
         """history.csv, anew."""
-        write_history(path, self._rows)
+        write_history(path, self.rows)
 
     def state(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
-        rows = [row.values() for row in self._rows]
+        rows = [row.values() for row in self.rows]
         return {"history": rows, "recent": list(self._recent), "rate": self._rate, "seconds": self.seconds()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`."""
-        self._rows = [HistoryRow(*values) for values in state["history"]]
+        self.rows = [HistoryRow(*values) for values in state["history"]]
         self._recent, self._rate, self._before = list(state["recent"]), state["rate"], state["seconds"]
 
 

@@ -3,13 +3,14 @@
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from vlseg.data import made_ahead
 from vlseg.data.seeds import derived_seed
@@ -18,17 +19,37 @@ from vlseg.models.device import check_precision, resolve_device
 from vlseg.prompts import Prompted
 from vlseg.records import DatasetInfo, InputError, RunConfig
 from vlseg.training.augment import Augmentation
-from vlseg.training.batches import Batch, Draw, EpochBatches, ImageCache, Known, checksum, group_by_image, plan_epoch
+from vlseg.training.batches import (
+    Batch,
+    Draw,
+    EpochBatches,
+    ImageCache,
+    Known,
+    checksum,
+    group_by_image,
+    part_of,
+    plan_epoch,
+)
 from vlseg.training.checkpoint import load_checkpoint, rng_state, save_checkpoint, set_rng_state
+from vlseg.training.distributed import (
+    add_gradients,
+    add_up,
+    average_tensors,
+    broadcast,
+    is_first,
+    rank,
+    share_tensors,
+    world,
+)
 from vlseg.training.freezing import apply_regime, parameter_groups, train_mode
-from vlseg.training.history import Journal
+from vlseg.training.history import HistoryRow, Journal
 from vlseg.training.interrupt import Stop, stop_on_interrupt
 from vlseg.training.memory import checkpoint_blocks
 from vlseg.training.precision import Arithmetic, deterministic_on_cpu
 from vlseg.training.progress import ProgressBar
 from vlseg.training.rewording import Rewording
 from vlseg.training.schedule import Progress, learning_rate
-from vlseg.training.step import TrainingStep, configured_loss
+from vlseg.training.step import TrainingStep, configured_loss, counted_rows
 from vlseg.training.weights import changing_weights, frozen_checksum, put_back
 
 SAVE_SECONDS, SAVE_SHARE = 2.0, 20
@@ -74,6 +95,9 @@ def fit(
     checkpoints/last.pt where there is one. On a CPU with the same thread count and versions an
     interrupted and resumed run ends with exactly the weights of an uninterrupted one.
 
+    Where several processes train together (see `vlseg.training.distributed`) all call this alike; each takes its part
+    of every batch, and the first one writes.
+
     Args:
         model: a segmenter; also a torch module.
         train: prompted samples; those without a truth are left out.
@@ -92,7 +116,10 @@ def fit(
 
 
 class Fit:
-    """The state of one call of `fit`, whose arguments it takes."""
+    """The state of one call of `fit`, whose arguments it takes.
+
+    `tell` is given all rows of history.csv that a killed run would still have, after each checkpoint and at the end.
+    """
 
     def __init__(
         self,
@@ -105,9 +132,11 @@ class Fit:
         validate: Callable[[], float] | None = None,
         resume: bool = False,
         known: Known | None = None,
+        tell: Callable[[Sequence[HistoryRow]], None] | None = None,
     ) -> None:
         self.model, self.infos, self.config, self.folder, self.validate = model, infos, config, folder, validate
         self.known = known
+        self.tell = tell or (lambda rows: None)
         self.network = as_module(model)
         self.groups = group_by_image(train)
         if not self.groups:
@@ -127,6 +156,9 @@ class Fit:
         if config.checkpoint_activations:
             checkpoint_blocks(model)
         self.module = TrainingStep(model, compiled=config.compile)
+        self.running_statistics = running_statistics(self.training)
+        share_tensors(list(self.network.state_dict().values()))  # all start from the same
+        self.stop, self.stops = Stop(), False
         self.progress = Progress()
         self.journal = Journal()
         self.status: Literal["done", "interrupted"] = "done"
@@ -135,7 +167,7 @@ class Fit:
         self.steps_per_epoch = len(self._chunks(0))
         self.total_steps = min(config.max_steps or 10**12, config.epochs * self.steps_per_epoch)
         self.saved, self.save_cost = time.monotonic(), 0.0
-        if resume and self._last.exists():
+        if broadcast(resume and self._last.exists()):
             self._load()
 
     def run(self) -> FitResult:
@@ -143,7 +175,7 @@ class Fit:
         with (
             deterministic_on_cpu(self.arithmetic.device),
             stop_on_interrupt() as stop,
-            ProgressBar(self.total_steps, self.progress.step) as bar,
+            ProgressBar(self.total_steps, self.progress.step, silent=not is_first()) as bar,
         ):
             steps = self.steps(bar, stop)
             chunk = next(steps, None)
@@ -156,6 +188,7 @@ class Fit:
 
         Whoever drives it accumulates the gradients in between; random numbers, modes and the rate are set before.
         """
+        self.stop = stop
         train_mode(self.model, self.training)
         while not self._finished():
             for chunk in self._epoch():
@@ -163,7 +196,7 @@ class Fit:
                 loss = yield chunk
                 self._end_step(loss, rate)
                 bar.step(loss, self.progress.best)
-                if stop.requested:
+                if self.stops or (world() == 1 and stop.requested):
                     self._save()
                     self.status = "interrupted"
                     return
@@ -223,7 +256,7 @@ class Fit:
     def _epoch(self) -> Iterator[list[Batch]]:
         """The rest of the current epoch, an optimiser step at a time."""
         chunks = self._chunks(self.progress.epoch)[self.progress.batch :]
-        plan = [draws for chunk in chunks for draws in chunk]
+        plan = [part_of(draws, rank(), world()) for chunk in chunks for draws in chunk]
         config = self.config
         augmentation = (
             Augmentation(config.seed, self.progress.epoch, config.zoom, config.rotate) if config.augment else None
@@ -231,7 +264,7 @@ class Fit:
         batches = EpochBatches(plan, self.model, self.cache, self.infos, augmentation, self.known, self._rewording())
         stream = made_ahead(batches.__getitem__, len(plan), self.config.workers)
         for chunk in chunks:
-            yield [next(stream) for _ in chunk]
+            yield [replace(next(stream), spare=rank() >= len(draws)) for draws in chunk]
 
     def _rewording(self) -> Rewording | None:
         config = self.config
@@ -256,17 +289,38 @@ class Fit:
         return rate
 
     def seed_step(self) -> None:
-        """Random numbers of the coming step (dropout)."""
-        torch.manual_seed(derived_seed(self.config.seed, "step", self.progress.step))
+        """Random numbers of the coming step (dropout); each process has its own."""
+        other = ("rank", rank()) if rank() else ()
+        torch.manual_seed(derived_seed(self.config.seed, "step", self.progress.step, *other))
 
     def gradients(self, batches: Sequence[Batch]) -> float:
-        """Accumulate the gradients of a step; its mean loss."""
+        """Accumulate the gradients of a step; its mean loss. Both are those of the whole step in every process."""
         total = torch.zeros((), device=self.arithmetic.device)
-        for batch in batches:
-            loss = self.batch_loss(batch) / len(batches)
+        for batch, share in zip(batches, self._shares(batches), strict=True):
+            loss = self.batch_loss(batch) / len(batches) * share
             self.arithmetic.backward(loss)
             total += loss.detach()
-        return float(total)  # waits for the device, once a step
+        return self._joined(float(total))  # waits for the device, once a step
+
+    def _shares(self, batches: Sequence[Batch]) -> list[float]:
+        """How much of each whole batch's loss this process's part is."""
+        if world() == 1:
+            return [1.0] * len(batches)
+        counts = [0 if batch.spare else counted_rows(self.config, batch.masks) for batch in batches]
+        return [count / total if total else 1.0 for count, total in zip(counts, add_up(counts), strict=True)]
+
+    def _joined(self, loss: float) -> float:
+        """The loss of the whole step, whose gradients, and batch norm's statistics, are those of all processes then."""
+        if world() == 1:
+            return loss
+        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        has_gradient = [float(parameter.grad is not None) for parameter in trained]
+        # Comes before gradients are exchanged: a process that has failed is noticed here, where nothing hangs.
+        loss, stop, *known = add_up([loss, float(self.stop.requested), *has_gradient])
+        self.stops = stop > 0
+        add_gradients(trained, known)
+        average_tensors(self.running_statistics)
+        return loss
 
     def batch_loss(self, batch: Batch) -> Tensor:
         """The mean loss of a batch."""
@@ -301,20 +355,29 @@ class Fit:
         if self.validate is not None and due and progress.validated_step != progress.step:
             self.network.eval()
             score = self.validate()
-            if progress.note_validation(score):
+            if progress.note_validation(score) and is_first():
                 save_checkpoint(self._best, {"model": self._weights()})
             self.journal.validated(progress, score)
-            self.journal.write(self._history)
+            if is_first():
+                self.journal.write(self._history)
             bar.validated(self.folder.name, progress.step, progress.epoch, score, progress.best)
         self._save_if_due()
 
     def _finish(self) -> None:
         """Leave the best weights in the model, in eval mode."""
         self.journal.close(self.progress)  # steps before an early stop
-        self.journal.write(self._history)
-        if self.progress.best is not None:
-            self._put_back(self._best, load_checkpoint(self._best)["model"])
+        self._write_history()
+        if self.progress.best is not None and self.progress.best_step != self.progress.step:
+            if is_first():
+                self._put_back(self._best, load_checkpoint(self._best)["model"])
+            share_tensors(list(self._weights().values()))
         self.network.eval()
+
+    def _write_history(self) -> None:
+        """Write the rows and tell them: after a checkpoint or at the end, for what a kill undoes is never told."""
+        if is_first():
+            self.journal.write(self._history)
+            self.tell(self.journal.rows)
 
     def _weights(self) -> dict[str, Tensor]:
         return changing_weights(self.network, self.training)
@@ -331,6 +394,8 @@ class Fit:
             self._save()
 
     def _save(self) -> None:
+        if not is_first():
+            return
         begin = time.monotonic()
         state = {
             "model": self._weights(),
@@ -343,7 +408,7 @@ class Fit:
             "frozen": self._frozen,
         }
         save_checkpoint(self._last, state)
-        self.journal.write(self._history)
+        self._write_history()
         self.saved = time.monotonic()
         self.save_cost = self.saved - begin
 
@@ -361,6 +426,13 @@ class Fit:
         self.progress = Progress(**state["progress"])
         self.journal.restore(state)
         set_rng_state(state["rng"])
+
+
+def running_statistics(training: Sequence[nn.Module]) -> list[Tensor]:
+    """What batch norms that train keep of the batches they saw: a mean and a variance each."""
+    norms = {id(module): module for root in training for module in root.modules() if isinstance(module, _NormBase)}
+    kept = [tensor for module in norms.values() for tensor in (module.running_mean, module.running_var)]
+    return [tensor for tensor in kept if tensor is not None]
 
 
 def advance(steps: Generator[list[Batch], float, None], loss: float) -> list[Batch] | None:

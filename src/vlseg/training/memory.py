@@ -95,7 +95,7 @@ def kept_bytes(forward: Callable[[], Tensor], without: Iterable[Tensor] = ()) ->
     return sum(kept.values())
 
 
-def images_that_fit(model: Segmenter, step: Callable[[], Tensor], device: torch.device) -> int:
+def images_that_fit(model: Segmenter, step: Callable[[], Tensor], device: torch.device, *, sharing: int = 1) -> int:
     """How many images a training step may take in the memory that is free now, at least 1.
 
     From what one image keeps for the backward pass, beside gradients and Adam's two moments of what trains.
@@ -104,11 +104,12 @@ def images_that_fit(model: Segmenter, step: Callable[[], Tensor], device: torch.
         model: on `device`, set to train what is to be trained.
         step: the loss of one image, with gradients.
         device: where.
+        sharing: processes that use this memory at once.
     """
     weights = list(as_module(model).parameters())
     one = kept_bytes(step, weights) * OVERHEAD
     fixed = 3 * sum(weight.nbytes for weight in weights if weight.requires_grad)
-    return max(1, int((MEMORY_SHARE * free_memory(device) - fixed) // max(one, 1.0)))
+    return max(1, int((MEMORY_SHARE * free_memory(device) / sharing - fixed) // max(one, 1.0)))
 
 
 def free_memory(device: torch.device) -> int:

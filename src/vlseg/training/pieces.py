@@ -11,6 +11,7 @@ from vlseg.models import Segmenter, as_module
 from vlseg.prompts import Prompted
 from vlseg.records import DatasetInfo, RunConfig
 from vlseg.training.batches import Known
+from vlseg.training.distributed import least, local_world, world
 from vlseg.training.loop import Fit
 from vlseg.training.memory import images_that_fit, pieces_for
 
@@ -24,7 +25,8 @@ def with_fitting_pieces(
 ) -> RunConfig:
     """The configuration with batch_size and accumulate as numbers, see `RunConfig.accumulate`; the model stays as is.
 
-    Memory is measured on a forward pass of one image in training's mode.
+    Memory is measured on a forward pass of one image in training's mode. Of several processes each takes its part of a
+    piece; the one that can take the fewest images decides.
     """
     if config.accumulate != "auto":
         return config
@@ -32,8 +34,10 @@ def with_fitting_pieces(
     with unchanged_buffers(as_module(model)):
         trial = Fit(model, train, infos, one, Path(), known=known)
         batch = trial.first_batch()
-        fitting = images_that_fit(model, lambda: trial.batch_loss(batch), trial.arithmetic.device)
-    size, pieces = pieces_for(config.batch_size, fitting)
+        device = trial.arithmetic.device
+        sharing = local_world() if device.type == "cpu" else 1
+        fitting = images_that_fit(model, lambda: trial.batch_loss(batch), device, sharing=sharing)
+    size, pieces = pieces_for(config.batch_size, least(fitting) * world())
     return config.model_copy(update={"batch_size": size, "accumulate": pieces})
 
 

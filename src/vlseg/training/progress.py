@@ -11,8 +11,8 @@ from vlseg.records.console import error_console
 class ProgressBar:
     """Steps done, rate, loss, best val Dice, time left."""
 
-    def __init__(self, total: int, done: int, *, named: bool = False) -> None:
-        """With `named`, lines say which of several runs they are about."""
+    def __init__(self, total: int, done: int, *, named: bool = False, silent: bool = False) -> None:
+        """With `named`, lines say which of several runs they are about; `silent` shows and says nothing."""
         self._console = error_console()
         self._bar = Progress(
             TextColumn("training"),
@@ -23,10 +23,10 @@ class ProgressBar:
             TextColumn("val Dice {task.fields[dice]}"),
             TimeRemainingColumn(),
             console=self._console,
-            disable=not self._console.is_terminal,
+            disable=silent or not self._console.is_terminal,
             transient=True,
         )
-        self._total, self._done, self._named = total, done, named
+        self._total, self._done, self._named, self._silent = total, done, named, silent
         self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
@@ -51,6 +51,8 @@ class ProgressBar:
 
     def validated(self, run: str, step: int, epoch: int, score: float, best: float | None) -> None:
         """Say a validation's result."""
+        if self._silent:
+            return
         best_text = "-" if best is None else f"{best:.4f}"
         self._console.print(
             f"{run}  step {step}  epoch {epoch}  val Dice {score:.4f}  best {best_text}"

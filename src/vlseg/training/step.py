@@ -58,3 +58,13 @@ def configured_loss(config: RunConfig, logits: Tensor, masks: Tensor) -> Tensor:
     weights = {"bce_weight": config.bce_weight, "positive_weight": config.positive_weight}
     loss = dice_bce_loss(logits, masks, **weights)
     return loss + config.presence_weight * presence_loss(logits, masks) if config.presence_weight else loss
+
+
+def counted_rows(config: RunConfig, masks: Tensor) -> int:
+    """Over how many of the rows of `masks` (R, 1, h, w) `configured_loss` is the mean.
+
+    The loss of a whole is the mean of its parts' losses, each weighted by this.
+    """
+    if config.loss == "present_dice":
+        return int((masks.flatten(1).amax(1) > 0).sum())
+    return len(masks)

@@ -1,0 +1,73 @@
+"""What a study's ledger holds, as the cells that tables read, and what is missing of it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from vlseg.records.ledger import At, record_at, state_of
+from vlseg.records.study import Cell, Hole, LedgerRecord, Plan, Planned, TableSpec
+from vlseg.reports.tables import write_tables
+
+TABLES = "report/tables"
+
+
+def write_study_tables(study: Path, plan: Plan) -> list[Path]:
+    """Write the tables of a study, from records alone, into STUDY/report/tables; the files.
+
+    A study that names none gets one of each part: models and prompts down, datasets across.
+
+    Raises:
+        InputError: a table that cannot be made of these cells.
+    """
+    cells, holes = cells_of(study, plan)
+    specs = plan.study.tables or default_tables(plan)
+    return write_tables(cells, specs, holes, study / TABLES, phantoms=plan.study.phantoms)
+
+
+def default_tables(plan: Plan) -> list[TableSpec]:
+    """One table for each part that is asked something."""
+    asked = {part: run for run in plan.runs if run.kind in ("evaluate", "masks") for part in run.parts}
+    return [
+        TableSpec(name=part, rows=["model", "trained_on", "asked"], columns="data", where={"part": part})
+        for part in asked
+    ]
+
+
+def cells_of(study: Path, plan: Plan) -> tuple[list[Cell], list[Hole]]:
+    """A cell for each dataset and part of a done evaluation, probe or comparison; a hole for each that is not there."""
+    cells: list[Cell] = []
+    holes = list(plan.holes)
+    reasons: dict[str, str] = {}
+    for run in plan.runs:
+        at = state_of(study, run.name)
+        record = record_at(at) if at is not None else None
+        why = _why(run, at, record, reasons)
+        if why is not None:
+            reasons[run.name] = why
+        if run.kind == "train":
+            continue
+        if why is None and record is not None:
+            cells += _cells(run, record)
+        else:
+            holes += [
+                Hole(what=run.name, why=why or "", labels={**run.labels, "part": part}, kind=run.kind)
+                for part in run.parts
+            ]
+    return cells, holes
+
+
+def _cells(run: Planned, record: LedgerRecord) -> Iterator[Cell]:
+    for part in run.parts:
+        for label, values in record.values.items():
+            yield Cell(run.kind, {**run.labels, "part": part, "data": label}, values)
+
+
+def _why(run: Planned, at: At | None, record: LedgerRecord | None, before: dict[str, str]) -> str | None:
+    """Why a run has no result; None where it has."""
+    if at is not None and at.state == "done" and record is not None:
+        return None if record.identity == run.identity else "outdated: what it depends on has changed"
+    if at is not None and at.state == "failed" and record is not None:
+        return f"failed: {record.error}"
+    stuck = next((need for need in run.needs if before.get(need, "").startswith(("failed", "waits"))), None)
+    if stuck is not None:
+        return f"waits for {stuck}, which failed"
+    return at.state if at is not None and at.state != "interrupted" else "planned"

@@ -1,0 +1,89 @@
+"""A search in a study: each trial is a training; the best of them, once all are closed, is what is evaluated."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from vlseg.records import InputError, RunConfig
+from vlseg.records.study import Planned, PlannedSearch, Search
+from vlseg.studies.search import SEARCH, Trial, best, distributions, ends, finished, trials
+
+Made = tuple[Planned, RunConfig]
+LISTED = {
+    "model": "models",
+    "data": "data",
+    "target": "the study's set",
+    "prompt": "prompts",
+    "protocol": "protocols",
+    "seed": "seeds",
+    "fold": "folds",
+    "folds": "folds",
+    "train_share": "shares",
+    "weights": "models",
+    "revision": "models",
+}
+"""Settings that no search may choose, because results under them are not of one task: where a part lists them."""
+AFFAIRS = ("device", "threads", "workers", "feature_cache", "feature_limit_gib", "compile", "trackers")
+"""Settings that change no result."""
+
+
+class Searches:
+    """The searches of a study as it is expanded; each combination of a part's other axes is searched for itself.
+
+    Attributes:
+        found: those that were met so far.
+    """
+
+    def __init__(self, study: Path | None) -> None:
+        self._study = study
+        self.found: list[PlannedSearch] = []
+
+    def runs(
+        self,
+        search: Search,
+        make: Callable[[Mapping[str, Any]], Made | None],
+        ask: Callable[[Planned, RunConfig], Iterable[Planned]],
+    ) -> Iterator[Planned]:
+        """The trainings of the trials that were asked so far; when all are closed, what is asked of the best.
+
+        Args:
+            search: what is searched for.
+            make: the training with the given settings; None where it is excluded.
+            ask: evaluations and probes of a training.
+
+        Raises:
+            InputError: a space that cannot be searched, or with values that a setting cannot have.
+        """
+        _check(search, make)
+        plain = make({})
+        if plain is None:
+            return
+        depends = [plain[0].identity, search.space, search.sampler, search.seed]
+        digest = hashlib.sha256(json.dumps(depends, sort_keys=True, default=str).encode()).hexdigest()[:8]
+        name = f"{plain[0].name}-{digest}"
+        asked = self._trials(name)
+        known = [one for trial in asked if (one := make(trial.values)) is not None]
+        if len(known) < len(asked):
+            raise InputError("exclude: leaves out trials of a search; narrow the search's space instead")
+        self.found.append(PlannedSearch(name=name, search=search, runs=[run.name for run, _ in known]))
+        yield from (run for run, _ in known)
+        if finished(asked, search) and (top := best(asked)) is not None:
+            yield from ask(*known[top.number])
+
+    def _trials(self, name: str) -> list[Trial]:
+        return trials(self._study / SEARCH, name) if self._study is not None else []
+
+
+def _check(search: Search, make: Callable[[Mapping[str, Any]], Made | None]) -> None:
+    """That every axis is of a setting that may be searched for, and that its ends are values of that setting."""
+    for key in search.space:
+        if key in LISTED:
+            raise InputError(f"search: space: '{key}' is not searched for; list its values under {LISTED[key]}")
+        if key in AFFAIRS:
+            raise InputError(f"search: space: '{key}' changes no result; leave it out")
+    distributions(search)
+    for key, axis in search.space.items():
+        for value in ends(axis):
+            make({key: value})

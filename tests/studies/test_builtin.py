@@ -1,0 +1,142 @@
+"""The studies that come with vlseg: expanded as a whole, and run at tiny scale."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlseg.records.study import LEFT_OUT, Plan
+from vlseg.reports.tables import check_specs
+from vlseg.studies.expand import expand
+from vlseg.studies.read import Changes, built_in, changed, read_study
+from vlseg.studies.tables import cells_of
+from vlseg.studies.tiny import at_tiny_scale
+
+SETS_WITH_TRAINING = (
+    "kvasir-seg",
+    "cvc-clinicdb",
+    "bkai-igh",
+    "isic-2016",
+    "dfuc-2022",
+    "camus",
+    "busi",
+    "chexlocalize",
+)
+
+
+@pytest.fixture(scope="module")
+def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Plan]:
+    """By study and protocol, at tiny scale."""
+    out = tmp_path_factory.mktemp("tiny")
+    return {
+        (name, protocol): expand(at_tiny_scale(changed(read_study(name), Changes(protocol=protocol)), out))
+        for name in built_in()
+        for protocol in ("corrected", "published")
+    }
+
+
+def test_each_expands_under_each_protocol(plans: dict[tuple[str, str], Plan]) -> None:
+    assert {name for name, _ in plans} == {"medvlsm", "unet-transfer", "what-is-the-sentence-worth"}
+    for (name, protocol), plan in plans.items():
+        assert plan.runs, name
+        assert not [hole for hole in plan.holes if hole.what != LEFT_OUT], name
+        assert plan.study.phantoms
+        check_specs(plan.study.tables)
+        losses = {run.config["loss"] for run in plan.runs if run.kind == "train"}
+        if name == "medvlsm":
+            assert losses == ({"dice_bce"} if protocol == "corrected" else {"published", "present_dice"})
+
+
+def test_the_papers_grid_is_whole(plans: dict[tuple[str, str], Plan]) -> None:
+    """What has a published number, by model, dataset and prompt, is a run, or is left out for a reason."""
+    from vlseg.reports.published import published_table
+
+    plan = plans["medvlsm", "corrected"]
+    evaluations = [run for run in plan.runs if run.kind == "evaluate"]
+    there = {
+        (part, run.labels["model"], run.labels["trained_on"], run.labels["data"], run.labels["asked"])
+        for run in evaluations
+        for part in run.parts
+    }
+    left_out = {
+        (part, hole.labels["model"], hole.labels["trained_on"], hole.labels.get("data", hole.labels["trained_on"]))
+        for hole in plan.holes
+        for part in hole.parts
+    }
+    for part, key in (("zero-shot", "medvlsm/prompts/zero-shot"), ("prompts", "medvlsm/prompts/finetuned")):
+        cells = published_table(key).cells
+        assert len(cells) > 100
+        for cell in cells:
+            data, model, asked = (cell.labels[name] for name in ("data", "model", "asked"))
+            on = "" if part == "zero-shot" else data
+            found = (part, model, on, data, asked) in there
+            excluded = asked == "p0" and (part, model, on, data) in left_out
+            assert found or excluded, (part, model, data, asked)
+    trained = [run for run in plan.runs if run.kind == "train" and "prompts" in run.parts]
+    assert len(trained) == 4 * (5 * 10 + 8 + 7 + 7) - 4 * 2  # without p0 on the two sets of several targets
+    assert {run.labels["trained_on"] for run in trained} == set(SETS_WITH_TRAINING)
+    for part, key, on in (
+        ("individual", "medvlsm/table2/individual", None),
+        ("pooled", "medvlsm/table2/pooled-all", "all"),
+        ("pooled", "medvlsm/table2/pooled-endoscopy", "endoscopy"),
+    ):
+        for cell in published_table(key).cells:
+            data, model = cell.labels["data"], cell.labels["model"]
+            if model != "cited-sota":
+                name = f"{part}-cnn" if model.startswith("smp-") else part
+                assert any(one[:4] == (name, model, on or data, data) for one in there), (key, model, data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["what-is-the-sentence-worth", "unet-transfer"])
+def test_tiny_fills_every_table(name: str, tmp_path: Path, vlseg: Callable[..., Any]) -> None:
+    done = vlseg("study", "run", name, "--scale", "tiny", "--out", tmp_path / "s", "--workers", 1, "--json")
+    assert done.code == 0, done.err
+    assert done.json["done"] == done.json["total"]
+    plan = Plan.read(tmp_path / "s")
+    cells, holes = cells_of(tmp_path / "s", plan)
+    assert holes == []
+    assert {cell.labels["part"] for cell in cells} == {part.name for part in plan.study.parts}
+    for table in plan.study.tables:
+        text = (tmp_path / "s" / "report" / "tables" / f"{table.name}.csv").read_text()
+        rows = list(csv.DictReader(text.splitlines()))
+        assert rows, table.name
+        if table.name not in ("presence", "changed-words"):  # six images may hold too little for these
+            assert all(row["mean"] and not row["hole"] for row in rows), table.name
+        assert not any(row["difference"] for row in rows)
+    index = (tmp_path / "s" / "report" / "tables" / "index.md").read_text()
+    assert "Made-up data" in index
+    again = vlseg("report", tmp_path / "s", "--json")
+    assert again.code == 0
+    assert (tmp_path / "s" / "report" / "tables" / "index.md").read_text() == index
+
+
+@pytest.mark.slow
+def test_a_study_without_tables_gets_one_a_part(tmp_path: Path, vlseg: Callable[..., Any]) -> None:
+    """Holes are told with their reasons: not run yet, failed, and what waits for it."""
+    from vlseg.phantoms import write_phantoms
+
+    write_phantoms(tmp_path / "ph", counts={"train": 2, "val": 1, "test": 2}, size=32)
+    text = """
+name: small
+data: {ph: ph}
+set: {max_steps: 1, device: cpu}
+parts:
+  - {name: one, models: [unet], data: [ph]}
+  - {name: two, models: [clipseg-tiny], data: [ph], prompts: [class], set: {model_arguments: {image_size: 31}}}
+"""
+    (tmp_path / "study.yaml").write_text(text)
+    planned = vlseg("study", "run", tmp_path / "study.yaml", "--out", tmp_path / "s", "--plan")
+    assert planned.code == 0, planned.err
+    assert vlseg("report", tmp_path / "s").code == 0
+    page = (tmp_path / "s" / "report" / "tables" / "one.md").read_text()
+    assert "planned" in page
+    done = vlseg("study", "run", tmp_path / "study.yaml", "--out", tmp_path / "s", "--workers", 1, "--json")
+    assert (done.code, done.json["failed"], len(done.json["blocked"])) == (1, 1, 1), done.err
+    (failure,) = done.json["failures"]
+    assert failure["run"].startswith("clipseg-tiny_ph_class")
+    page = (tmp_path / "s" / "report" / "tables" / "two.md").read_text().replace("\\_", "_")
+    assert f"waits for {failure['run']}, which failed" in page
+    assert "planned" not in (tmp_path / "s" / "report" / "tables" / "one.md").read_text()
