@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
 export UV_LINK_MODE ?= copy
 
-.PHONY: env demo test test-slow check bench lock clean
+.PHONY: env demo test test-slow long check bench lock clean
 
 env: $(VENV)/.ready
 
@@ -29,7 +29,11 @@ test: env
 	$(PYTEST) $(PYTEST_ARGS)
 
 test-slow: env
-	$(PYTEST) -m "slow or not slow" $(PYTEST_ARGS)
+	$(PYTEST) -m "not long" $(PYTEST_ARGS)
+
+# Studies under fire: killed and stopped at random, some twenty minutes.
+long: env
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -s $(PYTEST_ARGS)
 
 bench: env
 	$(BIN)/python benchmarks/bench.py

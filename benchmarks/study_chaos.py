@@ -85,6 +85,7 @@ def write_study(folder: Path) -> Path:
 def start(file: Path, study: Path, workers: int = 2) -> subprocess.Popen[bytes]:
     """`vlseg study run`, its words in a log."""
     command = [sys.executable, "-m", "vlseg", "study", "run", str(file), "--out", str(study), "--threads", "1"]
+    command += ["--no-estimate"]
     with study.with_suffix(".log").open("ab") as log:
         return subprocess.Popen([*command, "--workers", str(workers)], stdout=log, stderr=log, start_new_session=True)
 

@@ -107,7 +107,7 @@ def run(
         lines.append(f"stopped; go on with: vlseg study run {folder}")
     values |= {"tables": str(written[-1]), "wall_seconds": round(seconds, 1), **json_values(after)}
     finish("study run", values, lines, as_json=json)
-    raise typer.Exit(1 if after.counts["failed"] else 130 if undone else 0)
+    raise typer.Exit(130 if undone else 1 if after.counts["failed"] else 0)
 
 
 def _place(source: str, name: str) -> Path:

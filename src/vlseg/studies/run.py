@@ -30,6 +30,10 @@ class MissingError(InputError):
         super().__init__("; ".join(self.lines))
 
 
+STOPPED = 3600.0
+"""Seconds of silence after which a worker elsewhere is taken for gone: once a run is forgotten, so is its token."""
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """How to run a study.
@@ -134,9 +138,12 @@ def prune(out: Path) -> list[str]:
     wanted = {run.name for run in plan.runs}
     now = ledger.clock(out)
     names = []
+    silence = max(plan.study.lease_seconds, STOPPED)
     for place in sorted((out / LEDGER).iterdir()):
-        at = None if place.name in wanted or place.name.startswith(".") else state_of(out, place.name)
-        if at is None or (at.state == "running" and not ledger.expired(at, now, plan.study.lease_seconds)):
+        if place.name in wanted or place.name.startswith("."):
+            continue
+        at = state_of(out, place.name)
+        if at is not None and at.state == "running" and not ledger.expired(at, now, silence):
             continue
         ledger.remove(out, place.name)
         names.append(place.name)

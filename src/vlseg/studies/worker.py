@@ -55,6 +55,7 @@ class Seen:
     Attributes:
         open: runs not known to be done or failed, in the plan's order.
         done: identities of those that are done, by name.
+        looked: all were looked at once; from then on those alone that could be made.
         missed: after the last look more may be ready: runs turned out to be closed, or somebody was faster.
     """
 
@@ -64,6 +65,7 @@ class Seen:
     failed: set[str] = field(default_factory=set)
     near: str = ""
     missed: bool = False
+    looked: bool = False
     by_name: dict[str, Planned] = field(default_factory=dict)
 
 
@@ -127,6 +129,8 @@ def next_run(study: Path, seen: Seen) -> tuple[Planned, ledger.Lease] | None:
     ready: list[tuple[Planned, At]] = []
     busy: set[str] = set()
     for run in list(seen.open.values()):
+        if seen.looked and not _ready(run, seen):
+            continue
         at = state_of(study, run.name)
         if at is None or _closed(run, at, seen):
             continue
@@ -136,6 +140,8 @@ def next_run(study: Path, seen: Seen) -> tuple[Planned, ledger.Lease] | None:
             ready.append((run, at))
             if run.near == seen.near:  # in the plan's order: nothing goes before it
                 break
+    else:
+        seen.looked = True
     seen.missed = bool(ready) or len(seen.open) < count
     ready.sort(key=lambda one: (one[0].near != seen.near, one[0].near in busy))
     for run, at in ready:
