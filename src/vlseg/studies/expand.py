@@ -244,6 +244,11 @@ def _worths(part: Part, places: Places, runs: Sequence[Planned]) -> Iterator[Pla
             leaking, honest = prompts.get(one.leaking, []), prompts.get(one.honest, [])
             if not leaking or not honest:
                 continue
+            if {run.labels["seed"] for run in leaking} != {run.labels["seed"] for run in honest}:
+                raise InputError(
+                    f"worth: '{one.leaking}' and '{one.honest}' of '{dict(alike)['model']}' have other seeds; "
+                    "pairs are of one seed, so exclude none of them alone"
+                )
             first = leaking[0]
             labels = dict(alike) | {"prompt": one.leaking, "asked": one.honest, "data": first.labels["trained_on"]}
             labels |= {"seed": "", "split": one.split, "condition": "clean"}
