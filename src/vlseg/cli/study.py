@@ -28,7 +28,8 @@ def run(
         list[str] | None, typer.Option(help="Weights of a model of the study.", metavar="MODEL=ID|PATH")
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting of every training.", metavar="KEY=VALUE")
+        list[str] | None,
+        typer.Option("--set", help="A setting of every training, over the file's.", metavar="KEY=VALUE"),
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seeds instead of the study's; again for each.")] = None,
     part: Annotated[list[str] | None, typer.Option(help="Run this part alone; again for each.")] = None,
@@ -37,7 +38,9 @@ def run(
     ] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try failed runs again.")] = False,
     redo: Annotated[list[str] | None, typer.Option(help="Do runs of this name or pattern again.")] = None,
-    plan_only: Annotated[bool, typer.Option("--plan", help="Show the plan; run nothing.")] = False,
+    plan_only: Annotated[
+        bool, typer.Option("--plan", help="Show the plan; run nothing, and change nothing of a study that is there.")
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(help="Runs at once; default: one a GPU, else one a core.", min=1)
     ] = None,
@@ -81,7 +84,8 @@ def run(
     options = RunOptions(skip_missing, retry, tuple(redo or ()))
     begin = time.monotonic()
     try:
-        plan = prepare(spec, folder, options)
+        look = plan_only and (folder / "plan.json").exists()  # a study in force stays as it is
+        plan = prepare(spec, folder, options, look=look)
     except MissingError as error:
         for line in error.lines:
             say(f"vlseg: {line}")
@@ -89,7 +93,7 @@ def run(
         raise typer.Exit(2) from error
     local = LocalOptions(workers, threads, memory)
     before = status(folder, plan)
-    found = None if no_estimate or not before.left else estimate(folder, plan, resources_for(local))
+    found = None if no_estimate or look or not before.left else estimate(folder, plan, resources_for(local))
     for line in plan_lines(plan, folder, found, before.ahead):
         say(line)
     values: dict[str, Any] = {"study": str(folder), "estimate": estimate_values(found, before.ahead)}
