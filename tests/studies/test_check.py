@@ -118,6 +118,34 @@ def test_the_command_line_is_over_the_file(data: dict[str, str], tmp_path: Path)
     assert (config["epochs"], config["model_arguments"]) == (2, {"image_size": 32})
 
 
+def test_labels_tell_the_protocol_that_was_trained_under(data: dict[str, str]) -> None:
+    """guide has no published recipe, smp-unet has."""
+    plan = planned(data, {"models": ["guide", "smp-unet"], "evaluate": []}, protocol="published")
+    assert {run.labels["model"]: run.labels["protocol"] for run in plan.runs} == {
+        "guide": "corrected",
+        "smp-unet": "published",
+    }
+
+
+def test_a_plan_that_is_only_looked_at_changes_nothing(
+    data: dict[str, str], tmp_path: Path, vlseg: Callable[..., Any]
+) -> None:
+    (tmp_path / "s.yaml").write_text(
+        yaml.safe_dump({"name": "s", "data": data, "parts": [{**PART, "models": ["unet"]}]})
+    )
+    command = ["study", "run", tmp_path / "s.yaml", "--out", tmp_path / "s", "--no-estimate", "--plan"]
+    assert vlseg(*command).code == 0
+    before = {file: file.read_bytes() for file in (tmp_path / "s").rglob("*") if file.is_file()}
+    done = vlseg(*command, "--set", "epochs=2", "--seed", 1, "--redo", "*", "--json")
+    assert (done.code, done.json["total"]) == (0, 2), done.err
+    assert {file: file.read_bytes() for file in (tmp_path / "s").rglob("*") if file.is_file()} == before
+
+
+def test_a_built_in_study_goes_on_from_any_folder() -> None:
+    spec = changed(read_study("what-is-the-sentence-worth"), Changes())
+    assert spec.data == {"busi": str(Path("data/busi").absolute())}
+
+
 def test_folds_and_shares_hold_back_what_the_run_before_has_seen(data: dict[str, str]) -> None:
     first = {"name": "a"}
     for apart in ({"folds": 2}, {"shares": [0.5]}):

@@ -173,7 +173,7 @@ def _training(
     config = config_of(_over(options, tried), recipe, f"model '{model}'")
     told = {**labels, "regime": config.regime, **{key: str(value) for key, value in tried.items()}}
     told["fold"] = "" if config.fold is None else str(config.fold)
-    told["protocol"] = options.get("protocol") or labels["protocol"]
+    told["protocol"] = options.get("protocol") or recipe or "corrected"  # not every model has a published one
     if _excluded(part, told, places):
         return None
     if _shares_features(places.spec, config):
