@@ -90,6 +90,12 @@ def test_a_key_that_is_given_twice(tmp_path: Path) -> None:
     refused("s.yaml: broken YAML ('set' is given twice, again in line 4", lambda: read_study(str(tmp_path / "s.yaml")))
 
 
+def test_exponents_are_numbers(tmp_path: Path) -> None:
+    part = "{name: p, models: [u], data: [one], axes: {learning_rate: [1e-3, '1e-4', 2.E-4, -1e5]}}"
+    (tmp_path / "s.yaml").write_text(f"name: s\nparts:\n  - {part}\n")
+    assert read_study(str(tmp_path / "s.yaml")).parts[0].axes["learning_rate"] == [1e-3, "1e-4", 2e-4, -1e5]
+
+
 def test_a_split_without_images_is_told_before_anything_is_trained(data: dict[str, str], tmp_path: Path) -> None:
     values = {"name": "s", "data": data, "parts": [{**PART, "models": ["unet"], "data": ["one", "untested"]}]}
     with pytest.raises(MissingError) as error:

@@ -1,6 +1,7 @@
 """A study from its file, from a built-in one's name, or from the folder of one that ran before."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -9,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from vlseg.jobs.settings import EXPONENT
 from vlseg.records import InputError, unknown_name
 from vlseg.records.study import ModelEntry, Part, StudySpec, TableSpec, parse_study
 
@@ -74,7 +76,7 @@ def _yaml(path: Path) -> Any:
 
 
 class _Once(yaml.SafeLoader):
-    """YAML in which no mapping has a key twice: the first value would be lost without a word."""
+    """YAML in which no mapping has a key twice, where the first would be lost unseen, and 1e-3 is a number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -84,6 +86,9 @@ class _Once(yaml.SafeLoader):
                 raise yaml.YAMLError(f"'{key.value}' is given twice, again in {mark}; give each once")
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
+
+
+_Once.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^{EXPONENT.pattern}$"), list("-+.0123456789"))
 
 
 def _beside(spec: StudySpec, base: Path) -> StudySpec:
