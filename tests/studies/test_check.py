@@ -12,9 +12,10 @@ from vlseg.phantoms import write_phantoms
 from vlseg.records import InputError
 from vlseg.records.study import Plan, parse_study
 from vlseg.studies.expand import expand
-from vlseg.studies.read import Changes, changed, read_study
+from vlseg.studies.read import Changes, built_in, changed, read_study
 from vlseg.studies.run import MissingError, RunOptions, prepare
 from vlseg.studies.tables import check_tables, default_tables
+from vlseg.studies.tiny import at_tiny_scale
 
 PART = {"name": "p", "models": ["u"], "data": ["one"]}
 
@@ -147,6 +148,18 @@ def test_a_plan_that_is_only_looked_at_changes_nothing(
     assert {file: file.read_bytes() for file in (tmp_path / "s").rglob("*") if file.is_file()} == before
 
 
+def test_a_study_s_folder_is_not_cut_down_to_a_part(
+    data: dict[str, str], tmp_path: Path, vlseg: Callable[..., Any]
+) -> None:
+    """Its study.yaml may be the only one there is."""
+    prepare(
+        parse_study({"name": "s", "data": data, "parts": [{**PART, "models": ["unet"]}]}, "s"), tmp_path, RunOptions()
+    )
+    done = vlseg("study", "run", tmp_path, "--part", "p", "--plan")
+    assert done.code == 2
+    assert "--part: give the study's file or name" in done.err
+
+
 def test_a_built_in_study_goes_on_from_any_folder() -> None:
     spec = changed(read_study("what-is-the-sentence-worth"), Changes())
     assert spec.data == {"busi": str(Path("data/busi").absolute())}
@@ -191,3 +204,15 @@ def test_tables_that_nobody_named_tell_apart_what_differs(data: dict[str, str]) 
     assert (first.name, second.name) == ("my-part-1", "index-2")
     assert set(first.rows) == {"model", "trained_on", "asked", "regime", "share", "epochs", "split", "condition"}
     assert second.rows == ["model", "trained_on", "asked"]
+
+
+@pytest.mark.parametrize("page", ["studies", "studies-search", "studies-tables"])
+def test_the_files_of_the_docs_are_studies(page: str, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / f"{page}.md").read_text()
+    values = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0])
+    if "parts" not in values:  # tables alone, of the paper's study
+        values = {**yaml.safe_load(built_in()["medvlsm"].read_text()), **values}
+    spec = at_tiny_scale(changed(parse_study(values, page), Changes()), tmp_path)
+    plan = expand(spec)
+    assert plan.runs or plan.searches
+    check_tables(plan)

@@ -55,6 +55,7 @@ def run(
 ) -> None:
     """Run a study; killed or stopped, the same command goes on with it."""
     from vlseg.jobs.settings import parse_setting
+    from vlseg.records import InputError
     from vlseg.records.study import Plan
     from vlseg.studies.estimate import estimate
     from vlseg.studies.grow import searching
@@ -78,6 +79,10 @@ def run(
             parts=tuple(part or ()),
         ),
     )
+    if (part or seed) and (Path(source) / "plan.json").exists():
+        raise InputError(
+            f"{'--part' if part else '--seed'}: give the study's file or name; {source} alone would keep nothing of the rest"
+        )
     folder = out or _place(source, spec.name if scale == "full" else f"{spec.name}-{scale}")
     if scale == "tiny":
         spec = at_tiny_scale(spec, folder)
