@@ -81,7 +81,7 @@ def run(
     )
     if (part or seed) and (Path(source) / "plan.json").exists():
         raise InputError(
-            f"{'--part' if part else '--seed'}: give the study's file or name; {source} alone would keep nothing of the rest"
+            f"{'--part' if part else '--seed'}: give the study's file or name; {source} would keep nothing of the rest"
         )
     folder = out or _place(source, spec.name if scale == "full" else f"{spec.name}-{scale}")
     if scale == "tiny":

@@ -63,9 +63,9 @@ def write_tables(
     texts[INDEX] = "\n".join(["# Tables\n", *pages]) if pages else "# Tables\n\nThe study has no tables.\n"
     for name, text in texts.items():
         write_text(folder / name, text)
-    for page in folder.glob("*.md"):
-        files = [page.with_suffix(suffix) for suffix in (".md", ".csv", ".tex")]
-        if page.name not in texts and all(file.is_file() for file in files):
+    for old in folder.glob("*.md"):
+        files = [old.with_suffix(suffix) for suffix in (".md", ".csv", ".tex")]
+        if old.name not in texts and all(file.is_file() for file in files):
             for file in files:
                 file.unlink(missing_ok=True)  # another process may write the same tables
     return [folder / name for name in texts]
