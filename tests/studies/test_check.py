@@ -134,6 +134,16 @@ def test_labels_tell_the_protocol_that_was_trained_under(data: dict[str, str]) -
     }
 
 
+def test_weights_of_another_model(data: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"vlseg": {"model": "clipseg-tiny"}}')
+    weights = str(tmp_path)
+    for train in (True, False):
+        refused(
+            f"part 'p': weights of 'u': {weights} holds a 'clipseg-tiny', not a 'unet'",
+            lambda train=train: planned(data, {"train": train}, models={"u": {"model": "unet", "weights": weights}}),
+        )
+
+
 def test_a_plan_that_is_only_looked_at_changes_nothing(
     data: dict[str, str], tmp_path: Path, vlseg: Callable[..., Any]
 ) -> None:

@@ -87,10 +87,19 @@ def model_of(weights: str) -> str:
             f"--weights: {weights} is no folder of a run or model here, so nothing says whose they are: give --model"
         )
     config = read_json(folder / "config.json", "give --model") if (folder / "config.json").exists() else {}
+    return _saved(config) or whose(folder, config, None)
+
+
+def saved_model(place: Path) -> str | None:
+    """The model of a run's or model's folder that vlseg wrote; None of anything else."""
+    file = model_folder(place) / "config.json"
+    return _saved(read_json(file, "give another folder")) if file.is_file() else None
+
+
+def _saved(config: Any) -> str | None:
     ours = config.get("vlseg") if isinstance(config, dict) else None
-    if isinstance(ours, dict) and isinstance(ours.get("model"), str):
-        return str(ours["model"])
-    return whose(folder, config, None)
+    name = ours.get("model") if isinstance(ours, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def model_folder(path: Path) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 from vlseg.jobs.settings import config_of
 from vlseg.models import architecture_of
 from vlseg.models.manifest import default_weights
+from vlseg.models.registry import saved_model
 from vlseg.records import InputError, RunConfig
 from vlseg.records.protocols import OF_KIND, PROTOCOLS
 from vlseg.records.study import OWN, Evaluate, Kind, ModelEntry, Part, Plan, Planned, Probe, StudySpec
@@ -83,6 +84,7 @@ def _of_part(part: Part, places: Places, earlier: Mapping[str, Planned], searche
     for model, on in product(part.models, part.data):
         known = places.spec.models.get(model, ModelEntry())
         architecture_of(known.model or model)  # an unknown name is told with the known ones
+        _check_weights(model, known)
         members = places.members(on)
         there = [label for label in members if places.dataset(label) is not None]
         if not part.train:
@@ -90,6 +92,18 @@ def _of_part(part: Part, places: Places, earlier: Mapping[str, Planned], searche
                 yield from _untrained(part, places, model, known, label)
         elif len(there) == len(members) and all(places.has(label, "train") for label in members):
             yield from _trained(part, places, model, known, on, earlier, searches)
+
+
+def _check_weights(model: str, entry: ModelEntry) -> None:
+    """That a folder which says whose weights it holds is of the model.
+
+    Raises:
+        InputError: it is of another one.
+    """
+    name = entry.model or model
+    holds = saved_model(Path(entry.weights)) if entry.weights else None
+    if holds is not None and holds != name:
+        raise InputError(f"weights of '{model}': {entry.weights} holds a '{holds}', not a '{name}'")
 
 
 def _trained(

@@ -33,7 +33,8 @@ def plan_lines(plan: Plan, study: Path, found: Estimate | None = None, ahead: Se
         ahead: names of the runs that are not done.
     """
     kinds = _kinds(Counter(run.kind for run in plan.runs)) or "none yet"
-    lines = [f"study {plan.study.name} in {study}: {len(plan.runs)} runs ({kinds})"]
+    left = f"; {len(ahead)} to be made" if 0 < len(ahead) < len(plan.runs) else ""
+    lines = [f"study {plan.study.name} in {study}: {len(plan.runs)} runs ({kinds}){left}"]
     parts: dict[str, Counter[str]] = {}
     for run in plan.runs:
         for part in run.parts:
