@@ -298,6 +298,15 @@ def test_what_a_leak_is_worth_by_seed() -> None:
     worth = at(build_table([cell], spec(kind="worth", metric="seeds.{seed}.worth")), "cris", "kvasir-seg")
     assert (worth.mean, worth.half_width) == (pytest.approx(10), pytest.approx(5))
     whole = at(build_table([cell], spec(kind="worth", metric="worth")), "cris", "kvasir-seg")
+    assert not any("left out" in note for note in whole.notes)
+    left = {"only_first": 0, "only_second": 11, "undefined": 0, "other_truth": 4}
+    few = Cell("worth", cell.labels, {**both, "seeds": [{**row, "n": 2, "left_out": left} for row in rows]})
+    (note,) = [note for note in at(build_table([few], spec(kind="worth", metric="worth")), "cris", "kvasir-seg").notes
+               if "left out" in note]  # fmt: skip
+    assert (
+        note
+        == "compared are 2 samples, left out 11 asked under the leaking prompt alone, 4 of another truth under each"
+    )
     assert whole.notes == ("over all seeds at once: no range", "no interval (2 seeds, fewer than 5)")
 
 

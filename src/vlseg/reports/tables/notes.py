@@ -1,6 +1,7 @@
 """Footnotes of a table's cells: what a reader must know before believing a number."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from vlseg.records import LEAKING
 from vlseg.reports.published import PublishedCell
@@ -56,12 +57,28 @@ def cell_notes(items: Sequence[Item], distance: bool) -> tuple[bool | None, list
         if deployable is False and read:
             found = [source for source in sources if source in LEAKING]
             notes[_leak(found)] = None
+        notes |= {_left_out(row): None for row in values.get("seeds", ()) if any(row.get("left_out", {}).values())}
         if values.get("note"):
             notes[str(values["note"]).removesuffix(".")] = None
         unit = values.get("distance_unit", "px")
         if distance and unit != "px":
             notes[f"{UNIT_NOTE}{unit}"] = None
     return leaks, list(notes)
+
+
+LEFT_OUT = {
+    "only_first": "asked under the honest prompt alone",
+    "only_second": "asked under the leaking prompt alone",
+    "undefined": "without a value",
+    "other_truth": "of another truth under each",
+}
+"""What a worth does not compare, by the names in its record."""
+
+
+def _left_out(row: Mapping[str, Any]) -> str:
+    """Of a worth: how few of the samples both prompts were asked about with one truth."""
+    told = [f"{count} {LEFT_OUT[name]}" for name, count in row["left_out"].items() if count]
+    return f"compared are {row['n']} samples, left out {', '.join(told)}"
 
 
 def _leak(sources: Sequence[str]) -> str:
