@@ -82,6 +82,14 @@ def test_a_number_of_other_training_is_not_found(key: str, trained_on: str, regi
     assert (published_table(key).find(labels) is not None) == there
 
 
+def test_a_number_of_one_prompt_stands_beside_no_other_question() -> None:
+    """Published models were asked with the prompt that they were trained with."""
+    table = published_table("medvlsm/table2/individual")
+    labels = {"model": "cris", "data": "kvasir-seg", "trained_on": "kvasir-seg", "regime": "full", "asked": "p6"}
+    assert table.find({**labels, "prompt": "p6"}) is not None
+    assert table.find({**labels, "prompt": "class"}) is None
+
+
 def test_shares_are_found_as_numbers() -> None:
     table = published_table("lvit/shares/dice")
     labels = {"model": "lvit", "data": "qata-cov19"}

@@ -152,7 +152,9 @@ class PublishedTable(Strict):
             return True
         if self.trained == "none":
             return not on
-        if labels.get("regime") == "zero_shot":
+        prompt = labels.get("prompt", "")
+        asked_otherwise = "prompt" not in self._names and prompt and labels.get("asked", prompt) != prompt
+        if labels.get("regime") == "zero_shot" or asked_otherwise:
             return False
         if self.trained == "own" or not on:
             return on in ("", labels.get("data"))

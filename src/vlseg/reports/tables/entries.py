@@ -115,6 +115,9 @@ def beside(key: Key, entry: Entry | None, frame: Frame) -> Entry | None:
     entry = entry or Entry(*key, labels)
     value = None if cell.value is None else cell.value * frame.scale / (1 if published.unit == "px" else 100)
     comparable, notes = published_notes(cell, published.unit, entry.notes)
+    if any(run.folds for run in entry.runs):
+        comparable = False
+        notes.append("not comparable: ours are folds, each trained without a part of the images")
     entry = replace(entry, published=cell, beside=value, beside_notes=tuple(notes))
     if entry.mean is None or value is None or frame.phantoms or not comparable:
         return entry
