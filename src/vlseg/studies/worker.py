@@ -21,8 +21,9 @@ from types import FrameType
 
 from vlseg import __version__
 from vlseg.jobs.environment import git_revision
-from vlseg.records.errors import WRITING, InputError, from_system
+from vlseg.records.errors import WRITING, InputError, LostProcessError, from_system
 from vlseg.records.ledger import At, record_at, state_of
+from vlseg.records.processes import started_place
 from vlseg.records.study import LedgerRecord, Plan, Planned
 from vlseg.studies import ledger
 from vlseg.studies.execute import execute, execute_together, note
@@ -69,12 +70,20 @@ class Seen:
     by_name: dict[str, Planned] = field(default_factory=dict)
 
 
-def work(study: Path, *, wait: bool = True, until: float | None = None, stopping: Stopping | None = None) -> int:
+def work(
+    study: Path,
+    *,
+    wait: bool = True,
+    thrifty: bool = False,
+    until: float | None = None,
+    stopping: Stopping | None = None,
+) -> int:
     """Make runs until none is left that could be claimed; how many this worker closed.
 
     Args:
         study: its folder, with plan.json and the ledger.
         wait: stay while others work, for their runs may be laid down or left behind.
+        thrifty: of these, stay only for trainings to come that wait for one of others: waiting costs something.
         until: `time.monotonic()` at which to lay down the run at hand and return.
         stopping: set from outside to end; SIGTERM and SIGINT set it, too.
     """
@@ -89,7 +98,7 @@ def work(study: Path, *, wait: bool = True, until: float | None = None, stopping
             if found is None:
                 if _grew(study, seen):
                     continue
-                if not seen.missed and not (wait and _others_work(study, seen)):
+                if not seen.missed and not (wait and _worth_waiting(study, seen, thrifty=thrifty)):
                     break
                 time.sleep(PAUSE)
                 continue
@@ -175,7 +184,7 @@ AT_ONCE = 8
 
 def companions(study: Path, seen: Seen, first: Planned) -> list[tuple[Planned, ledger.Lease]]:
     """Claim trainings of the same shape as a claimed one, to be made with it in one pass."""
-    if first.kind != "train" or first.config["devices"] * first.config["nodes"] > 1:
+    if first.kind != "train" or first.config["devices"] * first.config["nodes"] > 1 or started_place() is not None:
         return []
     most = seen.plan.study.together or (AT_ONCE if _on_gpu(first) else 1)
     found: list[tuple[Planned, ledger.Lease]] = []
@@ -263,6 +272,15 @@ def _others_work(study: Path, seen: Seen) -> bool:
     return any((at := state_of(study, name)) is not None and at.state == "running" for name in seen.open)
 
 
+def _worth_waiting(study: Path, seen: Seen, *, thrifty: bool) -> bool:
+    return _others_work(study, seen) and (not thrifty or _trainings_to_come(study, seen))
+
+
+def _trainings_to_come(study: Path, seen: Seen) -> bool:
+    waiting = (run for run in seen.open.values() if run.kind == "train" and not seen.failed.intersection(run.needs))
+    return any((at := state_of(study, run.name)) is not None and at.state != "running" for run in waiting)
+
+
 def make(
     study: Path, run: Planned, lease: ledger.Lease, plan: Plan, stopping: Stopping, until: float | None = None
 ) -> bool:
@@ -288,6 +306,8 @@ def make(
         stopping.requested |= not beat.lost
         return _released(run, lease)
     except Exception as error:
+        if isinstance(error, LostProcessError) and error.silent:
+            raise  # a machine may have gone: the run is no more to blame than where a worker of one process dies
         if not ledger.own(lease) or _no_fault_of_the_run(error):
             # Where its folder has gone, whatever is said of it is a consequence; on a full disk all others fail, too.
             _released(run, lease)
