@@ -203,7 +203,7 @@ def test_helpers_end_with_a_killed_first_process(make_dataset: MakeDataset, tmp_
     (helper,) = [one for one in psutil.Process(first.pid).children() if "vlseg.jobs.helper" in one.cmdline()]
     first.kill()
     _, told = first.communicate(timeout=60)  # ends when the last process that could write has ended
-    assert not psutil.pid_exists(helper.pid)
+    assert not helper.is_running() or helper.status() == psutil.STATUS_ZOMBIE  # nobody may be there to bury it
     assert told.splitlines()[-1] == "vlseg: rank 0 of 2 has ended without a word; go on with --resume"
     assert "Traceback" not in told
 
@@ -224,13 +224,13 @@ def srun(*commands: list[str]) -> list[tuple[int, str, str]]:
 @pytest.mark.slow
 def test_tasks_of_srun_join(make_dataset: MakeDataset, tmp_path: Path) -> None:
     data = make_dataset(counts=(7, 2, 1))
-    train_run(config(data), tmp_path / "one")
     told = command(data, tmp_path / "two", "--set", "epochs=3", "--json")
     first, second = srun(told, told)
     assert (first[0], second[0]) == (0, 0), (first, second)
     assert '"status": "done"' in first[1]
     assert second[1:] == ("", "")  # one of them tells
     assert read_record(tmp_path / "two" / "run.json").processes == 2
+    train_run(read_config(tmp_path / "two" / "config.yaml"), tmp_path / "one")
     assert_alike(tmp_path / "one", tmp_path / "two")
 
 
@@ -255,7 +255,7 @@ def test_wrong_input_is_told_once(more: list[str], line: str, make_dataset: Make
 
 @pytest.mark.slow
 def test_processes_of_torchrun_join(make_dataset: MakeDataset, tmp_path: Path) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     told = command(make_dataset(), tmp_path / "run", "--set", "epochs=1")[1:]
     done = subprocess.run([*launcher, *told], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr

@@ -133,6 +133,32 @@ def test_a_study_that_grows_measures_nothing(
     assert "taken by the done runs" in lines[-1]
 
 
+def test_measuring_may_take_a_twentieth_and_a_minute_at_most(
+    make_dataset: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed: list[float] = []
+
+    def answer(study: Path, questions: list[Asked], resources: Resources, limit: Callable[[], float]) -> Any:
+        for seconds, one in zip((100.0, 1900.0), questions, strict=True):
+            allowed.append(limit())
+            yield one.kind, KindCost(what="", seconds={"fixed": seconds})
+        allowed.append(limit())
+
+    monkeypatch.setattr(room, "SHORT_SECONDS", 0.0)
+    monkeypatch.setattr(room, "measured", answer)
+    plan = prepared(make_dataset(), tmp_path / "study", evaluate=[{"conditions": ["clean"]}])
+    found = estimate(tmp_path / "study", plan, Resources(2, 1))
+    assert sum(run.seconds or 0 for run in found.runs.values()) == 2000
+    assert allowed[0] == 60  # nothing is known yet
+    assert 100 / 2 / 20 < allowed[1] < 300 / 2 / 20  # one of two kinds that are guessed alike, on two workers
+    assert allowed[2] == pytest.approx(2000 / 2 / 20)
+    (tmp_path / "study" / "estimate.json").unlink()
+    allowed.clear()
+    monkeypatch.setattr(room, "SHARE", 0.5)
+    estimate(tmp_path / "study", plan, Resources(2, 1))
+    assert allowed[2] == 60
+
+
 def test_what_cannot_be_measured_is_said_with_the_reason(
     make_dataset: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -253,3 +253,24 @@ def test_the_schema_knows_every_field() -> None:
     assert {"name", "parts", "data", "models", "tables"} <= values["properties"].keys()
     assert values["additionalProperties"] is False
     assert (Path(__file__).parents[2] / "docs" / "study.schema.json").read_text() == schema()
+
+
+def test_a_table_that_could_not_be_made_is_refused_before_anything_runs(
+    places: dict[str, str], tmp_path: Path, vlseg: Callable[..., Any]
+) -> None:
+    """Two conditions in one place, or a label that no cell has: not after hours of work."""
+    values = {
+        "name": "s",
+        "data": {"one": places["one"]},
+        "parts": [
+            {"name": "p", "models": ["unet"], "data": ["one"], "evaluate": [{"conditions": ["clean", "swapped"]}]}
+        ],
+    }
+    for table, words in (
+        ({"name": "t"}, "table 't': one place holds cells whose condition is 'clean' and 'swapped'"),
+        ({"name": "t", "where": {"condition": "clean", "promt": "p1"}}, "promt"),
+    ):
+        (tmp_path / "study.yaml").write_text(yaml.safe_dump(values | {"tables": [table]}))
+        done = vlseg("study", "run", tmp_path / "study.yaml", "--out", tmp_path / "s")
+        assert (done.code, words in done.err) == (2, True), done.err
+        assert not (tmp_path / "s").exists()

@@ -168,6 +168,22 @@ def test_killed_for_real_and_gone_on_with(undisturbed: tuple[Path, dict[str, Any
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
+def test_from_the_command_line(
+    undisturbed: tuple[Path, dict[str, Any]], tmp_path: Path, vlseg: Callable[..., Any]
+) -> None:
+    """A study that has no run before its search has begun is not taken for one that is through."""
+    data, expected = undisturbed
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study(data)))
+    given = ("study", "run", tmp_path / "study.yaml", "--out", tmp_path / "study", "--workers", 1, "--threads", 1)
+    for _ in range(2):
+        done = vlseg(*given, "--json")
+        assert done.code == 0
+        assert done.json["done"] == done.json["total"] == len(expected["scores"])
+    assert result(tmp_path / "study") == expected
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_several_workers(undisturbed: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     """Their trials depend on who is done first; each is made once, and there are as many."""
     data, _ = undisturbed

@@ -14,8 +14,8 @@ from vlseg.models import device
 from vlseg.records import InputError, RunConfig
 from vlseg.training import distributed
 from vlseg.training.batches import Draw, ImageGroup, part_of
-from vlseg.training.loop import running_statistics
 from vlseg.training.step import configured_loss, counted_rows
+from vlseg.training.weights import running_statistics
 
 LOSSES: list[dict[str, Any]] = [
     {"loss": "dice_bce"},

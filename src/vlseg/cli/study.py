@@ -54,6 +54,7 @@ def run(
     from vlseg.jobs.settings import parse_setting
     from vlseg.records.study import Plan
     from vlseg.studies.estimate import estimate
+    from vlseg.studies.grow import searching
     from vlseg.studies.local import LocalOptions, resources_for
     from vlseg.studies.read import Changes, changed, read_study
     from vlseg.studies.run import MissingError, RunOptions, prepare, run_study
@@ -98,8 +99,9 @@ def run(
     with live() as show:
         after = run_study(folder, plan, local, show)
     seconds = time.monotonic() - begin
-    written = write_study_tables(folder, Plan.read(folder))  # a search has added runs
-    undone = after.total - after.counts["done"] - after.counts["failed"] - len(after.blocked)
+    plan = Plan.read(folder)  # a search has added runs
+    written = write_study_tables(folder, plan)
+    undone = after.total - after.counts["done"] - after.counts["failed"] - len(after.blocked) + searching(plan)
     lines = [*status_lines(after), f"{duration(seconds)}; runs: {folder / 'runs'}; tables: {written[-1]}"]
     if undone:
         lines.append(f"stopped; go on with: vlseg study run {folder}")

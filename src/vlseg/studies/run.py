@@ -18,6 +18,7 @@ from vlseg.studies.links import relink
 from vlseg.studies.local import LocalOptions, run_here
 from vlseg.studies.measuring import tidy
 from vlseg.studies.status import Status, status
+from vlseg.studies.tables import check_tables
 from vlseg.studies.worker import work
 
 
@@ -58,7 +59,7 @@ def prepare(spec: StudySpec, out: Path, options: RunOptions) -> Plan:
     _check_place(spec, out)
     check_specs(spec.tables)  # what can be known before data are read
     plan = expand(spec, out)
-    check_specs(spec.tables, labels=_labels(plan) if plan.runs else None)
+    check_tables(plan)
     missing = [hole for hole in plan.holes if hole.what != LEFT_OUT]
     if missing and not options.skip_missing:
         raise MissingError(missing)
@@ -79,11 +80,6 @@ def prepare(spec: StudySpec, out: Path, options: RunOptions) -> Plan:
     return plan
 
 
-def _labels(plan: Plan) -> list[str]:
-    """Every label that a cell of the study may have."""
-    return list(dict.fromkeys(["part", *(label for run in plan.runs for label in run.labels)]))
-
-
 def _check_place(spec: StudySpec, out: Path) -> None:
     if not out.exists() or (out.is_dir() and {one.name for one in out.iterdir()} <= {"data", "weights"}):
         return  # what tiny scale makes beforehand
@@ -102,7 +98,7 @@ def run_study(out: Path, plan: Plan, options: LocalOptions, look: Callable[[Stat
     Raises:
         InputError: workers cannot start.
     """
-    if not status(out, plan).left:
+    if not plan.searches and not status(out, plan).left:
         close(out, plan)
         return status(out, plan)
     try:

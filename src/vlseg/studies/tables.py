@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from vlseg.metrics import aggregate
 from vlseg.records.ledger import At, record_at, state_of
 from vlseg.records.study import Cell, Hole, LedgerRecord, Plan, Planned, TableSpec
-from vlseg.reports.tables import write_tables
+from vlseg.reports.tables import build_table, check_specs, write_tables
 
 TABLES = "report/tables"
 
@@ -23,11 +25,36 @@ def write_study_tables(study: Path, plan: Plan) -> list[Path]:
     return write_tables(cells, specs, holes, study / TABLES, phantoms=plan.study.phantoms)
 
 
+def check_tables(plan: Plan) -> None:
+    """That the tables can be made of what the study will have, before anything is run for them.
+
+    Raises:
+        InputError: a label that no cell will have, or a place in which several things would stand.
+    """
+    nothing: dict[str, Any] = {"value": None, "mean": None, "ci95": None, "n": 0, "reason": "planned"}
+    values = aggregate([], groups_known=False).to_json() | {"attributes": {}, "tests": []}
+    values |= dict.fromkeys(("selection_index", "presence_index", "chose_none", "worth"), nothing)
+    cells = [
+        Cell(run.kind, {**run.labels, "part": part, "data": label}, values)
+        for run in plan.runs
+        if run.kind != "train"
+        for part in run.parts
+        for label in run.data
+    ]
+    labels = list(dict.fromkeys(name for cell in cells for name in cell.labels))
+    check_specs(plan.study.tables, labels=labels if cells and not plan.searches else None)  # a search adds its own
+    for spec in plan.study.tables:
+        if "." not in spec.metric:  # what a path leads to is known only when it is there
+            build_table(cells, spec, phantoms=True)
+
+
 def default_tables(plan: Plan) -> list[TableSpec]:
     """One table for each part that is asked something."""
     asked = {part: run for run in plan.runs if run.kind in ("evaluate", "masks") for part in run.parts}
     return [
-        TableSpec(name=part, rows=["model", "trained_on", "asked"], columns="data", where={"part": part})
+        TableSpec(
+            name=part, rows=["model", "trained_on", "asked"], columns="data", where={"part": part, "condition": "clean"}
+        )
         for part in asked
     ]
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch import Tensor
 
 from vlseg.data import made_ahead
 from vlseg.data.seeds import derived_seed
@@ -50,7 +49,7 @@ from vlseg.training.progress import ProgressBar
 from vlseg.training.rewording import Rewording
 from vlseg.training.schedule import Progress, learning_rate
 from vlseg.training.step import TrainingStep, configured_loss, counted_rows
-from vlseg.training.weights import changing_weights, frozen_checksum, put_back
+from vlseg.training.weights import changing_weights, frozen_checksum, put_back, running_statistics
 
 SAVE_SECONDS, SAVE_SHARE = 2.0, 20
 """A checkpoint is due after two seconds, or twenty times what the last one took to write."""
@@ -426,13 +425,6 @@ class Fit:
         self.progress = Progress(**state["progress"])
         self.journal.restore(state)
         set_rng_state(state["rng"])
-
-
-def running_statistics(training: Sequence[nn.Module]) -> list[Tensor]:
-    """What batch norms that train keep of the batches they saw: a mean and a variance each."""
-    norms = {id(module): module for root in training for module in root.modules() if isinstance(module, _NormBase)}
-    kept = [tensor for module in norms.values() for tensor in (module.running_mean, module.running_var)]
-    return [tensor for tensor in kept if tensor is not None]
 
 
 def advance(steps: Generator[list[Batch], float, None], loss: float) -> list[Batch] | None:

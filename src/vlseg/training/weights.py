@@ -1,11 +1,12 @@
 """What of a model's state training changes, and a checksum of the rest."""
 
 import zlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from vlseg.records import InputError
 
@@ -16,6 +17,13 @@ def changing_weights(network: nn.Module, training: Iterable[nn.Module]) -> dict[
     changing = trained | {id(buffer) for module in training for buffer in module.buffers()}
     named = network.state_dict(keep_vars=True)
     return {name: tensor.detach() for name, tensor in named.items() if id(tensor) in changing}
+
+
+def running_statistics(training: Sequence[nn.Module]) -> list[Tensor]:
+    """What batch norms that train keep of the batches they saw: a mean and a variance each."""
+    norms = {id(module): module for root in training for module in root.modules() if isinstance(module, _NormBase)}
+    kept = [tensor for module in norms.values() for tensor in (module.running_mean, module.running_var)]
+    return [tensor for tensor in kept if tensor is not None]
 
 
 def put_back(network: nn.Module, weights: Mapping[str, Tensor], wanted: Collection[str], where: Path) -> None:
