@@ -61,7 +61,7 @@ def study_file(folder: Path, runs: int) -> Path:
         "evaluate": [{}, {"split": "val"}],
         "probe": [{}],
     }
-    tables = [{"name": "dice", "rows": "model", "columns": "data"}]
+    tables = [{"name": "dice", "rows": "model", "columns": "data", "where": {"split": "test"}}]
     values = {"name": "big", "data": dict.fromkeys(names, "one"), "parts": [part], "tables": tables}
     file = folder / "big.yaml"
     file.write_text(yaml.safe_dump(values))
