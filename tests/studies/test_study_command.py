@@ -144,7 +144,7 @@ def test_ctrl_c_lays_down_and_the_same_command_goes_on(make_dataset: MakeDataset
     assert at is not None
     worker = lease_at(at)["pid"]
     main.kill()
-    main.wait()
+    main.communicate()
     until(lambda: not _there(worker), 60)
     at = state_of(study, train.name)
     assert at is not None
