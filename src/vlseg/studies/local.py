@@ -157,14 +157,15 @@ class Crew:
             if code == 2:
                 raise InputError(self._said(slot)[-1])
             if code != 0:
-                self._start_again(slot)
+                self._start_again(slot, code)
 
-    def _start_again(self, slot: int) -> None:
+    def _start_again(self, slot: int, code: int) -> None:
         said = self._said(slot)
         claimed = any(line.endswith(BEGUN) for line in said)  # then the run's own count of deaths sets an end to it
         self._idle_deaths[slot] = 0 if claimed else self._idle_deaths.get(slot, 0) + 1
         if self._idle_deaths[slot] == IDLE_DEATHS:
-            raise InputError(f"worker {slot} ends before it makes anything: {said[-1]} ({self._log(slot)})")
+            why = said[-1] if code > 0 else f"signal {-code} ended it"
+            raise InputError(f"worker {slot} ends before it makes anything: {why} ({self._log(slot)})")
         self.start(slot)
 
     def end(self) -> None:

@@ -49,14 +49,28 @@ def check_tables(plan: Plan) -> None:
 
 
 def default_tables(plan: Plan) -> list[TableSpec]:
-    """One table for each part that is asked something."""
-    asked = {part: run for run in plan.runs if run.kind in ("evaluate", "masks") for part in run.parts}
-    return [
-        TableSpec(
-            name=part, rows=["model", "trained_on", "asked"], columns="data", where={"part": part, "condition": "clean"}
-        )
-        for part in asked
-    ]
+    """One table for each part that is asked something: models, prompts, and whatever else differs, down the side.
+
+    Of a part's conditions the clean one, where it has that.
+    """
+    parts: dict[str, list[Planned]] = {}
+    for run in plan.runs:
+        for part in run.parts if run.kind in ("evaluate", "masks") else []:
+            parts.setdefault(part, []).append(run)
+    return [_default_table(part, runs) for part, runs in parts.items()]
+
+
+def _default_table(part: str, runs: list[Planned]) -> TableSpec:
+    clean = [run for run in runs if run.labels["condition"] == "clean"]
+    shown = [run.labels for run in clean or runs]
+    rows = ["model", "trained_on", "asked"]
+    beside = {*rows, "data", "seed", "fold"}
+    if all(labels["prompt"] in ("", labels["asked"]) for labels in shown):
+        beside.add("prompt")
+    names = list(dict.fromkeys(name for labels in shown for name in labels if name not in beside))
+    rows += [name for name in names if len({labels.get(name) for labels in shown}) > 1]
+    where = {"part": part, **({"condition": "clean"} if clean else {})}
+    return TableSpec(name=part, rows=rows, columns="data", where=where)
 
 
 def cells_of(study: Path, plan: Plan) -> tuple[list[Cell], list[Hole]]:

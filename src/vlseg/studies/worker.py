@@ -482,7 +482,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except (InputError, OSError) as error:
         note(str(error) if isinstance(error, InputError) else from_system(error, str(given.study)))
-        return 2
+        # Others may come off better, where it is not that nothing can be written.
+        return 2 if isinstance(error, InputError) or error.errno in WRITING else 1
     return 130 if stopping.requested else 0
 
 
