@@ -72,6 +72,7 @@ def test_names_are_those_of_vlseg() -> None:
         ("medvlsm/table2/individual", "", "zero_shot", False),
         ("medvlsm/table2/pooled-all", "all", "full", True),
         ("medvlsm/table2/pooled-all", "kvasir-seg", "full", False),
+        ("medvlsm/table2/pooled-all", "cvc-clinicdb", "full", False),
         ("medvlsm/prompts/zero-shot", "", "zero_shot", True),
         ("medvlsm/prompts/zero-shot", "kvasir-seg", "full", False),
     ],

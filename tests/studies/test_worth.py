@@ -10,7 +10,9 @@ import pytest
 from vlseg.phantoms import write_phantoms
 from vlseg.records import InputError
 from vlseg.records.study import parse_study
+from vlseg.studies.estimate import count
 from vlseg.studies.expand import expand
+from vlseg.studies.local import Resources
 
 
 @pytest.fixture
@@ -70,3 +72,25 @@ def test_in_a_study_of_several_models(data: Path) -> None:
     part["worth"] = [{"leaking": "class+atributes"}]
     with pytest.raises(InputError, match="part 'told': worth: no model is trained on both 'class\\+atributes' and"):
         expand(parse_study({"name": "s", "data": {"ph": str(data)}, "parts": [part]}, "s"))
+    part["worth"] = [{"leaking": "class+attributes"}]
+    part["exclude"] = [{"prompt": "class", "seed": 1}]
+    with pytest.raises(InputError, match="'class\\+attributes' and 'class' of 'clipseg-tiny' have other seeds"):
+        expand(parse_study({"name": "s", "data": {"ph": str(data)}, "parts": [part]}, "s"))
+
+
+def test_a_worth_is_estimated_as_the_evaluations_that_it_makes(data: Path) -> None:
+    part = {
+        "name": "told",
+        "models": ["clipseg-tiny"],
+        "data": ["ph"],
+        "prompts": ["class", "class+attributes"],
+        "seeds": [0, 1, 2],
+        "worth": [{"leaking": "class+attributes"}],
+    }
+    plan = expand(parse_study({"name": "s", "data": {"ph": str(data)}, "parts": [part]}, "s"))
+    counted = count(plan, Resources(1, 1))
+    (worth,) = [one for one in counted if one.run.kind == "worth"]
+    evaluation = next(one for one in counted if one.run.kind == "evaluate")
+    assert (worth.kind, worth.why) == (evaluation.kind, None)
+    # Each pair: both under their own prompt, the leaking one under the other's, and twice without the image.
+    assert worth.amounts.parts["images"] == 3 * 5 * evaluation.amounts.parts["images"]

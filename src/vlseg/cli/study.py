@@ -28,7 +28,8 @@ def run(
         list[str] | None, typer.Option(help="Weights of a model of the study.", metavar="MODEL=ID|PATH")
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting of every training.", metavar="KEY=VALUE")
+        list[str] | None,
+        typer.Option("--set", help="A setting of every training, over the file's.", metavar="KEY=VALUE"),
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seeds instead of the study's; again for each.")] = None,
     part: Annotated[list[str] | None, typer.Option(help="Run this part alone; again for each.")] = None,
@@ -37,7 +38,9 @@ def run(
     ] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try failed runs again.")] = False,
     redo: Annotated[list[str] | None, typer.Option(help="Do runs of this name or pattern again.")] = None,
-    plan_only: Annotated[bool, typer.Option("--plan", help="Show the plan; run nothing.")] = False,
+    plan_only: Annotated[
+        bool, typer.Option("--plan", help="Show the plan; run nothing, and change nothing of a study that is there.")
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(help="Runs at once; default: one a GPU, else one a core.", min=1)
     ] = None,
@@ -60,6 +63,7 @@ def run(
 ) -> None:
     """Run a study; killed or stopped, the same command goes on with it."""
     from vlseg.jobs.settings import parse_setting
+    from vlseg.records import InputError
     from vlseg.records.study import Plan
     from vlseg.studies.estimate import estimate
     from vlseg.studies.grow import searching
@@ -85,13 +89,18 @@ def run(
             slurm=dict(parse_setting(one, "--slurm") for one in slurm or []),
         ),
     )
+    if (part or seed) and (Path(source) / "plan.json").exists():
+        raise InputError(
+            f"{'--part' if part else '--seed'}: give the study's file or name; {source} would keep nothing of the rest"
+        )
     folder = out or _place(source, spec.name if scale == "full" else f"{spec.name}-{scale}")
     if scale == "tiny":
         spec = at_tiny_scale(spec, folder)
     options = RunOptions(skip_missing, retry, tuple(redo or ()))
     begin = time.monotonic()
     try:
-        plan = prepare(spec, folder, options)
+        look = plan_only and (folder / "plan.json").exists()  # a study in force stays as it is
+        plan = prepare(spec, folder, options, look=look)
     except MissingError as error:
         for line in error.lines:
             say(f"vlseg: {line}")
@@ -100,7 +109,8 @@ def run(
     local = LocalOptions(workers, threads, memory)
     before = status(folder, plan)
     here = executor == "local"  # what this machine needs says nothing of a cluster's nodes
-    found = None if no_estimate or not here or not before.left else estimate(folder, plan, resources_for(local))
+    measured = here and not no_estimate and not look and before.left
+    found = estimate(folder, plan, resources_for(local)) if measured else None
     for line in plan_lines(plan, folder, found, before.ahead):
         say(line)
     values: dict[str, Any] = {"study": str(folder), "estimate": estimate_values(found, before.ahead)}

@@ -69,6 +69,19 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
 
 def from_validation(error: pydantic.ValidationError, where: str) -> InputError:
     """The first complaint of pydantic as one line: where, field, what is wrong."""
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"]) or "the whole"
-    return InputError(f"{where}: field '{field}': {first['msg']} (got {first.get('input')!r:.80})")
+    first, *rest = error.errors()
+    if first["type"] == "literal_error":  # where a list may stand as well, it was meant
+        first = next(
+            (one for one in rest if one["type"] == "list_type" and one["loc"][:-1] == first["loc"][:-1]), first
+        )
+    # Of several forms that a field may have, pydantic names each: list[str], literal['own'].
+    field = ".".join(str(part) for part in first["loc"] if "[" not in str(part)) or "the whole"
+    given = first.get("input")
+    said = _SAID.get(first["type"], first["msg"])
+    if first["type"] == "list_type" and isinstance(given, str | int | float):
+        said += f"; write [{given}]"
+    return InputError(f"{where}: field '{field}': {said} (got {given!r:.80})")
+
+
+_SAID = {"list_type": "Input should be a valid list", "extra_forbidden": "there is no field of this name here"}
+"""In place of pydantic's own words."""

@@ -50,7 +50,7 @@ class Counting:
         """
         if run.kind == "train":
             return self._training(run)
-        return self._asking(run)
+        return self._comparing(run, runs) if run.kind == "worth" else self._asking(run)
 
     def dataset(self, path: str, target: str | None = None) -> Dataset:
         """A dataset with its prompts' sources; masks are not opened."""
@@ -60,11 +60,11 @@ class Counting:
             self._datasets[key] = whole if target is None else of_target(whole, target)
         return self._datasets[key]
 
-    def side(self, path: str) -> int:
+    def side(self, path: str, target: str | None = None) -> int:
         """Side of a square as large as the dataset's first image."""
-        sample = self.dataset(path).samples[0]
         if path not in self._sides:
-            height, width = load_pixels(sample, self.dataset(path).info).shape[:2]
+            dataset = self.dataset(path, target)
+            height, width = load_pixels(dataset.samples[0], dataset.info).shape[:2]
             self._sides[path] = round(math.sqrt(height * width))
         return self._sides[path]
 
@@ -110,23 +110,38 @@ class Counting:
         return Amounts(parts, features, min(rows, config.prompts_per_image))
 
     def _asking(self, run: Planned) -> Amounts:
-        config, paths = run.config, list(run.data.values())
-        asked = self.samples(paths, config["prompt"], config["split"])
+        config, paths, target = run.config, list(run.data.values()), run.config.get("target")
+        asked = self.samples(paths, config["prompt"], config["split"], target)
         if run.kind == "probe":
             asked = _labelled(asked)
         images, limit = image_count(asked), config.get("limit")
         val = 0
         if run.kind == "probe" or config.get("condition") == "blind":  # a threshold, or a rule, is found there
-            val = image_count(_labelled(self.samples(paths, config["prompt"], "val")))
+            val = image_count(_labelled(self.samples(paths, config["prompt"], "val", target)))
         if limit is not None:
             images, val = min(images, limit), min(val, limit)
         parts = {
             "fixed": 1.0,
-            "entries": float(sum(len(self.dataset(path).samples) for path in paths)),
+            "entries": float(sum(len(self.dataset(path, target).samples) for path in paths)),
             "images": float(images + val),
         }
         features = {f"{run.near} {config['split']} {'+'.join(paths)}": images} if config.get("cache") else {}
         return Amounts(parts, features, len(asked) / max(1, image_count(asked)))
+
+    def _comparing(self, run: Planned, runs: Mapping[str, Planned]) -> Amounts:
+        """Of what a leak is worth: for each pair of trainings its evaluations, all together.
+
+        Either is asked under its own prompt, the leaking one under the other's, and without the image, in two ways.
+        """
+        paths, split, target = list(run.data.values()), run.config["split"], run.config.get("target")
+        pairs = len(run.needs) // 2
+        leaking, honest = (
+            self.samples(paths, runs[need].config["prompt"], split, target) for need in (run.needs[0], run.needs[-1])
+        )
+        images = 2 * image_count(honest) + image_count(leaking) + 2 * image_count(_labelled(leaking))
+        entries = sum(len(self.dataset(path, target).samples) for path in paths)
+        parts = {"fixed": 4.0 * pairs, "entries": 4.0 * pairs * entries, "images": float(pairs * images)}
+        return Amounts(parts, {}, len(honest) / max(1, image_count(honest)))
 
 
 def image_count(items: Sequence[Prompted]) -> int:

@@ -114,7 +114,7 @@ def count(plan: Plan, resources: Resources) -> list[Counted]:
     for run in plan.runs:
         try:
             amounts, why = counting.of(run, runs), None
-            side = counting.side(next(iter(run.data.values())))
+            side = counting.side(next(iter(run.data.values())), run.config.get("target"))
         except InputError as error:
             amounts, why, side = Amounts({"fixed": 1.0}), str(error), 0
         kind, what = kind_of(run, runs, amounts, side, resources)
@@ -141,10 +141,11 @@ def kind_of(
     if str(settings["weights"] or "").startswith("run:"):
         settings["weights"] = "run"
     settings["masks"] = run.config.get("masks")
-    told = [run.kind, run.labels["model"]]
+    job = "evaluate" if run.kind == "worth" else run.kind  # several evaluations
+    told = [job, run.labels["model"]]
     told += [source["regime"] if run.kind == "train" else settings["condition"]]
     told += ["kept features"] if settings["cached"] else []
-    key = json.dumps([run.kind, settings, place], sort_keys=True, default=str)
+    key = json.dumps([job, settings, place], sort_keys=True, default=str)
     return hashlib.sha256(key.encode()).hexdigest()[:12], f"{', '.join(told)}, images of about {side} x {side}"
 
 
@@ -219,7 +220,7 @@ def _questions(wanted: Sequence[Counted], counted: Sequence[Counted]) -> list[As
     """One run of each kind to measure: those first whose runs are guessed to take longest; models before what asks."""
     firsts: dict[str, Counted] = {}
     for one in wanted:
-        if one.why is None:
+        if one.why is None and one.run.kind != "worth":  # costs what evaluations cost
             firsts.setdefault(one.kind, one)
     weights: dict[str, float] = {}
     for one in wanted:

@@ -108,7 +108,7 @@ def _masks(study: Path, run: Planned, at: At) -> Values:
     from vlseg.jobs.evaluate import evaluate_masks, summary
     from vlseg.jobs.scoring import EvaluateOptions
 
-    options = EvaluateOptions(prompt=run.config["prompt"], split=run.config["split"])
+    options = EvaluateOptions(prompt=run.config["prompt"], split=run.config["split"], target=run.config.get("target"))
     evaluated = evaluate_masks(Path(run.config["masks"]), list(run.data.values()), options, at.work)
     return {label: _kept(summary(evaluated)) for label in run.data}
 

@@ -15,6 +15,7 @@ from vlseg.models.manifest import default_weights
 from vlseg.records import InputError, RunConfig
 from vlseg.records.protocols import OF_KIND, PROTOCOLS
 from vlseg.records.study import OWN, Evaluate, Kind, ModelEntry, Part, Plan, Planned, Probe, StudySpec
+from vlseg.studies.check import EXTERNAL, check_study
 from vlseg.studies.places import Places, contents
 from vlseg.studies.trials import Searches
 
@@ -55,8 +56,10 @@ def expand(spec: StudySpec, study: Path | None = None) -> Plan:
         study: its folder, where searches may have been begun; None: they have not.
 
     Raises:
-        InputError: what no data or weights would mend: an unknown model, setting, prompt or part, with the part's name.
+        InputError: what no data or weights would mend: an unknown model, setting, prompt or part, with the part's name,
+            or what contradicts itself (`check_study`).
     """
+    check_study(spec)
     places = Places(spec)
     runs: dict[str, Planned] = {}
     searches = Searches(study)
@@ -85,7 +88,7 @@ def _of_part(part: Part, places: Places, earlier: Mapping[str, Planned], searche
         if not part.train:
             for label in there:
                 yield from _untrained(part, places, model, known, label)
-        elif len(there) == len(members):
+        elif len(there) == len(members) and all(places.has(label, "train") for label in members):
             yield from _trained(part, places, model, known, on, earlier, searches)
 
 
@@ -142,7 +145,7 @@ def _trained(
         }
         needs: list[str] = []
         if part.start_from is not None:
-            source = _source(part, labels, earlier)
+            source = _source(part, labels, earlier, places)
             needs, options["weights"] = [source.name], f"{RUN}{source.name}"
         make = partial(_training, part, places, entry, options, labels, needs, earlier)
         ask = partial(_asked, part, places)
@@ -169,6 +172,8 @@ def _training(
     recipe = entry.recipe or (labels["protocol"] if labels["protocol"] in recipes else None)
     config = config_of(_over(options, tried), recipe, f"model '{model}'")
     told = {**labels, "regime": config.regime, **{key: str(value) for key, value in tried.items()}}
+    told["fold"] = "" if config.fold is None else str(config.fold)
+    told["protocol"] = options.get("protocol") or recipe or "corrected"  # not every model has a published one
     if _excluded(part, told, places):
         return None
     if _shares_features(places.spec, config):
@@ -206,9 +211,9 @@ def _asked(part: Part, places: Places, run: Planned, config: RunConfig) -> Itera
 
 
 def _asked_about(one: Evaluate | Probe, places: Places, own: Sequence[str]) -> list[str]:
-    """The datasets that an evaluation or probe is about, those that are there."""
+    """The datasets that an evaluation or probe is about, those that are there and have the split."""
     wanted = list(own) if one.data == OWN else [label for name in one.data for label in places.members(name)]
-    return [label for label in dict.fromkeys(wanted) if places.dataset(label) is not None]
+    return [label for label in dict.fromkeys(wanted) if places.has(label, one.split)]
 
 
 def _evaluation(
@@ -244,7 +249,14 @@ def _worths(part: Part, places: Places, runs: Sequence[Planned]) -> Iterator[Pla
             leaking, honest = prompts.get(one.leaking, []), prompts.get(one.honest, [])
             if not leaking or not honest:
                 continue
+            if {run.labels["seed"] for run in leaking} != {run.labels["seed"] for run in honest}:
+                raise InputError(
+                    f"worth: '{one.leaking}' and '{one.honest}' of '{dict(alike)['model']}' have other seeds; "
+                    "pairs are of one seed, so exclude none of them alone"
+                )
             first = leaking[0]
+            if not all(places.has(label, one.split) for label in first.data):
+                continue
             labels = dict(alike) | {"prompt": one.leaking, "asked": one.honest, "data": first.labels["trained_on"]}
             labels |= {"seed": "", "split": one.split, "condition": "clean"}
             cached = first.config.get("feature_cache") == FEATURES
@@ -266,8 +278,9 @@ def _untrained(part: Part, places: Places, model: str, entry: ModelEntry, label:
     if places.weights(source, entry.revision) is None:
         return
     prompts = places.prompts(label, _prompts(part, label))
+    settings = _over(_over({}, places.spec.set), entry.set)
     for protocol, one in product(part.protocols or (None,), part.evaluate):
-        if one.models is not None and model not in one.models:
+        if (one.models is not None and model not in one.models) or not places.has(label, one.split):
             continue
         for prompt, condition in product(prompts, one.conditions):
             labels = {
@@ -290,12 +303,13 @@ def _untrained(part: Part, places: Places, model: str, entry: ModelEntry, label:
                 "model": name,
                 "weights": source,
                 "revision": entry.revision,
-                "model_arguments": entry.set.get("model_arguments", {}),
+                "model_arguments": settings.get("model_arguments", {}),
                 "protocol": protocol,
                 "prompt": prompt,
                 "condition": condition,
                 "split": one.split,
                 "threshold": one.threshold,
+                "target": settings.get("target"),
                 "cache": FEATURES if places.spec.features and condition == "clean" else None,
             }
             yield _planned("evaluate", model, labels, values, places, [label], [], {})
@@ -310,14 +324,14 @@ def _external(spec: StudySpec, places: Places) -> Iterator[Planned]:
             if not Path(folder).is_dir():
                 places.missing(f"masks of {one.name} on {label}", f"{folder}: no such folder; put the mask files there")
                 continue
-            if places.dataset(label) is None:
+            if not places.has(label, one.split):
                 continue
             places.prompts(label, [one.prompt])
             labels = dict.fromkeys(("trained_on", "prompt", "protocol", "regime", "seed", "fold", "share"), "")
             labels |= {"model": one.name, "data": label, "asked": one.prompt, "condition": "clean", "split": one.split}
-            values = {"masks": folder, "prompt": one.prompt, "split": one.split}
+            values = {"masks": folder, "prompt": one.prompt, "split": one.split, "target": spec.set.get("target")}
             run = _planned("masks", one.name, labels, values, places, [label], [], {})
-            yield run.model_copy(update={"parts": ["external"]})
+            yield run.model_copy(update={"parts": [EXTERNAL]})
 
 
 def _planned(
@@ -444,7 +458,7 @@ def _excluded(part: Part, labels: Mapping[str, str], places: Places) -> bool:
     return False
 
 
-def _source(part: Part, labels: Mapping[str, str], earlier: Mapping[str, Planned]) -> Planned:
+def _source(part: Part, labels: Mapping[str, str], earlier: Mapping[str, Planned], places: Places) -> Planned:
     """The run of another part that a training starts from."""
     on = part.start_data or labels["trained_on"]
     found = [
@@ -464,4 +478,13 @@ def _source(part: Part, labels: Mapping[str, str], earlier: Mapping[str, Planned
             f"start_from: part '{part.start_from}' has {what} of '{labels['model']}' on '{on}' to start from; "
             "there must be one for each seed"
         )
-    return found[0]
+    source = found[0]
+    more = float(source.labels["share"]) > float(labels["share"])
+    if set(source.data) & set(places.members(labels["trained_on"])) and (
+        source.labels["fold"] != labels["fold"] or more
+    ):
+        raise InputError(
+            f"start_from: the runs of part '{part.start_from}' have seen images of '{on}' that folds or shares of this "
+            "part hold back; give that part the same folds and shares, or start_data of other images"
+        )
+    return source

@@ -38,7 +38,6 @@ def grid_study(options: Mapping[str, Any], axes: Sequence[str], recipe: str | No
         "models": models,
         "data": on,
         "axes": values,
-        "set": common,
         "evaluate": [],
         **{key: value for key, value in own.items() if value is not None},
     }
@@ -48,6 +47,7 @@ def grid_study(options: Mapping[str, Any], axes: Sequence[str], recipe: str | No
         "pools": pools,
         "models": {model: entry.model_dump() for model, entry in entries.items()},
         "features": False,
+        "set": common,
         "parts": [part],
     }
     return parse_study(spec, "--grid")

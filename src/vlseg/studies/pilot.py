@@ -267,7 +267,9 @@ class Pilot:
         return KindCost(what="", seconds={"entries": entry, "fixed": fixed, "images": image}, bytes=size)
 
     def _masks(self, run: Planned, like: str | None) -> KindCost:
-        options = EvaluateOptions(prompt=run.config["prompt"], split=run.config["split"])
+        options = EvaluateOptions(
+            prompt=run.config["prompt"], split=run.config["split"], target=run.config.get("target")
+        )
         paths, folder = list(run.data.values()), self._new()
         seconds, evaluated = self._timed(lambda: evaluate_masks(Path(run.config["masks"]), paths, options, folder))
         images = len({(row.dataset, row.image_id) for row in evaluated.scores})

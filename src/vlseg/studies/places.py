@@ -47,8 +47,24 @@ class Places:
                 self._datasets[label] = annotate(read_dataset(Path(folder), target=self.spec.set.get("target")))
             except InputError as error:
                 self._datasets[label] = None
-                self.missing(f"dataset {label}", str(error), {"data": label})
+                why = str(error).replace(
+                    "say with --target", "say with --set target=NAME, or target in the study's set,"
+                )
+                self.missing(f"dataset {label}", why, {"data": label})
         return self._datasets[label]
+
+    def has(self, label: str, split: str) -> bool:
+        """Whether a dataset is there and has images in a split; else there is a hole."""
+        dataset = self.dataset(label)
+        if dataset is None:
+            return False
+        splits = sorted({sample.split for sample in dataset.samples})
+        if split not in splits:
+            why = (
+                f"{self.folder(label)}: has no images in it (it has {', '.join(splits)}); give it some or another split"
+            )
+            self.missing(f"split '{split}' of {label}", why, {"data": label, "split": split})
+        return split in splits
 
     def missing(self, what: str, why: str, labels: Mapping[str, str] | None = None) -> None:
         """Note a hole, once; `labels` say which cells of tables it leaves empty."""

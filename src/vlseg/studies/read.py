@@ -1,6 +1,7 @@
 """A study from its file, from a built-in one's name, or from the folder of one that ran before."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -9,8 +10,9 @@ from typing import Any
 
 import yaml
 
+from vlseg.jobs.settings import EXPONENT
 from vlseg.records import InputError, unknown_name
-from vlseg.records.study import ModelEntry, Slurm, StudySpec, TableSpec, parse_slurm, parse_study
+from vlseg.records.study import ModelEntry, Part, Slurm, StudySpec, TableSpec, parse_slurm, parse_study
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,27 @@ def read_study(source: str) -> StudySpec:
 
 def _yaml(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), _Once)
     except yaml.YAMLError as error:
         raise InputError(f"{path}: broken YAML ({' '.join(str(error).split())})") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
+
+
+class _Once(yaml.SafeLoader):
+    """YAML in which no mapping has a key twice, where the first would be lost unseen, and 1e-3 is a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen and key.value != "<<":
+                mark = f"line {key.start_mark.line + 1}"
+                raise yaml.YAMLError(f"'{key.value}' is given twice, again in {mark}; give each once")
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+_Once.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^{EXPONENT.pattern}$"), list("-+.0123456789"))
 
 
 def _beside(spec: StudySpec, base: Path) -> StudySpec:
@@ -101,8 +119,8 @@ def changed(spec: StudySpec, changes: Changes) -> StudySpec:
             raise unknown_name("dataset of the study", label, used)
     root = changes.data_root.absolute() if changes.data_root else Path("data").absolute()
     data = {label: str(root / label) for label in used}
-    if changes.data_root is None:
-        data |= spec.data
+    if changes.data_root is None:  # those of a built-in study are meant from here
+        data |= {label: str(Path(folder).absolute()) for label, folder in spec.data.items()}
     data |= {label: str(Path(folder).absolute()) for label, folder in changes.data.items()}
     models = dict(spec.models)
     labels = {label for part in spec.parts for label in part.models}
@@ -110,8 +128,9 @@ def changed(spec: StudySpec, changes: Changes) -> StudySpec:
         if label not in labels:
             raise unknown_name("model of the study", label, labels)
         entry = models.get(label, ModelEntry())
-        models[label] = entry.model_copy(update={"weights": weights, "revision": None})
-    parts = [part.model_copy(update={"seeds": list(changes.seeds)} if changes.seeds else {}) for part in spec.parts]
+        place = str(Path(weights).absolute()) if Path(weights).exists() else weights
+        models[label] = entry.model_copy(update={"weights": place, "revision": None})
+    parts = [_training_changed(part, changes) if part.train else part for part in spec.parts]
     update: dict[str, Any] = {"data": data, "models": models, "parts": parts, "set": {**spec.set, **changes.set}}
     if changes.protocol is not None:
         update["protocol"] = changes.protocol
@@ -132,6 +151,17 @@ def _slurm(options: Slurm, changes: Mapping[str, Any]) -> Slurm:
     return parse_slurm(values, "--slurm")
 
 
+def _training_changed(part: Part, changes: Changes) -> Part:
+    """With what the command line says of every training; a setting becomes the part's, too: no model's is over it."""
+    update: dict[str, Any] = {"set": {**part.set, **changes.set}}
+    for key in changes.set:
+        if key in part.axes:
+            raise InputError(f"--set {key}: is an axis of part '{part.name}'; leave one of the two out")
+    if changes.seeds:
+        update["seeds"] = list(changes.seeds)
+    return part.model_copy(update=update)
+
+
 def _only(spec: StudySpec, names: tuple[str, ...]) -> StudySpec:
     """The parts that are named, and those that they start from; the tables of no others."""
     by_name = {part.name: part for part in spec.parts}
@@ -143,7 +173,8 @@ def _only(spec: StudySpec, names: tuple[str, ...]) -> StudySpec:
         if part.name in wanted and part.start_from is not None:
             wanted.add(part.start_from)
     parts = [part for part in spec.parts if part.name in wanted]
-    tables = [table for table in spec.tables if not (about := _about(table)) or about & wanted]
+    dropped = set(by_name) - wanted
+    tables = [_without_parts(one, dropped) for one in spec.tables if not (about := _about(one)) or about - dropped]
     return spec.model_copy(update={"parts": parts, "tables": tables})
 
 
@@ -151,6 +182,13 @@ def _about(table: TableSpec) -> set[str] | None:
     """The parts that a table says it is about; None where it does not say."""
     named = table.where.get("part")
     return None if named is None else {str(name) for name in (named if isinstance(named, list) else [named])}
+
+
+def _without_parts(table: TableSpec, dropped: set[str]) -> TableSpec:
+    about = _about(table)
+    if not about or not about & dropped:
+        return table
+    return table.model_copy(update={"where": {**table.where, "part": sorted(about - dropped)}})
 
 
 def datasets(spec: StudySpec) -> list[str]:

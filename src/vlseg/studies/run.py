@@ -49,8 +49,14 @@ class RunOptions:
     redo: tuple[str, ...] = ()
 
 
-def prepare(spec: StudySpec, out: Path, options: RunOptions) -> Plan:
+def prepare(spec: StudySpec, out: Path, options: RunOptions, *, look: bool = False) -> Plan:
     """Expand a study, bring its ledger up to it, and write both down. Nothing is run.
+
+    Args:
+        spec: the study.
+        out: its folder.
+        options: see there.
+        look: leave what is there as it is.
 
     Raises:
         MissingError: data or weights are missing and `skip_missing` is not set; nothing is written then.
@@ -73,6 +79,8 @@ def prepare(spec: StudySpec, out: Path, options: RunOptions) -> Plan:
         if not found:
             raise InputError(f"--redo: '{pattern}' fits no run of the study; vlseg study status --runs lists them")
         redo |= found
+    if look:
+        return plan
     plan.write(out)
     tidy(out)
     ledger.sweep(out, [run.name for run in plan.runs])

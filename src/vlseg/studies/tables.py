@@ -1,6 +1,7 @@
 """What a study's ledger holds, as the cells that tables read, and what is missing of it."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,35 +43,39 @@ def check_tables(plan: Plan) -> None:
         for label in run.data
     ]
     labels = list(dict.fromkeys(name for cell in cells for name in cell.labels))
-    check_specs(plan.study.tables, labels=labels if cells and not plan.searches else None)  # a search adds its own
-    for spec in plan.study.tables:
+    specs = plan.study.tables or default_tables(plan)
+    check_specs(specs, labels=labels if cells and not plan.searches else None)  # a search adds its own
+    for spec in specs:
         if "." not in spec.metric:  # what a path leads to is known only when it is there
             build_table(cells, spec, phantoms=True)
 
 
 def default_tables(plan: Plan) -> list[TableSpec]:
-    """One table for each part that is asked something: models, prompts, and whatever else differs, down the side.
-
-    Of a part's conditions the clean one, where it has that.
-    """
-    parts: dict[str, list[Planned]] = {}
+    """One table for each part that is asked something, with a row for all in which its evaluations differ."""
+    asked: dict[str, list[Planned]] = {}
     for run in plan.runs:
         for part in run.parts if run.kind in ("evaluate", "masks") else []:
-            parts.setdefault(part, []).append(run)
-    return [_default_table(part, runs) for part, runs in parts.items()]
+            asked.setdefault(part, []).append(run)
+    specs: dict[str, TableSpec] = {}
+    for part, runs in asked.items():
+        name = plain = re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip("-.") or "part"
+        while name.lower() in {"index", *map(str.lower, specs)}:
+            name = f"{plain}-{len(specs) + 1}"
+        rows = ["model", "trained_on", "asked", *_varied(runs)]
+        specs[name] = TableSpec(name=name, title=part, rows=rows, where={"part": part})
+    return list(specs.values())
 
 
-def _default_table(part: str, runs: list[Planned]) -> TableSpec:
-    clean = [run for run in runs if run.labels["condition"] == "clean"]
-    shown = [run.labels for run in clean or runs]
-    rows = ["model", "trained_on", "asked"]
-    beside = {*rows, "data", "seed", "fold"}
-    if all(labels["prompt"] in ("", labels["asked"]) for labels in shown):
-        beside.add("prompt")
-    names = list(dict.fromkeys(name for labels in shown for name in labels if name not in beside))
-    rows += [name for name in names if len({labels.get(name) for labels in shown}) > 1]
-    where = {"part": part, **({"condition": "clean"} if clean else {})}
-    return TableSpec(name=part, rows=rows, columns="data", where=where)
+def _varied(runs: Sequence[Planned]) -> list[str]:
+    """Labels beside the usual ones in which evaluations differ within a model, under one question."""
+    found: dict[str, None] = {}
+    groups: dict[tuple[str, ...], dict[str, str]] = {}
+    for run in runs:
+        question = tuple(run.labels.get(name, "") for name in ("model", "trained_on", "asked"))
+        first = groups.setdefault(question, dict(run.labels))
+        names = [*first, *(name for name in run.labels if name not in first)]
+        found |= {name: None for name in names if first.get(name, "") != run.labels.get(name, "")}
+    return [name for name in found if name not in ("data", "seed", "fold")]
 
 
 def cells_of(study: Path, plan: Plan) -> tuple[list[Cell], list[Hole]]:

@@ -8,22 +8,11 @@ from typing import Any
 
 from vlseg.records import InputError, RunConfig
 from vlseg.records.study import Planned, PlannedSearch, Search
+from vlseg.studies.check import LISTED
 from vlseg.studies.search import SEARCH, Trial, best, distributions, ends, finished, trials
 
 Made = tuple[Planned, RunConfig]
-LISTED = {
-    "model": "models",
-    "data": "data",
-    "target": "the study's set",
-    "prompt": "prompts",
-    "protocol": "protocols",
-    "seed": "seeds",
-    "fold": "folds",
-    "folds": "folds",
-    "train_share": "shares",
-    "weights": "models",
-    "revision": "models",
-}
+UNSEARCHED = {**LISTED, "target": "the study's set", "protocol": "protocols", "fold": "folds", "folds": "folds"}
 """Settings that no search may choose, because results under them are not of one task: where a part lists them."""
 AFFAIRS = ("device", "threads", "workers", "feature_cache", "feature_limit_gib", "compile", "trackers")
 """Settings that change no result."""
@@ -79,8 +68,8 @@ class Searches:
 def _check(search: Search, make: Callable[[Mapping[str, Any]], Made | None]) -> None:
     """That every axis is of a setting that may be searched for, and that its ends are values of that setting."""
     for key in search.space:
-        if key in LISTED:
-            raise InputError(f"search: space: '{key}' is not searched for; list its values under {LISTED[key]}")
+        if key in UNSEARCHED:
+            raise InputError(f"search: space: '{key}' is not searched for; list its values under {UNSEARCHED[key]}")
         if key in AFFAIRS:
             raise InputError(f"search: space: '{key}' changes no result; leave it out")
     distributions(search)

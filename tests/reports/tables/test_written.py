@@ -288,3 +288,10 @@ def test_the_tables_of_the_documentation_can_be_made() -> None:
     cells.append(Cell("probe", labels(), attributes))
     tables = [build_table(cells, one) for one in specs]
     assert all(any(entry.difference is not None for entry in table.entries.values()) for table in tables)
+
+
+def test_tables_of_an_earlier_study_go_and_other_files_stay(tmp_path: Path) -> None:
+    write_tables(study(), [spec(), spec(name="old.one")], [], tmp_path)
+    (tmp_path / "mine.md").write_text("notes")
+    write_tables(study(), [spec()], [], tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {"index.md", "mine.md", "t.md", "t.csv", "t.tex"}

@@ -152,7 +152,15 @@ class PublishedTable(Strict):
             return True
         if self.trained == "none":
             return not on
-        return labels.get("regime") != "zero_shot" and (not on or (on == labels.get("data")) == (self.trained == "own"))
+        if labels.get("regime") == "zero_shot":
+            return False
+        if self.trained == "own" or not on:
+            return on in ("", labels.get("data"))
+        return "trained_on" in self._names or on not in self._datasets
+
+    @cached_property
+    def _datasets(self) -> frozenset[str]:
+        return frozenset(cell.labels.get("data", "") for cell in self.cells)
 
     @cached_property
     def _index(self) -> dict[tuple[str, ...], dict[tuple[str, ...], list[PublishedCell]]]:

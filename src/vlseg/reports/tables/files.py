@@ -37,7 +37,8 @@ def write_tables(
 ) -> list[Path]:
     """Write NAME.md, NAME.csv and NAME.tex of every table, and index.md with all of them, one after another.
 
-    Each file is replaced whole; where a table cannot be made, none is touched.
+    Each file is replaced whole; where a table cannot be made, none is touched. Other tables that are there go:
+    their numbers are of an earlier state of the study.
 
     Args:
         cells: of the whole study.
@@ -62,6 +63,11 @@ def write_tables(
     texts[INDEX] = "\n".join(["# Tables\n", *pages]) if pages else "# Tables\n\nThe study has no tables.\n"
     for name, text in texts.items():
         write_text(folder / name, text)
+    for old in folder.glob("*.md"):
+        files = [old.with_suffix(suffix) for suffix in (".md", ".csv", ".tex")]
+        if old.name not in texts and all(file.is_file() for file in files):
+            for file in files:
+                file.unlink(missing_ok=True)  # another process may write the same tables
     return [folder / name for name in texts]
 
 
