@@ -18,13 +18,14 @@ from vlseg.jobs.processes import _deaf
 from vlseg.records import InputError
 from vlseg.records.ledger import lease_at, state_of
 from vlseg.records.study import Plan, Slurm, parse_study
+from vlseg.studies.choosing import Seen, next_run, worth_waiting
 from vlseg.studies.ledger import claim, clock, enter
 from vlseg.studies.read import Changes, changed
 from vlseg.studies.run import RunOptions, prepare
 from vlseg.studies.slurm import ask_for_workers, sbatch_parameters, submit
 from vlseg.studies.slurm_queue import Queued, jobs_of, queue, slurm_lines, standing, wait
 from vlseg.studies.slurm_worker import ArrayWorker, noting
-from vlseg.studies.worker import Seen, _worth_waiting, next_run, work
+from vlseg.studies.worker import work
 
 SCRIPT = "#!/bin/sh\n"
 
@@ -348,10 +349,10 @@ def test_a_thrifty_worker_stays_only_for_trainings_to_come(make_dataset: Callabl
             assert at is not None
             assert claim(study, first, at, clock(study), 60.0) is not None
         assert next_run(study, seen) is None
-        assert _worth_waiting(study, seen, thrifty=True) is stays
-        assert _worth_waiting(study, seen, thrifty=False)
+        assert worth_waiting(study, seen, thrifty=True) is stays
+        assert worth_waiting(study, seen, thrifty=False)
         seen.failed = {first.name}
-        assert not _worth_waiting(study, seen, thrifty=True)
+        assert not worth_waiting(study, seen, thrifty=True)
 
 
 def test_processes_that_train_along_are_not_ended_by_slurms_notice() -> None:

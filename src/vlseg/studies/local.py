@@ -14,8 +14,9 @@ import psutil
 from vlseg.records import InputError
 from vlseg.records.study import Plan
 from vlseg.studies.grow import latest, searching
+from vlseg.studies.holding import GRACE
 from vlseg.studies.status import Status, status
-from vlseg.studies.worker import BEGUN, GRACE
+from vlseg.studies.worker import BEGUN
 
 MEMORY_GIB = 4.0
 """Memory that a worker is reckoned to need where nothing else is known."""

@@ -9,11 +9,11 @@ from types import FrameType
 from typing import Any
 
 from vlseg.records.study import Plan
+from vlseg.studies.holding import Stopping
 from vlseg.studies.run import close
 from vlseg.studies.status import status
 from vlseg.studies.tables import write_study_tables
 from vlseg.studies.team import work_together
-from vlseg.studies.worker import Stopping
 
 
 class ArrayWorker:
