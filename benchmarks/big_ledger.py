@@ -49,7 +49,8 @@ VALUES = {
 
 def study_file(folder: Path, runs: int) -> Path:
     """A study of about so many runs: for each training two evaluations and a probe."""
-    write_phantoms(folder / "one", counts={"train": 4, "val": 2, "test": 2}, size=32)
+    if not (folder / "one").exists():
+        write_phantoms(folder / "one", counts={"train": 4, "val": 2, "test": 2}, size=32)
     names = [f"data-{index}" for index in range(DATASETS)]
     seeds = -(-runs // (len(MODELS) * DATASETS * 4))
     part = {
@@ -60,7 +61,8 @@ def study_file(folder: Path, runs: int) -> Path:
         "evaluate": [{}, {"split": "val"}],
         "probe": [{}],
     }
-    values = {"name": "big", "data": dict.fromkeys(names, "one"), "parts": [part]}
+    tables = [{"name": "dice", "rows": "model", "columns": "data", "where": {"split": "test"}}]
+    values = {"name": "big", "data": dict.fromkeys(names, "one"), "parts": [part], "tables": tables}
     file = folder / "big.yaml"
     file.write_text(yaml.safe_dump(values))
     return file
@@ -131,7 +133,18 @@ def main() -> None:
         place = given.keep or Path(temporary)
         place.mkdir(exist_ok=True)
         file, study = study_file(place, given.runs), place / "study"
-        plan_command = [sys.executable, "-m", "vlseg", "study", "run", str(file), "--out", str(study), "--plan"]
+        plan_command = [
+            sys.executable,
+            "-m",
+            "vlseg",
+            "study",
+            "run",
+            str(file),
+            "--out",
+            str(study),
+            "--plan",
+            "--no-estimate",
+        ]
         found: dict[str, Any] = {"date": datetime.now(UTC).date().isoformat()}
         found["prepare, new"] = measured(plan_command)
         plan = Plan.read(study)
@@ -143,6 +156,7 @@ def main() -> None:
         found["status --runs --json"] = measured(
             [sys.executable, "-m", "vlseg", "study", "status", str(study), "--runs", "--json"]
         )
+        found["report"] = measured([sys.executable, "-m", "vlseg", "report", str(study)])
         found["plan and all records"] = measured([sys.executable, "-c", READ, str(study)])
     target = Path(__file__).parent / "results" / "big_ledger.json"
     target.write_text(json.dumps(found, indent=1) + "\n")

@@ -38,6 +38,7 @@ STUDY: dict[str, Any] = {
     "deaths": 1000,
     "set": {"batch_size": 4, "max_steps": 120, "validate_every": 40, "device": "cpu"},
     "models": {"clipseg-tiny": {"set": {"model_arguments": {"image_size": 64}}}, "unet": {"set": {"max_steps": 60}}},
+    "tables": [{"name": "dice", "rows": ["part", "seed"], "columns": "split", "where": {"condition": "clean"}}],
     "parts": [
         {
             "name": "told",

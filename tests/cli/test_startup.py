@@ -8,10 +8,25 @@ import pytest
 IMPORTS = {
     "vlseg.jobs.train": ("torch", "matplotlib"),
     "vlseg.models": ("torch", "transformers"),
+    "vlseg.studies.show": ("torch", "scipy", "pyarrow", "optuna"),
+    "vlseg.studies.status": ("torch", "scipy", "pyarrow", "optuna"),
     "vlseg.training": ("lightning", "transformers", "torchmetrics", "torch._dynamo"),
 }
 """What data or a wrong setting need not wait for, and what training never does."""
-COMMANDS = ["demo", "models", "data", "prompts", "train", "evaluate", "compare", "predict", "probe", "report", "cache"]
+COMMANDS = [
+    "demo",
+    "models",
+    "data",
+    "prompts",
+    "train",
+    "evaluate",
+    "compare",
+    "predict",
+    "probe",
+    "report",
+    "study",
+    "cache",
+]
 HEAVY = ("torch", "transformers", "lightning", "matplotlib", "scipy", "pandas", "pyarrow", "PIL")
 
 

@@ -212,7 +212,7 @@ def test_tables_that_nobody_named_tell_apart_what_differs(data: dict[str, str]) 
     check_tables(plan)
     first, second = default_tables(plan)
     assert (first.name, second.name) == ("my-part-1", "index-2")
-    assert set(first.rows) == {"model", "trained_on", "asked", "regime", "share", "epochs", "split", "condition"}
+    assert set(first.rows) == {"model", "trained_on", "asked", "regime", "share", "epochs", "split"}
     assert second.rows == ["model", "trained_on", "asked"]
 
 

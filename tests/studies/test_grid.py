@@ -80,8 +80,8 @@ def test_from_the_command_line_and_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One by one, as on a CPU, or in one pass, as on a GPU; a run that was lost is made again, the others are not."""
-    monkeypatch.setattr("vlseg.studies.worker.AT_ONCE", together)
-    monkeypatch.setattr("vlseg.studies.worker._on_gpu", lambda run: True)
+    monkeypatch.setattr("vlseg.studies.choosing.AT_ONCE", together)
+    monkeypatch.setattr("vlseg.studies.choosing._on_gpu", lambda run: True)
     data = make_dataset(counts=(2, 1, 1))
     call = ["train", "--model", "clipseg-tiny", "--data", data, "--device", "cpu", "--set", "max_steps=2"]
     call += ["--grid", "prompt=[p1, p2]", "--grid", "seed=[0, 1]", "--out", tmp_path / "runs", "--json"]

@@ -100,11 +100,14 @@ def test_workers_that_cannot_start_end_the_study_with_one_line(
     def broken(arguments: object) -> int:
         raise ImportError("libnothing.so: cannot open shared object file")
 
-    monkeypatch.setattr(worker, "main", broken)
-    with pytest.raises(
-        InputError, match=r"^worker 0 ends before it makes anything: ImportError: libnothing.so.*log\)$"
-    ):
-        go(tmp_path, workers=1)
+    def killed(arguments: object) -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    for main, why in ((broken, "ImportError: libnothing.so.*"), (killed, "signal 9 ended it")):
+        monkeypatch.setattr(worker, "main", main)
+        with pytest.raises(InputError, match=rf"^worker 0 ends before it makes anything: {why} \(.*log\)$"):
+            go(tmp_path, workers=1)
     assert states(tmp_path) == {"r0": "planned"}
 
 

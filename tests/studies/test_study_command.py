@@ -82,6 +82,7 @@ def test_three_runs_that_must_fail_do_so_and_the_others_are_done(
         assert "3 wait for runs that failed" in text
         assert text.startswith("4 of 10 runs done, 3 failed")
 
+    options.append("--no-estimate")
     before = tokens(study)
     again = go("run", file, *options)
     assert again.returncode == 1
@@ -112,7 +113,7 @@ def test_ctrl_c_lays_down_and_the_same_command_goes_on(make_dataset: MakeDataset
     models = {"clipseg-tiny": {"set": {"model_arguments": {"image_size": 64}}}}
     data = make_dataset(counts=(8, 2, 2), size=64)
     file = write(tmp_path, data, models, set=settings)
-    arguments = command("run", file, "--workers", 1, "--threads", 1)
+    arguments = command("run", file, "--workers", 1, "--threads", 1, "--no-estimate")
     subprocess.run([*arguments, "--out", str(tmp_path / "straight")], check=True, capture_output=True)
     study = tmp_path / "study"
 
@@ -143,7 +144,7 @@ def test_ctrl_c_lays_down_and_the_same_command_goes_on(make_dataset: MakeDataset
     assert at is not None
     worker = lease_at(at)["pid"]
     main.kill()
-    main.wait()
+    main.communicate()
     until(lambda: not _there(worker), 60)
     at = state_of(study, train.name)
     assert at is not None

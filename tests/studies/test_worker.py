@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from forking import ended, fork, until
 from ledgers import folders, planned, write_study
+from resuming import KilledError
 
 import vlseg.training.loop as fit_module
 from vlseg.models import as_module, load_model
@@ -21,10 +22,6 @@ from vlseg.studies.run import RunOptions, prepare, run_alone
 
 MakeDataset = Callable[..., Path]
 Prepared = Callable[..., Planned]
-
-
-class KilledError(BaseException):
-    """Stands for a SIGKILL."""
 
 
 @pytest.fixture
@@ -66,7 +63,7 @@ def made_again(study: Path, run: Planned) -> None:
     assert worker.work(study) == 1
 
 
-@pytest.mark.parametrize("killed_at", [0, 1, 3])
+@pytest.mark.parametrize("killed_at", [0, pytest.param(1, marks=pytest.mark.slow), 3])
 def test_a_training_that_was_killed_ends_as_one_that_was_not(
     killed_at: int, prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

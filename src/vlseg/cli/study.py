@@ -51,6 +51,14 @@ def run(
     no_estimate: Annotated[
         bool, typer.Option("--no-estimate", help="Do not measure how long it will take, and how much disk.")
     ] = False,
+    executor: Annotated[
+        Literal["local", "slurm"], typer.Option(help="Processes of this machine, or workers on a Slurm cluster.")
+    ] = "local",
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option("--slurm", help="What workers on the cluster get: partition=gpu, gpus=1.", metavar="KEY=VALUE"),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="On a cluster: stay until the workers have ended.")] = False,
     json: Json = False,
 ) -> None:
     """Run a study; killed or stopped, the same command goes on with it."""
@@ -67,6 +75,7 @@ def run(
     from vlseg.studies.tables import write_study_tables
     from vlseg.studies.tiny import at_tiny_scale
 
+    _check_executor(executor, slurm, wait=wait, local={"--workers": workers, "--threads": threads, "--memory": memory})
     spec = changed(
         read_study(source),
         Changes(
@@ -77,6 +86,7 @@ def run(
             set=dict(parse_setting(one) for one in settings or []),
             seeds=tuple(seed or ()),
             parts=tuple(part or ()),
+            slurm=dict(parse_setting(one, "--slurm") for one in slurm or []),
         ),
     )
     if (part or seed) and (Path(source) / "plan.json").exists():
@@ -98,25 +108,51 @@ def run(
         raise typer.Exit(2) from error
     local = LocalOptions(workers, threads, memory)
     before = status(folder, plan)
-    found = None if no_estimate or look or not before.left else estimate(folder, plan, resources_for(local))
+    here = executor == "local"  # what this machine needs says nothing of a cluster's nodes
+    measured = here and not no_estimate and not look and before.left
+    found = estimate(folder, plan, resources_for(local)) if measured else None
     for line in plan_lines(plan, folder, found, before.ahead):
         say(line)
     values: dict[str, Any] = {"study": str(folder), "estimate": estimate_values(found, before.ahead)}
     if plan_only:
         finish("study run", {**values, **json_values(status(folder, plan))}, [], as_json=json)
         return
-    with live() as show:
-        after = run_study(folder, plan, local, show)
+    if executor == "slurm":
+        from vlseg.studies.slurm import ask_for_workers, wait_for_workers
+
+        jobs = ask_for_workers(folder, plan, say)
+        if not wait:
+            finish("study run", {**values, "jobs": jobs, **json_values(status(folder, plan))}, [], as_json=json)
+            return
+        after = wait_for_workers(folder, plan, say)
+    else:
+        with live() as show:
+            after = run_study(folder, plan, local, show)
     seconds = time.monotonic() - begin
     plan = Plan.read(folder)  # a search has added runs
     written = write_study_tables(folder, plan)
     undone = after.total - after.counts["done"] - after.counts["failed"] - len(after.blocked) + searching(plan)
     lines = [*status_lines(after), f"{duration(seconds)}; runs: {folder / 'runs'}; tables: {written[-1]}"]
     if undone:
-        lines.append(f"stopped; go on with: vlseg study run {folder}")
+        lines.append(f"stopped; go on with: vlseg study run {folder}{' --executor slurm' * (executor == 'slurm')}")
     values |= {"tables": str(written[-1]), "wall_seconds": round(seconds, 1), **json_values(after)}
     finish("study run", values, lines, as_json=json)
     raise typer.Exit(130 if undone else 1 if after.counts["failed"] else 0)
+
+
+def _check_executor(executor: str, slurm: list[str] | None, *, wait: bool, local: dict[str, Any]) -> None:
+    """That options fit the executor, and that it is there."""
+    from vlseg.records import InputError
+
+    given = [option for option, value in local.items() if value is not None]
+    if executor == "slurm" and given:
+        raise InputError(f"{given[0]}: is of --executor local; on a cluster --slurm workers=N, cpus=N, memory_gib=N")
+    if executor == "local" and (slurm or wait):
+        raise InputError(f"{'--slurm' if slurm else '--wait'}: is of a cluster; add --executor slurm")
+    if executor == "slurm":
+        from vlseg.studies.slurm import check_slurm
+
+        check_slurm()
 
 
 def _place(source: str, name: str) -> Path:
@@ -145,6 +181,7 @@ def show_status(
     from vlseg.records.ledger import state_of
     from vlseg.records.study import Plan
     from vlseg.studies.show import json_values, live, status_lines
+    from vlseg.studies.slurm_queue import slurm_lines
     from vlseg.studies.status import status
 
     plan = Plan.read(study)
@@ -156,7 +193,7 @@ def show_status(
                 time.sleep(2.0)
                 plan = Plan.read(study)
                 found = status(study, plan)
-    lines = status_lines(found)
+    lines = [*status_lines(found), *slurm_lines(study)]
     if runs:
         states = {run.name: at.state if (at := state_of(study, run.name)) else "planned" for run in plan.runs}
         lines += [f"{state:<12}{name}" for name, state in states.items()]

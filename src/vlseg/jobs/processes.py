@@ -66,7 +66,9 @@ def helpers(devices: int) -> Iterator[None]:
         environment = {"TORCH_CPP_LOG_LEVEL": "ERROR", **os.environ}
         for rank in range(1, devices):
             command = [sys.executable, "-m", "vlseg.jobs.helper", str(rank), str(devices), str(port)]
-            started.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, env=environment))
+            with _deaf():
+                process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, env=environment)
+            started.append(process)
 
     def lost() -> str | None:
         ends = {rank: process.poll() for rank, process in enumerate(started, 1)}
@@ -80,6 +82,22 @@ def helpers(devices: int) -> Iterator[None]:
             leave()
             for process in started:
                 _ended(process)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """A process that is started within the block does not hear SIGUSR1 and SIGUSR2, which would end it.
+
+    Slurm sends one to every process before a time limit. This one, if it knows what to do, agrees with the others.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGUSR2})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end(rank: int, world: int, code: int) -> str:

@@ -15,12 +15,13 @@ class InputError(Exception):
 class LostProcessError(Exception):
     """Another process of the same run has ended and so this one must; the message is one line that says why.
 
-    With `first` it was the one that tells such things, so that somebody else must.
+    With `first` it was the one that tells such things, so that somebody else must. With `silent` it ended without a
+    word, and does not come back.
     """
 
-    def __init__(self, message: str, *, first: bool = False) -> None:
+    def __init__(self, message: str, *, first: bool = False, silent: bool = False) -> None:
         super().__init__(message)
-        self.first = first
+        self.first, self.silent = first, silent
 
 
 WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})

@@ -148,14 +148,26 @@ class TableSpec(Strict):
     note: str = ""
 
 
+SLURM_OWN = (
+    "account array cpus-per-task error gpus-per-node mem nodes ntasks-per-node open-mode output partition qos requeue "
+    "signal time"
+).split()
+"""Parameters of sbatch that `Slurm` has fields for, or that submitit needs for itself."""
+
+
 class Slurm(Strict):
     """How workers are asked of a Slurm cluster; None = what the cluster gives by itself."""
 
     workers: int = pydantic.Field(default=4, ge=1)
     """Workers of the array, each of which makes one run after the other."""
     at_once: int | None = pydantic.Field(default=None, ge=1)
-    time: int = pydantic.Field(default=240, ge=2)
-    """Minutes that a worker may take; its run is then laid down and it is queued again."""
+    """So many of them at a time; None = all."""
+    minutes: int = pydantic.Field(default=240, ge=2)
+    """That a worker may take; its run is then laid down, and it is queued again."""
+    notice: int = pydantic.Field(default=120, ge=10, validate_default=True)
+    """Seconds before that limit at which the run is laid down."""
+    requeues: int = pydantic.Field(default=50, ge=0)
+    """So often a worker whose time is up is queued again."""
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
@@ -164,12 +176,42 @@ class Slurm(Strict):
     gpus: int = pydantic.Field(default=0, ge=0)
     """For each node."""
     memory_gib: float | None = pydantic.Field(default=None, gt=0)
+    """For each node."""
     nodes: int = pydantic.Field(default=1, ge=1)
     """For one run."""
     tasks: int = pydantic.Field(default=1, ge=1)
     """For each node: the processes that train one run together, one for each GPU."""
-    extra: dict[str, Any] = {}
-    """Further parameters of sbatch."""
+    setup: list[str] = []
+    """Lines of shell before a worker starts: module load, export."""
+    extra: dict[str, str | int | float | bool | None] = {}
+    """Further parameters of sbatch by their long names, {constraint: a100}; true for one without a value."""
+
+    @pydantic.field_validator("notice")
+    @classmethod
+    def _in_time(cls, notice: int, info: pydantic.ValidationInfo) -> int:
+        if notice * 2 > info.data.get("minutes", notice) * 60:
+            raise ValueError("a worker must have at least twice as long before its time limit: give more minutes")
+        return notice
+
+    @pydantic.field_validator("extra")
+    @classmethod
+    def _further(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        own = sorted({key.replace("_", "-") for key in extra}.intersection(SLURM_OWN))
+        if own:
+            raise ValueError(f"'{own[0]}' is set by a field of slurm, or by vlseg itself: leave it out")
+        return extra
+
+
+def parse_slurm(values: Any, where: str) -> Slurm:
+    """Slurm's options from plain values; `where` names their origin in the error.
+
+    Raises:
+        InputError: an unknown field or a value of the wrong type.
+    """
+    try:
+        return Slurm.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise from_validation(error, where) from error
 
 
 class StudySpec(Strict):

@@ -55,12 +55,14 @@ def result(study: Path, name: str) -> Path:
 
 def _train(study: Path, run: Planned, at: At) -> Values | None:
     from vlseg.jobs.train import train_run
+    from vlseg.training.distributed import broadcast
 
     config = training_config(study, run)
     # Its own configuration, where there is one: only settings that change no number can be others by now.
     begun = (at.work / "run.json").exists()
     places = {"data": config.data, "weights": config.weights, "feature_cache": config.feature_cache}
-    record = train_run(None if begun else config, at.work, resume=True, places=places)
+    call: dict[str, Any] = {"config": None if begun else config, "out": at.work, "resume": True, "places": places}
+    record = train_run(**broadcast(call))  # the worker's other processes, where it has some, train along
     if record.status != "done":
         return None
     return trained_values(record.summary)

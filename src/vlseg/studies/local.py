@@ -14,8 +14,9 @@ import psutil
 from vlseg.records import InputError
 from vlseg.records.study import Plan
 from vlseg.studies.grow import latest, searching
+from vlseg.studies.holding import GRACE
 from vlseg.studies.status import Status, status
-from vlseg.studies.worker import BEGUN, GRACE
+from vlseg.studies.worker import BEGUN
 
 MEMORY_GIB = 4.0
 """Memory that a worker is reckoned to need where nothing else is known."""
@@ -157,14 +158,15 @@ class Crew:
             if code == 2:
                 raise InputError(self._said(slot)[-1])
             if code != 0:
-                self._start_again(slot)
+                self._start_again(slot, code)
 
-    def _start_again(self, slot: int) -> None:
+    def _start_again(self, slot: int, code: int) -> None:
         said = self._said(slot)
         claimed = any(line.endswith(BEGUN) for line in said)  # then the run's own count of deaths sets an end to it
         self._idle_deaths[slot] = 0 if claimed else self._idle_deaths.get(slot, 0) + 1
         if self._idle_deaths[slot] == IDLE_DEATHS:
-            raise InputError(f"worker {slot} ends before it makes anything: {said[-1]} ({self._log(slot)})")
+            why = said[-1] if code > 0 else f"signal {-code} ended it"
+            raise InputError(f"worker {slot} ends before it makes anything: {why} ({self._log(slot)})")
         self.start(slot)
 
     def end(self) -> None:

@@ -12,7 +12,7 @@ import yaml
 
 from vlseg.jobs.settings import EXPONENT
 from vlseg.records import InputError, unknown_name
-from vlseg.records.study import ModelEntry, Part, StudySpec, TableSpec, parse_study
+from vlseg.records.study import ModelEntry, Part, Slurm, StudySpec, TableSpec, parse_slurm, parse_study
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Changes:
         set: settings of every training.
         seeds: instead of every part's.
         parts: those to run, with those that they start from; all where none is named.
+        slurm: what workers on a cluster get; extra.NAME is one of `extra`.
     """
 
     protocol: str | None = None
@@ -36,6 +37,7 @@ class Changes:
     set: Mapping[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = ()
     parts: tuple[str, ...] = ()
+    slurm: Mapping[str, Any] = field(default_factory=dict)
 
 
 def built_in() -> dict[str, Path]:
@@ -132,7 +134,21 @@ def changed(spec: StudySpec, changes: Changes) -> StudySpec:
     update: dict[str, Any] = {"data": data, "models": models, "parts": parts, "set": {**spec.set, **changes.set}}
     if changes.protocol is not None:
         update["protocol"] = changes.protocol
+    if changes.slurm:
+        update["slurm"] = _slurm(spec.slurm, changes.slurm)
     return parse_study(spec.model_copy(update=update).model_dump(mode="json"), spec.name)
+
+
+def _slurm(options: Slurm, changes: Mapping[str, Any]) -> Slurm:
+    values = options.model_dump()
+    for key, value in changes.items():
+        if key not in values and not key.startswith("extra."):
+            raise unknown_name("option of --slurm", key, [*values, "extra.NAME"])
+        if key.startswith("extra."):
+            values["extra"] = {**values["extra"], key.removeprefix("extra."): value}
+        else:
+            values[key] = value
+    return parse_slurm(values, "--slurm")
 
 
 def _training_changed(part: Part, changes: Changes) -> Part:

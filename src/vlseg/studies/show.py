@@ -15,7 +15,6 @@ from rich.text import Text
 from vlseg.records.console import error_console
 from vlseg.records.estimate import Estimate
 from vlseg.records.study import LEFT_OUT, Plan
-from vlseg.studies.estimate import expected
 from vlseg.studies.status import Status
 
 QUIET = 30.0
@@ -57,6 +56,8 @@ def _took(found: Estimate, names: Sequence[str]) -> str:
     """About 12 min; 140 MB."""
     if not names:
         return "done"
+    from vlseg.studies.estimate import expected  # which reads data: status does not wait for that
+
     seconds, size, _, unknown = expected(found, names)
     if unknown == len(names):
         return "time unknown"
@@ -66,6 +67,8 @@ def _took(found: Estimate, names: Sequence[str]) -> str:
 
 def estimate_lines(found: Estimate, study: Path, ahead: Sequence[str]) -> list[str]:
     """What all of it takes, how that was found, what is unknown, and whether the disk is large enough."""
+    from vlseg.studies.estimate import expected
+
     seconds, size, features, unknown = expected(found, ahead)
     lines = []
     workers = "1 worker" if found.workers == 1 else f"{found.workers} workers"
@@ -225,6 +228,8 @@ def estimate_values(found: Estimate | None, ahead: Sequence[str]) -> dict[str, A
     """The machine-readable estimate of what is left to do; None where there is none."""
     if found is None:
         return None
+    from vlseg.studies.estimate import expected
+
     seconds, size, features, unknown = expected(found, ahead)
     return {
         "seconds": round(seconds, 1) if unknown < len(ahead) else None,

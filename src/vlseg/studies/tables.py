@@ -51,7 +51,10 @@ def check_tables(plan: Plan) -> None:
 
 
 def default_tables(plan: Plan) -> list[TableSpec]:
-    """One table for each part that is asked something, with a row for all in which its evaluations differ."""
+    """One table for each part that is asked something, with a row for all in which its evaluations differ.
+
+    Of a part's conditions the clean one, where it has that.
+    """
     asked: dict[str, list[Planned]] = {}
     for run in plan.runs:
         for part in run.parts if run.kind in ("evaluate", "masks") else []:
@@ -61,8 +64,10 @@ def default_tables(plan: Plan) -> list[TableSpec]:
         name = plain = re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip("-.") or "part"
         while name.lower() in {"index", *map(str.lower, specs)}:
             name = f"{plain}-{len(specs) + 1}"
-        rows = ["model", "trained_on", "asked", *_varied(runs)]
-        specs[name] = TableSpec(name=name, title=part, rows=rows, where={"part": part})
+        clean = [run for run in runs if run.labels["condition"] == "clean"]
+        rows = ["model", "trained_on", "asked", *_varied(clean or runs)]
+        where = {"part": part, **({"condition": "clean"} if clean else {})}
+        specs[name] = TableSpec(name=name, title=part, rows=rows, where=where)
     return list(specs.values())
 
 
@@ -75,7 +80,8 @@ def _varied(runs: Sequence[Planned]) -> list[str]:
         first = groups.setdefault(question, dict(run.labels))
         names = [*first, *(name for name in run.labels if name not in first)]
         found |= {name: None for name in names if first.get(name, "") != run.labels.get(name, "")}
-    return [name for name in found if name not in ("data", "seed", "fold")]
+    known = dict.fromkeys(name for run in runs for name in run.labels)
+    return [name for name in known if name in found and name not in ("data", "seed", "fold")]
 
 
 def cells_of(study: Path, plan: Plan) -> tuple[list[Cell], list[Hole]]:

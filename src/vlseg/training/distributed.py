@@ -313,7 +313,7 @@ def _form(team: _Team) -> None:
             raise LostProcessError(why)
 
     if not _wait_for(team, "here", MEETING_SECONDS, lost):
-        raise LostProcessError(f"not all of {place.world} processes have come in {MEETING_SECONDS:.0f} s")
+        raise LostProcessError(f"not all of {place.world} processes have come in {MEETING_SECONDS:.0f} s", silent=True)
     dist.init_process_group(
         "gloo",
         store=_part(team.store, f"group {team.times}"),
@@ -333,7 +333,7 @@ def _reason(team: _Team) -> BaseException:
             told = json.loads(team.store.get(key)) if team.store.check([key]) else None
         except RuntimeError:
             return LostProcessError(
-                f"rank 0 of {team.place.world} has ended without a word; go on with --resume", first=True
+                f"rank 0 of {team.place.world} has ended without a word; go on with --resume", first=True, silent=True
             )
         if told is not None:
             kinds: dict[str, type[BaseException]] = {"InputError": InputError, "KeyboardInterrupt": KeyboardInterrupt}
@@ -342,5 +342,6 @@ def _reason(team: _Team) -> BaseException:
             return LostProcessError(why)
         time.sleep(0.02)
     return LostProcessError(
-        f"one of the {team.place.world} processes was ended (by hand, or out of memory); go on with --resume"
+        f"one of the {team.place.world} processes was ended (by hand, or out of memory); go on with --resume",
+        silent=True,
     )
