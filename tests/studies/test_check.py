@@ -51,6 +51,11 @@ def refused(words: str, call: Callable[[], object]) -> None:
         ({"probe": [{"models": ["v"]}]}, "probe: unknown model of the part 'v'"),
         ({"exclude": [{"model": ["u", "v"]}]}, "exclude: unknown model of the part 'v'"),
         ({"folds": 2, "evaluate": [{"split": "val"}]}, "folds: split 'test' alone can be asked about"),
+        ({"worth": [{"leaking": "class", "honest": "class"}]}, "worth: compares 'class' with itself"),
+        (
+            {"prompts": ["class", "class+attributes"], "worth": [{"leaking": "class", "honest": "class+attributes"}]},
+            "worth: 'class+attributes' of one is not deployable (class, mask)",
+        ),
         ({"train": False, "seeds": [0, 1], "probe": [{}]}, "train: false: takes no seeds, probe"),
         ({"train": False, "evaluate": [{"prompts": ["class"]}]}, "train: false: asks about the part's own"),
     ],

@@ -79,6 +79,9 @@ def _check_part(part: Part, spec: StudySpec) -> None:
     asked: list[Evaluate | Probe | Worth] = [*part.evaluate, *part.probe, *part.worth]
     if part.folds is not None and any(one.split != "test" for one in asked):
         raise InputError("folds: split 'test' alone can be asked about; each fold trains on images of the others")
+    same = next((one.honest for one in part.worth if one.honest == one.leaking), None)
+    if same is not None:
+        raise InputError(f"worth: compares '{same}' with itself; give a leaking and an honest prompt")
     if not part.train:
         _check_untrained(part)
 

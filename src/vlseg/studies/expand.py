@@ -271,6 +271,8 @@ def _worths(part: Part, places: Places, runs: Sequence[Planned]) -> Iterator[Pla
             first = leaking[0]
             if not all(places.has(label, one.split) for label in first.data):
                 continue
+            for label in first.data:
+                places.check_honest(label, one.honest)
             labels = dict(alike) | {"prompt": one.leaking, "asked": one.honest, "data": first.labels["trained_on"]}
             labels |= {"seed": "", "split": one.split, "condition": "clean"}
             cached = first.config.get("feature_cache") == FEATURES

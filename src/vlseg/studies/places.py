@@ -9,8 +9,8 @@ from typing import Any
 from vlseg.data import read_dataset
 from vlseg.data.keys import file_digest
 from vlseg.prompts import annotate
-from vlseg.prompts.annotate import resolve_name
-from vlseg.records import Dataset, InputError
+from vlseg.prompts.annotate import resolve_name, sources_of
+from vlseg.records import Dataset, InputError, is_deployable
 from vlseg.records.study import LEFT_OUT, Hole, StudySpec
 
 
@@ -95,6 +95,20 @@ class Places:
                     resolve_name(one, name)
                 found.append(name)
         return list(dict.fromkeys(found))
+
+    def check_honest(self, label: str, prompt: str) -> None:
+        """That a user could write a prompt of a dataset that is there.
+
+        Raises:
+            InputError: it tells of the truth.
+        """
+        dataset = self.dataset(label)
+        sources = frozenset() if dataset is None else sources_of(dataset, prompt)
+        if not is_deployable(sources):
+            raise InputError(
+                f"worth: '{prompt}' of {label} is not deployable ({', '.join(sorted(sources))}); the honest prompt "
+                "must not tell of the truth"
+            )
 
     def fingerprints(self, labels: Iterable[str]) -> dict[str, str]:
         """By label, of datasets that are there."""
