@@ -103,7 +103,7 @@ def test_tiny_fills_every_table(name: str, tmp_path: Path, vlseg: Callable[..., 
         text = (tmp_path / "s" / "report" / "tables" / f"{table.name}.csv").read_text()
         rows = list(csv.DictReader(text.splitlines()))
         assert rows, table.name
-        if table.name not in ("presence", "changed-words"):  # six images may hold too little for these
+        if table.name not in ("presence", "changed-words", "transfer-distances"):  # six images may hold too little
             assert all(row["mean"] and not row["hole"] for row in rows), table.name
         assert not any(row["difference"] for row in rows)
     index = (tmp_path / "s" / "report" / "tables" / "index.md").read_text()

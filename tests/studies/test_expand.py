@@ -12,7 +12,7 @@ from vlseg.phantoms import write_phantoms
 from vlseg.records import InputError
 from vlseg.records.protocols import PROTOCOLS
 from vlseg.records.study import Plan, Planned, parse_study
-from vlseg.studies import expand as expand_module
+from vlseg.studies import naming
 from vlseg.studies.expand import expand
 from vlseg.studies.read import Changes, changed, datasets, read_study, schema
 
@@ -218,11 +218,11 @@ def test_names_last_and_identities_tell(
     assert not {run.identity for run in other} & {run.identity for run in before}
     longer = plan(places, part | {"set": {"epochs": 3}}).runs
     assert not {run.name for run in longer} & {run.name for run in before}
-    monkeypatch.setattr(expand_module, "PROTOCOLS", {**PROTOCOLS, "metrics": 2})
+    monkeypatch.setattr(naming, "PROTOCOLS", {**PROTOCOLS, "metrics": 2})
     later = plan(places, part).runs
     assert [run.name for run in later] == [run.name for run in before]
     assert [a.identity == b.identity for a, b in zip(later, before, strict=True)] == [True, False]
-    monkeypatch.setattr(expand_module, "PROTOCOLS", {**PROTOCOLS, "losses": 2})
+    monkeypatch.setattr(naming, "PROTOCOLS", {**PROTOCOLS, "losses": 2})
     trained = plan(places, part).runs
     assert not {run.identity for run in trained} & {run.identity for run in before}, "what reads it is outdated, too"
 

@@ -8,7 +8,7 @@ from typing import Any
 from vlseg.records import InputError, RunConfig
 from vlseg.records.ledger import At, state_of
 from vlseg.records.study import Planned
-from vlseg.studies.expand import FEATURES, RUN
+from vlseg.studies.naming import FEATURES, RUN
 
 Values = dict[str, dict[str, Any]]
 

@@ -1,8 +1,5 @@
 """From a study to its runs: every combination of the axes, checked before anything runs."""
 
-import hashlib
-import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
@@ -11,42 +8,14 @@ from typing import Any
 
 from vlseg.jobs.settings import config_of
 from vlseg.models import architecture_of
-from vlseg.models.manifest import default_weights
 from vlseg.models.registry import saved_model
 from vlseg.records import InputError, RunConfig
-from vlseg.records.protocols import OF_KIND, PROTOCOLS
-from vlseg.records.study import OWN, Evaluate, Kind, ModelEntry, Part, Plan, Planned, Probe, StudySpec
-from vlseg.studies.check import EXTERNAL, check_study
-from vlseg.studies.places import Places, contents
+from vlseg.records.study import ModelEntry, Part, Plan, Planned, StudySpec
+from vlseg.studies.asking import asked_of, excluded, external, prompts_of, untrained, worths
+from vlseg.studies.check import check_study
+from vlseg.studies.naming import FEATURES, RUN, planned_run, settings_over
+from vlseg.studies.places import Places
 from vlseg.studies.trials import Searches
-
-FEATURES = "features"
-"""In a planned configuration: the study's own cache, wherever the study lies."""
-RUN = "run:"
-"""In a planned configuration, before a run's name: the model that it left."""
-WHY = "why"
-"""In an exclusion: its reason."""
-USUAL = (
-    *("model", "trained_on", "prompt", "protocol", "regime", "seed", "fold", "share"),
-    *("data", "asked", "condition", "split"),
-)
-"""Labels that every run or evaluation has; others are a part's own axes."""
-BESIDE = (
-    "data",
-    "weights",
-    "revision",
-    "device",
-    "threads",
-    "workers",
-    "feature_cache",
-    "feature_limit_gib",
-    "compile",
-    "devices",
-    "nodes",
-    "trackers",
-)
-"""Settings of a run that give it no other name: where things lie (their content is in the identity) and on what it
-runs."""
 
 
 def expand(spec: StudySpec, study: Path | None = None) -> Plan:
@@ -70,11 +39,11 @@ def expand(spec: StudySpec, study: Path | None = None) -> Plan:
                 before = runs.get(run.name)
                 parts = list(dict.fromkeys([*(before.parts if before else []), part.name]))
                 runs[run.name] = run.model_copy(update={"parts": parts})
-            for run in _worths(part, places, [run for run in runs.values() if part.name in run.parts]):
+            for run in worths(part, places, [run for run in runs.values() if part.name in run.parts]):
                 runs[run.name] = run.model_copy(update={"parts": [part.name]})
         except InputError as error:
             raise InputError(f"part '{part.name}': {error}") from error
-    for run in _external(spec, places):
+    for run in external(spec, places):
         runs[run.name] = run
     holes = [*places.holes.values(), *places.excluded]
     return Plan(study=spec, runs=_in_order(list(runs.values())), holes=holes, searches=searches.found)
@@ -89,7 +58,7 @@ def _of_part(part: Part, places: Places, earlier: Mapping[str, Planned], searche
         there = [label for label in members if places.dataset(label) is not None]
         if not part.train:
             for label in there:
-                yield from _untrained(part, places, model, known, label)
+                yield from untrained(part, places, model, known, label)
         elif len(there) == len(members) and all(places.has(label, "train") for label in members):
             yield from _trained(part, places, model, known, on, earlier, searches)
 
@@ -119,7 +88,7 @@ def _trained(
     spec = places.spec
     if entry.weights and places.weights(entry.weights, entry.revision) is None:
         return
-    prompts = places.prompts(on, _prompts(part, on))
+    prompts = places.prompts(on, prompts_of(part, on))
     folds: Sequence[int | None] = range(part.folds) if part.folds else [None]
     combinations = product(
         part.regimes or (None,),
@@ -146,7 +115,7 @@ def _trained(
         }
         options = {key: value for key, value in options.items() if value is not None}
         for level in (spec.set, entry.set, part.set, axes):
-            options = _over(options, level)
+            options = settings_over(options, level)
         labels = {
             "model": model,
             "trained_on": on,
@@ -162,7 +131,7 @@ def _trained(
             source = _source(part, labels, earlier, places)
             needs, options["weights"] = [source.name], f"{RUN}{source.name}"
         make = partial(_training, part, places, entry, options, labels, needs, earlier)
-        ask = partial(_asked, part, places)
+        ask = partial(asked_of, part, places)
         if part.search is not None:
             yield from searches.runs(part.search, make, ask)
         elif (made := make({})) is not None:
@@ -184,16 +153,16 @@ def _training(
     model, on = labels["model"], labels["trained_on"]
     recipes = architecture_of(entry.model or model).recipes
     recipe = entry.recipe or (labels["protocol"] if labels["protocol"] in recipes else None)
-    config = config_of(_over(options, tried), recipe, f"model '{model}'")
+    config = config_of(settings_over(options, tried), recipe, f"model '{model}'")
     told = {**labels, "regime": config.regime, **{key: str(value) for key, value in tried.items()}}
     told["fold"] = "" if config.fold is None else str(config.fold)
     told["protocol"] = options.get("protocol") or recipe or "corrected"  # not every model has a published one
-    if _excluded(part, told, places):
+    if excluded(part, told, places):
         return None
     if _shares_features(places.spec, config):
         config = config.model_copy(update={"feature_cache": FEATURES})
     values = config.model_dump(mode="json")
-    return _planned("train", model, told, values, places, places.members(on), needs, earlier), config
+    return planned_run("train", model, told, values, places, places.members(on), needs, earlier), config
 
 
 def _shares_features(spec: StudySpec, config: RunConfig) -> bool:
@@ -203,275 +172,12 @@ def _shares_features(spec: StudySpec, config: RunConfig) -> bool:
     return wanted and frozen and not architecture_of(config.model).composed
 
 
-def _asked(part: Part, places: Places, run: Planned, config: RunConfig) -> Iterator[Planned]:
-    """Evaluations and probes of a trained model."""
-    model = run.labels["model"]
-    frozen = config.feature_cache == FEATURES
-    for one in part.evaluate:
-        if one.models is not None and model not in one.models:
-            continue
-        for label in _asked_about(one, places, list(run.data)):
-            wanted = [run.labels["prompt"]] if one.prompts == OWN else list(one.prompts)
-            for prompt, condition in product(places.prompts(label, wanted), one.conditions):
-                yield _evaluation(places, run, config, label, prompt, condition, one)
-    for probe in part.probe:
-        if probe.models is not None and model not in probe.models:
-            continue
-        for label in _asked_about(probe, places, list(run.data)):
-            labels = {**run.labels, "data": label, "asked": run.labels["prompt"], "split": probe.split}
-            values = {"prompt": run.labels["prompt"], "split": probe.split, "limit": probe.limit}
-            values |= {"cache": FEATURES if frozen else None, "target": config.target}
-            yield _planned("probe", model, labels, values, places, [label], [run.name], {run.name: run})
-
-
-def _asked_about(one: Evaluate | Probe, places: Places, own: Sequence[str]) -> list[str]:
-    """The datasets that an evaluation or probe is about, those that are there and have the split."""
-    wanted = list(own) if one.data == OWN else [label for name in one.data for label in places.members(name)]
-    return [label for label in dict.fromkeys(wanted) if places.has(label, one.split)]
-
-
-def _evaluation(
-    places: Places, run: Planned, config: RunConfig, label: str, prompt: str, condition: str, one: Evaluate
-) -> Planned:
-    labels = {**run.labels, "data": label, "asked": prompt, "condition": condition, "split": one.split}
-    cached = config.feature_cache == FEATURES and condition == "clean"
-    values = {
-        "prompt": prompt,
-        "condition": condition,
-        "split": one.split,
-        "threshold": one.threshold,
-        "target": config.target,
-        "cache": FEATURES if cached else None,
-    }
-    return _planned("evaluate", run.labels["model"], labels, values, places, [label], [run.name], {run.name: run})
-
-
-def _worths(part: Part, places: Places, runs: Sequence[Planned]) -> Iterator[Planned]:
-    """For each pair of prompts, the trainings that are alike but for prompt and seed, as many of both."""
-    trained = [run for run in runs if run.kind == "train"]
-    for one in part.worth:
-        kinds: dict[tuple[tuple[str, str], ...], dict[str, list[Planned]]] = {}
-        for run in trained:
-            if one.models is None or run.labels["model"] in one.models:
-                alike = tuple((key, value) for key, value in run.labels.items() if key not in ("prompt", "seed"))
-                kinds.setdefault(alike, {}).setdefault(run.labels["prompt"], []).append(run)
-        if trained and not any({one.leaking, one.honest} <= prompts.keys() for prompts in kinds.values()):
-            raise InputError(
-                f"worth: no model is trained on both '{one.leaking}' and '{one.honest}'; add them to prompts"
-            )
-        for alike, prompts in kinds.items():
-            leaking, honest = prompts.get(one.leaking, []), prompts.get(one.honest, [])
-            if not leaking or not honest:
-                continue
-            if {run.labels["seed"] for run in leaking} != {run.labels["seed"] for run in honest}:
-                raise InputError(
-                    f"worth: '{one.leaking}' and '{one.honest}' of '{dict(alike)['model']}' have other seeds; "
-                    "pairs are of one seed, so exclude none of them alone"
-                )
-            first = leaking[0]
-            if not all(places.has(label, one.split) for label in first.data):
-                continue
-            for label in first.data:
-                places.check_honest(label, one.honest)
-            labels = dict(alike) | {"prompt": one.leaking, "asked": one.honest, "data": first.labels["trained_on"]}
-            labels |= {"seed": "", "split": one.split, "condition": "clean"}
-            cached = first.config.get("feature_cache") == FEATURES
-            values = {"split": one.split, "target": first.config.get("target"), "cache": FEATURES if cached else None}
-            needs = [run.name for run in (*leaking, *honest)]
-            known = {run.name: run for run in trained}
-            yield _planned("worth", labels["model"], labels, values, places, list(first.data), needs, known)
-
-
-def _untrained(part: Part, places: Places, model: str, entry: ModelEntry, label: str) -> Iterator[Planned]:
-    """Zero-shot: the model as its weights are."""
-    name = entry.model or model
-    source = entry.weights or default_weights(name)
-    if source is None:
-        places.missing(
-            f"weights of {model}", f"no weights are known for '{name}'; give models: {{{model}: {{weights: ...}}}}"
-        )
-        return
-    if places.weights(source, entry.revision) is None:
-        return
-    prompts = places.prompts(label, _prompts(part, label))
-    settings = _over(_over({}, places.spec.set), entry.set)
-    for protocol, one in product(part.protocols or (None,), part.evaluate):
-        if (one.models is not None and model not in one.models) or not places.has(label, one.split):
-            continue
-        for prompt, condition in product(prompts, one.conditions):
-            labels = {
-                "model": model,
-                "trained_on": "",
-                "prompt": "",
-                "protocol": protocol or "",
-                "regime": "zero_shot",
-                "seed": "",
-                "fold": "",
-                "share": "",
-                "data": label,
-                "asked": prompt,
-                "condition": condition,
-                "split": one.split,
-            }
-            if _excluded(part, labels, places):
-                continue
-            values: dict[str, Any] = {
-                "model": name,
-                "weights": source,
-                "revision": entry.revision,
-                "model_arguments": settings.get("model_arguments", {}),
-                "protocol": protocol,
-                "prompt": prompt,
-                "condition": condition,
-                "split": one.split,
-                "threshold": one.threshold,
-                "target": settings.get("target"),
-                "cache": FEATURES if places.spec.features and condition == "clean" else None,
-            }
-            yield _planned("evaluate", model, labels, values, places, [label], [], {})
-
-
-def _external(spec: StudySpec, places: Places) -> Iterator[Planned]:
-    from pathlib import Path
-
-    for one in spec.external:
-        for label in (label for name in one.data for label in places.members(name)):
-            folder = one.masks.replace("{data}", label)
-            if not Path(folder).is_dir():
-                places.missing(f"masks of {one.name} on {label}", f"{folder}: no such folder; put the mask files there")
-                continue
-            if not places.has(label, one.split):
-                continue
-            places.prompts(label, [one.prompt])
-            labels = dict.fromkeys(("trained_on", "prompt", "protocol", "regime", "seed", "fold", "share"), "")
-            labels |= {"model": one.name, "data": label, "asked": one.prompt, "condition": "clean", "split": one.split}
-            values = {"masks": folder, "prompt": one.prompt, "split": one.split, "target": spec.set.get("target")}
-            run = _planned("masks", one.name, labels, values, places, [label], [], {})
-            yield run.model_copy(update={"parts": [EXTERNAL]})
-
-
-def _planned(
-    kind: Kind,
-    model: str,
-    labels: Mapping[str, str],
-    config: Mapping[str, Any],
-    places: Places,
-    data: Sequence[str],
-    needs: Sequence[str],
-    known: Mapping[str, Planned],
-) -> Planned:
-    """A run with its name and identity."""
-    named = {
-        key: value for key, value in config.items() if key not in (*BESIDE, "masks", "cache") and _said(key, value)
-    }
-    beside = {key: labels[key] for key in BESIDE if key in labels}  # where they are an axis
-    mark = _digest([kind, model, named, list(data), list(needs), beside])[:8]
-    told = [labels[key] for key in ("model", "trained_on", "prompt") if labels.get(key)]
-    told += [f"{key}-{value[:20]}" for key, value in labels.items() if key not in USUAL]
-    told += [
-        f"{key}-{value}"
-        for key, usual in (("share", "1"), ("fold", ""))
-        if (value := labels.get(key, "")) not in (usual, "")
-    ]
-    if kind != "train":
-        told += [kind, labels["data"], labels["asked"]] + (
-            [c] if (c := labels.get("condition", "clean")) != "clean" else []
-        )
-    told += [f"s{labels['seed']}"] if labels.get("seed") else []
-    name = re.sub(r"[^A-Za-z0-9.+_-]+", "-", "_".join(told).replace("/", "-")).strip("-.")[:100]
-    weights = config.get("weights")
-    depends = {
-        "config": named | {"cached": config.get("cache") is not None or config.get("feature_cache") is not None},
-        "arguments": contents(config.get("model_arguments") or {}),
-        "data": places.fingerprints(data),
-        "weights": places.weights(weights, config.get("revision")) if weights and not weights.startswith(RUN) else None,
-        "masks": contents({"masks": config["masks"]}) if "masks" in config else None,
-        "protocols": {room: PROTOCOLS[room] for room in OF_KIND[kind]},
-        "needs": [known[need].identity for need in needs],
-    }
-    near = known[needs[0]].near if kind != "train" and needs else _near(model, config, data)
-    return Planned(
-        name=f"{name}-{mark}",
-        kind=kind,
-        labels=dict(labels),
-        parts=[],
-        config=dict(config),
-        data={label: places.folder(label) for label in data},
-        needs=list(needs),
-        identity=_digest(depends),
-        near=near,
-    )
-
-
-def _said(key: str, value: Any) -> bool:
-    """Whether a setting is other than usual: fields that later versions add give no run another name."""
-    known = RunConfig.model_fields.get(key)
-    usual = None if known is None or known.is_required() else known.get_default(call_default_factory=True)
-    return bool(value != usual)
-
-
-def _near(model: str, config: Mapping[str, Any], data: Sequence[str]) -> str:
-    """Equal for runs that share the features of images."""
-    return _digest([model, config.get("weights"), config.get("model_arguments"), sorted(data)])[:8]
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
 def _in_order(runs: list[Planned]) -> list[Planned]:
     """Runs that share features after each other, each directly followed by what reads it."""
     places: dict[str, int] = {}
     for run in runs:
         places.setdefault(run.near, len(places))
     return sorted(runs, key=lambda run: places[run.near])
-
-
-def _prompts(part: Part, on: str) -> list[str]:
-    if not isinstance(part.prompts, dict):
-        return part.prompts
-    if on not in part.prompts:
-        raise InputError(f"prompts: names none for '{on}'; add it there, or give one list for all")
-    return part.prompts[on]
-
-
-def _over(options: Mapping[str, Any], level: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with another level of settings over them; "model_arguments.x" is one of the model's arguments."""
-    merged = dict(options)
-    for key, value in level.items():
-        outer, dot, inner = key.partition(".")
-        if outer == "model_arguments":
-            given = {inner: value} if dot else value
-            if not isinstance(given, Mapping):
-                raise InputError(f"model_arguments: '{value}' is no mapping; write {{name: value}}")
-            merged[outer] = {**merged.get(outer, {}), **given}
-        else:
-            merged[key] = value
-    return merged
-
-
-def _excluded(part: Part, labels: Mapping[str, str], places: Places) -> bool:
-    """Whether one of the part's exclusions fits; `data` of a training means what it is trained on.
-
-    One that says `why` leaves a hole that tables tell of.
-    """
-    for rule in part.exclude:
-        fits = []
-        for key, wanted in rule.items():
-            if key == WHY:
-                continue
-            name = "trained_on" if key == "data" and "data" not in labels else key
-            name = "asked" if key == "prompt" and labels["regime"] == "zero_shot" else name
-            if name not in labels:
-                raise InputError(f"exclude: unknown label '{key}' (known: {', '.join(sorted(labels))})")
-            values = wanted if isinstance(wanted, list) else [wanted]
-            fits.append(labels[name] in [str(value) for value in values])
-        if fits and all(fits):
-            if WHY in rule:
-                own = {} if "data" in labels else {"data": labels["trained_on"], "asked": labels["prompt"]}
-                places.left_out(part.name, {**own, **labels}, str(rule[WHY]))
-            return True
-    return False
 
 
 def _source(part: Part, labels: Mapping[str, str], earlier: Mapping[str, Planned], places: Places) -> Planned:

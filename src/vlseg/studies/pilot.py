@@ -29,8 +29,8 @@ from vlseg.records.estimate import KindCost, Parts
 from vlseg.records.ledger import state_of
 from vlseg.records.study import Plan, Planned
 from vlseg.studies.execute import asked, training_config
-from vlseg.studies.expand import RUN
 from vlseg.studies.holding import Stopping, end_with, limit_memory
+from vlseg.studies.naming import RUN
 from vlseg.training import Fit, FitResult
 from vlseg.training.checkpoint import save_checkpoint
 from vlseg.training.precision import deterministic_on_cpu

@@ -12,11 +12,12 @@ from vlseg.records.ledger import LEDGER, record_at, state_of
 from vlseg.records.study import LEFT_OUT, Hole, Plan, Planned, StudySpec
 from vlseg.reports.tables import check_specs
 from vlseg.studies import ledger
-from vlseg.studies.expand import FEATURES, expand
+from vlseg.studies.expand import expand
 from vlseg.studies.grow import latest
 from vlseg.studies.links import relink
 from vlseg.studies.local import LocalOptions, run_here
 from vlseg.studies.measuring import tidy
+from vlseg.studies.naming import FEATURES
 from vlseg.studies.status import Status, status
 from vlseg.studies.tables import check_tables
 from vlseg.studies.worker import work

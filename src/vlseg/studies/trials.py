@@ -9,13 +9,12 @@ from typing import Any
 from vlseg.records import InputError, RunConfig
 from vlseg.records.study import Planned, PlannedSearch, Search
 from vlseg.studies.check import LISTED
+from vlseg.studies.naming import BESIDE
 from vlseg.studies.search import SEARCH, Trial, best, distributions, ends, finished, trials
 
 Made = tuple[Planned, RunConfig]
 UNSEARCHED = {**LISTED, "target": "the study's set", "protocol": "protocols", "fold": "folds", "folds": "folds"}
 """Settings that no search may choose, because results under them are not of one task: where a part lists them."""
-AFFAIRS = ("device", "threads", "workers", "feature_cache", "feature_limit_gib", "compile", "trackers")
-"""Settings that change no result."""
 
 
 class Searches:
@@ -70,7 +69,7 @@ def _check(search: Search, make: Callable[[Mapping[str, Any]], Made | None]) -> 
     for key in search.space:
         if key in UNSEARCHED:
             raise InputError(f"search: space: '{key}' is not searched for; list its values under {UNSEARCHED[key]}")
-        if key in AFFAIRS:
+        if key in BESIDE:
             raise InputError(f"search: space: '{key}' changes no result; leave it out")
     distributions(search)
     for key, axis in search.space.items():
