@@ -15,9 +15,9 @@ import psutil
 import pytest
 import torch
 from tiny_models import TINY
-from vlseg.jobs.grid import train_grid
 
 from vlseg.jobs.methods import method_of
+from vlseg.jobs.together import train_together
 from vlseg.jobs.train import train_run
 from vlseg.models import as_module, load_model
 from vlseg.records import EvaluationSpec, InputError, LostProcessError, RunConfig, RunRecord, read_config, read_record
@@ -279,9 +279,9 @@ def test_several_machines_need_a_launcher(make_dataset: MakeDataset, tmp_path: P
     assert not (tmp_path / "run").exists()
 
 
-def test_a_grid_takes_one_device(make_dataset: MakeDataset, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--grid: trains on one device"):
-        train_grid({"a": config(make_dataset(), devices=2)}, tmp_path / "runs")
+def test_runs_trained_together_take_one_device(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="trained together on one device"):
+        train_together({tmp_path / "runs" / "a": config(make_dataset(), devices=2)})
     assert not (tmp_path / "runs").exists()
 
 

@@ -89,8 +89,12 @@ def test_from_the_command_line_and_again(
     assert done.code == 0, done.err
     assert (done.json["status"], len(done.json["runs"])) == ("done", 4)
     assert ("trainings of one shape" in done.err) == (together > 1)
-    first = Path(done.json["runs"][0]["run"])
+    assert [Path(run["run"]).name for run in done.json["runs"]] == [
+        f"prompt-{prompt}_seed-{seed}" for prompt in ("p1", "p2") for seed in (0, 1)
+    ]
+    first = Path(done.json["runs"][0]["run"]).resolve()
     assert "_p1_s0-" in first.name
+    first = tmp_path / "runs" / "runs" / first.name
     assert (first / "model" / "model.safetensors").exists()
     kept = (Path(done.json["runs"][1]["run"]) / "run.json").stat().st_mtime_ns
     shutil.rmtree(tmp_path / "runs" / "ledger" / first.name)

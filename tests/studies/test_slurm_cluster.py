@@ -19,7 +19,8 @@ from vlseg.studies.slurm import submit
 from vlseg.studies.slurm_queue import queue, wait
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-STEPS = 60
+STEPS = 300
+"""Enough that a worker is met in the middle of a training on a fast machine, too: checkpoints are two seconds apart."""
 LAST = Path("checkpoints") / "last.pt"
 
 
@@ -161,7 +162,7 @@ def test_two_processes_train_one_run_and_lay_it_down_together(
     """srun starts them, or the one that srun started does, as the runs' own settings say."""
     there, alone = tmp_path / "there", tmp_path / "alone"
     data = make_dataset()
-    spec = study_of(data, 1, max_steps=30, **({} if "tasks" in options else {"devices": 2}))
+    spec = study_of(data, 1, max_steps=STEPS, **({} if "tasks" in options else {"devices": 2}))
     plan = prepare(spec, there, RunOptions())
     jobs = submit(there, Slurm(workers=1, **options), print)
     noticed = in_the_middle(there, jobs[0])
@@ -175,7 +176,7 @@ def test_two_processes_train_one_run_and_lay_it_down_together(
     records = [read_record(folder / "run.json") for folder in (there / "runs").iterdir()]
     assert [record.processes for record in records] == [2]
 
-    prepare(study_of(data, 1, max_steps=30, devices=2), alone, RunOptions())
+    prepare(study_of(data, 1, max_steps=STEPS, devices=2), alone, RunOptions())
     run_alone(alone, plan)
     assert results(there) == results(alone)
 
@@ -184,7 +185,7 @@ def test_a_team_that_lost_a_process_leaves_its_run_to_others(
     cluster: Cluster, make_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
     study = tmp_path / "few"
-    plan = prepare(study_of(make_dataset(), 1, max_steps=30), study, RunOptions())
+    plan = prepare(study_of(make_dataset(), 1, max_steps=STEPS), study, RunOptions())
     (job,) = submit(study, Slurm(workers=1, tasks=2), print)
     run = in_the_middle(study, job)
     rows = [line.split() for line in cluster.ask("scontrol", "listpids", job).splitlines()[1:]]

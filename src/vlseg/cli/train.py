@@ -105,7 +105,7 @@ def _grid(
 ) -> int:
     """Train a grid and print it; the exit code."""
     from vlseg.records import InputError, read_record
-    from vlseg.studies.grid import grid_study
+    from vlseg.studies.grid import grid_study, link_by_values
     from vlseg.studies.run import RunOptions, prepare, run_alone
 
     spec = grid_study(options, axes, recipe)
@@ -114,11 +114,7 @@ def _grid(
         raise InputError(f"--out: {folder} is not empty; add --resume to go on with it, or choose another folder")
     plan = prepare(spec, folder, RunOptions(retry=resume))
     found = run_alone(folder, plan)
-    told = [
-        _told(read_record(place / "run.json"), place)
-        for run in plan.runs
-        if (place := folder / "runs" / run.name).is_dir()
-    ]
+    told = [_told(read_record(place / "run.json"), place) for place in link_by_values(folder, plan, axes).values()]
     best = [row["best_val_dice"] for row in told if row["best_val_dice"] is not None]
     failed = found.counts["failed"]
     values = {

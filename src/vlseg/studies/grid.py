@@ -1,5 +1,6 @@
 """What can be said in a line of the shell, as a study: `vlseg train --grid` and `vlseg prompts worth`."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,12 @@ from typing import Any
 from vlseg.jobs.settings import parse_setting
 from vlseg.models import DEFAULT_MODEL
 from vlseg.records import InputError
-from vlseg.records.study import ModelEntry, StudySpec, Worth, parse_study
+from vlseg.records.study import ModelEntry, Plan, StudySpec, Worth, parse_study
 
 AXES = {"seed": "seeds", "regime": "regimes", "train_share": "shares", "prompt": "prompts", "model": "models"}
 """Settings that are axes of every part, by their name there."""
+LABELS = {"train_share": "share", "data": "trained_on"}
+"""Settings whose label in a study has another name."""
 
 
 def grid_study(options: Mapping[str, Any], axes: Sequence[str], recipe: str | None = None) -> StudySpec:
@@ -51,6 +54,34 @@ def grid_study(options: Mapping[str, Any], axes: Sequence[str], recipe: str | No
         "parts": [part],
     }
     return parse_study(spec, "--grid")
+
+
+def link_by_values(out: Path, plan: Plan, axes: Sequence[str]) -> dict[str, Path]:
+    """Folders of `out` that lead to the runs that are done, named by the values of the axes: OUT/prompt-p1_seed-0.
+
+    Args:
+        out: the study's folder.
+        plan: of a `grid_study`.
+        axes: as for it.
+
+    Returns:
+        The folder by the run's name; its place in OUT/runs where a file or folder has the other name.
+    """
+    found: dict[str, Path] = {}
+    for run in plan.runs:
+        place = out / "runs" / run.name
+        if not place.is_dir():
+            continue
+        values = [f"{key}-{run.labels[LABELS.get(key, key)]}" for key in _axes(axes)]
+        link = out / re.sub(r"[^A-Za-z0-9.+_-]+", "-", "_".join(values)).strip("-.")[:100]
+        if link.is_symlink():
+            link.unlink()
+        if link.exists() or link in found.values():
+            found[run.name] = place
+            continue
+        link.symlink_to(Path("runs") / run.name, target_is_directory=True)
+        found[run.name] = link
+    return found
 
 
 def worth_study(options: Mapping[str, Any], leaking: str, honest: str, seeds: Sequence[int], split: str) -> StudySpec:
