@@ -104,10 +104,12 @@ def _grid(
     as_json: bool,
 ) -> int:
     """Train a grid and print it; the exit code."""
-    from vlseg.records import InputError, read_record
+    from vlseg.records import InputError, read_record, started_place
     from vlseg.studies.grid import grid_study, link_by_values
     from vlseg.studies.run import RunOptions, prepare, run_alone
 
+    if started_place() is not None:
+        raise InputError("--grid: trains on one device; leave srun and torchrun out, or --grid")
     spec = grid_study(options, axes, recipe)
     folder = out or _RUNS / spec.parts[0].models[0]
     if not resume and folder.is_dir() and any(folder.iterdir()):

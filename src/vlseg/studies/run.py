@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from vlseg.records import InputError
+from vlseg.records import InputError, started_place
 from vlseg.records.ledger import LEDGER, record_at, state_of
 from vlseg.records.study import LEFT_OUT, Hole, Plan, Planned, StudySpec
 from vlseg.reports.tables import check_specs
@@ -63,6 +63,10 @@ def prepare(spec: StudySpec, out: Path, options: RunOptions, *, look: bool = Fal
         MissingError: data or weights are missing and `skip_missing` is not set; nothing is written then.
         InputError: see `expand`; `out` holds another study or something else; a pattern of `redo` that fits nothing.
     """
+    if started_place() is not None:
+        raise InputError(
+            "a study starts its workers itself: start it once, without srun or torchrun (--executor slurm)"
+        )
     _check_place(spec, out)
     check_specs(spec.tables)  # what can be known before data are read
     plan = expand(spec, out)
