@@ -57,8 +57,15 @@ def assert_alike(one: Path, two: Path) -> None:
     assert largest_difference(one, two) < CLOSE
 
 
+def is_helper(process: psutil.Process) -> bool:
+    try:
+        return "vlseg.jobs.helper" in " ".join(process.cmdline())
+    except psutil.Error:  # it has ended; another test's child may not be buried yet
+        return False
+
+
 def own_helpers() -> list[psutil.Process]:
-    return [one for one in psutil.Process().children() if "vlseg.jobs.helper" in " ".join(one.cmdline())]
+    return [one for one in psutil.Process().children() if is_helper(one)]
 
 
 @pytest.fixture(autouse=True)
@@ -200,7 +207,7 @@ def test_helpers_end_with_a_killed_first_process(make_dataset: MakeDataset, tmp_
     settings = ["--set", "devices=2", "--set", "epochs=100000", "--set", "patience=null"]
     first = subprocess.Popen(command(make_dataset(), out, *settings), stderr=subprocess.PIPE, text=True)
     wait_for(out / "history.csv")
-    (helper,) = [one for one in psutil.Process(first.pid).children() if "vlseg.jobs.helper" in one.cmdline()]
+    (helper,) = [one for one in psutil.Process(first.pid).children() if is_helper(one)]
     first.kill()
     _, told = first.communicate(timeout=60)  # ends when the last process that could write has ended
     assert not helper.is_running() or helper.status() == psutil.STATUS_ZOMBIE  # nobody may be there to bury it

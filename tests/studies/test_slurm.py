@@ -314,7 +314,7 @@ def test_a_worker_whose_time_is_up_lays_its_run_down_and_goes_on_when_it_is_star
     """As on a cluster, with submitit's own process in the place of Slurm."""
     from submitit import LocalExecutor
 
-    study = few(make_dataset(), tmp_path / "few", max_steps=100, epochs=10**6, patience=None, validate_every=5)
+    study = few(make_dataset(), tmp_path / "few", max_steps=800, epochs=10**6, patience=None, validate_every=5)
     executor = LocalExecutor(tmp_path / "jobs")
     executor.update_parameters(timeout_min=10)
     job = executor.submit(ArrayWorker(), str(study))

@@ -155,7 +155,14 @@ def test_each_run_is_made_once_whatever_happens_to_its_workers(
     assert results(there) == results(alone)
 
 
-@pytest.mark.parametrize("options", [{"tasks": 2}, {"cpus": 2}], ids=["by srun", "by vlseg"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"tasks": 2}, id="by srun"),
+        # Now and then the wait ends before Slurm has started the worker again: not yet understood.
+        pytest.param({"cpus": 2}, id="by vlseg", marks=pytest.mark.long),
+    ],
+)
 def test_two_processes_train_one_run_and_lay_it_down_together(
     cluster: Cluster, make_dataset: Callable[..., Path], tmp_path: Path, options: dict[str, Any]
 ) -> None:

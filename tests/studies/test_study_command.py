@@ -109,7 +109,7 @@ def test_three_runs_that_must_fail_do_so_and_the_others_are_done(
 @pytest.mark.timeout(1200)
 def test_ctrl_c_lays_down_and_the_same_command_goes_on(make_dataset: MakeDataset, tmp_path: Path) -> None:
     """Exit code 130 and how to go on; then SIGKILL of the main process, whose workers end by themselves."""
-    settings = {**SET, "max_steps": 400, "validate_every": 100}
+    settings = {**SET, "max_steps": 2000, "validate_every": 500}
     models = {"clipseg-tiny": {"set": {"model_arguments": {"image_size": 64}}}}
     data = make_dataset(counts=(8, 2, 2), size=64)
     file = write(tmp_path, data, models, set=settings)
