@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from resuming import killed_after
 
 import vlseg.training.loop as fit_module
 from vlseg.jobs.fitting import open_run
@@ -18,10 +19,6 @@ from vlseg.models import as_module, load_model
 from vlseg.records import InputError, RunConfig, RunRecord, read_config, read_record
 
 MakeDataset = Callable[..., Path]
-
-
-class KilledError(BaseException):
-    """Stands for a SIGKILL, which would leave the record as it is."""
 
 
 def config(data: str, **changes: Any) -> RunConfig:
@@ -41,17 +38,8 @@ def config(data: str, **changes: Any) -> RunConfig:
 def killed(settings: RunConfig, out: Path, monkeypatch: pytest.MonkeyPatch, at: int = 1) -> None:
     monkeypatch.setattr(fit_module, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr(fit_module, "SAVE_SHARE", 0.0)
-    save = fit_module.Fit._save
-
-    def save_then_die(self: Any) -> None:
-        save(self)
-        if self.progress.step == at:
-            raise KilledError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fit_module.Fit, "_save", save_then_die)
-        with pytest.raises(KilledError):
-            train_run(settings, out)
+    with killed_after(at, monkeypatch):
+        train_run(settings, out)
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from forking import ended, fork, until
 from ledgers import folders, planned, write_study
-from resuming import KilledError
+from resuming import KilledError, killed_after
 
 import vlseg.training.loop as fit_module
 from vlseg.models import as_module, load_model
@@ -71,19 +71,8 @@ def test_a_training_that_was_killed_ends_as_one_that_was_not(
     run = prepared(tmp_path / "straight")
     assert worker.work(tmp_path / "straight") == 1
     prepared(tmp_path / "killed")
-    save = fit_module.Fit._save
-
-    def save_then_die(self: Any) -> None:
-        if killed_at == 0:
-            raise KilledError
-        save(self)
-        if self.progress.step == killed_at:
-            raise KilledError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fit_module.Fit, "_save", save_then_die)
-        with pytest.raises(KilledError):
-            worker.work(tmp_path / "killed")
+    with killed_after(killed_at, monkeypatch):
+        worker.work(tmp_path / "killed")
     made_again(tmp_path / "killed", run)
     one, two = weights(tmp_path / "straight", run), weights(tmp_path / "killed", run)
     assert all(bool((one[key] == two[key]).all()) for key in one)
