@@ -131,7 +131,7 @@ def run(
     seconds = time.monotonic() - begin
     plan = Plan.read(folder)  # a search has added runs
     written = write_study_tables(folder, plan)
-    undone = after.total - after.counts["done"] - after.counts["failed"] - len(after.blocked) + searching(plan)
+    undone = after.left + searching(plan)
     lines = [*status_lines(after), f"{duration(seconds)}; runs: {folder / 'runs'}; tables: {written[-1]}"]
     if undone:
         lines.append(f"stopped; go on with: vlseg study run {folder}{' --executor slurm' * (executor == 'slurm')}")
@@ -188,7 +188,7 @@ def show_status(
     found = status(study, plan)
     if watch:
         with live() as show:
-            while found.counts["planned"] + found.counts["running"] + found.counts["interrupted"] > len(found.blocked):
+            while found.left:
                 show(found)
                 time.sleep(2.0)
                 plan = Plan.read(study)

@@ -12,11 +12,11 @@ import numpy as np
 from vlseg.data import mask_range, mask_values, read_mask
 from vlseg.data.mask_levels import EXACT
 from vlseg.evaluation.answers import Answer
-from vlseg.evaluation.names import same_file
 from vlseg.evaluation.predict import Prediction
 from vlseg.evaluation.predict_files import PREDICTIONS, files_below, slug
 from vlseg.evaluation.query import Query
 from vlseg.records import InputError
+from vlseg.records.names import same_file
 
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 _KINDS = ("images", "masks")

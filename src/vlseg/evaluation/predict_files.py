@@ -15,11 +15,11 @@ import numpy as np
 from PIL import Image
 
 from vlseg.data import made_ahead
-from vlseg.evaluation.names import same_file
 from vlseg.evaluation.overlays import overlay
 from vlseg.evaluation.predict import Prediction
 from vlseg.evaluation.predictor import Predictor
 from vlseg.records import InputError, read_json, replacing, write_text
+from vlseg.records.names import same_file
 
 WRITERS = 2
 """Threads that write masks while the next image is read and answered."""

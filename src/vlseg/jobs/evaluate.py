@@ -21,7 +21,6 @@ from vlseg.evaluation import (
     text_blind_rules,
 )
 from vlseg.evaluation.mask_files import find_masks
-from vlseg.evaluation.names import listing
 from vlseg.jobs.datasets import Pool, open_pool
 from vlseg.jobs.scoring import (
     MASK_FILES,
@@ -40,6 +39,7 @@ from vlseg.metrics import aggregate, corruption_effects, risk_coverage, subgroup
 from vlseg.models.device import resolve_device
 from vlseg.prompts import Prompted
 from vlseg.records import InputError, SampleScore, read_config, read_record
+from vlseg.records.names import listing
 
 __all__ = [
     "EvaluateOptions",

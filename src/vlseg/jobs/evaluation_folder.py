@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vlseg.evaluation.names import file_name
 from vlseg.records import EvaluationSpec, InputError
+from vlseg.records.names import file_name
 
 BESIDE_SCORES = frozenset(
     {

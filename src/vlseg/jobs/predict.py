@@ -8,9 +8,9 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vlseg.evaluation import PredictedMask, find_images, load, predict_files
-from vlseg.evaluation.names import listing
 from vlseg.records import check_folder
 from vlseg.records.console import error_console
+from vlseg.records.names import listing
 
 
 def predict_to_folder(

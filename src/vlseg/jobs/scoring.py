@@ -11,7 +11,6 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vlseg.evaluation import Answer, Query, Setting, evaluate, gallery_for, load, model_answers, with_flip_uncertainty
-from vlseg.evaluation.names import file_name
 from vlseg.evaluation.predictor import check_threshold
 from vlseg.jobs.datasets import Pool, open_pool
 from vlseg.jobs.evaluation_folder import evaluation_folder, identity, replacing_evaluation
@@ -31,6 +30,7 @@ from vlseg.records import (
     write_text,
 )
 from vlseg.records.console import error_console
+from vlseg.records.names import file_name
 
 MASK_FILES = "masks"
 """The name that mask files have in place of a model's."""

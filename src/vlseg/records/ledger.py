@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from vlseg.records.errors import InputError
-from vlseg.records.study import LedgerRecord, State
+from vlseg.records.study import LedgerRecord, Planned, State
 
 STATES: tuple[State, ...] = get_args(State)
 LEDGER = "ledger"
@@ -85,6 +85,13 @@ def record_at(at: At) -> LedgerRecord | None:
         return LedgerRecord.read(at.folder)
     except InputError:
         return None
+
+
+def record_of(study: Path, run: Planned) -> LedgerRecord | None:
+    """What a run became, done or failed; None where that is still to come, or was of another identity."""
+    at = state_of(study, run.name)
+    record = record_at(at) if at is not None else None
+    return record if record is not None and record.identity == run.identity else None
 
 
 def lease_at(at: At) -> dict[str, Any]:

@@ -413,6 +413,11 @@ class Cell:
     values: Mapping[str, Any]
 
 
+def several(value: Any) -> list[str]:
+    """A value of a label, or a list of such, as texts."""
+    return [str(one) for one in (value if isinstance(value, list | tuple) else [value])]
+
+
 def parse_study(values: Any, where: str) -> StudySpec:
     """A study from plain values; `where` names their origin in the error.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from vlseg.models.manifest import default_weights
 from vlseg.records import InputError, RunConfig
-from vlseg.records.study import OWN, Evaluate, ModelEntry, Part, Planned, Probe, StudySpec
+from vlseg.records.study import OWN, Evaluate, ModelEntry, Part, Planned, Probe, StudySpec, several
 from vlseg.studies.check import EXTERNAL
 from vlseg.studies.naming import FEATURES, planned_run, settings_over
 from vlseg.studies.places import Places
@@ -189,8 +189,7 @@ def excluded(part: Part, labels: Mapping[str, str], places: Places) -> bool:
             name = "asked" if key == "prompt" and labels["regime"] == "zero_shot" else name
             if name not in labels:
                 raise InputError(f"exclude: unknown label '{key}' (known: {', '.join(sorted(labels))})")
-            values = wanted if isinstance(wanted, list) else [wanted]
-            fits.append(labels[name] in [str(value) for value in values])
+            fits.append(labels[name] in several(wanted))
         if fits and all(fits):
             if WHY in rule:
                 own = {} if "data" in labels else {"data": labels["trained_on"], "asked": labels["prompt"]}

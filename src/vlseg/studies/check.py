@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from vlseg.records import InputError, unknown_name
-from vlseg.records.study import OWN, Evaluate, ModelEntry, Part, Probe, StudySpec, Worth
+from vlseg.records.study import OWN, Evaluate, ModelEntry, Part, Probe, StudySpec, Worth, several
 
 LISTED = {
     "model": "models",
@@ -35,11 +35,10 @@ def check_study(spec: StudySpec) -> None:
         except InputError as error:
             raise InputError(f"part '{part.name}': {error}") from error
     for table in spec.tables:
-        named = table.where.get("part", [])
-        for name in named if isinstance(named, list) else [named]:
+        for name in several(table.where.get("part", [])):
             known = [*(part.name for part in spec.parts), EXTERNAL]
-            if str(name) not in known:
-                raise InputError(f"table '{table.name}': where: {unknown_name('part', str(name), known)}")
+            if name not in known:
+                raise InputError(f"table '{table.name}': where: {unknown_name('part', name, known)}")
 
 
 def _check_pools(spec: StudySpec) -> None:
@@ -74,8 +73,7 @@ def _check_part(part: Part, spec: StudySpec) -> None:
         for one in some:
             _check_names(one.models or [], part.models, name)
     for rule in part.exclude:
-        value = rule.get("model", [])
-        _check_names(map(str, value if isinstance(value, list) else [value]), part.models, "exclude")
+        _check_names(several(rule.get("model", [])), part.models, "exclude")
     asked: list[Evaluate | Probe | Worth] = [*part.evaluate, *part.probe, *part.worth]
     if part.folds is not None and any(one.split != "test" for one in asked):
         raise InputError("folds: split 'test' alone can be asked about; each fold trains on images of the others")

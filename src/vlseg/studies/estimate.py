@@ -5,8 +5,6 @@ Kinds are what differs in cost: not seeds, prompts' words or learning rates. A r
 taken from these.
 """
 
-import hashlib
-import json
 import math
 import socket
 import time
@@ -19,11 +17,12 @@ from typing import Any
 from vlseg import __version__
 from vlseg.records import InputError
 from vlseg.records.estimate import Estimate, KindCost, RunCost, total
-from vlseg.records.ledger import record_at, state_of
+from vlseg.records.ledger import record_of, state_of
 from vlseg.records.study import Plan, Planned
 from vlseg.studies.amounts import Amounts, Counting, new_features
 from vlseg.studies.local import Resources
 from vlseg.studies.measuring import Asked, measured
+from vlseg.studies.naming import digest
 
 MOST_SECONDS = 60.0
 SHARE = 0.05
@@ -145,17 +144,15 @@ def kind_of(
     told = [job, run.labels["model"]]
     told += [source["regime"] if run.kind == "train" else settings["condition"]]
     told += ["kept features"] if settings["cached"] else []
-    key = json.dumps([job, settings, place], sort_keys=True, default=str)
-    return hashlib.sha256(key.encode()).hexdigest()[:12], f"{', '.join(told)}, images of about {side} x {side}"
+    return digest([job, settings, place])[:12], f"{', '.join(told)}, images of about {side} x {side}"
 
 
 def seconds_done(study: Path, plan: Plan) -> dict[str, float]:
     """Seconds of the runs that are done as the plan wants them."""
     found = {}
     for run in plan.runs:
-        at = state_of(study, run.name)
-        record = record_at(at) if at is not None and at.state == "done" else None
-        if record is not None and record.identity == run.identity:
+        record = record_of(study, run)
+        if record is not None and record.status == "done":
             found[run.name] = record.seconds
     return found
 

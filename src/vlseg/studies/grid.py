@@ -1,6 +1,5 @@
 """What can be said in a line of the shell, as a study: `vlseg train --grid` and `vlseg prompts worth`."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from vlseg.jobs.settings import parse_setting
 from vlseg.models import DEFAULT_MODEL
 from vlseg.records import InputError
+from vlseg.records.names import file_name
 from vlseg.records.study import ModelEntry, Plan, StudySpec, Worth, parse_study
 
 AXES = {"seed": "seeds", "regime": "regimes", "train_share": "shares", "prompt": "prompts", "model": "models"}
@@ -73,7 +73,7 @@ def link_by_values(out: Path, plan: Plan, axes: Sequence[str]) -> dict[str, Path
         if not place.is_dir():
             continue
         values = [f"{key}-{run.labels[LABELS.get(key, key)]}" for key in _axes(axes)]
-        link = out / re.sub(r"[^A-Za-z0-9.+_-]+", "-", "_".join(values)).strip("-.")[:100]
+        link = out / file_name("_".join(values))
         if link.is_symlink():
             link.unlink()
         if link.exists() or link in found.values():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vlseg.jobs.lock import LOCK_NAME, run_lock
 from vlseg.records import InputError
-from vlseg.records.ledger import record_at, state_of
+from vlseg.records.ledger import record_of
 from vlseg.records.study import Plan, PlannedSearch
 from vlseg.studies import ledger
 from vlseg.studies.expand import expand
@@ -117,10 +117,8 @@ def _outcome(study: Path, name: str, plan: Plan) -> list[float | None]:
     Raises:
         InputError: done, and without a val Dice.
     """
-    identity = next(run.identity for run in plan.runs if run.name == name)
-    at = state_of(study, name)
-    record = record_at(at) if at is not None else None
-    if record is None or record.identity != identity:
+    record = record_of(study, next(run for run in plan.runs if run.name == name))
+    if record is None:
         return []
     if record.status == "failed":
         return [None]

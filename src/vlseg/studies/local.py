@@ -79,8 +79,8 @@ def resources_for(options: LocalOptions) -> Resources:
     return Resources(count, threads, gpus, options.memory_gib)
 
 
-def run_here(study: Path, plan: Plan, options: LocalOptions, look: Callable[[Status], None]) -> bool:
-    """Work through a study with processes of this machine; whether it was stopped before its end.
+def run_here(study: Path, plan: Plan, options: LocalOptions, look: Callable[[Status], None]) -> None:
+    """Work through a study with processes of this machine.
 
     Ctrl-C lays the runs at hand down. A worker that dies is started again; its run is taken over.
 
@@ -95,7 +95,6 @@ def run_here(study: Path, plan: Plan, options: LocalOptions, look: Callable[[Sta
     """
     resources = resources_for(options)
     crew = Crew(study, resources)
-    stopped = False
     try:
         for slot in range(resources.workers):
             crew.start(slot)
@@ -107,17 +106,12 @@ def run_here(study: Path, plan: Plan, options: LocalOptions, look: Callable[[Sta
             plan = latest(study, plan)
             found = status(study, plan)
             look(found)
-            through = through + pause if _is_through(found) and not searching(plan) else 0.0
+            through = through + pause if not found.left and not searching(plan) else 0.0
             pause = max(POLL, 10 * (time.monotonic() - begin))  # of thousands of runs a look takes its time
     except KeyboardInterrupt:
-        stopped = True
+        pass  # the runs at hand are laid down, and the state says that some are left
     finally:
         crew.end()
-    return stopped
-
-
-def _is_through(found: Status) -> bool:
-    return found.total == found.counts["done"] + found.counts["failed"] + len(found.blocked)
 
 
 class Crew:

@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vlseg.records import InputError, RunConfig
+from vlseg.records.names import file_name
 from vlseg.records.protocols import OF_KIND, PROTOCOLS
 from vlseg.records.study import Kind, Planned
 from vlseg.studies.places import Places, contents
@@ -53,7 +53,7 @@ def planned_run(
         key: value for key, value in config.items() if key not in (*BESIDE, "masks", "cache") and _said(key, value)
     }
     beside = {key: labels[key] for key in BESIDE if key in labels}  # where they are an axis
-    mark = _digest([kind, model, named, list(data), list(needs), beside])[:8]
+    mark = digest([kind, model, named, list(data), list(needs), beside])[:8]
     told = [labels[key] for key in ("model", "trained_on", "prompt") if labels.get(key)]
     told += [f"{key}-{value[:20]}" for key, value in labels.items() if key not in USUAL]
     told += [
@@ -66,7 +66,7 @@ def planned_run(
             [c] if (c := labels.get("condition", "clean")) != "clean" else []
         )
     told += [f"s{labels['seed']}"] if labels.get("seed") else []
-    name = re.sub(r"[^A-Za-z0-9.+_-]+", "-", "_".join(told).replace("/", "-")).strip("-.")[:100]
+    name = file_name("_".join(told))
     weights = config.get("weights")
     depends = {
         "config": named | {"cached": config.get("cache") is not None or config.get("feature_cache") is not None},
@@ -86,7 +86,7 @@ def planned_run(
         config=dict(config),
         data={label: places.folder(label) for label in data},
         needs=list(needs),
-        identity=_digest(depends),
+        identity=digest(depends),
         near=near,
     )
 
@@ -100,10 +100,11 @@ def _said(key: str, value: Any) -> bool:
 
 def _near(model: str, config: Mapping[str, Any], data: Sequence[str]) -> str:
     """Equal for runs that share the features of images."""
-    return _digest([model, config.get("weights"), config.get("model_arguments"), sorted(data)])[:8]
+    return digest([model, config.get("weights"), config.get("model_arguments"), sorted(data)])[:8]
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """Sixteen hexadecimal digits of plain values; what JSON does not know counts as its text."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from vlseg.jobs.settings import EXPONENT
 from vlseg.records import InputError, unknown_name
-from vlseg.records.study import ModelEntry, Part, Slurm, StudySpec, TableSpec, parse_slurm, parse_study
+from vlseg.records.study import ModelEntry, Part, Slurm, StudySpec, TableSpec, parse_slurm, parse_study, several
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def _only(spec: StudySpec, names: tuple[str, ...]) -> StudySpec:
 def _about(table: TableSpec) -> set[str] | None:
     """The parts that a table says it is about; None where it does not say."""
     named = table.where.get("part")
-    return None if named is None else {str(name) for name in (named if isinstance(named, list) else [named])}
+    return None if named is None else set(several(named))
 
 
 def _without_parts(table: TableSpec, dropped: set[str]) -> TableSpec:

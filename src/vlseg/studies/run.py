@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlseg.records import InputError, started_place
-from vlseg.records.ledger import LEDGER, record_at, state_of
+from vlseg.records.ledger import LEDGER, record_of, state_of
 from vlseg.records.study import LEFT_OUT, Hole, Plan, Planned, StudySpec
 from vlseg.reports.tables import check_specs
 from vlseg.studies import ledger
@@ -112,14 +112,12 @@ def run_study(out: Path, plan: Plan, options: LocalOptions, look: Callable[[Stat
         InputError: workers cannot start.
     """
     if not plan.searches and not status(out, plan).left:
-        close(out, plan)
-        return status(out, plan)
+        return close(out, plan)
     try:
         run_here(out, plan, options, look)
     finally:
-        plan = latest(out, plan)
-        close(out, plan)
-    return status(out, plan)
+        found = close(out, plan)
+    return found
 
 
 def run_alone(out: Path, plan: Plan) -> Status:
@@ -127,18 +125,22 @@ def run_alone(out: Path, plan: Plan) -> Status:
     try:
         work(out, wait=False)
     finally:
-        plan = latest(out, plan)
-        close(out, plan)
-    return status(out, plan)
+        found = close(out, plan)
+    return found
 
 
-def close(out: Path, plan: Plan) -> None:
-    """Remove what killed workers left, make the links, and drop shared features when nothing needs them any more."""
+def close(out: Path, plan: Plan) -> Status:
+    """Remove what killed workers left, make the links, and drop shared features when nothing needs them any more.
+
+    How the study stands, with what a search has added to the plan.
+    """
+    plan = latest(out, plan)
     ledger.sweep(out, [run.name for run in plan.runs])
     relink(out, plan.runs)
     found = status(out, plan)
     if found.counts["done"] == found.total and not plan.study.keep_features:
         shutil.rmtree(out / FEATURES, ignore_errors=True)
+    return found
 
 
 def prune(out: Path) -> list[str]:
@@ -166,6 +168,5 @@ def prune(out: Path) -> list[str]:
 
 def values_of(out: Path, run: Planned) -> dict[str, dict[str, Any]]:
     """What the ledger keeps of a run that is done; {} of another."""
-    at = state_of(out, run.name)
-    record = record_at(at) if at is not None and at.state == "done" else None
-    return record.values if record is not None and record.identity == run.identity else {}
+    record = record_of(out, run)
+    return record.values if record is not None and record.status == "done" else {}

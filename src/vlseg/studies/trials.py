@@ -1,7 +1,5 @@
 """A search in a study: each trial is a training; the best of them, once all are closed, is what is evaluated."""
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,7 @@ from typing import Any
 from vlseg.records import InputError, RunConfig
 from vlseg.records.study import Planned, PlannedSearch, Search
 from vlseg.studies.check import LISTED
-from vlseg.studies.naming import BESIDE
+from vlseg.studies.naming import BESIDE, digest
 from vlseg.studies.search import SEARCH, Trial, best, distributions, ends, finished, trials
 
 Made = tuple[Planned, RunConfig]
@@ -49,8 +47,7 @@ class Searches:
         if plain is None:
             return
         depends = [plain[0].identity, search.space, search.sampler, search.seed]
-        digest = hashlib.sha256(json.dumps(depends, sort_keys=True, default=str).encode()).hexdigest()[:8]
-        name = f"{plain[0].name}-{digest}"
+        name = f"{plain[0].name}-{digest(depends)[:8]}"
         asked = self._trials(name)
         known = [one for trial in asked if (one := make(trial.values)) is not None]
         if len(known) < len(asked):

@@ -7,7 +7,7 @@ from typing import Any
 
 from vlseg.metrics import Aggregate
 from vlseg.records import InputError, unknown_name
-from vlseg.records.study import Cell, Hole, TableSpec
+from vlseg.records.study import Cell, Hole, TableSpec, several
 from vlseg.reports.published import PublishedTable, published_table
 
 Labels = Mapping[str, str]
@@ -149,11 +149,7 @@ def kinds_of(spec: TableSpec) -> tuple[str, ...]:
 
 def wanted(spec: TableSpec) -> dict[str, frozenset[str]]:
     """`where` as sets of words."""
-    return {
-        name: frozenset(map(str, value)) if isinstance(value, list | tuple) else frozenset({str(value)})
-        for name, value in spec.where.items()
-        if name != "kind"
-    }
+    return {name: frozenset(several(value)) for name, value in spec.where.items() if name != "kind"}
 
 
 def fits(labels: Labels, values: Mapping[str, frozenset[str]]) -> bool:
