@@ -78,7 +78,7 @@ def test_numbers_come_from_the_rows(run: Path, tmp_path: Path) -> None:
     swapped = next(path for path in (run / "evaluations").iterdir() if "swapped" in path.name)
     rows = [r for r in read_scores(swapped / "scores.parquet") if "named" in r.condition_arguments]
     named = aggregate(rows, groups_known=False).dice.mean
-    assert load_run(run).swapped[0].aggregate("named").dice.mean == named
+    assert load_run(run).swapped[0].against("named").dice.mean == named
 
 
 def test_everything_that_was_asked_is_shown(run: Path, trained: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def scored(dataset: str, dice: float, state: str = "f", name: str = "", **change
         )
         for i in range(3)
     ]  # fmt: skip
-    return EvaluationOnDisk(spec, rows, [], name=name)
+    return EvaluationOnDisk(Path(name), spec, rows)
 
 
 def a_run(evaluations: list[EvaluationOnDisk], dataset: str = "MosMedData+") -> RunOnDisk:

@@ -27,6 +27,7 @@ from vlseg.records.sample import (
     Sample,
     Source,
     is_deployable,
+    origin,
     verdict,
 )
 from vlseg.records.score import SampleScore, read_scores, score_columns, write_scores
@@ -59,6 +60,7 @@ __all__ = [
     "from_system",
     "from_validation",
     "is_deployable",
+    "origin",
     "parse_config",
     "read_config",
     "read_json",

@@ -25,6 +25,24 @@ def verdict(sources: Collection[str]) -> str:
     return "deployable" if not leaks else "sources unknown" if leaks == {"unknown"} else "leaks the label"
 
 
+def origin(sources: Collection[str], *, made_up: bool = False) -> str:
+    """Where a prompt's words come from, in words for tables, e.g. "from the mask".
+
+    Args:
+        sources: of the prompt.
+        made_up: the images are phantoms: their words come from the scene.
+    """
+    leaks = [words for source, words in _ORIGIN.items() if source in sources]
+    if made_up and leaks:
+        return "from the made-up scene, as someone who sees it would say it"
+    if leaks:
+        return " and ".join(leaks)
+    return "no words" if set(sources) <= {"none"} and sources else "a user has it" if sources else _ORIGIN["unknown"]
+
+
+_ORIGIN = {"mask": "from the mask", "label": "from the image's label", "unknown": "source unknown"}
+
+
 @dataclass(frozen=True)
 class Attribute:
     """One described property: (name, value, source), e.g. ("size", "small", "mask").

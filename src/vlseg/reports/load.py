@@ -4,11 +4,13 @@ import base64
 import csv
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vlseg.metrics import Aggregate, aggregate, group_of, independent_note
+from vlseg.metrics import Aggregate, LanguageUse, aggregate, group_of, independent_note, language_use
 from vlseg.records import EvaluationSpec, InputError, RunRecord, SampleScore, read_record, read_scores
+from vlseg.records.pictures import Pictures, read_pictures
 
 MEASURED = (
     "dataset",
@@ -27,33 +29,38 @@ MEASURED = (
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One row of image | truth | prediction."""
-
-    data_uri: str
-    prompt: str
-    target: str | None
-    dice: float | None
-    image_id: str
-
-
-@dataclass(frozen=True)
 class EvaluationOnDisk:
-    """One evaluations/<id>."""
+    """One evaluations/<id>; what is computed from its rows is computed once."""
 
+    folder: Path
     spec: EvaluationSpec
     scores: list[SampleScore]
-    pictures: list[Picture]
     calibration: dict[str, Any] | None = None
-    name: str = ""
-    """Of its folder: it tells two evaluations of one split apart."""
 
-    def aggregate(self, against: str | None = None) -> Aggregate:
-        """Of all rows, or of those whose condition compares with `against`."""
-        rows = self.scores
-        if against is not None:
-            rows = [row for row in rows if json.loads(row.condition_arguments).get("against") == against]
+    @property
+    def name(self) -> str:
+        """Of its folder: it tells two evaluations of one split apart."""
+        return self.folder.name
+
+    @cached_property
+    def whole(self) -> Aggregate:
+        """Of all rows."""
+        return aggregate(self.scores, groups_known=self.spec.groups_known)
+
+    def against(self, what: str) -> Aggregate:
+        """Of the rows whose condition compares with `what`: "original" or "named"."""
+        rows = [row for row in self.scores if json.loads(row.condition_arguments).get("against") == what]
         return aggregate(rows, groups_known=self.spec.groups_known)
+
+    @cached_property
+    def use(self) -> LanguageUse:
+        """Of a probe: indices and effects."""
+        return language_use(self.scores, groups_known=self.spec.groups_known)
+
+    @cached_property
+    def pictures(self) -> Pictures | None:
+        """Small images and the outlines of each row; None where none were kept."""
+        return read_pictures(self.folder, len(self.scores))
 
     def counts(self) -> tuple[int, int, str | None]:
         """Samples with a truth, the groups that intervals resample, and which images are groups of their own."""
@@ -139,27 +146,11 @@ def _evaluation(path: Path) -> EvaluationOnDisk:
     # Earlier records say False where any image's group is unknown; each row resamples with its own.
     known = any(row.group is not None for row in scores)
     return EvaluationOnDisk(
+        folder,
         spec.model_copy(update={"groups_known": known}),
         scores,
-        _pictures(folder / "overlays"),
         json.loads(calibration.read_text(encoding="utf-8")) if calibration.exists() else None,
-        folder.name,
     )
-
-
-def _pictures(folder: Path) -> list[Picture]:
-    index = folder / "index.json"
-    entries: list[dict[str, Any]] = json.loads(index.read_text(encoding="utf-8")) if index.exists() else []
-    return [
-        Picture(
-            data_uri("image/png", (folder / entry["file"]).read_bytes()),
-            entry["prompt"],
-            entry["target"],
-            entry["dice"],
-            entry["image_id"],
-        )
-        for entry in entries
-    ]
 
 
 def data_uri(kind: str, content: bytes) -> str:

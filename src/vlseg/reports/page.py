@@ -17,7 +17,6 @@ from vlseg.metrics import (
     columns,
     corruption_effects,
     independent_note,
-    language_use,
     subgroups,
 )
 from vlseg.records import EvaluationSpec, SampleScore, verdict, write_text
@@ -88,7 +87,6 @@ def _run(run: RunOnDisk) -> dict[str, Any]:
     return {
         "id": run.record.id,
         "record": run.record,
-        "galleries": [evaluation for evaluation in run.clean if evaluation.pictures],
         "worst": _worst(run.clean),
     }
 
@@ -104,7 +102,7 @@ def _table(runs: Sequence[RunOnDisk]) -> list[dict[str, Any]]:
             spec = evaluation.spec
             # Of the whole: ceilings are computed over all that were asked about together.
             found = (spec.text_blind_ceiling, spec.class_ceiling, spec.ceiling_reason)
-            named = [(spec.dataset, evaluation.aggregate(), found)]
+            named = [(spec.dataset, evaluation.whole, found)]
             named += [(name, part, (None, None, None)) for name, part in parts.items() if len(parts) > 1]
             rows += [
                 {
@@ -144,8 +142,8 @@ def _language(run: RunOnDisk, swapped: EvaluationOnDisk) -> dict[str, Any]:
         if alike(clean.spec, swapped.spec):
             rows = [row for row in clean.scores if (row.dataset, row.sample_id) in asked]
             bars.append(("own prompt, own target", aggregate(rows, groups_known=clean.spec.groups_known).dice))
-    bars.append(("swapped prompt, original target", swapped.aggregate("original").dice))
-    bars.append(("swapped prompt, named target", swapped.aggregate("named").dice))
+    bars.append(("swapped prompt, original target", swapped.against("original").dice))
+    bars.append(("swapped prompt, named target", swapped.against("named").dice))
     return {
         "run": run.record,
         "spec": swapped.spec,
@@ -158,7 +156,7 @@ def _language(run: RunOnDisk, swapped: EvaluationOnDisk) -> dict[str, Any]:
 
 
 def _probe(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
-    use = language_use(evaluation.scores, groups_known=evaluation.spec.groups_known)
+    use = evaluation.use
     return {
         "run": run.record,
         "spec": evaluation.spec,
