@@ -1,3 +1,10 @@
+"""Where the words of a prompt come from, as tables say it."""
+
+import pytest
+
+from vlseg.records import origin
+
+
 @pytest.mark.parametrize(
     ("sources", "made_up", "words"),
     [
