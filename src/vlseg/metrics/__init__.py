@@ -16,6 +16,7 @@ from vlseg.metrics.indices import Index, group_of, presence_index, selection_ind
 from vlseg.metrics.language import Effect, LanguageUse, corruption_effects, language_use
 from vlseg.metrics.overlap import dice_score, iou_score
 from vlseg.metrics.paired import Comparison, MixedEffect, compare_paired, holm, mixed_effect
+from vlseg.metrics.ranks import Ranks, compare_ranks
 from vlseg.metrics.regions import (
     Calibration,
     Lesions,
@@ -56,6 +57,7 @@ __all__ = [
     "MixedEffect",
     "PairScores",
     "Presence",
+    "Ranks",
     "RiskCoverage",
     "Surface",
     "SurfaceDistances",
@@ -68,6 +70,7 @@ __all__ = [
     "ceilings",
     "columns",
     "compare_paired",
+    "compare_ranks",
     "corruption_effects",
     "count_lesions",
     "crossing",

@@ -20,7 +20,14 @@ from vlseg.metrics import (
     subgroups,
 )
 from vlseg.records import EvaluationSpec, SampleScore, verdict, write_text
-from vlseg.reports.figures import forest, language_test, learning_curves, reliability, severities
+from vlseg.reports.figures import (
+    differences,
+    language_slopes,
+    learning_curves,
+    reliability,
+    severities,
+    swapped_prompts,
+)
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike, load_run
 from vlseg.reports.sections import attribute_table, by_attribute, cross_dataset, leak_worths, risk_coverages
 
@@ -62,7 +69,7 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str, comparison: Map
         "title": title,
         "runs": [_run(run) for run in loaded],
         "tables": _table(loaded),
-        "curves": learning_curves(loaded),
+        "curves": learning_curves({run.record.id: run.history for run in loaded if run.history}),
         "comparison": comparison,
         "probes": probes,
         "attributes": attribute_table(probes),
@@ -149,7 +156,7 @@ def _language(run: RunOnDisk, swapped: EvaluationOnDisk) -> dict[str, Any]:
         "spec": swapped.spec,
         "name": swapped.name,
         "counts": swapped.counts(),
-        "figure": language_test(bars),
+        "figure": swapped_prompts(bars),
         "bars": bars,
         "n": len(asked),
     }
@@ -164,7 +171,10 @@ def _probe(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
         "counts": evaluation.counts(),
         "use": use,
         "attributes": by_attribute(use),
-        "figure": forest(use.effects),
+        "slopes": language_slopes(use.effects),
+        "figure": differences(
+            [(one.name, one.original) for one in use.effects], measured="change of Dice with the own target, points"
+        ),
     }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from vlseg.metrics import Effect, LanguageUse, RiskCoverage, crossing, group_of, risk_coverage
 from vlseg.records import WORTH_FILE, SampleScore
-from vlseg.reports.figures import attribute_bars, risk_curves
+from vlseg.reports.figures import attributes, risk_curves
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk
 
 KINDS = ("wrong", "random", "without")
@@ -97,7 +97,7 @@ def attribute_table(probes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
         return None
     names = list(dict.fromkeys(name for probe in shown for name in probe["attributes"]))
     rows = [(name, [_points(probe["attributes"].get(name, {})) for probe in shown]) for name in names]
-    figure = attribute_bars([(f"{one['run'].id}, {one['name']}", one["attributes"]) for one in shown])
+    figure = attributes([(f"{one['run'].id}, {one['name']}", one["attributes"]) for one in shown])
     return {"probes": shown, "rows": rows, "figure": figure}
 
 

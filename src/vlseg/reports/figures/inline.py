@@ -2,21 +2,20 @@
 
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 
 SVG, LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
-INK, PAPER = "#1b2430", "#fdfefe"
-"""What stands for the page's own ink and paper while a figure is drawn; outside a page these colours themselves."""
-
 _GEOMETRY = ("d", "x", "y", "transform", "points", "viewBox", "width", "height")
 _DROPPED = re.compile(r"\s*font-family:[^;]*;?")
 
 
-def inline_svg(text: str, label: str, *, widest: int, narrowest: int) -> str:
+def inline_svg(text: str, label: str, *, colours: Mapping[str, str], widest: int, narrowest: int) -> str:
     """An <svg> for the middle of a page, without any id: many may share a page.
 
     Args:
         text: what matplotlib wrote.
         label: what is read out in place of the picture.
+        colours: what stands in the page for a colour "#rrggbb" of the drawing.
         widest, narrowest: its width in the page is between these, in px; a page that is narrower scrolls it.
     """
     source = ET.fromstring(text)
@@ -36,6 +35,10 @@ def inline_svg(text: str, label: str, *, widest: int, narrowest: int) -> str:
     for child in source:
         if child.tag == f"{SVG}g":
             root.extend(_plain(child, shapes, background))
+    for node in root.iter():
+        for colour, other in colours.items():
+            if "style" in node.attrib:
+                node.set("style", node.attrib["style"].replace(colour, other))
     return ET.tostring(root, encoding="unicode")
 
 
@@ -64,7 +67,7 @@ def _attributes(node: ET.Element) -> dict[str, str]:
         if name in ("id", LINK, "clip-path"):
             continue
         if name == "style":
-            kept[name] = _DROPPED.sub("", value).replace(INK, "currentColor").replace(PAPER, f"var(--paper,{PAPER})")
+            kept[name] = _DROPPED.sub("", value)
         elif name in _GEOMETRY:
             kept[name] = _rounded(value)
         else:

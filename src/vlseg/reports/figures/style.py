@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Literal, ParamSpec, TypeVar
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
 
 from vlseg.records import replacing, write_text
-from vlseg.reports.figures.inline import INK, PAPER, inline_svg
+from vlseg.reports.figures.inline import inline_svg
 
+INK, PAPER = "#1b2430", "#fdfefe"
+"""What stands for the page's own ink and paper while a figure is drawn; in files these colours themselves."""
+_IN_PAGE = {INK: "currentColor", PAPER: f"var(--paper,{PAPER})"}
 BLUE, VERMILLION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 """Of Okabe and Ito's palette what stands out from white and from a dark page alike (3:1 or more)."""
 SERIES: tuple[tuple[str, str, str], ...] = (
@@ -130,7 +134,7 @@ def finish(plot: Plot, name: str, caption: str, label: str) -> Figure:
     width = plot.get_figwidth() * 72
     # Wider ones are scrolled on a phone rather than shrunk to where nobody can read them.
     narrowest = 0 if width <= WIDTH else round(width)
-    inline = inline_svg(_svg(plot), printable(label), widest=round(1.6 * width), narrowest=narrowest)
+    inline = inline_svg(_svg(plot), printable(label), colours=_IN_PAGE, widest=round(1.6 * width), narrowest=narrowest)
     return Figure(re.sub(r"[^\w.+-]+", "-", name)[:100].strip(".-") or "figure", printable(caption), inline, plot)
 
 
@@ -167,8 +171,8 @@ def wrapped(text: str, width: int, lines: int = 2) -> list[str]:
     most = width * lines
     if len(text) > most:
         text = f"{text[: most // 2 - 1]}…{text[-(most // 2 - 1) :]}"
-    found = textwrap.wrap(text, width, break_on_hyphens=True)
-    return found if len(found) <= lines else [text[i : i + width] for i in range(0, len(text), width)][:lines] or [""]
+    found = textwrap.wrap(text, width) or [""]
+    return found if len(found) <= lines else [text[start : start + width] for start in range(0, len(text), width)]
 
 
 def told_apart(labels: Sequence[str], width: int, lines: int = 2) -> list[list[str]]:
@@ -178,7 +182,7 @@ def told_apart(labels: Sequence[str], width: int, lines: int = 2) -> list[list[s
     for index, one in enumerate(found):
         key = "\n".join(one)
         seen[key] = seen.get(key, 0) + 1
-        if seen[key] > 1:
+        if key and seen[key] > 1:
             mark = f" ({seen[key]})"
             found[index] = [*one[:-1], one[-1][: width - len(mark)] + mark]
     return found
@@ -208,3 +212,53 @@ def grid(axes: Axes, axis: Literal["x", "y", "both"]) -> None:
     """Faint lines along one axis."""
     axes.grid(axis=axis, color=INK, alpha=0.15, linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def row_height(labels: Sequence[str], width: int = 27) -> float:
+    """Of rows with these labels, in points: room for two lines where one needs them."""
+    return 23.0 if any(len(wrapped(label, width)) > 1 for label in labels) else 15.0
+
+
+def legend_below(plot: Plot, width: int = 58) -> None:
+    """The names of all labelled artists under the axes, side by side where they are short; none without any."""
+    named: dict[str, Artist] = {}
+    for axes in plot.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            named.setdefault(label, handle)
+    if not named:
+        return
+    labels = [one[0] for one in told_apart(list(named), width, lines=1)]
+    longest = max(len(one) for one in labels)
+    columns = max(1, min(len(labels), width // (longest + 7)))
+    plot.legend(list(named.values()), labels, loc="outside lower left", ncols=columns, borderaxespad=0.2)
+
+
+def plural(number: int, word: str) -> str:
+    """'1 row', '2 rows'."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def unit(axes: Axes, axis: Literal["x", "y"]) -> None:
+    """From 0 to 1, the same in every figure, so that they can be held against each other."""
+    axes.set(**{f"{axis}lim": (-0.015, 1.015), f"{axis}ticks": (0, 0.25, 0.5, 0.75, 1)})
+    axes.set(**{f"{axis}ticklabels": ("0", "0.25", "0.5", "0.75", "1")})
+
+
+def contrast(first: str, second: str) -> float:
+    """Of two colours "#rrggbb", from 1 to 21 (WCAG 2.2)."""
+    dark, light = sorted(_luminance(one) for one in (first, second))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    red, green, blue = (one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def beside(axes: Axes, row: float, text: str) -> None:
+    """A number right of the axes, on its row."""
+    axes.annotate(
+        text, (1, row), (6, 0), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
+        ha="left", va="center", fontsize=SMALL, annotation_clip=False,
+    )  # fmt: skip
