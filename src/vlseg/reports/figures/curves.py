@@ -22,8 +22,8 @@ from vlseg.reports.figures.style import (
     unit,
 )
 
-MOST_POINTS = 200
-"""Of one curve; of longer ones every second, third ... point is drawn, and the last."""
+MOST_POINTS, MOST_GREY = 200, 40
+"""Of one curve, named or grey; of longer ones every second, third ... point is drawn, and the last."""
 
 Points = Sequence[tuple[float, float]]
 
@@ -111,9 +111,11 @@ def reliability(curves: Sequence[tuple[str, Sequence[Sequence[float]]]], *, name
         pixels = sum(one[2] for one in points)
         _curve(above, [(one[0], one[1]) for one in points], label, _rank(index))
         _curve(below, [(one[0], one[2] / pixels) for one in points], label, _rank(index))
+    unit(above, "y")
+    unit(below, "y")
+    below.set_yticks((0, 0.5, 1), ("0", "0.5", "1"))
     for axes, title in ((above, "frequency of foreground"), (below, "share of pixels")):
         unit(axes, "x")
-        unit(axes, "y")
         heading(axes, title)
         grid(axes, "both")
     below.set_xlabel("predicted probability")
@@ -166,7 +168,7 @@ def _grey(number: int) -> str:
 def _curve(axes: Axes, points: Points, label: str, index: int | None) -> None:
     """One line, thinned, with some markers; grey and without a name where it has no index."""
     known = [one for one in points if finite(one[0]) and finite(one[1])]
-    step = -(-len(known) // MOST_POINTS) or 1
+    step = -(-len(known) // (MOST_GREY if index is None else MOST_POINTS)) or 1
     drawn = known[::step] + (known[-1:] if known and (len(known) - 1) % step else [])
     style = {"color": INK, "alpha": 0.22, "linewidth": 0.8} if index is None else series(index)
     every = max(1, len(drawn) // 6) if len(drawn) > 24 else 1

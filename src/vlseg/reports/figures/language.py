@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from vlseg.metrics import Effect, Estimate
-from vlseg.reports.figures.intervals import finite, intervals
+from vlseg.reports.figures.intervals import finite, intervals, signed
 from vlseg.reports.figures.style import (
     BLUE,
     GREEN,
@@ -13,7 +13,6 @@ from vlseg.reports.figures.style import (
     PAPER,
     PURPLE,
     SMALL,
-    TEXT,
     VERMILLION,
     Figure,
     canvas,
@@ -31,9 +30,9 @@ from vlseg.reports.figures.style import (
 )
 
 KINDS: dict[str, tuple[str, str, str]] = {
-    "something else is asked for": (VERMILLION, "s", "-"),
-    "less is said": (BLUE, "o", "--"),
-    "the same in other words": (GREEN, "^", "-."),
+    "asks for something else": (VERMILLION, "s", "-"),
+    "says less": (BLUE, "o", "--"),
+    "says the same": (GREEN, "^", "-."),
     "another image": (PURPLE, "D", ":"),
 }
 _SAME = ("paraphrase", "typos", "language_", "shuffled")
@@ -66,18 +65,20 @@ def language_slopes(effects: Sequence[Effect], *, name: str = "language-use") ->
     axes.tick_params(axis="x", length=0)
     heading(axes, "mean Dice with the own target")
     labels = [one[0] for one in told_apart([one.name.replace("_", " ") for one in found], 25, 1)]
-    plot.canvas.draw()
     height = plot.get_figheight() * 72 - 95
     places = spread([_right(one) for one in found], _LINE * 1.03 / height)
+    axes.hlines((0, 0.25, 0.5, 0.75, 1), -0.04, 1, color=INK, alpha=0.15, linewidth=0.6, zorder=0)
+    for kind, (colour, marker, line) in KINDS.items():
+        if any(kind_of(one.name) == kind for one in found):
+            axes.plot([], [], color=colour, linestyle=line, marker=marker, markeredgecolor=PAPER, label=kind)
     for one, label, place in zip(found, labels, places, strict=True):
-        kind = kind_of(one.name)
-        colour, marker, line = KINDS[kind]
+        colour, marker, line = KINDS[kind_of(one.name)]
         left, right = _right(one) - (one.original.difference or 0.0), _right(one)
-        axes.plot((0, 1), (left, right), color=colour, linestyle=line, marker=marker, markeredgecolor=PAPER, label=kind)
-        axes.plot((1.03, 1.12), (right, place), color=INK, alpha=0.4, linewidth=0.6)
-        axes.text(1.15, place, f"{right:.2f}  {label}", va="center", fontsize=SMALL)
+        axes.plot((0, 1), (left, right), color=colour, linestyle=line, marker=marker, markeredgecolor=PAPER)
+        axes.plot((1.03, 1.13), (right, place), color=INK, alpha=0.4, linewidth=0.6)
+        axes.plot(1.17, place, color=colour, marker=marker, markeredgecolor=PAPER, linestyle="none")
+        axes.text(1.22, place, f"{right:.2f}  {label}", va="center", fontsize=SMALL)
     legend_below(plot)
-    grid(axes, "y")
     deepest = min(found, key=lambda one: one.original.difference or 0.0)
     gist = f"Dice with the own words and under {plural(len(found), 'condition')}; largest loss {deepest.name}: "
     gist += f"{_right(deepest) - (deepest.original.difference or 0):.3f} to {_right(deepest):.3f}"
@@ -144,6 +145,7 @@ def attributes(
         axes.axvline(0, color=INK, linewidth=1)
         axes.set_xlim(min(*ends, 0) - margin, max(*ends, 0) + margin)
         axes.locator_params(axis="x", nbins=4)
+        axes.set_xlabel("points of Dice")
         heading(axes, {"wrong": "wrong value", "random": "random word"}[kind])
         grid(axes, "x")
     for kind, index, row, one in found:
@@ -153,10 +155,9 @@ def attributes(
         if one.ci95:
             panels[kind].plot([100 * end for end in one.ci95], (place, place), color=style["color"], linewidth=1.6)
         panels[kind].plot(100 * (one.difference or 0.0), place, **style | {"linestyle": "none"}, label=label)
-    plot.supxlabel("change of Dice in points, 95 % interval", fontsize=TEXT)
     legend_below(plot)
     kind, index, row, most = max(found, key=lambda one: abs(one[3].difference or 0.0))
-    gist = f"Change of Dice by attribute; largest: {names[row]}, {kind}, {100 * (most.difference or 0):+.1f} points"
+    gist = f"Change of Dice by attribute; largest: {names[row]}, {kind}, {signed(100 * (most.difference or 0))} points"
     return finish(plot, name, "Dice with the own target when one attribute of the prompt is changed.", gist)
 
 

@@ -26,6 +26,8 @@ from vlseg.reports.figures.style import (
 MAP = "cividis"
 """Even steps of lightness, made for colour-blind eyes (Nunez, Anderton and Renslow 2018)."""
 _CELL, _LABELS = 40.0, 120.0
+_FEWEST = 5
+"""Room for so many datasets at least: a single cell does not fill the page."""
 
 
 @styled
@@ -58,7 +60,7 @@ def domain_shift(
     for y, (run, row) in enumerate(cells.items()):
         for x, dataset in enumerate(datasets):
             _cell(axes, x, y, row.get(dataset), dataset in seen.get(run, ()))
-    axes.set(xlim=(-0.5, len(datasets) - 0.5), ylim=(len(cells) - 0.45, -0.55))
+    axes.set(xlim=(-0.5, max(len(datasets), _FEWEST) - 0.5), ylim=(len(cells) - 0.45, -0.55))
     axes.xaxis.tick_top()
     axes.set_xticks(range(len(datasets)), [one[0] for one in told_apart(datasets, 20, 1)])
     axes.tick_params(axis="x", length=0, rotation=35)

@@ -3,7 +3,6 @@
 import functools
 import io
 import re
-import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,9 +19,10 @@ from vlseg.reports.figures.inline import inline_svg
 
 INK, PAPER = "#1b2430", "#fdfefe"
 """What stands for the page's own ink and paper while a figure is drawn; in files these colours themselves."""
-_IN_PAGE = {INK: "currentColor", PAPER: f"var(--paper,{PAPER})"}
 BLUE, VERMILLION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 """Of Okabe and Ito's palette what stands out from white and from a dark page alike (3:1 or more)."""
+_IN_PAGE = {INK: "currentColor", PAPER: f"var(--paper,{PAPER})", BLUE: f"var(--mark,{BLUE})"}
+"""In the page they follow its light or dark style sheet."""
 SERIES: tuple[tuple[str, str, str], ...] = (
     (BLUE, "o", "-"),
     (VERMILLION, "s", "--"),
@@ -68,7 +68,8 @@ _STYLE = {
     "lines.markersize": 5.0,
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.w_pad": 0.03,
-    "figure.constrained_layout.h_pad": 0.04,
+    "figure.constrained_layout.h_pad": 0.06,
+    "figure.dpi": 72,
 }
 _UNPRINTABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -166,13 +167,22 @@ def printable(text: str) -> str:
 
 
 def wrapped(text: str, width: int, lines: int = 2) -> list[str]:
-    """At most so many lines of so many characters; what does not fit goes from the middle."""
+    """At most so many lines of so many characters, broken behind blanks and - _ + / , where that fits.
+
+    What does not fit goes from the middle: runs of one study often begin and end alike, but more often differ there.
+    """
     text = printable(text)
     most = width * lines
     if len(text) > most:
-        text = f"{text[: most // 2 - 1]}…{text[-(most // 2 - 1) :]}"
-    found = textwrap.wrap(text, width) or [""]
-    return found if len(found) <= lines else [text[start : start + width] for start in range(0, len(text), width)]
+        text = f"{text[: most // 2]}…{text[-(most - most // 2 - 1) :]}"
+    found = [""]
+    for piece in re.findall(r"[^\s_+/,-]*[\s_+/,-]?", text):
+        if len(found[-1]) + len(piece.rstrip()) > width:
+            found.append("")
+        found[-1] += piece
+    found = [line.strip() for line in found]
+    fits = len(found) <= lines and all(len(line) <= width for line in found)
+    return found if fits else [text[start : start + width] for start in range(0, len(text), width)]
 
 
 def told_apart(labels: Sequence[str], width: int, lines: int = 2) -> list[list[str]]:
@@ -219,7 +229,7 @@ def row_height(labels: Sequence[str], width: int = 27) -> float:
     return 23.0 if any(len(wrapped(label, width)) > 1 for label in labels) else 15.0
 
 
-def legend_below(plot: Plot, width: int = 58) -> None:
+def legend_below(plot: Plot) -> None:
     """The names of all labelled artists under the axes, side by side where they are short; none without any."""
     named: dict[str, Artist] = {}
     for axes in plot.axes:
@@ -227,9 +237,9 @@ def legend_below(plot: Plot, width: int = 58) -> None:
             named.setdefault(label, handle)
     if not named:
         return
-    labels = [one[0] for one in told_apart(list(named), width, lines=1)]
+    labels = [one[0] for one in told_apart(list(named), 56, lines=1)]
     longest = max(len(one) for one in labels)
-    columns = max(1, min(len(labels), width // (longest + 7)))
+    columns = max(1, min(len(labels), int(WIDTH / (5.3 * longest + 54))))
     plot.legend(list(named.values()), labels, loc="outside lower left", ncols=columns, borderaxespad=0.2)
 
 
