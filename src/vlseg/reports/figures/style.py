@@ -201,8 +201,7 @@ def told_apart(labels: Sequence[str], width: int, lines: int = 2) -> list[list[s
 def rows(axes: Axes, labels: Sequence[str], width: int = 27) -> None:
     """Labels left of rows 0, 1, ... from the top, in up to two lines each."""
     axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.set_yticks(range(len(labels)), [""] * len(labels))
-    axes.tick_params(axis="y", length=0)
+    axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     for row, lines in enumerate(told_apart(labels, width)):
         for number, line in enumerate(lines):
