@@ -47,6 +47,7 @@ def checked(figure: Figure | None) -> Figure:
     assert width >= 339
     narrowest = int(re.search(r"min-width:(\d+)px", figure.inline)[1])  # type: ignore[index]
     assert narrowest == (0 if width <= 341 else round(width))
+    assert figure.wide == (narrowest > 0)
     _labels_apart(root)
     return figure
 

@@ -69,7 +69,7 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str, comparison: Map
         "title": title,
         "runs": [_run(run) for run in loaded],
         "tables": _table(loaded),
-        "curves": learning_curves({run.record.id: run.history for run in loaded if run.history}),
+        "curves": learning_curves([(run.record.id, run.history) for run in loaded]),
         "comparison": comparison,
         "probes": probes,
         "attributes": attribute_table(probes),

@@ -28,7 +28,7 @@ def history(best: float, steps: int = 20) -> list[dict[str, float | None]]:
 
 
 def test_learning_curves_hold_history() -> None:
-    figure = checked(learning_curves({"a": history(0.5), "b": history(0.8), "no history": []}))
+    figure = checked(learning_curves([("a", history(0.5)), ("b", history(0.8)), ("no history", [])]))
     assert lines(figure, 0)["a"] == ([float(i) for i in range(21)], [1 / (i + 1) for i in range(21)])
     assert lines(figure, 1)["b"][0] == [0, 5, 10, 15, 20]
     np.testing.assert_allclose(lines(figure, 1)["b"][1], [0, 0.2, 0.4, 0.6, 0.8])
@@ -37,9 +37,15 @@ def test_learning_curves_hold_history() -> None:
     assert figure.plot.axes[1].get_ylim()[0] < 0.01
 
 
+def test_runs_of_one_name_are_two() -> None:
+    figure = checked(learning_curves([("a", history(0.5)), ("a", history(0.8))]))
+    assert len(figure.plot.axes[0].lines) == 2
+    assert {"a", "a (2)"} <= set(texts(figure))
+
+
 def test_of_many_runs_the_best_are_named() -> None:
     runs = {f"run-{i:03d}": history(((37 * i) % 150) / 150, 1000) for i in range(150)}
-    figure = checked(learning_curves(runs))
+    figure = checked(learning_curves(list(runs.items())))
     best = sorted(runs, key=lambda run: -max(row["val_dice"] or 0 for row in runs[run]))[:8]
     assert [one for one in texts(figure) if one.startswith("run-")] == sorted(best)
     assert "Named: the 8 runs with the highest val Dice; grey: the other 142." in figure.caption
@@ -54,12 +60,12 @@ def test_odd_histories() -> None:
         {"step": 1.0, "loss": math.nan, "val_dice": None},
         {"step": 2.0, "loss": 0.5, "val_dice": math.inf},
     ]
-    figure = checked(learning_curves(dict.fromkeys(ODD, gaps)))
+    figure = checked(learning_curves([(name, gaps) for name in ODD]))
     assert all(one in (([2.0], [0.5]), ([], [])) for axes in (0, 1) for one in lines(figure, axes).values())
     assert "highest" not in figure.inline
-    assert learning_curves({}) is None
-    assert learning_curves({"a": []}) is None
-    checked(learning_curves({"a": [{"step": 1.0, "loss": 1.0}]}))
+    assert learning_curves([]) is None
+    assert learning_curves([("a", [])]) is None
+    checked(learning_curves([("a", [{"step": 1.0, "loss": 1.0}])]))
 
 
 def test_risk_curves_hold_theirs() -> None:
@@ -112,7 +118,7 @@ def test_severities_start_from_the_image_as_it_is() -> None:
 
 @pytest.mark.parametrize("number", [1, 9])
 def test_no_two_named_series_look_alike(number: int) -> None:
-    figure = checked(learning_curves({f"r{i}": history(0.5) for i in range(number)}))
+    figure = checked(learning_curves([(f"r{i}", history(0.5)) for i in range(number)]))
     looks = [
         (str(one.get_color()), one.get_marker(), one.get_linestyle())
         for one in figure.plot.axes[0].lines

@@ -93,12 +93,15 @@ def test_attributes_are_in_points_by_kind_and_probe() -> None:
     assert wrong[0][1] < wrong[1][1]  # the first probe above
     assert spans(figure, 0)[0][0] == pytest.approx((-33, -27))
     assert {"shape", "size", "one", "two", "wrong value", "random word"} <= set(texts(figure))
+    assert texts(figure).count("one") == 1
     assert figure.plot.axes[0].get_xlim() == figure.plot.axes[1].get_xlim()
 
 
 def test_odd_attributes() -> None:
     table = {name: {"wrong": effect("x", 0.5, 0.4)} for name in ODD}
-    checked(attributes([(name, table) for name in ODD * 2]))
+    many = checked(attributes([(name, table) for name in ODD * 2]))
+    assert f"The first {len(SERIES)} of 14." in many.caption
+    assert len(dots(many)) == len(SERIES) * len(ODD)
     assert len(ODD * 2) > len(SERIES)
     assert attributes([]) is None
     assert attributes([("a", {"shape": {"wrong": effect("x", None, None)}})]) is None

@@ -11,7 +11,7 @@ from vlseg.reports.figures.style import contrast
 
 
 def test_numbers_stand_in_their_cells() -> None:
-    figure = checked(domain_shift({"on a": {"a": 0.9, "b": 0.25}, "on b": {"b": 0.75}}, {"on a": {"a"}, "on b": ["b"]}))
+    figure = checked(domain_shift([("on a", {"a": 0.9, "b": 0.25}, {"a"}), ("on b", {"b": 0.75}, ["b", "c"])]))
     axes = figure.plot.axes[0]
     numbers = {one.get_text(): one.get_position() for one in axes.texts if one.get_text().startswith("0.")}
     assert numbers == {"0.90": (0, 0), "0.25": (1, 0), "0.75": (1, 1)}
@@ -28,7 +28,7 @@ def test_numbers_stand_in_their_cells() -> None:
 
 def test_text_is_legible_on_every_colour() -> None:
     values = {str(i): i / 100 for i in range(101)}
-    figure = checked(domain_shift({"a": values}))
+    figure = checked(domain_shift([("a", values, ())]))
     axes = figure.plot.axes[0]
     fills = [to_hex(one.get_facecolor()) for one in axes.patches]
     inks = [str(one.get_color()) for one in axes.texts if "." in one.get_text()]
@@ -40,21 +40,24 @@ def test_text_is_legible_on_every_colour() -> None:
 
 def test_a_wide_matrix_is_scrolled_and_not_shrunk() -> None:
     rng = random.Random(0)
-    figure = checked(domain_shift({f"run {i}": {f"data {j}": rng.random() for j in range(20)} for i in range(30)}))
+    figure = checked(
+        domain_shift([(f"run {i}", {f"data {j}": rng.random() for j in range(20)}, ()) for i in range(30)])
+    )
     assert figure.plot.get_figwidth() * 72 > 800
+    assert figure.wide
 
 
 def test_odd_matrices() -> None:
-    figure = checked(domain_shift({name: dict.fromkeys(ODD, 0.5) for name in ODD}))
+    figure = checked(domain_shift([(name, dict.fromkeys(ODD, 0.5), {"elsewhere"}) for name in ODD]))
     assert "Struck" not in figure.caption
     assert "Frames" not in figure.caption
-    holes = checked(domain_shift({"a": {"x": 0.5, "y": float("nan"), "z": None}}))
+    holes = checked(domain_shift([("a", {"x": 0.5, "y": float("nan"), "z": None}, ())]))
     assert "not scored (2)" in holes.caption
     assert texts(holes).count("0.50") == 1
-    assert domain_shift({}) is None
-    assert domain_shift({"a": {"x": None}}) is None
+    assert domain_shift([]) is None
+    assert domain_shift([("a", {"x": None}, ())]) is None
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_the_ends_of_the_scale(value: float) -> None:
-    assert f"{value:.2f}" in texts(checked(domain_shift({"a": {"x": value}})))
+    assert f"{value:.2f}" in texts(checked(domain_shift([("a", {"x": value}, ())])))

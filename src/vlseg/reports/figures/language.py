@@ -12,6 +12,7 @@ from vlseg.reports.figures.style import (
     INK,
     PAPER,
     PURPLE,
+    SERIES,
     SMALL,
     VERMILLION,
     Figure,
@@ -123,20 +124,21 @@ def attributes(
     The form of Poudel et al. (MIDL 2024). None without any change.
 
     Args:
-        probes: label, and by attribute the effects "wrong", "random".
+        probes: label, and by attribute the effects "wrong", "random". Of more than eight the first eight are shown.
         name: of the files.
     """
-    names = list(dict.fromkeys(one for _, table in probes for one in table))
+    shown = probes[: len(SERIES)]
+    names = list(dict.fromkeys(one for _, table in shown for one in table))
     found = [
         (kind, index, names.index(one), table[one][kind].original)
-        for index, (_, table) in enumerate(probes)
+        for index, (_, table) in enumerate(shown)
         for one in table
         for kind in ("wrong", "random")
         if kind in table[one] and finite(table[one][kind].original.difference)
     ]
     if not found:
         return None
-    plot = canvas(max(row_height(names, 15), 7.0 * len(probes) + 6) * len(names) + 72 + 13 * len(probes))
+    plot = canvas(max(row_height(names, 15), 7.0 * len(shown) + 6) * len(names) + 72 + 13 * len(shown))
     panels = dict(zip(("wrong", "random"), plot.subplots(1, 2, sharex=True), strict=True))
     ends = [100 * end for *_, one in found for end in one.ci95 or (one.difference or 0.0,)]
     margin = 0.06 * (max(*ends, 0) - min(*ends, 0)) or 1.0
@@ -148,17 +150,20 @@ def attributes(
         axes.set_xlabel("points of Dice")
         heading(axes, {"wrong": "wrong value", "random": "random word"}[kind])
         grid(axes, "x")
+    for index, (label, _) in enumerate(shown if len(shown) > 1 else ()):
+        panels["wrong"].plot([], [], **series(index) | {"linestyle": "none"}, label=label)
     for kind, index, row, one in found:
         style = series(index)
-        place = row + (index - (len(probes) - 1) / 2) * 0.7 / len(probes)
-        label = probes[index][0] if len(probes) > 1 else None
+        place = row + (index - (len(shown) - 1) / 2) * 0.7 / len(shown)
         if one.ci95:
             panels[kind].plot([100 * end for end in one.ci95], (place, place), color=style["color"], linewidth=1.6)
-        panels[kind].plot(100 * (one.difference or 0.0), place, **style | {"linestyle": "none"}, label=label)
+        panels[kind].plot(100 * (one.difference or 0.0), place, **style | {"linestyle": "none"})
     legend_below(plot)
     kind, index, row, most = max(found, key=lambda one: abs(one[3].difference or 0.0))
     gist = f"Change of Dice by attribute; largest: {names[row]}, {kind}, {signed(100 * (most.difference or 0))} points"
-    return finish(plot, name, "Dice with the own target when one attribute of the prompt is changed.", gist)
+    caption = "Change of Dice with the own target when one attribute of the prompt is changed; lines: 95 % intervals."
+    caption += f" The first {len(shown)} of {len(probes)}." if len(probes) > len(shown) else ""
+    return finish(plot, name, caption, gist)
 
 
 def swapped_prompts(bars: Sequence[tuple[str, Estimate]], *, name: str = "swapped") -> Figure | None:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
@@ -82,12 +82,14 @@ class Figure:
         name: of its files.
         caption: what is shown, and what was left out, in plain text.
         inline: an <svg> for the page. Its ink is the page's `color`, its paper the page's; it holds no id.
+        wide: wider than a phone; it is scrolled there.
         plot: the drawing, for the files.
     """
 
     name: str
     caption: str
     inline: str
+    wide: bool
     plot: Plot = field(repr=False, compare=False)
 
     def write(self, folder: Path) -> list[Path]:
@@ -136,7 +138,8 @@ def finish(plot: Plot, name: str, caption: str, label: str) -> Figure:
     # Wider ones are scrolled on a phone rather than shrunk to where nobody can read them.
     narrowest = 0 if width <= WIDTH else round(width)
     inline = inline_svg(_svg(plot), printable(label), colours=_IN_PAGE, widest=round(1.6 * width), narrowest=narrowest)
-    return Figure(re.sub(r"[^\w.+-]+", "-", name)[:100].strip(".-") or "figure", printable(caption), inline, plot)
+    file = re.sub(r"[^\w.+-]+", "-", name)[:100].strip(".-") or "figure"
+    return Figure(file, printable(caption), inline, narrowest > 0, plot)
 
 
 def _svg(plot: Plot) -> str:
@@ -155,10 +158,11 @@ class _quiet(warnings.catch_warnings):  # noqa: N801
         warnings.filterwarnings("ignore", "Glyph .* missing from")
 
 
-def series(index: int) -> dict[str, str]:
+def series(index: int) -> dict[str, Any]:
     """Colour, marker and line of one series, as matplotlib's keywords."""
     colour, marker, line = SERIES[index % len(SERIES)]
-    return {"color": colour, "marker": marker, "linestyle": line, "markeredgecolor": PAPER}
+    size = 7.0 if marker in "XP*" else 5.0
+    return {"color": colour, "marker": marker, "linestyle": line, "markeredgecolor": PAPER, "markersize": size}
 
 
 def printable(text: str) -> str:
@@ -230,16 +234,17 @@ def row_height(labels: Sequence[str], width: int = 27) -> float:
 
 def legend_below(plot: Plot) -> None:
     """The names of all labelled artists under the axes, side by side where they are short; none without any."""
-    named: dict[str, Artist] = {}
+    named: list[tuple[str, Artist]] = []
     for axes in plot.axes:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            named.setdefault(label, handle)
+        before = {label for label, _ in named}  # a series of several panels is named once
+        found = zip(*axes.get_legend_handles_labels(), strict=True)
+        named += [(label, handle) for handle, label in found if label not in before]
     if not named:
         return
-    labels = [one[0] for one in told_apart(list(named), 56, lines=1)]
+    labels = [one[0] for one in told_apart([label for label, _ in named], 56, lines=1)]
     longest = max(len(one) for one in labels)
     columns = max(1, min(len(labels), int(WIDTH / (5.3 * longest + 54))))
-    plot.legend(list(named.values()), labels, loc="outside lower left", ncols=columns, borderaxespad=0.2)
+    plot.legend([handle for _, handle in named], labels, loc="outside lower left", ncols=columns, borderaxespad=0.2)
 
 
 def plural(number: int, word: str) -> str:
