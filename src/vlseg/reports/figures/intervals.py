@@ -7,6 +7,7 @@ from typing import TypeGuard
 from matplotlib.axes import Axes
 
 from vlseg.metrics import Comparison, Estimate
+from vlseg.reports.figures.labels import plural
 from vlseg.reports.figures.style import (
     BLUE,
     INK,
@@ -17,7 +18,6 @@ from vlseg.reports.figures.style import (
     finish,
     grid,
     legend_below,
-    plural,
     row_height,
     rows,
     styled,

@@ -6,6 +6,7 @@ import numpy as np
 
 from vlseg.metrics import Effect, Estimate
 from vlseg.reports.figures.intervals import finite, intervals, signed
+from vlseg.reports.figures.labels import plural, told_apart
 from vlseg.reports.figures.style import (
     BLUE,
     GREEN,
@@ -21,12 +22,10 @@ from vlseg.reports.figures.style import (
     grid,
     heading,
     legend_below,
-    plural,
     row_height,
     rows,
     series,
     styled,
-    told_apart,
     unit,
 )
 

@@ -7,6 +7,7 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
 from vlseg.reports.figures.intervals import finite
+from vlseg.reports.figures.labels import plural, told_apart
 from vlseg.reports.figures.style import (
     INK,
     SMALL,
@@ -16,11 +17,9 @@ from vlseg.reports.figures.style import (
     contrast,
     finish,
     heading,
-    plural,
     row_height,
     rows,
     styled,
-    told_apart,
 )
 
 MAP = "cividis"
