@@ -12,9 +12,13 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, a folder of runs, or a study.", metavar="RUN...")],
     out: Annotated[Path | None, typer.Option(help="The page; default report.html in the first folder.")] = None,
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
+    images: Annotated[
+        bool, typer.Option("--images/--no-images", help="Show small copies of the images that were scored.")
+    ] = True,
+    figures: Annotated[Path | None, typer.Option(help="Folder for each figure as SVG and PNG.")] = None,
     json: Json = False,
 ) -> None:
-    """One HTML page of one or several runs, which opens offline and needs no script; of a study its tables."""
+    """One HTML page of one or several runs, which opens offline; of a study its tables."""
     if len(runs) == 1 and (runs[0] / "plan.json").exists():
         _study(runs[0], as_json=json)
         return
@@ -24,7 +28,9 @@ def report(
     found = [run for folder in runs for run in find_runs(folder)]
     heading = title or f"Report of {runs[0].resolve().name}"
     comparison = comparison_for_report(found)
-    page = write_report(found, out or runs[0] / "report.html", title=heading, comparison=comparison)
+    page = write_report(
+        found, out or runs[0] / "report.html", title=heading, comparison=comparison, images=images, figures=figures
+    )
     finish("report", {"report": str(page), "runs": [str(run) for run in found]}, [f"Report: {page}"], as_json=json)
 
 

@@ -26,7 +26,7 @@ from vlseg.metrics.regions import (
     precision_recall,
     risk_coverage,
 )
-from vlseg.metrics.subgroups import columns, subgroups
+from vlseg.metrics.subgroups import columns, parted, subgroups
 from vlseg.metrics.surface import (
     PairScores,
     Surface,
@@ -81,6 +81,7 @@ __all__ = [
     "language_use",
     "mixed_effect",
     "normalized_surface_dice",
+    "parted",
     "penalised_hd95",
     "precision_recall",
     "presence_index",
