@@ -11,14 +11,16 @@ from vlseg.records.pictures import GRID
 
 Points = NDArray[np.float64]
 
-FINEST, LATEST = 0.5, 1.5
+FINEST, LATEST = 0.7, 1.0
 """Tolerances of the simplification in units: the one to begin with, and the one up to which bytes are saved."""
-WANTED, MOST = 1_500, 12_000
+WANTED, MOST = 1_500, 24_000
 """Bytes of an outline: what the tolerance is raised for, and what no outline exceeds."""
 SIDES = (1024, 512, 256, 128, 64, 32)
 """Pixels of the longer side at which a mask is traced, at most; the first unless the outline exceeds MOST."""
-EDGES = 150_000
-"""Pixel edges of a border beyond which a mask is traced at a coarser side at once: noise."""
+LEVEL = 0.49
+"""Of contours: below a half, where pixels that touch at their corners are joined, as thin vessels are drawn."""
+EDGES, SHORTEST = 150_000, 10
+"""Edges of pixels on the border beyond which a mask is noise, and bytes of a ring: more is not traced so finely."""
 
 
 def grid_size(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -41,15 +43,11 @@ def outline(mask: NDArray[np.bool_]) -> str:
     """
     if not mask.any():
         return ""
-    data = ""
     for side in SIDES:
-        small, step = _at_side(mask, side)
-        if side > SIDES[-1] and _edges(small) > EDGES:
-            continue
-        data = _traced(small, step, mask.shape)
-        if len(data) <= MOST:
-            break
-    return data
+        data = _traced(*_at_side(mask, side), mask.shape)
+        if data is not None:
+            return data
+    raise AssertionError(f"{SIDES[-1]} pixels a side have no outline beyond {MOST} bytes")
 
 
 def _at_side(mask: NDArray[np.bool_], side: int) -> tuple[NDArray[np.bool_], float]:
@@ -73,13 +71,17 @@ def _edges(mask: NDArray[np.bool_]) -> int:
     return int(np.count_nonzero(mask[1:] != mask[:-1]) + np.count_nonzero(mask[:, 1:] != mask[:, :-1]))
 
 
-def _traced(mask: NDArray[np.bool_], step: float, shape: tuple[int, ...]) -> str:
-    """The outline of a mask whose pixels are `step` pixels of an image of `shape`."""
+def _traced(mask: NDArray[np.bool_], step: float, shape: tuple[int, ...]) -> str | None:
+    """The outline of a mask whose pixels are `step` pixels of an image of `shape`; None beyond MOST bytes."""
+    if _edges(mask) > EDGES:
+        return None
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     top, left = int(rows[0]), int(columns[0])
     framed = np.pad(mask[top : rows[-1] + 1, left : columns[-1] + 1], 1).astype(np.float64)
     tracer = contourpy.contour_generator(z=framed, name="serial", line_type=contourpy.LineType.Separate)
-    lines = cast(list[Points], tracer.lines(0.5))
+    lines = cast(list[Points], tracer.lines(LEVEL))
+    if len(lines) * SHORTEST > MOST:
+        return None
     points = np.concatenate(lines)
     # Contours run between the centres of pixels: the edge between pixels 0 (the frame) and 1 is at 0.5.
     points = (points + (left - 0.5, top - 0.5)) * step
@@ -91,7 +93,7 @@ def _traced(mask: NDArray[np.bool_], step: float, shape: tuple[int, ...]) -> str
     while len(data) > WANTED and tolerance < LATEST:
         tolerance = min(LATEST, tolerance * 1.25)
         data = _path(units, ends, weights > tolerance, size)
-    return data
+    return data if len(data) <= MOST else None
 
 
 def _weights(points: Points, ends: NDArray[np.int64], finest: float) -> Points:
@@ -119,12 +121,16 @@ def _weights(points: Points, ends: NDArray[np.int64], finest: float) -> Points:
 
 
 def _distances(points: Points, start: Points, stop: Points) -> Points:
-    """From each point (n, 2) to its piece of a line."""
-    along, to = stop - start, points - start
-    squared = (along**2).sum(axis=1)
-    part = np.clip((to * along).sum(axis=1) / np.where(squared > 0, squared, 1), 0, 1)
-    away: Points = np.hypot(*(to - part[:, None] * along).T)
+    """From each point (n, 2) to its piece of a line, (n,)."""
+    to, along = _complex(points - start), _complex(stop - start)
+    squared = np.abs(along) ** 2
+    part = np.clip((to * along.conj()).real / np.where(squared > 0, squared, 1), 0, 1)
+    away: Points = np.abs(to - part * along)
     return away
+
+
+def _complex(points: Points) -> NDArray[np.complex128]:
+    return np.ascontiguousarray(points).view(np.complex128)[:, 0]
 
 
 def _path(points: Points, ends: NDArray[np.int64], kept: NDArray[np.bool_], size: NDArray[np.int64]) -> str:

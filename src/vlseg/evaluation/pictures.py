@@ -15,9 +15,7 @@ from vlseg.records import Sample
 from vlseg.records.pictures import GRID, Outline, SmallImage
 
 QUALITY = 75
-"""Of WebP, in percent."""
-EFFORT = 2
-"""Of WebP's search for a smaller file, 0 to 6."""
+"""Of WebP, in percent: below it fine vessels of a fundus are lost, 90 takes twice the bytes."""
 
 
 def small_image(sample: Sample, image: NDArray[np.float32]) -> SmallImage:
@@ -32,7 +30,7 @@ def small_image(sample: Sample, image: NDArray[np.float32]) -> SmallImage:
     if max(picture.size) > GRID:
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    picture.save(file, format="WEBP", quality=QUALITY, method=EFFORT)
+    picture.save(file, format="WEBP", quality=QUALITY)
     return SmallImage(sample.dataset, sample.image_id, width, height, file.getvalue())
 
 
