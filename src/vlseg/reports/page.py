@@ -70,7 +70,7 @@ def _differences(comparison: Mapping[str, Any] | None) -> Figure | None:
         (f"{pair['second']} minus {pair['first']}", Comparison(**{name: pair[name] for name in names}))
         for pair in pairs
     ]
-    return differences(values, name="run-against-run", measured="difference of Dice in points, second minus first")
+    return differences(values, name="run-against-run", measured="points of Dice over all targets")
 
 
 def _all_figures(values: Any) -> Iterator[Figure]:
