@@ -14,7 +14,7 @@ def report(
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
     json: Json = False,
 ) -> None:
-    """One HTML page of one or several runs, which opens offline and needs no script; of a study its tables."""
+    """One HTML page of one or several runs, or of a study with its tables; it opens offline and needs no script."""
     if len(runs) == 1 and (runs[0] / "plan.json").exists():
         _study(runs[0], as_json=json)
         return
@@ -30,10 +30,18 @@ def report(
 
 def _study(folder: Path, *, as_json: bool) -> None:
     from vlseg.records.study import Plan
-    from vlseg.studies.tables import write_study_tables
+    from vlseg.studies.report import write_study_report
 
-    *files, index = write_study_tables(folder, Plan.read(folder))
-    values = {"study": str(folder), "tables": str(index), "files": [str(file) for file in files]}
-    finish(
-        "report", values, [f"Tables: {index}", f"a page of its runs: vlseg report {folder / 'runs'}"], as_json=as_json
-    )
+    written = write_study_report(folder, Plan.read(folder))
+    values = {
+        "study": str(folder),
+        "report": str(written.page),
+        "tables": str(written.tables),
+        "files": [str(file) for file in written.files],
+    }
+    lines = [
+        f"Report: {written.page}",
+        f"Tables: {written.tables}",
+        f"a page of its runs: vlseg report {folder / 'runs'}",
+    ]
+    finish("report", values, lines, as_json=as_json)
