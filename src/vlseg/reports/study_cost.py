@@ -54,11 +54,15 @@ def _amounts(runs: Sequence[StudyRun]) -> dict[str, Any]:
 
 
 def peak(runs: Sequence[StudyRun]) -> tuple[str, str] | None:
-    """The training that took the most memory: GiB and its name; None where none is known."""
-    known = [(memory, run.name) for run in runs if isinstance(memory := run.environment.get("peak_memory_bytes"), int)]
+    """The most memory that a training's process took: GiB and the first run that tells it; None where none is known."""
+    known = [
+        (memory, run.record.ended, run.name)
+        for run in runs
+        if run.record is not None and isinstance(memory := run.environment.get("peak_memory_bytes"), int)
+    ]
     if not known:
         return None
-    most, name = max(known)
+    most, _, name = min(known, key=lambda one: (-one[0], one[1:]))
     return f"{most / 2**30:.2f}", name
 
 

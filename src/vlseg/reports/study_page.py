@@ -19,6 +19,9 @@ from vlseg.reports.study_cost import cost, environment_of, peak, sittings, told_
 from vlseg.reports.study_facts import STATES, StudyFacts, StudyRun, StudySearch
 from vlseg.reports.study_words import failures, first_screen, interval, some, worths
 from vlseg.reports.tables import to_html
+from vlseg.reports.tables.build import PHANTOMS
+from vlseg.reports.tables.html import is_wide
+from vlseg.reports.tables.layout import EMPTY_PLACE
 from vlseg.reports.tables.marks import FLAG_RULE
 
 MOST = 20
@@ -40,7 +43,7 @@ def write_study_page(facts: StudyFacts, folder: Path, figures: Sequence[Any] = (
         loader=jinja2.PackageLoader("vlseg.reports"), autoescape=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["number"] = _number  # parts.html.j2 names it
-    said = {EMPTY_RULE, FLAG_RULE}
+    said = {EMPTY_RULE, FLAG_RULE, EMPTY_PLACE, PHANTOMS}
     rows = [run_row(run) for run in facts.runs]
     values = {
         "title": facts.title or facts.name,
@@ -49,7 +52,7 @@ def write_study_page(facts: StudyFacts, folder: Path, figures: Sequence[Any] = (
         "command": shlex.quote(f"./{facts.folder}"),
         "sentences": first_screen(facts),
         "figures": figures,
-        "tables": [(one.frame.spec, to_html(one, said=said)) for one in facts.tables],
+        "tables": [(one.frame.spec, to_html(one, said=said), is_wide(one)) for one in facts.tables],
         "failures": failures(facts.runs),
         "waiting": _names(facts.runs, "waits"),
         "outdated": _names(facts.runs, "outdated"),
@@ -70,7 +73,7 @@ def write_study_page(facts: StudyFacts, folder: Path, figures: Sequence[Any] = (
             for tag in TAGS
             if any(e.published and e.published.tag == tag for table in facts.tables for e in table.entries.values())
         },
-        "rules": [EMPTY_RULE, FLAG_RULE],
+        "rules": [EMPTY_RULE, FLAG_RULE, EMPTY_PLACE],
         "some": some,
         "most": MOST,
     }
@@ -200,12 +203,11 @@ def _search(search: StudySearch, runs: Sequence[StudyRun]) -> dict[str, Any]:
 def _worth(cell: Cell) -> dict[str, Any]:
     """What a leak is worth, with its controls as means over seeds."""
     values, seeds = cell.values, list(cell.values.get("seeds", ()))
+    lacking = values["worth"].get("mean") is None
     return {
         "labels": cell.labels,
         "record": values,
-        "worth": values["worth"].get("reason") or "no value"
-        if values["worth"].get("mean") is None
-        else interval(values["worth"]),
+        "worth": ("no value", values["worth"].get("reason")) if lacking else interval(values["worth"]),
         "means": {name: _mean(seeds, key) for name, key in CONTROLS.items()},
         "seeds": len(seeds),
         "counts": sorted({row.get("n") for row in seeds if row.get("n") is not None}),

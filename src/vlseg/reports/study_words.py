@@ -65,7 +65,11 @@ def how_far(facts: StudyFacts) -> str:
 
 def made_up(facts: StudyFacts) -> str:
     """Of phantoms."""
-    return "Made-up images: no number here says anything about the real sets." if facts.phantoms else ""
+    if not facts.phantoms:
+        return ""
+    told = "Made-up images: no number here says anything about the real sets"
+    beside = any(entry.published is not None for table in facts.tables for entry in table.entries.values())
+    return told + (", so that no difference from published values is taken." if beside else ".")
 
 
 @dataclass(frozen=True)
@@ -177,7 +181,9 @@ def leaks(cells: Sequence[Cell]) -> str:
     first = max(having, key=lambda cell: float(cell.values["worth"]["mean"]))
     values = first.values
     prompt, honest, dataset = values["leaking_prompt"], values["honest_prompt"], first.labels.get("data", "")
-    worth = f"{interval(values['worth'])} points of Dice over '{honest}' ({first.labels.get('model', '')} on {dataset})"
+    told, why = interval(values["worth"])
+    where = "; ".join(filter(None, [f"{first.labels.get('model', '')} on {dataset}", why]))
+    worth = f"{told} points of Dice over '{honest}' ({where})"
     if len(having) == 1:
         return f"The prompt '{prompt}', which tells of the truth, is worth {worth}."
     return f"Of {len(having)} leaks measured, the largest is that of '{prompt}', which is worth {worth}."
@@ -192,13 +198,13 @@ def worths(cells: Sequence[Cell]) -> list[Cell]:
     return list(found.values())
 
 
-def interval(worth: Mapping[str, Any]) -> str:
-    """A mean over seeds in points with its interval, or why there is none."""
+def interval(worth: Mapping[str, Any]) -> tuple[str, str]:
+    """A mean over seeds in points with its interval, and why there is none; "" where there is."""
     told = number(100 * worth["mean"], 1, sign=True)
     ends = worth.get("ci95")
     if ends:
-        return f"{told} [{number(100 * ends[0], 1)}, {number(100 * ends[1], 1)}]"
-    return f"{told} (no interval: {worth.get('reason') or 'none is kept'})"
+        return f"{told} [{number(100 * ends[0], 1)}, {number(100 * ends[1], 1)}]", ""
+    return told, f"no interval: {worth.get('reason') or 'none is kept'}"
 
 
 def some(names: Sequence[str], most: int = SOME) -> str:

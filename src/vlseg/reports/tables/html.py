@@ -9,8 +9,13 @@ from vlseg.reports.tables.table import Table
 
 MOST_COLUMNS = 11
 """Columns of numbers side by side; a table of more is cut into blocks of about as many each."""
-NARROW = 6
+UPRIGHT = 8
 """Columns up to which a table fits a sheet of paper upright."""
+
+
+def is_wide(table: Table) -> bool:
+    """Whether it wants a sheet of paper on its side."""
+    return len(table.columns) > UPRIGHT
 
 
 def to_html(table: Table, *, said: Collection[str] = ()) -> str:
@@ -28,11 +33,11 @@ def to_html(table: Table, *, said: Collection[str] = ()) -> str:
     parts = [f'<p class="warn">{escape(line)}</p>' for line in layout.above if line not in said]
     groups = _groups(layout.lines)
     for block in _blocks(len(layout.columns)) if layout.lines else []:
-        wide = " wide" if len(layout.columns) > NARROW else ""
+        rows = [group for group in groups if any(_has(line, block) for line in group)]
         parts.append(
-            f'<div class="scroll{wide}" role="region" aria-label="{title}" tabindex="0">'
+            f'<div class="scroll" role="region" aria-label="{title}" tabindex="0">'
             f'<table class="study-table">{_head(layout, block)}'
-            + "".join(_body(group, block, name) for group in groups)
+            + "".join(_body(group, block, name) for group in rows)
             + "</table></div>"
         )
     if layout.footnotes:
@@ -41,7 +46,7 @@ def to_html(table: Table, *, said: Collection[str] = ()) -> str:
         )
         parts.append(f'<ul class="footnotes">{notes}</ul>')
     if notes := "".join(f"<li>{escape(note)}</li>" for note in layout.notes if note not in said):
-        parts.append(f'<ul class="footnotes">{notes}</ul>')
+        parts.append(f'<details><summary>Notes</summary><ul class="footnotes">{notes}</ul></details>')
     return "\n".join(parts)
 
 
@@ -61,6 +66,10 @@ def _groups(lines: Sequence[Line]) -> list[list[Line]]:
         else:
             groups.append([line])
     return groups
+
+
+def _has(line: Line, block: slice) -> bool:
+    return any(text.words for text in line.texts[block])
 
 
 def _head(layout: Layout, block: slice) -> str:

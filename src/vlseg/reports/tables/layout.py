@@ -7,6 +7,7 @@ from vlseg.reports.tables.entries import SHORT
 from vlseg.reports.tables.table import Entry, Place, Table
 
 OURS, PUBLISHED, DIFFERENCE = "ours", "published", "difference"
+EMPTY_PLACE = "An empty place is no part of the study, or was not published."
 SIGNS = {True: "(!)", False: "", None: "(?)"}
 
 
@@ -84,7 +85,7 @@ def lay_out(table: Table) -> Layout:
     lines = [line for row in table.rows for line in _lines(table, row, footnotes, beside)]
     notes = [*footnotes.common, *_legend(table)]
     if any(not text.words for line in lines for text in line.texts):
-        notes.append("An empty place is no part of the study, or was not published.")
+        notes.append(EMPTY_PLACE)
     return Layout(
         table.above,
         (*frame.row_labels, *(("",) if beside else ())),
