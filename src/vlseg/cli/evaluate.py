@@ -9,6 +9,7 @@ from vlseg.cli.options import (
     Cache,
     Data,
     Device,
+    Images,
     Json,
     ModelSettings,
     Precision,
@@ -55,6 +56,7 @@ def evaluate(
     threads: Threads = None,
     cache: Cache = None,
     seed: Annotated[int, typer.Option(help="Recorded with zero-shot scores.", min=0)] = 0,
+    images: Images = True,
     json: Json = False,
 ) -> None:
     """Score a run, a model zero-shot, or anybody's masks: a row per image, target and wording; means with intervals."""
@@ -75,6 +77,7 @@ def evaluate(
         seed=seed,
         uncertainty=uncertainty,
         cache=cache,
+        pictures=images,
         **model_settings(settings or []),
     )
     values = summary(evaluate_either(source, masks, data, options, out), by)

@@ -5,7 +5,19 @@ from typing import Annotated, Any
 
 import typer
 
-from vlseg.cli.options import Data, Device, Json, ModelSettings, Precision, Revision, Target, Threads, Weights, finish
+from vlseg.cli.options import (
+    Data,
+    Device,
+    Images,
+    Json,
+    ModelSettings,
+    Precision,
+    Revision,
+    Target,
+    Threads,
+    Weights,
+    finish,
+)
 
 
 def probe(
@@ -24,6 +36,7 @@ def probe(
     precision: Precision = "fp32",
     threads: Threads = None,
     seed: Annotated[int, typer.Option(help="Of the choice of wrong words and other images.", min=0)] = 0,
+    images: Images = True,
     json: Json = False,
 ) -> None:
     """Does it read the prompt? Asks with wrong, other, absent and no words, and without the image."""
@@ -42,6 +55,7 @@ def probe(
         threads=threads,
         threshold=threshold,
         seed=seed,
+        pictures=images,
         **model_settings(settings or []),
     )
     values = summary(probe_on(source, data, options, out, limit=limit))

@@ -91,13 +91,8 @@ class RunOnDisk:
         return [evaluation for evaluation in self.evaluations if evaluation.spec.condition == "clean"]
 
     def under(self, condition: str) -> list[EvaluationOnDisk]:
-        """Evaluations under another condition: "probe", "corrupted"."""
+        """Evaluations under another condition: "probe", "swapped", "corrupted", "blind"."""
         return [evaluation for evaluation in self.evaluations if evaluation.spec.condition == condition]
-
-    @property
-    def swapped(self) -> list[EvaluationOnDisk]:
-        """Evaluations with another object's prompts."""
-        return [evaluation for evaluation in self.evaluations if evaluation.spec.condition == "swapped"]
 
 
 def alike(first: EvaluationSpec, second: EvaluationSpec) -> bool:
