@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from vlseg.metrics import EMPTY_RULE
 from vlseg.records import write_text
 from vlseg.records.study import LEFT_OUT, Cell, Hole
+from vlseg.reports.environment import page_environment
 from vlseg.reports.published import TAGS
 from vlseg.reports.study_cost import cost, environment_of, peak, sittings, told_bytes
 from vlseg.reports.study_facts import STATES, StudyFacts, StudyRun, StudySearch
@@ -39,10 +38,6 @@ def write_study_page(facts: StudyFacts, folder: Path, figures: Sequence[Any] = (
     Raises:
         InputError: the folder cannot be written.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("vlseg.reports"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["number"] = _number  # parts.html.j2 names it
     said = {EMPTY_RULE, FLAG_RULE, EMPTY_PLACE, PHANTOMS}
     rows = [run_row(run) for run in facts.runs]
     values = {
@@ -79,12 +74,8 @@ def write_study_page(facts: StudyFacts, folder: Path, figures: Sequence[Any] = (
     }
     write_text(folder / "runs.csv", _csv(rows))
     page = folder / "report.html"
-    write_text(page, environment.get_template("study.html.j2").render(values))
+    write_text(page, page_environment().get_template("study.html.j2").render(values))
     return page
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def _names(runs: Sequence[StudyRun], state: str) -> list[str]:

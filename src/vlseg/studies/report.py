@@ -10,6 +10,7 @@ from typing import Any
 from vlseg.records.ledger import LEDGER
 from vlseg.records.study import Plan
 from vlseg.reports.study_facts import RunState, StudyFacts, StudyRun, StudySearch
+from vlseg.reports.study_figures import drawings, write_figures
 from vlseg.reports.study_page import write_study_page
 from vlseg.reports.tables import build_tables, write_built
 from vlseg.studies.links import where
@@ -60,7 +61,8 @@ def write_study_report(study: Path, plan: Plan) -> Written:
         ],
         sizes={**_sizes(study, leave=(LEDGER, REPORT)), LEDGER: sum(kept.values())},
     )
-    return Written(write_study_page(facts, study / REPORT), index, files)
+    figures = write_figures(drawings(cells), study / REPORT / "figures")
+    return Written(write_study_page(facts, study / REPORT, figures), index, files)
 
 
 def _runs(study: Path, plan: Plan, found: Sequence[Looked], kept: Mapping[str, int]) -> list[StudyRun]:
