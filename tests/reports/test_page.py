@@ -10,7 +10,7 @@ from vlseg.jobs.probe import probe_on
 from vlseg.metrics import aggregate
 from vlseg.records import InputError, read_record, read_scores, write_record
 from vlseg.reports import find_runs, load_run, write_report
-from vlseg.reports.formats import pvalue
+from vlseg.reports.words.numbers import p_value
 
 
 class Reader(HTMLParser):
@@ -73,7 +73,7 @@ def test_numbers_come_from_the_rows(run: Path, tmp_path: Path) -> None:
     expected = aggregate(read_scores(clean / "scores.parquet"), groups_known=False)
     assert f"{expected.dice.mean:.3f}" in text
     assert f"{expected.iou.mean:.3f}" in text
-    assert "fewer than 10" in text
+    assert "too few for an interval" in text
     swapped = next(path for path in (run / "evaluations").iterdir() if "swapped" in path.name)
     rows = [r for r in read_scores(swapped / "scores.parquet") if "named" in r.condition_arguments]
     named = aggregate(rows, groups_known=False).dice.mean
@@ -95,7 +95,7 @@ def test_everything_that_was_asked_is_shown(run: Path, trained: Path, tmp_path: 
     probed = probe_on(str(copy), data, EvaluateOptions(threads=1, device="cpu"))
     text = read(write_report([copy], tmp_path / "r.html", title="t")).text
     assert probed.use.selection.value is not None
-    assert f"{probed.use.selection.value:.3f} (no interval: 3 groups, fewer than 10), n = 3" in text
+    assert f"{probed.use.selection.value:.3f} (3 images: too few for an interval), n = 3" in text
     assert "has prompts for both a present and an absent target" in text
     assert f"{probed.use.chose_none.value:.3f}" in text
     for effect in probed.use.effects:
@@ -110,7 +110,7 @@ def test_everything_that_was_asked_is_shown(run: Path, trained: Path, tmp_path: 
 
 
 def test_a_p_value_is_never_shown_as_zero() -> None:
-    assert [pvalue(one) for one in (None, 5e-5, 0.00099, 0.001, 0.2)] == ["–", "< 0.001", "< 0.001", "0.001", "0.200"]
+    assert [p_value(one) for one in (None, 5e-5, 0.00099, 0.001, 0.2)] == ["–", "< 0.001", "< 0.001", "0.001", "0.200"]
 
 
 def test_leak_is_marked(run: Path, tmp_path: Path) -> None:

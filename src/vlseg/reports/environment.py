@@ -5,8 +5,18 @@ import jinja2
 from vlseg.records import origin
 from vlseg.reports import formats
 from vlseg.reports.results import told
+from vlseg.reports.words import numbers
 
-FILTERS = ("number", "signed", "share", "pvalue", "index", "omitted", "counted")
+FILTERS = {
+    "number": numbers.decimal,
+    "signed": numbers.signed,
+    "share": numbers.percent,
+    "pvalue": numbers.p_value,
+    "index": formats.index,
+    "omitted": formats.omitted,
+    "counted": formats.counted,
+    "told": told,
+}
 
 
 def page_environment() -> jinja2.Environment:
@@ -17,8 +27,7 @@ def page_environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
-    environment.filters |= {name: getattr(formats, name) for name in FILTERS}
-    environment.filters |= {"told": told, "origin": _origin}
+    environment.filters |= {**FILTERS, "origin": _origin}
     environment.globals["footnotes"] = formats.Footnotes
     return environment
 

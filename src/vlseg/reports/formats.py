@@ -1,10 +1,10 @@
 """Numbers as tables show them: template filters."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from vlseg.metrics import Aggregate, Index
+from vlseg.reports.words.numbers import decimal, why
 
 
 class Footnotes:
@@ -18,40 +18,16 @@ class Footnotes:
         values = one if isinstance(one, Mapping) else vars(one)
         if values.get("ci95") is not None or not values.get("reason"):
             return ""
-        number = self.reasons.setdefault(values["reason"], len(self.reasons) + 1)
+        number = self.reasons.setdefault(why(values["reason"]), len(self.reasons) + 1)
         return "".join("⁰¹²³⁴⁵⁶⁷⁸⁹"[int(digit)] for digit in str(number))
-
-
-def number(value: float | None) -> str:
-    """Three decimals, one from ten on; an en dash where there is none."""
-    if value is None or math.isnan(value):
-        return "–"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-
-
-def signed(value: float | None) -> str:
-    """A difference."""
-    return "–" if value is None else f"{value:+.3f}"
-
-
-def share(value: float | None) -> str:
-    """A share in [0, 1] as a percentage."""
-    return "–" if value is None else f"{100 * value:.0f} %"
-
-
-def pvalue(value: float | None) -> str:
-    """A p-value is never zero."""
-    if value is None:
-        return "–"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def index(one: Index) -> str:
     """An index with its interval, or why there is none."""
     if one.value is None:
         return f"none: {one.reason}"
-    ends = f"[{one.ci95[0]:.3f}, {one.ci95[1]:.3f}]" if one.ci95 else f"(no interval: {one.reason})"
-    return f"{one.value:.3f} {ends}, n = {one.n}"
+    ends = f"[{decimal(one.ci95[0])}, {decimal(one.ci95[1])}]" if one.ci95 else f"({why(one.reason)})"
+    return f"{decimal(one.value)} {ends}, n = {one.n}"
 
 
 def omitted(counts: Mapping[str, int]) -> str:

@@ -1,17 +1,19 @@
 """One HTML page of one or several runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from vlseg.metrics import EMPTY_RULE, independent_note
+from vlseg.metrics import EMPTY_RULE, Comparison, independent_note
 from vlseg.records import write_text
 from vlseg.reports.environment import page_environment
-from vlseg.reports.figures import learning_curves
+from vlseg.reports.figures import Figure, differences, intervals, learning_curves
 from vlseg.reports.load import RunOnDisk, load_run
 from vlseg.reports.parts import corruption, probe, subgroup, subgroup_columns, swapping
 from vlseg.reports.results import Row, result_rows, worst
 from vlseg.reports.sections import attribute_table, calibrations, cross_dataset, leak_worths, risk_coverages
+from vlseg.reports.words import first_screen
 
 MOST_SHOWN = 12
 """Evaluations of one kind that have a section of their own."""
@@ -45,7 +47,40 @@ def write_report(
     rows = result_rows(loaded)
     values = {"title": title, **_first_screen(loaded, rows, comparison, images), **_sections(loaded, comparison)}
     write_text(out, page_environment().get_template("report.html.j2").render(values))
+    if figures is not None:
+        for figure in _all_figures(values):
+            figure.write(figures)
     return out
+
+
+def _intervals(rows: Sequence[Row]) -> Figure | None:
+    """The main table's scores below each other; None for a single one."""
+    if len(rows) < 2:
+        return None
+    ceilings = {row.ceilings[1] for row in rows} if len({row.dataset for row in rows}) == 1 else set()
+    lines = {"the most that the class alone could reach": ceilings.pop()} if len(ceilings) == 1 else {}
+    return intervals([(row.label, row.aggregate.dice_present) for row in rows], lines=lines)
+
+
+def _differences(comparison: Mapping[str, Any] | None) -> Figure | None:
+    """All pairs of runs."""
+    names = {field.name for field in fields(Comparison)}
+    pairs = (comparison or {}).get("pairs", [])
+    values = [
+        (f"{pair['second']} minus {pair['first']}", Comparison(**{name: pair[name] for name in names}))
+        for pair in pairs
+    ]
+    return differences(values, name="run-against-run", measured="difference of Dice in points, second minus first")
+
+
+def _all_figures(values: Any) -> Iterator[Figure]:
+    """Every figure among what a template gets."""
+    if isinstance(values, Figure):
+        yield values
+    elif isinstance(values, Mapping):
+        yield from (figure for inside in values.values() for figure in _all_figures(inside))
+    elif isinstance(values, list):
+        yield from (figure for inside in values for figure in _all_figures(inside))
 
 
 def _first_screen(
@@ -55,11 +90,11 @@ def _first_screen(
     specs = [row.spec for row in rows]
     return {
         "runs": [run.record for run in runs],
-        "sentences": [],
+        "sentences": first_screen(runs, comparison),
         "examples": None,
         "gallery": None,
         "rows": rows,
-        "intervals": None,
+        "intervals": _intervals(rows),
         "worst": worst(runs),
         "any_groups": any(spec.groups_known for spec in specs),
         "any_made_up": any(spec.phantoms for spec in specs),
@@ -84,10 +119,10 @@ def _sections(runs: Sequence[RunOnDisk], comparison: Mapping[str, Any] | None) -
         "left_out": {name: max(0, len(pairs) - MOST_SHOWN) for name, pairs in found.items()},
         "attributes": attribute_table(parts["probes"]),
         "comparison": comparison,
-        "differences": None,
+        "differences": _differences(comparison),
         "worths": leak_worths(runs),
         "crossings": cross_dataset(runs),
         "calibrations": calibrations(runs),
         "risks": risk_coverages(runs),
-        "curves": learning_curves(runs),
+        "curves": learning_curves({run.record.id: run.history for run in runs if run.history}),
     }

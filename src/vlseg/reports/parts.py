@@ -3,7 +3,7 @@
 from typing import Any
 
 from vlseg.metrics import Aggregate, Estimate, aggregate, columns, corruption_effects, parted, subgroups
-from vlseg.reports.figures import forest, language_test, severities
+from vlseg.reports.figures import differences, intervals, language_slopes, severities, swapped_prompts
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike
 from vlseg.reports.results import beside
 from vlseg.reports.sections import by_attribute
@@ -18,6 +18,11 @@ def _part(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
     return {"run": run.record, "evaluation": evaluation, "spec": evaluation.spec, "name": name}
 
 
+def _name(run: RunOnDisk, evaluation: EvaluationOnDisk) -> str:
+    """Of a figure's files: no other evaluation of the page has it."""
+    return f"{run.record.id}-{evaluation.name}"
+
+
 def swapping(run: RunOnDisk, swapped: EvaluationOnDisk) -> dict[str, Any]:
     """Own prompt, swapped prompt against the original, swapped prompt against the named target."""
     asked = {(row.dataset, row.sample_id) for row in swapped.scores}
@@ -28,19 +33,38 @@ def swapping(run: RunOnDisk, swapped: EvaluationOnDisk) -> dict[str, Any]:
             bars.append(("own prompt, own target", aggregate(rows, groups_known=clean.spec.groups_known).dice))
     bars.append(("swapped prompt, original target", swapped.against("original").dice))
     bars.append(("swapped prompt, named target", swapped.against("named").dice))
-    return {**_part(run, swapped), "figure": language_test(bars), "bars": bars, "n": len(asked)}
+    return {
+        **_part(run, swapped),
+        "figure": swapped_prompts(bars, name=f"swapped-{_name(run, swapped)}"),
+        "bars": bars,
+        "n": len(asked),
+    }
 
 
 def probe(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
     """Indices and effects."""
-    use = evaluation.use
-    return {**_part(run, evaluation), "use": use, "attributes": by_attribute(use), "figure": forest(use.effects)}
+    use, name = evaluation.use, _name(run, evaluation)
+    changes = [(effect.name, effect.original) for effect in use.effects]
+    measured = "change of Dice with the own target, points"
+    return {
+        **_part(run, evaluation),
+        "use": use,
+        "attributes": by_attribute(use),
+        "figure": language_slopes(use.effects, name=f"language-use-{name}"),
+        "changes": differences(changes, name=f"conditions-{name}", measured=measured),
+    }
 
 
 def subgroup_columns(evaluation: EvaluationOnDisk) -> list[str]:
-    """The columns by which the rows fall into two to twelve parts."""
+    """The columns by which the rows fall into two to twelve parts, each way of parting them once."""
     names = [name for name in columns(evaluation.scores, known_only=True) if name not in NO_SUBGROUPS]
-    return [name for name in names if 2 <= len(parted(evaluation.scores, name)) <= MOST_SUBGROUPS]
+    # The target is often an attribute as well, under another name: the same parts once.
+    found: dict[frozenset[frozenset[int]], str] = {}
+    for name in sorted(names, key=lambda one: one != "target"):
+        parts = parted(evaluation.scores, name).values()
+        if 2 <= len(parts) <= MOST_SUBGROUPS:
+            found.setdefault(frozenset(frozenset(map(id, part)) for part in parts), name)
+    return sorted(found.values())
 
 
 def subgroup(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
@@ -49,7 +73,9 @@ def subgroup(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
         name: subgroups(evaluation.scores, name, groups_known=evaluation.spec.groups_known)
         for name in subgroup_columns(evaluation)
     }
-    return {**_part(run, evaluation), "parts": parts, "figure": None}
+    values = [(f"{column}: {name}", one.dice_present) for column, found in parts.items() for name, one in found.items()]
+    figure = intervals(values, name=f"parts-{_name(run, evaluation)}")
+    return {**_part(run, evaluation), "parts": parts, "figure": figure}
 
 
 def corruption(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
@@ -57,4 +83,5 @@ def corruption(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
     effects = corruption_effects(evaluation.scores, groups_known=evaluation.spec.groups_known)
     plain = [row.dice for row in evaluation.scores if row.condition == "clean" and row.dice is not None]
     clean = sum(plain) / len(plain) if plain else 0.0
-    return {**_part(run, evaluation), "effects": effects, "clean": clean, "figure": severities(effects, clean)}
+    figure = severities(effects, clean, name=f"severities-{_name(run, evaluation)}")
+    return {**_part(run, evaluation), "effects": effects, "clean": clean, "figure": figure}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from vlseg.metrics import Aggregate
 from vlseg.records import EvaluationSpec, RunRecord, SampleScore, origin
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk
+from vlseg.reports.words import Cell, adds_over_class, reads
 
 WORST = 10
 TOLD = {
@@ -16,12 +17,7 @@ TOLD = {
 }
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A short text and what stands below it."""
-
-    text: str = "–"
-    small: str = ""
+Ceilings = tuple[float | None, float | None, str | None]
 
 
 @dataclass(frozen=True)
@@ -40,15 +36,21 @@ class Row:
     dataset: str
     aggregate: Aggregate
     made_up: list[str]
-    ceilings: tuple[float | None, float | None, str | None]
-    beside: str = ""
-    reads: Cell = Cell()
-    adds: Cell = Cell()
+    ceilings: Ceilings
+    beside: str
+    reads: Cell
+    adds: Cell
 
     @property
     def spec(self) -> EvaluationSpec:
         """Of its evaluation."""
         return self.evaluation.spec
+
+    @property
+    def label(self) -> str:
+        """For figures."""
+        asked = f" with {self.spec.prompt}" if self.spec.told == "prompt" else f", {told(self.spec)}"
+        return f"{self.run.id}{asked}, {self.dataset}{', ' + self.beside if self.beside else ''}"
 
     @property
     def origin(self) -> str:
@@ -65,28 +67,30 @@ def result_rows(runs: Sequence[RunOnDisk]) -> list[Row]:
         own = sorted(run.clean, key=lambda one: one.spec.prompt != run.record.prompt)
         used = [*own, *controls]
         for evaluation in used:
-            rows += _of_one(run.record, evaluation, beside(evaluation, used))
+            rows += _of_one(run, evaluation, runs, beside(evaluation, used))
     return rows
 
 
-def _of_one(run: RunRecord, evaluation: EvaluationOnDisk, beside: str) -> list[Row]:
+def _of_one(run: RunOnDisk, evaluation: EvaluationOnDisk, runs: Sequence[RunOnDisk], beside: str) -> list[Row]:
     spec = evaluation.spec
     parts = evaluation.by_dataset()
     # Of the whole: ceilings are computed over all that were asked about together.
     found = (spec.text_blind_ceiling, spec.class_ceiling, spec.ceiling_reason)
-    named = [(spec.dataset, evaluation.whole, found)]
-    named += [(name, part, (None, None, None)) for name, part in parts.items() if len(parts) > 1]
+    named: list[tuple[str, str | None, Aggregate, Ceilings]] = [(spec.dataset, None, evaluation.whole, found)]
+    named += [(name, name, one, (None, None, None)) for name, one in parts.items() if len(parts) > 1]
     return [
         Row(
-            run=run,
+            run=run.record,
             evaluation=evaluation,
             dataset=name,
             aggregate=one,
             made_up=[made for made in spec.phantoms if name in (made, spec.dataset)],
             ceilings=ceilings,
             beside=beside,
+            reads=reads(run, evaluation, dataset=part),
+            adds=adds_over_class(run, evaluation, runs, dataset=part),
         )
-        for name, one, ceilings in named
+        for name, part, one, ceilings in named
     ]
 
 

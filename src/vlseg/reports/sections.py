@@ -8,7 +8,7 @@ import numpy as np
 
 from vlseg.metrics import Effect, LanguageUse, RiskCoverage, crossing, group_of, risk_coverage
 from vlseg.records import WORTH_FILE, SampleScore
-from vlseg.reports.figures import attribute_bars, reliability, risk_curves
+from vlseg.reports.figures import attributes, domain_shift, reliability, risk_curves
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk
 
 KINDS = ("wrong", "random", "without")
@@ -20,7 +20,16 @@ def cross_dataset(runs: Sequence[RunOnDisk]) -> dict[str, Any] | None:
     if not rows:
         return None
     names = list(dict.fromkeys(name for row in rows for name in row["means"]))
-    return {"datasets": names, "rows": rows, "figure": None}
+    labels = [f"{row['run'].id}, asked with {row['spec'].prompt}" for row in rows]
+    cells = {
+        label: {name: row["means"][name]["mean"] if name in row["means"] else None for name in names}
+        for label, row in zip(labels, rows, strict=True)
+    }
+    seen = {
+        label: [name for name in names if name in row["run"].trained_on]
+        for label, row in zip(labels, rows, strict=True)
+    }
+    return {"datasets": names, "rows": rows, "figure": domain_shift(cells, seen)}
 
 
 def _crossing(run: RunOnDisk) -> dict[str, Any] | None:
@@ -97,7 +106,7 @@ def attribute_table(probes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
         return None
     names = list(dict.fromkeys(name for probe in shown for name in probe["attributes"]))
     rows = [(name, [_points(probe["attributes"].get(name, {})) for probe in shown]) for name in names]
-    figure = attribute_bars([(f"{one['run'].id}, {one['name']}", one["attributes"]) for one in shown])
+    figure = attributes([(f"{one['run'].id}, {one['name']}", one["attributes"]) for one in shown])
     return {"probes": shown, "rows": rows, "figure": figure}
 
 
