@@ -289,7 +289,9 @@ def _matrices(found: Sequence[Score]) -> Iterator[Drawing]:
         for one in rows:
             values.setdefault(one.labels["trained_on"], dict.fromkeys(order))[one.labels["data"]] = one.mean
         caption = f"{name}: trained on what stands at the left. {_over(rows)}"
-        yield Drawing("matrix", f"domain-shift-{name}", caption, [_row(one) for one in rows], {"cells": values, "measured": DICE})
+        yield Drawing(
+            "matrix", f"domain-shift-{name}", caption, [_row(one) for one in rows], {"cells": values, "measured": DICE}
+        )
 
 
 def _prompts(found: Sequence[Score]) -> Iterator[Drawing]:
@@ -315,7 +317,11 @@ def _prompts(found: Sequence[Score]) -> Iterator[Drawing]:
         leaking = {one.labels.get("asked", "") for one in shown if one.deployable is False}
         how = "untrained" if not on else "trained on it" if on == data else f"trained on {on}"
         values = {"curves": curves, "leaking": leaking, "measured": DICE}
-        caption = f"{data}, models {how}, each asked as it was trained. {_over(shown)}" if on else f"{data}, untrained models."
+        caption = (
+            f"{data}, models {how}, each asked as it was trained. {_over(shown)}"
+            if on
+            else f"{data}, untrained models."
+        )
         rows = [_row(one, line=name) for name, line in lines.items() for one in line]
         yield Drawing("prompts", f"prompts-{data}-{how.replace(' ', '-')}", caption, rows, values)
 
@@ -328,7 +334,19 @@ def _slopes(cells: Sequence[Cell]) -> Iterator[Drawing]:
             key = tuple((k, v) for k, v in cell.labels.items() if k not in (*RUNS, "data", "trained_on"))
             groups.setdefault(key, []).append(cell)
     for name, inside in zip(names_of([dict(key) for key in groups]), groups.values(), strict=True):
-        probes = list({repr((cell.labels.get("seed"), cell.labels.get("fold"), cell.labels.get("trained_on"), cell.labels.get("data"))): cell for cell in inside}.values())
+        probes = list(
+            {
+                repr(
+                    (
+                        cell.labels.get("seed"),
+                        cell.labels.get("fold"),
+                        cell.labels.get("trained_on"),
+                        cell.labels.get("data"),
+                    )
+                ): cell
+                for cell in inside
+            }.values()
+        )
         tests = [{test["name"]: test for test in cell.values["tests"]} for cell in probes]
         shared = [key for key in tests[0] if all(_whole(one.get(key)) for one in tests)]
         if not shared:
