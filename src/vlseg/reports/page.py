@@ -8,7 +8,9 @@ from typing import Any
 from vlseg.metrics import EMPTY_RULE, Comparison, independent_note
 from vlseg.records import write_text
 from vlseg.reports.environment import page_environment
+from vlseg.reports.examples import examples
 from vlseg.reports.figures import Figure, differences, intervals, learning_curves
+from vlseg.reports.gallery import gallery
 from vlseg.reports.load import RunOnDisk, load_run
 from vlseg.reports.parts import corruption, probe, subgroup, subgroup_columns, swapping
 from vlseg.reports.results import Row, result_rows, worst
@@ -91,8 +93,8 @@ def _first_screen(
     return {
         "runs": [run.record for run in runs],
         "sentences": first_screen(runs, comparison),
-        "examples": None,
-        "gallery": None,
+        "examples": examples(runs) if images and rows else None,
+        "gallery": gallery(runs) if images else None,
         "rows": rows,
         "intervals": _intervals(rows),
         "worst": worst(runs),
