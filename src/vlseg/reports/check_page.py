@@ -9,7 +9,6 @@ from typing import Any
 import jinja2
 
 from vlseg.records import AREA_EDGES, SPLITS, Case, DatasetStatistics, Finding, Looked, View, write_text
-from vlseg.reports.check_codes import WORDING_CODES
 from vlseg.reports.check_groups import count_groups, group_findings, listed, shortened
 from vlseg.reports.check_sentences import first_sentences, looked_for
 
@@ -61,14 +60,13 @@ def write_check_page(
         "datasets": [(one, _rows(one), _histogram(one)) for one in shown],
         "left_out": len(statistics) - len(shown),
         "pictures": draw is not None,
-        "wording": WORDING_CODES,
     }
     write_text(out, environment.get_template("check.html.j2").render(values))
     return out
 
 
 def _pictures(case: Case, draw: Callable[[View], bytes | None]) -> dict[str, Any]:
-    """The case's words and its pictures, each with name, data URL (None: cannot be shown) and words for who cannot see."""
+    """The case's words and its pictures: name, data URL (None: cannot be shown), and what it shows in words."""
     pictures = []
     for view in case.views[:VIEWS]:
         content = draw(view)
@@ -98,7 +96,7 @@ def _rows(one: DatasetStatistics) -> list[dict[str, Any]]:
 
 
 def _histogram(one: DatasetStatistics) -> list[dict[str, Any]]:
-    """Rows of the table of mask areas: the bin in words, and by split the count and its share of the split's largest."""
+    """Rows of the table of mask areas: the bin in words, by split the count and its percentage of the largest."""
     if one.areas is None:
         return []
     largest = {split: max(counts, default=0) or 1 for split, counts in one.areas.items()}
