@@ -15,7 +15,7 @@ from vlseg.records.study import Cell
 from vlseg.reports.figures import Figure, critical_difference, domain_shift, intervals, language_slopes, prompt_curves
 
 Label = tuple[str, str]
-MOST = 4
+MOST = 8
 """Figures of one kind; what more there would be is told in the last one's caption."""
 MOST_METHODS = 12
 """Beyond so many methods figures that hold them against each other are of one prompt alone."""
@@ -31,7 +31,7 @@ class Score:
 
     Attributes:
         labels: without those of `RUNS`.
-        ends: of a single run its interval; of several None.
+        ends: of one run its interval; of several the widest of theirs, laid around the mean; None where one has none.
         deployable: False where the prompt tells of the truth; None where it is not known.
     """
 
@@ -54,6 +54,7 @@ class Drawing:
 
     Attributes:
         kind: what draws it.
+        title: what it is of, among those of its kind.
         name: of its files.
         caption: what stands before the figure's own.
         rows: what it is drawn from, as its CSV has it.
@@ -61,6 +62,7 @@ class Drawing:
     """
 
     kind: str
+    title: str
     name: str
     caption: str
     rows: Sequence[Mapping[str, Any]]
@@ -70,31 +72,28 @@ class Drawing:
 def drawings(cells: Sequence[Cell]) -> list[Drawing]:
     """The figures that a study's cells allow, in the order of the page.
 
-    A domain-shift matrix of each model that was trained on two datasets or pools, each asked about two; curves over
-    prompts where a model is asked with three; intervals of what was trained on the data that it is asked about, and a
-    critical-difference diagram where these are three methods on five datasets; slopes of each probed model.
+    A critical-difference diagram of at least three methods, each trained on the data that it is asked about, on three
+    datasets at least; a domain-shift matrix of each model that was trained on two datasets or pools, each asked about two;
+    curves over prompts where a model is asked with three; slopes of each probed model; and intervals of the methods of
+    the diagram. Where nothing was trained on what it is asked about, diagram and intervals are of untrained models.
     """
     found = scores(cells)
     own = [one for one in found if one.labels.get("trained_on") == one.labels.get("data")]
-    return [
-        *_few(list(_intervals(own))),
-        *_few(list(_ranks(own))),
-        *_few(list(_matrices(found))),
-        *_few(list(_prompts(found))),
-        *_few(list(_slopes(cells))),
-    ]
+    own = own or [one for one in found if not one.labels.get("trained_on")]
+    kinds = (_ranks(own), _matrices(found), _prompts(found), _slopes(cells), _intervals(own))
+    return [one for some in kinds for one in _few(list(some))]
 
 
 def _few(found: list[Drawing]) -> list[Drawing]:
     """The first ones; the last says how many more there would be."""
     if len(found) <= MOST:
         return found
-    more = f"{len(found) - MOST} more of this kind are not drawn: {', '.join(one.name for one in found[MOST:])}."
+    more = f"{len(found) - MOST} more of this kind are not drawn: {'; '.join(one.title for one in found[MOST:])}."
     return [*found[: MOST - 1], replace(found[MOST - 1], caption=f"{found[MOST - 1].caption} {more}".strip())]
 
 
-def write_figures(found: Sequence[Drawing], folder: Path) -> list[Figure]:
-    """Draw, and write NAME.svg, NAME.png and NAME.csv of each; figures of an earlier state of the study go.
+def write_figures(found: Sequence[Drawing], folder: Path) -> list[tuple[Drawing, Figure]]:
+    """Draw those that have anything to show; write NAME.svg, NAME.png and NAME.csv of each, those of an earlier state go.
 
     Raises:
         InputError: the folder cannot be written.
@@ -105,8 +104,8 @@ def write_figures(found: Sequence[Drawing], folder: Path) -> list[Figure]:
         if figure is not None:
             figure.write(folder)
             write_text(folder / f"{figure.name}.csv", to_csv(drawing.rows))
-            figures.append(figure)
-    kept = {figure.name for figure in figures}
+            figures.append((drawing, figure))
+    kept = {figure.name for _, figure in figures}
     for old in folder.glob("*.csv"):
         files = [old.with_suffix(suffix) for suffix in (".svg", ".png", ".csv")]
         if old.stem not in kept and all(file.is_file() for file in files):
@@ -117,7 +116,7 @@ def write_figures(found: Sequence[Drawing], folder: Path) -> list[Figure]:
 
 def drawn(one: Drawing) -> Figure | None:
     """The figure; None where there is nothing to show."""
-    figure = DRAW[one.kind](**one.values, name=one.name)
+    figure: Figure | None = DRAW[one.kind](**one.values, name=one.name)
     if figure is None:
         return None
     return replace(figure, caption=f"{one.caption} {figure.caption}".strip())
@@ -168,16 +167,25 @@ def _score(labels: Mapping[str, str], inside: Mapping[tuple[str, str], Cell]) ->
     for (seed, _), cell in inside.items():
         seeds.setdefault(seed, []).append(_mean(cell) or 0.0)
     first = next(iter(inside.values()))
-    ends = first.values["dice"].get("ci95") if len(inside) == 1 else None
     told = [cell.values.get("deployable") for cell in inside.values()]
+    mean = fmean(fmean(values) for values in seeds.values())
     return Score(
         labels,
-        fmean(fmean(values) for values in seeds.values()),
-        (float(ends[0]), float(ends[1])) if ends else None,
+        mean,
+        _ends(mean, [cell.values["dice"].get("ci95") for cell in inside.values()]),
         int(first.values["dice"].get("n") or 0),
         len(inside),
         False if False in told else None if None in told else True,
     )
+
+
+def _ends(mean: float, intervals: Sequence[Any]) -> tuple[float, float] | None:
+    if not all(intervals):
+        return None
+    if len(intervals) == 1:
+        return float(intervals[0][0]), float(intervals[0][1])
+    half = max(float(high) - float(low) for low, high in intervals) / 2
+    return mean - half, mean + half
 
 
 def _mean(cell: Cell) -> float | None:
@@ -187,18 +195,31 @@ def _mean(cell: Cell) -> float | None:
 
 
 def names_of(found: Sequence[Mapping[str, str]], leave: Sequence[str] = ()) -> list[str]:
-    """What each is called: the model, and every other label in which they differ. The model alone where that will do."""
-    labels = dict.fromkeys(name for one in found for name in one)
-    usual = [name for name in ("model", "asked", "prompt") if name in labels]
-    ordered = [*usual, *(name for name in labels if name not in usual)]
+    """What each is called: the model, its prompt (trained → asked), and every label in which one model's differ."""
+    within: dict[str, dict[str, set[str]]] = {}
+    for one in found:
+        model = within.setdefault(one.get("model", ""), {})
+        for name in one:
+            model.setdefault(name, set()).add(one.get(name, ""))
+    known = dict.fromkeys(name for one in found for name in one)
+    asked = len({_asked(one) for one in found}) > 1
     varied = [
         name
-        for name in ordered
-        if name not in (*RUNS, *leave) and (name == "model" or len({one.get(name, "") for one in found}) > 1)
+        for name in known
+        if name not in (*RUNS, *leave, "model", "prompt", "asked")
+        and any(len(values.get(name, ())) > 1 for values in within.values())
     ]
-    if "asked" in varied and "prompt" in varied and all(one.get("asked") == one.get("prompt") for one in found):
-        varied.remove("prompt")
-    return [", ".join(filter(None, (one.get(name, "") for name in varied))) for one in found]
+    ask = asked and "asked" not in leave
+    return [
+        ", ".join(filter(None, [one.get("model", ""), _asked(one) if ask else "", *(one.get(n, "") for n in varied)]))
+        for one in found
+    ]
+
+
+def _asked(one: Mapping[str, str]) -> str:
+    """The prompt; trained → asked where these are two."""
+    trained, asked = one.get("prompt", ""), one.get("asked", "")
+    return f"{trained} → {asked}" if trained and asked and trained != asked else asked or trained
 
 
 def _row(one: Score, **more: Any) -> dict[str, Any]:
@@ -212,7 +233,10 @@ def _over(found: Sequence[Score]) -> str:
     if counts == [1]:
         return "One run each."
     many = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"Means over {many} runs (seeds and folds), which have no interval of their own here."
+    told = f"Means over {many} runs (seeds and folds)"
+    return told + (
+        ", each with the widest of its runs' intervals around it." if any(one.ends for one in found) else "."
+    )
 
 
 # What is held against each other --------------------------------------------------------------------------------------
@@ -238,15 +262,21 @@ def _methods(own: Sequence[Score]) -> tuple[list[Score], list[str], str]:
     return kept, names_of([one.labels for one in kept], leave), f"Under the prompt '{prompt}' alone."
 
 
+def _trained(own: Sequence[Score]) -> str:
+    trained = any(one.labels.get("trained_on") for one in own)
+    return "Each model trained on the data that it is asked about." if trained else "Untrained models."
+
+
 def _intervals(own: Sequence[Score]) -> Iterator[Drawing]:
     found, names, chosen = _methods(own)
-    if len(found) < 2:
-        return
+    if len(found) < 2 or not any(one.ends for one in found):
+        return  # the table says the same
     order = sorted(zip(found, names, strict=True), key=lambda one: one[0].labels.get("data", ""))
-    values = [(f"{one.labels.get('data', '')}: {name}", one.estimate) for one, name in order]
+    several = len({one.labels.get("data", "") for one in found}) > 1
+    values = [(f"{one.labels['data']}: {name}" if several else name, one.estimate) for one, name in order]
     rows = [_row(one, method=name) for one, name in order]
-    caption = " ".join(filter(None, ["Trained on the data that is asked about.", chosen, _over(found)]))
-    yield Drawing("intervals", "intervals", caption, rows, {"values": values, "measured": DICE})
+    caption = " ".join(filter(None, [_trained(found), chosen, _over(found)]))
+    yield Drawing("intervals", "", "intervals", caption, rows, {"values": values, "measured": DICE})
 
 
 def _ranks(own: Sequence[Score]) -> Iterator[Drawing]:
@@ -266,8 +296,8 @@ def _ranks(own: Sequence[Score]) -> Iterator[Drawing]:
     rows = [{"method": name, **row} for name, row in kept.items()]
     left = len(table) - len(kept)
     told = f"{left} methods without a result on one of the {len(datasets)} datasets are left out." if left else ""
-    caption = " ".join(filter(None, ["Each model trained on the data that it is asked about.", chosen, told]))
-    yield Drawing("ranks", "critical-difference", caption, rows, {"found": ranks})
+    caption = " ".join(filter(None, [_trained(found), chosen, told]))
+    yield Drawing("ranks", "", "critical-difference", caption, rows, {"found": ranks})
 
 
 def _matrices(found: Sequence[Score]) -> Iterator[Drawing]:
@@ -289,9 +319,8 @@ def _matrices(found: Sequence[Score]) -> Iterator[Drawing]:
         for one in rows:
             values.setdefault(one.labels["trained_on"], dict.fromkeys(order))[one.labels["data"]] = one.mean
         caption = f"{name}: trained on what stands at the left. {_over(rows)}"
-        yield Drawing(
-            "matrix", f"domain-shift-{name}", caption, [_row(one) for one in rows], {"cells": values, "measured": DICE}
-        )
+        given = {"cells": values, "measured": DICE}
+        yield Drawing("matrix", name, f"domain-shift-{name}", caption, [_row(one) for one in rows], given)
 
 
 def _prompts(found: Sequence[Score]) -> Iterator[Drawing]:
@@ -323,42 +352,31 @@ def _prompts(found: Sequence[Score]) -> Iterator[Drawing]:
             else f"{data}, untrained models."
         )
         rows = [_row(one, line=name) for name, line in lines.items() for one in line]
-        yield Drawing("prompts", f"prompts-{data}-{how.replace(' ', '-')}", caption, rows, values)
+        yield Drawing("prompts", f"{data}, {how}", f"prompts-{data}-{how.replace(' ', '-')}", caption, rows, values)
 
 
 def _slopes(cells: Sequence[Cell]) -> Iterator[Drawing]:
-    """One a probed model: under which words its Dice changes, a mean over the datasets and runs that it was probed on."""
-    groups: dict[tuple[Label, ...], list[Cell]] = {}
+    """One a probed model: under which words its Dice changes, a mean over the datasets and runs it was probed on."""
+    groups: dict[tuple[Label, ...], dict[tuple[str, ...], Cell]] = {}
     for cell in cells:
         if cell.kind == "probe" and cell.values.get("tests"):
             key = tuple((k, v) for k, v in cell.labels.items() if k not in (*RUNS, "data", "trained_on"))
-            groups.setdefault(key, []).append(cell)
-    for name, inside in zip(names_of([dict(key) for key in groups]), groups.values(), strict=True):
-        probes = list(
-            {
-                repr(
-                    (
-                        cell.labels.get("seed"),
-                        cell.labels.get("fold"),
-                        cell.labels.get("trained_on"),
-                        cell.labels.get("data"),
-                    )
-                ): cell
-                for cell in inside
-            }.values()
-        )
-        tests = [{test["name"]: test for test in cell.values["tests"]} for cell in probes]
+            run = tuple(cell.labels.get(k, "") for k in ("seed", "fold", "trained_on", "data"))
+            groups.setdefault(key, {}).setdefault(run, cell)  # each once, whatever parts want it
+    for name, probes in zip(names_of([dict(key) for key in groups]), groups.values(), strict=True):
+        tests = [{test["name"]: test for test in cell.values["tests"]} for cell in probes.values()]
         shared = [key for key in tests[0] if all(_whole(one.get(key)) for one in tests)]
         if not shared:
             continue
         effects = [_effect(key, [one[key] for one in tests]) for key in shared]
-        data = sorted({cell.labels.get("data", "") for cell in probes})
-        caption = f"{name}: mean over {len(probes)} probes of {', '.join(data)}; conditions that all of them have."
+        data = ", ".join(sorted({cell.labels.get("data", "") for cell in probes.values()}))
+        over = f"mean over {len(probes)} probes" if len(probes) > 1 else "one probe"
+        caption = f"{name}, {over} ({data})" + ("; conditions that all of them have." if len(probes) > 1 else ".")
         rows = [
             {"condition": one.name, "own": (one.dice or 0.0) - (one.original.difference or 0.0), "other": one.dice}
             for one in effects
         ]
-        yield Drawing("slopes", f"language-use-{name}", caption, rows, {"effects": effects})
+        yield Drawing("slopes", name, f"language-use-{name}", caption, rows, {"effects": effects})
 
 
 def _whole(test: Mapping[str, Any] | None) -> bool:

@@ -13,9 +13,11 @@ from vlseg.metrics import EMPTY_RULE
 from vlseg.records import write_text
 from vlseg.records.study import LEFT_OUT, Cell, Hole
 from vlseg.reports.environment import page_environment
+from vlseg.reports.figures import Figure
 from vlseg.reports.published import TAGS
 from vlseg.reports.study_cost import cost, environment_of, peak, sittings, told_bytes
 from vlseg.reports.study_facts import STATES, StudyFacts, StudyRun, StudySearch
+from vlseg.reports.study_figures import Drawing
 from vlseg.reports.study_words import failures, first_screen, interval, some, worths
 from vlseg.reports.tables import to_html
 from vlseg.reports.tables.build import PHANTOMS
@@ -23,11 +25,21 @@ from vlseg.reports.tables.html import is_wide
 from vlseg.reports.tables.layout import EMPTY_PLACE
 from vlseg.reports.tables.marks import FLAG_RULE
 
+HEADINGS = {
+    "ranks": "Methods by their rank over datasets",
+    "matrix": "Trained on one dataset, asked about others",
+    "prompts": "Dice by prompt",
+    "slopes": "Own words and other words",
+    "intervals": "Dice with intervals",
+}
+"""Over the figures of a kind, in the order of the page."""
+OPEN = 2
+"""Figures of a kind that are shown before the reader asks for the rest."""
 MOST = 20
 """Lines of a list before the rest is counted."""
 
 
-def write_study_page(facts: StudyFacts, folder: Path, figures: Sequence[Any] = ()) -> Path:
+def write_study_page(facts: StudyFacts, folder: Path, figures: Sequence[tuple[Drawing, Figure]] = ()) -> Path:
     """Write report.html, which opens offline and needs no script, and runs.csv beside it; the page.
 
     Args:
@@ -46,7 +58,12 @@ def write_study_page(facts: StudyFacts, folder: Path, figures: Sequence[Any] = (
         "place": f"./{facts.folder}",
         "command": shlex.quote(f"./{facts.folder}"),
         "sentences": first_screen(facts),
-        "figures": figures,
+        "figures": {
+            heading: found
+            for kind, heading in HEADINGS.items()
+            if (found := [figure for drawing, figure in figures if drawing.kind == kind])
+        },
+        "open": OPEN,
         "tables": [(one.frame.spec, to_html(one, said=said), is_wide(one)) for one in facts.tables],
         "failures": failures(facts.runs),
         "waiting": _names(facts.runs, "waits"),
