@@ -56,7 +56,7 @@ class Group:
     def count(self) -> str:
         """The cases in words: "14 entries"; of several kinds only their number, as they may concern the same ones."""
         if len(self.parts) > 1:
-            return f"{len(self.parts) + self.more} kinds"
+            return f"{len(self.parts) + self.more:,} kinds"
         return counted(self.parts[0].count, self.about.unit, self.about.units)
 
 
@@ -156,7 +156,7 @@ def _group(code: str, severity: Severity, found: list[Finding], images: Mapping[
 
 def _part(message: str, found: Sequence[Finding], several: bool) -> Part:
     prompts = [name for finding in found for name in finding.prompts]
-    return Part(message, sum(one.count for one in found), _where(found, several), prompts_of(prompts))
+    return Part(shortened(message), sum(one.count for one in found), _where(found, several), prompts_of(prompts))
 
 
 def _where(found: Sequence[Finding], several: bool) -> str:
@@ -166,7 +166,8 @@ def _where(found: Sequence[Finding], several: bool) -> str:
         by_dataset[finding.dataset][finding.split or ""] += finding.count
     words = []
     for dataset, counts in list(by_dataset.items())[:NAMED]:
-        splits = ", ".join(f"{split} {count:,}" for split, count in counts.items() if split)
+        mixed = len(counts) > 1
+        splits = ", ".join(f"{split or 'across'} {count:,}" for split, count in counts.items() if split or mixed)
         alone = f"{shortened(dataset)} {sum(counts.values()):,}"
         words.append(splits if not several else f"{shortened(dataset)}: {splits}" if splits else alone)
     left = len(by_dataset) - NAMED
