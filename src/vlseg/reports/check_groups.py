@@ -167,7 +167,8 @@ def _where(found: Sequence[Finding], several: bool) -> str:
     words = []
     for dataset, counts in list(by_dataset.items())[:NAMED]:
         mixed = len(counts) > 1
-        splits = ", ".join(f"{split or 'across'} {count:,}" for split, count in counts.items() if split or mixed)
+        order = sorted(counts, key=lambda split: (*SPLITS, split).index(split))
+        splits = ", ".join(f"{split or 'across'} {counts[split]:,}" for split in order if split or mixed)
         alone = f"{shortened(dataset)} {sum(counts.values()):,}"
         words.append(splits if not several else f"{shortened(dataset)}: {splits}" if splits else alone)
     left = len(by_dataset) - NAMED
