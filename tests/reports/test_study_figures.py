@@ -128,6 +128,12 @@ def test_ranks_are_of_methods_that_share_their_datasets_under_one_prompt_where_t
     assert "Under the prompt 'class' alone." in equal.caption, "of equal ones the honest prompt"
 
 
+def test_ranks_are_on_the_datasets_that_failures_left_to_all() -> None:
+    cells = [c for c in methods(4) if (c.labels["model"], c.labels["data"]) not in {("m0", "busi"), ("m1", "busi")}]
+    (found,) = [d.values["found"] for d in drawings(cells) if d.kind == "ranks"]
+    assert (len(found.methods), found.n_datasets) == (4, 5)
+
+
 def test_prompts_of_trained_and_untrained_models_stand_apart_in_their_order() -> None:
     names = ("p10", "p2", "p1")
     trained = [evaluated(0.5 + i / 10, asked=name, prompt=name) for i, name in enumerate(names)]
@@ -141,6 +147,10 @@ def test_prompts_of_trained_and_untrained_models_stand_apart_in_their_order() ->
     assert {prompt: e.mean for prompt, e in curves["cris"].items()} == pytest.approx({"p1": 0.7, "p2": 0.6, "p10": 0.5})
     assert list(curves["cris"]) == ["p1", "p2", "p10"]
     assert found["kvasir-seg, untrained"].values["leaking"] == {"p2"}
+    late = [evaluated(0.4, model="a", asked=name, prompt=name) for name in ("p2", "p3", "p10")]
+    gaps = one([*late, *trained], "prompts").values["curves"]
+    assert list(gaps["a"]) == ["p1", "p2", "p3", "p10"], "a prompt that the first line lacks keeps its place"
+    assert [name for name, e in gaps["a"].items() if e.mean is None] == ["p1"]
     asked_otherwise = [evaluated(0.5, asked=name, prompt="p6") for name in names]
     assert kinds(asked_otherwise)[:1] != ["prompts"], (
         "trained with one prompt and asked with others is another question"

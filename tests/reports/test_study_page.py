@@ -74,11 +74,14 @@ def test_missing_data_and_weights_stand_with_what_mends_them(tmp_path: Path) -> 
     why = "data/busi: no such folder; --data busi=FOLDER"
     holes = [Hole(what="busi", why=why, parts=["one"]), Hole(what="busi", why=why, parts=["one", "two"])]
     holes += [Hole(what="left out", why="of no use", labels={"data": d}) for d in ("camus", "busi")]
-    told = words(page(facts([a_run()], holes=holes), tmp_path))
+    told = words(page(facts([a_run(), a_run("p", "failed", error="x")], holes=holes), tmp_path))
+    assert "vlseg study run ./s --retry --skip-missing" in told, "without it a study with holes does not start"
     assert told.count(why) == 1
     assert "(parts: one, two)" in told
     assert "2 combinations: of no use" in told
     assert "Missing here: busi; what needs it is left out." in told
+    kept = words(page(facts([a_run(), a_run("p", "failed", error="x")], holes=holes[2:]), tmp_path))
+    assert "--skip-missing" not in kept
 
 
 def test_the_table_of_runs_is_that_of_the_records(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ MOST = 8
 """Figures of one kind; what more there would be is told in the last one's caption."""
 MOST_METHODS = 12
 """Beyond so many methods figures that hold them against each other are of one prompt alone."""
+GAP = Estimate(None, None, None, 0, "not there")
 FEWEST_PROMPTS = 3
 DICE = "mean Dice"
 
@@ -198,16 +199,19 @@ def _intervals(own: Sequence[Score]) -> Iterator[Drawing]:
 
 
 def _ranks(own: Sequence[Score]) -> Iterator[Drawing]:
-    """Over the datasets that all methods have, of those methods that have the most."""
+    """Of as many methods on as many datasets as there are without a gap."""
     found, names, chosen = _methods(own)
     table: dict[str, dict[str, float | None]] = {}
     for one, name in zip(found, names, strict=True):
         table.setdefault(name, {})[one.labels.get("data", "")] = one.mean
-    widest = Counter(frozenset(row) for row in table.values()).most_common(1)
-    if not widest:
+    if not table:
         return
-    datasets = sorted(widest[0][0])
-    kept = {name: {data: row[data] for data in datasets} for name, row in table.items() if set(datasets) <= set(row)}
+    sets = [frozenset(row) for row in table.values()]
+    blocks = [
+        {name: {data: table[name][data] for data in sorted(one)} for name, row in table.items() if one <= set(row)}
+        for one in (*sets, frozenset.intersection(*sets))
+    ]
+    kept = max(blocks, key=lambda block: sum(map(len, block.values())))
     ranks = compare_ranks(kept)
     if ranks.reason is not None:
         return
@@ -258,10 +262,9 @@ def _prompts(found: Sequence[Score]) -> Iterator[Drawing]:
             continue
         shown = [one for line in lines.values() for one in line]
         prompts = sorted({one.labels.get("asked", "") for one in shown}, key=natural)
-        curves = {
-            name: {prompt: one.estimate for prompt in prompts for one in line if one.labels.get("asked", "") == prompt}
-            for name, line in lines.items()
-        }
+        curves = {name: dict.fromkeys(prompts, GAP) for name in lines}
+        for name, line in lines.items():
+            curves[name] |= {one.labels.get("asked", ""): one.estimate for one in line}
         leaking = {one.labels.get("asked", "") for one in shown if one.deployable is False}
         how = "untrained" if not on else "trained on it" if on == data else f"trained on {on}"
         values = {"curves": curves, "leaking": leaking, "measured": DICE}
