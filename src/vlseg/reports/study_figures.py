@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -13,39 +13,16 @@ from vlseg.metrics import Comparison, Effect, Estimate, compare_ranks
 from vlseg.records import write_text
 from vlseg.records.study import Cell
 from vlseg.reports.figures import Figure, critical_difference, domain_shift, intervals, language_slopes, prompt_curves
+from vlseg.reports.study_scores import RUNS, Label, Score, names_of, scores
+from vlseg.reports.tables.entries import natural
 
-Label = tuple[str, str]
 MOST = 8
 """Figures of one kind; what more there would be is told in the last one's caption."""
 MOST_METHODS = 12
 """Beyond so many methods figures that hold them against each other are of one prompt alone."""
+GAP = Estimate(None, None, None, 0, "not there")
 FEWEST_PROMPTS = 3
-RUNS = ("seed", "fold", "part")
-"""Labels over which a mean is taken, or that several wants of one run differ in."""
 DICE = "mean Dice"
-
-
-@dataclass(frozen=True)
-class Score:
-    """A mean over seeds, each over its folds first.
-
-    Attributes:
-        labels: without those of `RUNS`.
-        ends: of one run its interval; of several the widest of theirs, laid around the mean; None where one has none.
-        deployable: False where the prompt tells of the truth; None where it is not known.
-    """
-
-    labels: Mapping[str, str]
-    mean: float
-    ends: tuple[float, float] | None
-    n: int
-    runs: int
-    deployable: bool | None
-
-    @property
-    def estimate(self) -> Estimate:
-        """As figures take it."""
-        return Estimate(self.mean, None, self.ends, self.n, None if self.ends else "over several runs, or not known")
 
 
 @dataclass(frozen=True)
@@ -69,19 +46,31 @@ class Drawing:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-def drawings(cells: Sequence[Cell]) -> list[Drawing]:
+def drawings(cells: Sequence[Cell], *, phantoms: bool = False) -> list[Drawing]:
     """The figures that a study's cells allow, in the order of the page.
 
-    A critical-difference diagram of at least three methods, each trained on the data that it is asked about, on three
-    datasets at least; a domain-shift matrix of each model that was trained on two datasets or pools, asked about two;
-    curves over prompts where a model is asked with three; slopes of each probed model; and intervals of the methods of
-    the diagram. Where nothing was trained on what it is asked about, diagram and intervals are of untrained models.
+    - a critical-difference diagram where enough methods, each trained on the data that it is asked about, share enough
+      datasets (`metrics.compare_ranks`);
+    - a domain-shift matrix of each model that was trained on two datasets or pools, each asked about two;
+    - curves over prompts where a model is asked with three;
+    - slopes of each probed model;
+    - intervals of the diagram's methods.
+
+    Where nothing was trained on what it is asked about, diagram and intervals are of untrained models.
     """
     found = scores(cells)
     own = [one for one in found if one.labels.get("trained_on") == one.labels.get("data")]
     own = own or [one for one in found if not one.labels.get("trained_on")]
     kinds = (_ranks(own), _matrices(found), _prompts(found), _slopes(cells), _intervals(own))
-    return [one for some in kinds for one in _few(list(some))]
+    drawn_from = [one for some in kinds for one in _few(list(some))]
+    return [_made_up(one) for one in drawn_from] if phantoms else drawn_from
+
+
+def _made_up(one: Drawing) -> Drawing:
+    """Said in the picture, which may be shown without the page."""
+    measured = one.values.get("measured")
+    values = {**one.values, "measured": f"{measured}, made-up images"} if measured else one.values
+    return replace(one, caption=f"Made-up images. {one.caption}", values=values)
 
 
 def _few(found: list[Drawing]) -> list[Drawing]:
@@ -93,15 +82,18 @@ def _few(found: list[Drawing]) -> list[Drawing]:
 
 
 def write_figures(found: Sequence[Drawing], folder: Path) -> list[tuple[Drawing, Figure]]:
-    """Draw those that have anything to show; write NAME.svg, NAME.png and NAME.csv of each, earlier ones go.
+    """Draw those that have anything to show, each as svg, png and csv; files of an earlier state of the study go.
 
     Raises:
         InputError: the folder cannot be written.
     """
-    figures = []
+    figures: list[tuple[Drawing, Figure]] = []
+    taken: set[str] = set()
     for drawing in found:
         figure = drawn(drawing)
         if figure is not None:
+            figure = replace(figure, name=_free(figure.name, taken))
+            taken.add(figure.name.lower())
             figure.write(folder)
             write_text(folder / f"{figure.name}.csv", to_csv(drawing.rows))
             figures.append((drawing, figure))
@@ -112,6 +104,14 @@ def write_figures(found: Sequence[Drawing], folder: Path) -> list[tuple[Drawing,
             for file in files:
                 file.unlink(missing_ok=True)  # another process may write the same report
     return figures
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """Another name where two labels become one file's."""
+    found, number = name, 2
+    while found.lower() in taken:
+        found, number = f"{name}-{number}", number + 1
+    return found
 
 
 def drawn(one: Drawing) -> Figure | None:
@@ -139,87 +139,6 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue()
-
-
-# Scores ---------------------------------------------------------------------------------------------------------------
-
-
-def scores(cells: Sequence[Cell]) -> list[Score]:
-    """Dice under clean prompts, a mean over the seeds and folds of one place; each run once, whatever parts want it.
-
-    Where two runs differ in nothing that their labels tell, they are of parts that set something else: those of the
-    first part are taken.
-    """
-    places: dict[tuple[Label, ...], dict[tuple[str, str], Cell]] = {}
-    for cell in cells:
-        if cell.kind not in ("evaluate", "masks") or cell.labels.get("condition", "clean") != "clean":
-            continue
-        if _mean(cell) is None:
-            continue
-        place = tuple((name, value) for name, value in cell.labels.items() if name not in RUNS)
-        run = cell.labels.get("seed", ""), cell.labels.get("fold", "")
-        places.setdefault(place, {}).setdefault(run, cell)
-    return [_score(dict(place), inside) for place, inside in places.items()]
-
-
-def _score(labels: Mapping[str, str], inside: Mapping[tuple[str, str], Cell]) -> Score:
-    seeds: dict[str, list[float]] = {}
-    for (seed, _), cell in inside.items():
-        seeds.setdefault(seed, []).append(_mean(cell) or 0.0)
-    first = next(iter(inside.values()))
-    told = [cell.values.get("deployable") for cell in inside.values()]
-    mean = fmean(fmean(values) for values in seeds.values())
-    return Score(
-        labels,
-        mean,
-        _ends(mean, [cell.values["dice"].get("ci95") for cell in inside.values()]),
-        int(first.values["dice"].get("n") or 0),
-        len(inside),
-        False if False in told else None if None in told else True,
-    )
-
-
-def _ends(mean: float, intervals: Sequence[Any]) -> tuple[float, float] | None:
-    if not all(intervals):
-        return None
-    if len(intervals) == 1:
-        return float(intervals[0][0]), float(intervals[0][1])
-    half = max(float(high) - float(low) for low, high in intervals) / 2
-    return mean - half, mean + half
-
-
-def _mean(cell: Cell) -> float | None:
-    dice = cell.values.get("dice")
-    value = dice.get("mean") if isinstance(dice, Mapping) else None
-    return float(value) if isinstance(value, int | float) else None
-
-
-def names_of(found: Sequence[Mapping[str, str]], leave: Sequence[str] = ()) -> list[str]:
-    """What each is called: the model, its prompt (trained → asked), and every label in which one model's differ."""
-    within: dict[str, dict[str, set[str]]] = {}
-    for one in found:
-        model = within.setdefault(one.get("model", ""), {})
-        for name in one:
-            model.setdefault(name, set()).add(one.get(name, ""))
-    known = dict.fromkeys(name for one in found for name in one)
-    asked = len({_asked(one) for one in found}) > 1
-    varied = [
-        name
-        for name in known
-        if name not in (*RUNS, *leave, "model", "prompt", "asked")
-        and any(len(values.get(name, ())) > 1 for values in within.values())
-    ]
-    ask = asked and "asked" not in leave
-    return [
-        ", ".join(filter(None, [one.get("model", ""), _asked(one) if ask else "", *(one.get(n, "") for n in varied)]))
-        for one in found
-    ]
-
-
-def _asked(one: Mapping[str, str]) -> str:
-    """The prompt; trained → asked where these are two."""
-    trained, asked = one.get("prompt", ""), one.get("asked", "")
-    return f"{trained} → {asked}" if trained and asked and trained != asked else asked or trained
 
 
 def _row(one: Score, **more: Any) -> dict[str, Any]:
@@ -280,24 +199,28 @@ def _intervals(own: Sequence[Score]) -> Iterator[Drawing]:
 
 
 def _ranks(own: Sequence[Score]) -> Iterator[Drawing]:
-    """Over the datasets that all methods have, of those methods that have the most."""
+    """Of as many methods on as many datasets as there are without a gap."""
     found, names, chosen = _methods(own)
     table: dict[str, dict[str, float | None]] = {}
     for one, name in zip(found, names, strict=True):
         table.setdefault(name, {})[one.labels.get("data", "")] = one.mean
-    widest = Counter(frozenset(row) for row in table.values()).most_common(1)
-    if not widest:
+    if not table:
         return
-    datasets = sorted(widest[0][0])
-    kept = {name: {data: row[data] for data in datasets} for name, row in table.items() if set(datasets) <= set(row)}
+    sets = [frozenset(row) for row in table.values()]
+    blocks = [
+        {name: {data: table[name][data] for data in sorted(one)} for name, row in table.items() if one <= set(row)}
+        for one in (*sets, frozenset.intersection(*sets))
+    ]
+    kept = max(blocks, key=lambda block: sum(map(len, block.values())))
     ranks = compare_ranks(kept)
     if ranks.reason is not None:
         return
     rows = [{"method": name, **row} for name, row in kept.items()]
     left = len(table) - len(kept)
-    told = f"{left} methods without a result on one of the {len(datasets)} datasets are left out." if left else ""
+    are = "is" if left == 1 else "are"
+    told = f"{left} without a result on one of these datasets {are} left out." if left else ""
     caption = " ".join(filter(None, [_trained(found), chosen, told]))
-    yield Drawing("ranks", "", "critical-difference", caption, rows, {"found": ranks})
+    yield Drawing("ranks", "", "critical-difference", caption, rows, {"found": ranks, "measured": "Dice"})
 
 
 def _matrices(found: Sequence[Score]) -> Iterator[Drawing]:
@@ -338,11 +261,10 @@ def _prompts(found: Sequence[Score]) -> Iterator[Drawing]:
         if not lines:
             continue
         shown = [one for line in lines.values() for one in line]
-        prompts = sorted({one.labels.get("asked", "") for one in shown})
-        curves = {
-            name: {prompt: one.estimate for prompt in prompts for one in line if one.labels.get("asked", "") == prompt}
-            for name, line in lines.items()
-        }
+        prompts = sorted({one.labels.get("asked", "") for one in shown}, key=natural)
+        curves = {name: dict.fromkeys(prompts, GAP) for name in lines}
+        for name, line in lines.items():
+            curves[name] |= {one.labels.get("asked", ""): one.estimate for one in line}
         leaking = {one.labels.get("asked", "") for one in shown if one.deployable is False}
         how = "untrained" if not on else "trained on it" if on == data else f"trained on {on}"
         values = {"curves": curves, "leaking": leaking, "measured": DICE}

@@ -59,7 +59,7 @@ def write_study_page(facts: StudyFacts, folder: Path, figures: Sequence[tuple[Dr
         "command": shlex.quote(f"./{facts.folder}"),
         "sentences": first_screen(facts),
         "figures": {
-            heading: found
+            kind: (heading, found)
             for kind, heading in HEADINGS.items()
             if (found := [figure for drawing, figure in figures if drawing.kind == kind])
         },
@@ -70,6 +70,7 @@ def write_study_page(facts: StudyFacts, folder: Path, figures: Sequence[tuple[Dr
         "outdated": _names(facts.runs, "outdated"),
         "unfinished": [run for run in facts.runs if run.state in ("running", "interrupted")],
         "missing": missing(facts.holes),
+        "rest": " --skip-missing" if missing(facts.holes) else "",
         "left_out": Counter(hole.why for hole in facts.holes if hole.what == LEFT_OUT),
         "worths": [_worth(cell) for cell in worths(facts.cells)],
         "searches": [_search(one, facts.runs) for one in facts.searches],

@@ -6,9 +6,11 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vlseg.records import LEAKING
 from vlseg.records.study import LEFT_OUT, Cell
 from vlseg.reports.study_facts import StudyFacts, StudyRun
 from vlseg.reports.tables import Entry, Table
+from vlseg.reports.tables.entries import natural
 from vlseg.reports.tables.layout import number
 
 SOME = 3
@@ -34,7 +36,14 @@ TOLD_ONE = {
 
 def first_screen(facts: StudyFacts) -> list[str]:
     """What came of the study; a sentence is there only where the records have something for it."""
-    told = [how_far(facts), made_up(facts), beside_published(facts.tables), chosen(facts.cells), leaks(facts.cells)]
+    told = [
+        how_far(facts),
+        made_up(facts),
+        beside_published(facts.tables),
+        chosen(facts.cells),
+        telling(facts.cells),
+        leaks(facts.cells),
+    ]
     return [sentence for sentence in told if sentence]
 
 
@@ -122,7 +131,7 @@ def beside_published(tables: Sequence[Table]) -> str:
         f"The one published value that can be judged lies {'within' if within else 'beyond'} noise"
         if many == 1
         else f"Of {many} differences from published values that can be judged, {within or 'none'} "
-        f"{'lies' if within in (0, 1) else 'lie'} within noise"
+        f"{'lies' if within == 1 else 'lie'} within noise"
     )
     told += f"; {'the difference' if many == 1 else 'the largest'} is {_difference(largest)}."
     more = len(taken) - many
@@ -165,12 +174,34 @@ def chosen(cells: Sequence[Cell]) -> str:
         return f"Whether {what} the named target among several cannot be judged: {why}."
     told = f"Of {len(judged)} models probed" if len(judged) > 1 else "The one model probed"
     if len(judged) > 1:
-        told += f", {above or 'none'} {'chooses' if above in (0, 1) else 'choose'}"
+        told += f", {above or 'none'} {'chooses' if above == 1 else 'choose'}"
     else:
         told += " chooses" if above else " does not choose"
     told += " the named target among several more often than chance."
     more = len(models) - len(judged)
     return told + (f" {more} more cannot be judged: {why}." if more else "")
+
+
+def telling(cells: Sequence[Cell]) -> str:
+    """How many scores are under prompts that tell of the truth; empty where none is, or nothing is known of them."""
+    found: dict[Hashable, Cell] = {}
+    for cell in cells:
+        if cell.kind in ("evaluate", "masks") and cell.values.get("deployable") is not None:
+            key = tuple(sorted((name, value) for name, value in cell.labels.items() if name != "part"))
+            found.setdefault(key, cell)
+    leaking = [
+        cell
+        for cell in found.values()
+        if not cell.values["deployable"] and cell.values.get("told", "prompt") in ("prompt", "unknown")
+    ]
+    if not leaking:
+        return ""
+    known = all(set(cell.values.get("prompt_source") or ()) & LEAKING - {"unknown"} for cell in leaking)
+    prompts = some(sorted({cell.labels.get("asked", "") for cell in leaking}, key=natural))
+    are = "is" if len(leaking) == 1 else "are"
+    told = f"Of {len(found)} scores {len(leaking)} {are}" if len(found) > 1 else "The only score is"
+    told += f" under prompts that tell of the truth{'' if known else ', or may'} ({prompts})"
+    return f"{told}: nobody has these before the truth is known." if known else f"{told}."
 
 
 def leaks(cells: Sequence[Cell]) -> str:
