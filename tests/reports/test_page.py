@@ -16,7 +16,7 @@ from vlseg.reports.words.numbers import p_value
 class Reader(HTMLParser):
     """Collects tags, links and text, and checks that tags close."""
 
-    VOID = frozenset({"meta", "img", "br", "link", "hr"})
+    VOID = frozenset({"meta", "img", "br", "link", "hr", "input"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +59,10 @@ def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_page_is_whole_and_offline(run: Path, tmp_path: Path) -> None:
     page = read(write_report([run], tmp_path / "r.html", title="A title"))
-    assert "script" not in page.tags  # no gallery without pictures
+    assert "script" in page.tags
+    plain = read(write_report([run], tmp_path / "p.html", title="A title", images=False))
+    assert "script" not in plain.tags
+    assert "data:image" not in (tmp_path / "p.html").read_text()
     assert all(link.startswith(("#", "data:image/")) for link in page.links)
     assert "A title" in page.text
     assert "images treated as independent" in page.text
@@ -122,7 +125,8 @@ def test_leak_is_marked(run: Path, tmp_path: Path) -> None:
 
 def test_text_is_escaped(run: Path, tmp_path: Path) -> None:
     page = write_report([run], tmp_path / "r.html", title="<script>alert(1)</script>")
-    assert "<script" not in page.read_text()
+    assert "<script>alert" not in page.read_text()
+    assert "&lt;script&gt;alert(1)" in page.read_text()
 
 
 def test_failed_run_without_anything_is_shown(run: Path, tmp_path: Path) -> None:

@@ -25,7 +25,6 @@ def page_environment() -> jinja2.Environment:
         loader=jinja2.PackageLoader("vlseg.reports"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
     )
     environment.filters |= {**FILTERS, "origin": _origin}
     environment.globals["footnotes"] = formats.Footnotes

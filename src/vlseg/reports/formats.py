@@ -25,7 +25,7 @@ class Footnotes:
 def index(one: Index) -> str:
     """An index with its interval, or why there is none."""
     if one.value is None:
-        return f"none: {one.reason}"
+        return f"none ({one.reason})"
     ends = f"[{decimal(one.ci95[0])}, {decimal(one.ci95[1])}]" if one.ci95 else f"({why(one.reason)})"
     return f"{decimal(one.value)} {ends}, n = {one.n}"
 

@@ -8,7 +8,9 @@ from typing import Any
 from vlseg.metrics import EMPTY_RULE, Comparison, independent_note
 from vlseg.records import write_text
 from vlseg.reports.environment import page_environment
+from vlseg.reports.examples import examples
 from vlseg.reports.figures import Figure, differences, intervals, learning_curves
+from vlseg.reports.gallery import gallery
 from vlseg.reports.load import RunOnDisk, load_run
 from vlseg.reports.parts import corruption, probe, subgroup, subgroup_columns, swapping
 from vlseg.reports.results import Row, result_rows, worst
@@ -70,7 +72,7 @@ def _differences(comparison: Mapping[str, Any] | None) -> Figure | None:
         (f"{pair['second']} minus {pair['first']}", Comparison(**{name: pair[name] for name in names}))
         for pair in pairs
     ]
-    return differences(values, name="run-against-run", measured="difference of Dice in points, second minus first")
+    return differences(values, name="run-against-run", measured="points of Dice over all targets")
 
 
 def _all_figures(values: Any) -> Iterator[Figure]:
@@ -91,8 +93,8 @@ def _first_screen(
     return {
         "runs": [run.record for run in runs],
         "sentences": first_screen(runs, comparison),
-        "examples": None,
-        "gallery": None,
+        "examples": examples(runs) if images and rows else None,
+        "gallery": gallery(runs) if images else None,
         "rows": rows,
         "intervals": _intervals(rows),
         "worst": worst(runs),

@@ -73,11 +73,10 @@ def result_rows(runs: Sequence[RunOnDisk]) -> list[Row]:
 
 def _of_one(run: RunOnDisk, evaluation: EvaluationOnDisk, runs: Sequence[RunOnDisk], beside: str) -> list[Row]:
     spec = evaluation.spec
-    parts = evaluation.by_dataset()
     # Of the whole: ceilings are computed over all that were asked about together.
     found = (spec.text_blind_ceiling, spec.class_ceiling, spec.ceiling_reason)
     named: list[tuple[str, str | None, Aggregate, Ceilings]] = [(spec.dataset, None, evaluation.whole, found)]
-    named += [(name, name, one, (None, None, None)) for name, one in parts.items() if len(parts) > 1]
+    named += [(name, name, one, (None, None, None)) for name, one in evaluation.parts.items()]
     return [
         Row(
             run=run.record,

@@ -8,7 +8,7 @@ from vlseg.reports.words.cell import Cell
 from vlseg.reports.words.gain import about_words, adds_over_class
 from vlseg.reports.words.reading import about_language, reading_cell
 from vlseg.reports.words.screen import first_screen, reads
-from vlseg.reports.words.sentences import about_comparison, about_leak, about_scores
+from vlseg.reports.words.sentences import about_comparison, about_leak, about_scores, differs
 
 __all__ = [
     "Cell",
@@ -18,6 +18,7 @@ __all__ = [
     "about_scores",
     "about_words",
     "adds_over_class",
+    "differs",
     "first_screen",
     "numbers",
     "reading_cell",

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from vlseg.metrics import Estimate
 
 NONE = "–"
+POINTS = ("dice", "iou", "nsd", "pixel_precision", "pixel_recall")
+"""Metrics in [0, 1], whose differences are in points."""
 Interval = tuple[float, float]
 
 
@@ -26,19 +28,28 @@ def signed(value: float | None) -> str:
     return NONE if value is None else f"+{decimal(value)}" if value >= 0 else decimal(value)
 
 
-def estimate(value: Estimate, *, unit: str = "") -> str:
+def estimate(value: Estimate) -> str:
     """E.g. "0.938 [0.927, 0.947]"; without an interval the mean alone, and `why` says the reason."""
-    if value.mean is None:
-        return NONE
-    unit = f" {unit}" if unit else ""
-    return f"{decimal(value.mean)}{unit}" + (
-        f" [{decimal(value.ci95[0])}, {decimal(value.ci95[1])}]" if value.ci95 else ""
-    )
+    return interval(value.mean, value.ci95)
+
+
+def interval(value: float | None, ci95: Interval | None) -> str:
+    """As `estimate`, of a value and its interval."""
+    if value is None or not ci95:
+        return decimal(value)
+    return f"{decimal(value)} [{decimal(ci95[0])}, {decimal(ci95[1])}]"
 
 
 def percent(value: float | None) -> str:
     """A share in [0, 1]: "96 %"; "99.8 %" and "0.3 %" where whole numbers would say all or none."""
     return NONE if value is None else f"{_hundredths(value)} %"
+
+
+def share_of(value: float | None, number: int, what: str) -> str:
+    """E.g. "98 % of 105 answers", "all 105 answers", "none of 105 answers"."""
+    if value in (0, 1):
+        return f"{'all' if value else 'none of'} {counted(number, what)}"
+    return f"{percent(value)} of {counted(number, what)}"
 
 
 def share(value: float | None, ci95: Interval | None) -> str:
@@ -73,6 +84,16 @@ def points(value: float | None, ci95: Interval | None = None, *, sign: bool = Tr
     told = [_zero(one) for one in told]
     interval = f" [{told[1]}, {told[2]}]" if ci95 else ""
     return f"{told[0]}{' ' + word if word else ''}{interval}"
+
+
+def difference(
+    value: float | None, ci95: Interval | None = None, metric: str = "dice", *, sign: bool = True, word: str = ""
+) -> str:
+    """As `points` for metrics in [0, 1]; of others in their own unit, without a word."""
+    if metric in POINTS:
+        return points(value, ci95, sign=sign, word=word)
+    show = signed if sign else decimal
+    return f"{show(value)} [{show(ci95[0])}, {show(ci95[1])}]" if ci95 and value is not None else show(value)
 
 
 def _places(parts: Sequence[float]) -> int:

@@ -27,7 +27,7 @@ from vlseg.metrics import (
 )
 from vlseg.records import EvaluationSpec, SampleScore
 from vlseg.reports.words.cell import Cell
-from vlseg.reports.words.numbers import counted, decimal, percent, points, share, why
+from vlseg.reports.words.numbers import counted, decimal, percent, points, share, share_of, why
 
 HARDLY = 0.2
 """Of the way from ignoring the words (0) to always following them (1): 60 % of two. Less is hardly reading, however
@@ -234,10 +234,17 @@ def _about_swapped(found: Reading, spec: EvaluationSpec, who: str) -> str:
 
 def _of(found: Reading, spec: EvaluationSpec) -> str:
     """E.g. "96 % [93, 98] of 562 questions"."""
-    if found.right.mean in (0, 1):
-        return f"{'all' if found.right.mean else 'none of'} {counted(found.n, 'question')}"
-    reason = "" if found.right.ci95 else f" ({why(found.right.reason, groups_known=spec.groups_known)})"
-    return f"{share(found.right.mean, found.right.ci95)} of {counted(found.n, 'question')}{reason}"
+    right = found.right
+    alike = right.mean in (0, 1)
+    reason = "" if right.ci95 or (alike and _many(right)) else f" ({why(right.reason, groups_known=spec.groups_known)})"
+    if alike:
+        return f"{share_of(right.mean, found.n, 'question')}{reason}"
+    return f"{share(right.mean, right.ci95)} of {counted(found.n, 'question')}{reason}"
+
+
+def _many(right: Estimate) -> bool:
+    """All answers alike is why there is no interval, not that they are few."""
+    return right.reason == "all values are equal"
 
 
 def _effect(rows: Rows, spec: EvaluationSpec, use: LanguageUse | None) -> Effect | None:
@@ -281,7 +288,7 @@ def reading_cell(rows: Rows, spec: EvaluationSpec, *, use: LanguageUse | None = 
     right = found.right
     ignoring = "" if found.chance is None else f"ignoring the words {percent(found.chance)}"
     how = {"hardly": "hardly", "chance": "not", "unshown": "not shown", "less": "not", "unclear": "cannot be told"}
-    missing = "" if right.ci95 or right.mean in (0, 1) else why(right.reason, groups_known=spec.groups_known)
+    missing = "" if right.ci95 or _many(right) else why(right.reason, groups_known=spec.groups_known)
     what = "swapped words" if found.swapped else ""
     note = "; ".join(part for part in (how.get(found.verdict), ignoring or what, missing) if part)
     return Cell(share(right.mean, right.ci95), note, right.mean, right.ci95)

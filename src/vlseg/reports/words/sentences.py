@@ -1,15 +1,13 @@
 """Sentences about one evaluation's scores and prompt, and about a pair of runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vlseg.metrics import Aggregate, Comparison
 from vlseg.records import LEAKING, EvaluationSpec, origin
-from vlseg.reports.words.numbers import counted, decimal, estimate, p_value, percent, points, signed, why
+from vlseg.reports.words.numbers import counted, difference, estimate, p_value, percent, share_of, why
 from vlseg.reports.words.reading import ALPHA, shown, upright
 
-POINTS = ("dice", "iou", "nsd", "pixel_precision", "pixel_recall")
-"""Metrics in [0, 1], whose differences are in points."""
 LOWER_IS_BETTER = ("hd95", "hd95_penalised", "hd", "assd", "brier")
 NAMES = {
     "dice": "Dice", "iou": "IoU", "nsd": "NSD", "hd95": "HD95", "hd95_penalised": "penalised HD95", "hd": "HD",
@@ -28,10 +26,10 @@ def about_scores(aggregate: Aggregate, spec: EvaluationSpec, *, who: str = "") -
     if aggregate.n == 0:
         return f"None of the {counted(aggregate.n_without_truth, 'sample')} has a truth, so nothing could be scored."
     absent = aggregate.n_empty_truths
-    empty = f"{percent(aggregate.absent_empty)} of {counted(absent, 'absent one', 'absent ones')}"
+    empty = share_of(aggregate.absent_empty, absent, "absent one")
     if absent == aggregate.n:
         asked = f"None of the {counted(aggregate.n, 'target')} asked for is there"
-        return f"{asked}: {who or 'the model'} answered {percent(aggregate.absent_empty)} of them with an empty mask."
+        return f"{asked}; an empty mask was given for {percent(aggregate.absent_empty)} of them."
     present = aggregate.dice_present
     reason = "" if present.ci95 else f" ({why(present.reason, groups_known=aggregate.groups_known)})"
     dice = f"Dice {estimate(present)}{reason} over {counted(present.n, 'target')} that {_be(present.n)} there"
@@ -96,9 +94,6 @@ def about_comparison(pair: Mapping[str, Any], *, metric: str = "dice") -> str:
     first, second, n = pair["first"], pair["second"], pair["n"]
     if pair["difference"] is None:
         return f"{first} and {second} have no sample in common to compare."
-    change = Comparison(
-        pair["difference"], tuple(pair["ci95"]) if pair["ci95"] else None, pair["p"], None, n, pair["n_groups"]
-    )
     name = NAMES.get(metric, metric)
     on = f"on the same {counted(n, 'sample')}"
     if pair["reason"] == "all differences are zero":
@@ -107,28 +102,38 @@ def about_comparison(pair: Mapping[str, Any], *, metric: str = "dice") -> str:
     family = pair.get("family", 1)
     tested = "p" if family == 1 else f"p after Holm's correction over {family} pairs"
     told = f"{tested} {'' if (p or 1.0) < 0.001 else '= '}{p_value(p)}"
-    sure = shown(change) if p is not None and p < ALPHA else 0
-    differs = f" They differ in {'; '.join(pair['differs'])}." if pair.get("differs") else ""
+    change, sure = _change(pair), differs(pair)
+    beside = f" They differ in {_unlike(pair['differs'])}." if pair.get("differs") else ""
     if sure == 0:
-        size = _size(change.difference, change.ci95, metric, sign=True)
+        size = difference(change.difference, change.ci95, metric, word="points")
         found = f"No difference of {name} between {second} and {first} could be shown {on}"
-        return f"{found}: {size}; {told}{_power(pair, metric)}.{differs}"
-    size = _size(*upright(change), metric, sign=False)
+        return f"{found}: {size}; {told}{_power(pair, metric)}.{beside}"
+    size = difference(*upright(change), metric, sign=False, word="points")
     better = " (lower is better)" if metric in LOWER_IS_BETTER else ""
     way = "higher" if sure > 0 else "lower"
-    return f"{second} has a {name} {size} {way} than {first}{better} {on}; {told}.{differs}"
+    return f"{second} has a {name} {size} {way} than {first}{better} {on}; {told}.{beside}"
 
 
-def _size(value: float | None, ends: tuple[float, float] | None, metric: str, *, sign: bool) -> str:
-    if metric in POINTS:
-        return points(value, ends, sign=sign, word="points")
-    show = signed if sign else decimal
-    return f"{show(value)} [{show(ends[0])}, {show(ends[1])}]" if ends else show(value)
+def _unlike(stated: Sequence[str]) -> str:
+    """E.g. "told (prompt, target) and threshold (0.5, 0.35)"."""
+    parts = [f"{name} ({values})" for name, _, values in (one.partition(" ") for one in stated)]
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def differs(pair: Mapping[str, Any]) -> int:
+    """1 where the second run is shown to be higher, -1 lower, 0 neither: by interval and by Holm's corrected p."""
+    p = pair["p_holm"] if pair.get("p_holm") is not None else pair["p"]
+    return shown(_change(pair)) if p is not None and p < ALPHA else 0
+
+
+def _change(pair: Mapping[str, Any]) -> Comparison:
+    ends = tuple(pair["ci95"]) if pair["ci95"] else None
+    return Comparison(pair["difference"], ends, pair["p"], None, pair["n"], pair["n_groups"], reason=pair["reason"])
 
 
 def _power(pair: Mapping[str, Any], metric: str) -> str:
     """How large a difference would have had to be."""
     least = pair.get("detectable_holm")
-    return (
-        "" if least is None else f"; {_size(least, None, metric, sign=False)} would have been found four times in five"
-    )
+    if least is None:
+        return ""
+    return f"; {difference(least, None, metric, sign=False, word='points')} would have been found four times in five"
