@@ -109,8 +109,10 @@ SIDEWAYS = """() => {
   const wide = document.documentElement.scrollWidth, inner = window.innerWidth;
   if (wide <= inner) return [];
   const right = one => Math.round(one.getBoundingClientRect().right);
-  const told = one => `${one.tagName} ${one.getAttribute('class')} to ${right(one)}: ${one.textContent.trim().slice(0, 60)}`;
-  const out = [...document.querySelectorAll('body *')].filter(one => right(one) > inner + 1 && !one.closest('.scroll *'));
+  const text = one => one.textContent.trim().slice(0, 60);
+  const told = one => `${one.tagName} ${one.getAttribute('class')} to ${right(one)}: ${text(one)}`;
+  const every = [...document.querySelectorAll('body *')];
+  const out = every.filter(one => right(one) > inner + 1 && !one.closest('.scroll *'));
   return [`the page is ${wide} px wide in a window of ${inner}`, ...out.slice(0, 5).map(told)];
 }"""
 
