@@ -41,7 +41,27 @@ def write_run(
 ) -> Path:
     """A finished run with one clean evaluation of so many samples; so many different small images (None = all)."""
     name = folder.name
-    record = RunRecord(
+    record = record_of(name, dataset, seed)
+    folder.mkdir(parents=True)
+    write_record(folder / "run.json", record)
+    steps = [
+        f"{step},{0.9 * 0.985**step + 0.1:.4f},{0.9 - 0.6 * 0.97**step if step % 5 == 0 else ''}" for step in range(200)
+    ]
+    write_text(folder / "history.csv", "\n".join(["step,loss,val_dice", *steps]) + "\n")
+    rows, shapes = rows_of(name, samples, seed, dataset, per_image)
+    evaluation = folder / "evaluations" / f"{dataset}-test-p1"
+    evaluation.mkdir(parents=True)
+    write_scores(evaluation / "scores.parquet", rows)
+    kept = list({row.image_id: None for row in rows})[: images if images is not None else None]
+    if kept:
+        write_pictures(evaluation, list(small_images(kept, dataset, seed)), [outline_of(shape) for shape in shapes])
+    write_text(evaluation / "spec.json", json.dumps(spec_of(record, evaluation.name).model_dump(mode="json"), indent=1))
+    return folder
+
+
+def record_of(name: str, dataset: str, seed: int) -> RunRecord:
+    """Of a run that is done."""
+    return RunRecord(
         id=name,
         status="done",
         config=RunConfig(model="clipseg-tiny", data=["data"], prompt="p1", seed=seed).model_dump(mode="json"),
@@ -61,21 +81,6 @@ def write_run(
         ended=BEGIN + timedelta(minutes=9),
         peak_memory_bytes=3 << 30,
     )
-    folder.mkdir(parents=True)
-    write_record(folder / "run.json", record)
-    steps = [
-        f"{step},{0.9 * 0.985**step + 0.1:.4f},{0.9 - 0.6 * 0.97**step if step % 5 == 0 else ''}" for step in range(200)
-    ]
-    write_text(folder / "history.csv", "\n".join(["step,loss,val_dice", *steps]) + "\n")
-    rows, shapes = rows_of(name, samples, seed, dataset, per_image)
-    evaluation = folder / "evaluations" / f"{dataset}-test-p1"
-    evaluation.mkdir(parents=True)
-    write_scores(evaluation / "scores.parquet", rows)
-    kept = list({row.image_id: None for row in rows})[: images if images is not None else None]
-    if kept:
-        write_pictures(evaluation, list(small_images(kept, dataset, seed)), [outline_of(shape) for shape in shapes])
-    write_text(evaluation / "spec.json", json.dumps(spec_of(record, evaluation.name).model_dump(mode="json"), indent=1))
-    return folder
 
 
 def spec_of(record: RunRecord, name: str) -> EvaluationSpec:
@@ -162,6 +167,7 @@ def rows_of(run: str, samples: int, seed: int, dataset: str, per_image: int) -> 
             lesions_found=0 if absent or empty else 1,
             false_lesions=int(absent and not empty),
             brier=float(rng.beta(2, 20)),
+            uncertainty=float(np.clip(0.9 - dice + rng.normal(0, 0.1), 0, 1)),
             attributes=json.dumps(
                 {"class": target, "size": ("small", "large")[index % 2], "sex": "mf"[image // 2 % 2]}
             ),

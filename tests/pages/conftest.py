@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from browsing import NoBrowserError, chromium
 from made_up_runs import write_run
+from made_up_study import write_study
 from PIL import Image
 from playwright.sync_api import Browser
 
@@ -32,7 +33,7 @@ def run_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("run-page")
     data, run = root / "phantoms", root / "run"
-    write_phantoms(data, counts={"train": 8, "val": 4, "test": 14}, size=32)
+    write_phantoms(data, counts={"train": 8, "val": 4, "test": 6}, size=32)
     train_run(
         RunConfig(
             model="clipseg-tiny",
@@ -46,7 +47,7 @@ def run_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         run,
     )
-    evaluate_on(str(run), [str(data)], EvaluateOptions(threads=1, device="cpu", uncertainty="flip"))
+    evaluate_on(str(run), [str(data)], EvaluateOptions(threads=1, device="cpu"))
     for condition in ("swapped", "corrupted"):
         evaluate_on(str(run), [str(data)], EvaluateOptions(threads=1, device="cpu", condition=condition))
     probe_on(str(run), [str(data)], EvaluateOptions(threads=1, device="cpu"))
@@ -69,7 +70,9 @@ def runs_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def check_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a dataset with much that is wrong: copies across splits, empty and full masks, texts that tell the truth."""
     from vlseg.jobs.check import check_data
+    from vlseg.jobs.check_pictures import draw_view
     from vlseg.phantoms import write_phantoms
+    from vlseg.records import Looked
     from vlseg.reports.check_page import write_check_page
 
     root = tmp_path_factory.mktemp("check-page")
@@ -87,4 +90,13 @@ def check_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file.write_text(json.dumps(entries))
     findings, statistics = check_data([data])
     assert len(findings) > 3
-    return write_check_page(findings, statistics, root / "check.html")
+    return write_check_page(findings, statistics, Looked(files=True, near=True), root / "check.html", draw=draw_view)
+
+
+@pytest.fixture(scope="session")
+def study_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a study of which most is done, one training failed, and some is still planned."""
+    from vlseg.studies.report import write_study_report
+
+    study, plan = write_study(tmp_path_factory.mktemp("study-page"))
+    return write_study_report(study, plan).page
