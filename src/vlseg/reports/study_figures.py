@@ -73,7 +73,7 @@ def drawings(cells: Sequence[Cell]) -> list[Drawing]:
     """The figures that a study's cells allow, in the order of the page.
 
     A critical-difference diagram of at least three methods, each trained on the data that it is asked about, on three
-    datasets at least; a domain-shift matrix of each model that was trained on two datasets or pools, each asked about two;
+    datasets at least; a domain-shift matrix of each model that was trained on two datasets or pools, asked about two;
     curves over prompts where a model is asked with three; slopes of each probed model; and intervals of the methods of
     the diagram. Where nothing was trained on what it is asked about, diagram and intervals are of untrained models.
     """
@@ -93,7 +93,7 @@ def _few(found: list[Drawing]) -> list[Drawing]:
 
 
 def write_figures(found: Sequence[Drawing], folder: Path) -> list[tuple[Drawing, Figure]]:
-    """Draw those that have anything to show; write NAME.svg, NAME.png and NAME.csv of each, those of an earlier state go.
+    """Draw those that have anything to show; write NAME.svg, NAME.png and NAME.csv of each, earlier ones go.
 
     Raises:
         InputError: the folder cannot be written.
