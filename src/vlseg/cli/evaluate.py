@@ -1,7 +1,7 @@
 """vlseg evaluate"""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -9,6 +9,7 @@ from vlseg.cli.options import (
     Cache,
     Data,
     Device,
+    Images,
     Json,
     ModelSettings,
     Precision,
@@ -16,9 +17,16 @@ from vlseg.cli.options import (
     Target,
     Threads,
     Weights,
+    estimate_of,
     finish,
 )
-from vlseg.records import verdict
+from vlseg.records import origin
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from vlseg.jobs.evaluate import Evaluated
+    from vlseg.metrics import Aggregate
 
 
 def evaluate(
@@ -55,6 +63,7 @@ def evaluate(
     threads: Threads = None,
     cache: Cache = None,
     seed: Annotated[int, typer.Option(help="Recorded with zero-shot scores.", min=0)] = 0,
+    images: Images = True,
     json: Json = False,
 ) -> None:
     """Score a run, a model zero-shot, or anybody's masks: a row per image, target and wording; means with intervals."""
@@ -75,48 +84,93 @@ def evaluate(
         seed=seed,
         uncertainty=uncertainty,
         cache=cache,
+        pictures=images,
         **model_settings(settings or []),
     )
-    values = summary(evaluate_either(source, masks, data, options, out), by)
-    finish("evaluate", values, _lines(values), as_json=json)
+    evaluated = evaluate_either(source, masks, data, options, out)
+    values = summary(evaluated, by)
+    finish("evaluate", values, [] if json else _lines(evaluated, values), as_json=json)
 
 
-def _lines(values: dict[str, Any]) -> list[str]:
-    words = f"{verdict(values['prompt_source'])}: {', '.join(values['prompt_source'])}"
-    by = values.get("by", {"column": "", "groups": {}})
-    return [
-        f"{values['dataset']} {values['split']}, prompt {values['prompt']} ({words}), n = {values['n']}",
-        *_means(values),
-        *(f"  {name}: dice {_value(one['dice'])}" for name, one in values["by_dataset"].items()),
-        *(f"  {by['column']} {name}: n = {one['n']}, dice {_value(one['dice'])}" for name, one in by["groups"].items()),
-        *(
-            f"  {row['corruption']} {row['severity']}: dice {row['dice']:.4f}, change {_change(row)}"
-            for row in values.get("corruptions", [])
-        ),
-        f"  scores: {values['scores']}",
-    ]
+def _lines(evaluated: "Evaluated", values: dict[str, Any]) -> list[str]:
+    from vlseg.cli.terminal import shown
+    from vlseg.reports.words import about_language, about_leak, about_scores
+
+    spec = evaluated.spec
+    swapped = spec.condition == "swapped" and spec.told == "prompt"
+    return shown(
+        _heading(evaluated),
+        about_language(evaluated.scores, spec) if swapped else about_scores(evaluated.aggregate, spec),
+        about_leak(spec),
+        _scores(evaluated.aggregate, spec.nsd_tolerance, values.get("named")),
+        _parts("dataset", values["by_dataset"]),
+        _parts(values["by"]["column"], values["by"]["groups"]) if "by" in values else "",
+        _corruptions(values.get("corruptions", [])),
+        then=[f"scores: {values['scores']}"],
+    )
 
 
-def _means(values: dict[str, Any]) -> list[str]:
+def _heading(evaluated: "Evaluated") -> str:
+    spec = evaluated.spec
+    words = "made up" if spec.phantoms else origin(spec.prompt_sources)
+    of = f"{evaluated.aggregate.n} samples of {evaluated.aggregate.n_images} images"
+    return f"{spec.dataset} {spec.split}, prompt {spec.prompt} ({words}), {of}"
+
+
+def _scores(whole: "Aggregate", tolerance: float, named: dict[str, Any] | None) -> "Table":
     """A line a metric. Swapped prompts: against the own target, then Dice against what the words name."""
-    where = f" {values['distance_unit']} where neither mask is empty (n = {values['hd95']['n']})"
-    lines = [f"  {name:<6}{_value(values[name])}" for name in ("dice", "iou", "nsd")]
-    lines.append(f"  hd95  {_value(values['hd95'], where)}")
-    if "named" in values:
-        lines.insert(0, "  swapped prompts, against the own target:")
-        lines.append(f"  against the target that is named: dice {_value(values['named']['dice'])}")
-    return lines
+    from vlseg.cli.terminal import table
+    from vlseg.reports.words.numbers import estimate, percent, why
+
+    unit = whole.distance_unit
+    held = "all targets" if named is None else "own target"
+    values = [
+        (f"IoU, {held}", whole.iou),
+        (f"NSD within {tolerance:g} {unit}, {held}", whole.nsd),
+        (f"HD95 in {unit}, neither mask empty", whole.hd95),
+    ]
+    if named is None:
+        values = [("Dice, targets that are there", whole.dice_present), ("Dice, all targets", whole.dice), *values]
+    else:
+        values = [("Dice, own target", whole.dice), ("Dice, target that is named", estimate_of(named["dice"])), *values]
+    rows = [
+        (name, estimate(one), str(one.n), "" if one.ci95 else why(one.reason, groups_known=whole.groups_known))
+        for name, one in values
+    ]
+    present, absent = whole.n - whole.n_empty_truths, whole.n_empty_truths
+    if named is None and absent:
+        rows.append(("absent targets answered empty", percent(whole.absent_empty), str(absent), ""))
+    if present:
+        rows.append(("present targets not left empty", percent(whole.presence.sensitivity), str(present), ""))
+    return table(("score", "mean [95 %]", "n", ""), rows)
 
 
-def _value(summary: dict[str, Any], unit: str = "") -> str:
-    if summary.get("mean") is None:
-        return f"none ({summary.get('reason')})"
-    interval = summary.get("ci95")
-    shown = f"[{interval[0]:.4f}, {interval[1]:.4f}]" if interval else f"no interval: {summary.get('reason')}"
-    return f"{summary['mean']:.4f}{unit}  95 % {shown}"
+def _parts(column: str, parts: dict[str, dict[str, Any]]) -> "Table":
+    """Dice of each part of the samples."""
+    from vlseg.cli.terminal import table
+    from vlseg.reports.words.numbers import estimate, why
+
+    rows = []
+    for name, one in parts.items():
+        there, all_targets = estimate_of(one["dice_present"]), estimate_of(one["dice"])
+        missing = "" if all_targets.ci95 else why(all_targets.reason, groups_known=one["groups_known"])
+        rows.append((name, str(one["n"]), estimate(there), estimate(all_targets), missing))
+    return table((column, "n", "Dice, there [95 %]", "Dice, all [95 %]", ""), rows)
 
 
-def _change(row: dict[str, Any]) -> str:
-    interval = row["ci95"]
-    shown = f"[{interval[0]:+.4f}, {interval[1]:+.4f}]" if interval else f"(no interval: {row['reason']})"
-    return f"{row['delta_dice']:+.4f} {shown}"
+def _corruptions(found: list[dict[str, Any]]) -> "Table":
+    from vlseg.cli.terminal import table
+    from vlseg.reports.words.numbers import decimal, points, why
+
+    rows = [
+        (
+            row["corruption"],
+            str(row["severity"]),
+            str(row["n"]),
+            decimal(row["dice"]),
+            points(row["delta_dice"], row["ci95"]),
+            "" if row["ci95"] else why(row["reason"]),
+        )
+        for row in found
+    ]
+    return table(("corruption", "severity", "n", "Dice", "change in points [95 %]", ""), rows)

@@ -2,11 +2,15 @@
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from vlseg.metrics import Estimate
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
 Weights = Annotated[str | None, typer.Option(help="Weights: a folder, a file or a hub id.", metavar="ID|PATH")]
@@ -21,6 +25,10 @@ Cache = Annotated[
 ]
 Target = Annotated[
     str | None, typer.Option(help="The structure: names the masks of a plain images/ + masks/ pair, else selects.")
+]
+
+Images = Annotated[
+    bool, typer.Option("--images/--no-images", help="Keep small copies of the images, and outlines, for reports.")
 ]
 
 
@@ -39,8 +47,9 @@ def finish(command: str, values: Mapping[str, Any], lines: list[str], *, as_json
     if as_json:
         typer.echo(json.dumps(_finite({"command": command, **values}), allow_nan=False))
     else:
-        for line in lines:
-            typer.echo(line)
+        encoding = sys.stdout.encoding or "utf-8"
+        for line in lines:  # what stdout cannot write, as a question mark
+            typer.echo(line.encode(encoding, "replace").decode(encoding))
 
 
 def _finite(value: Any) -> Any:
@@ -50,6 +59,13 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(inside) for inside in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def estimate_of(values: Mapping[str, Any]) -> "Estimate":
+    """An estimate from its plain values."""
+    from vlseg.metrics import Estimate
+
+    return Estimate(**{**values, "ci95": tuple(values["ci95"]) if values["ci95"] else None})
 
 
 def say(line: str) -> None:

@@ -1,11 +1,29 @@
 """vlseg probe"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlseg.cli.options import Data, Device, Json, ModelSettings, Precision, Revision, Target, Threads, Weights, finish
+from vlseg.cli.options import (
+    Data,
+    Device,
+    Images,
+    Json,
+    ModelSettings,
+    Precision,
+    Revision,
+    Target,
+    Threads,
+    Weights,
+    finish,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from vlseg.jobs.probe import Probed
+    from vlseg.metrics import LanguageUse
 
 
 def probe(
@@ -24,6 +42,7 @@ def probe(
     precision: Precision = "fp32",
     threads: Threads = None,
     seed: Annotated[int, typer.Option(help="Of the choice of wrong words and other images.", min=0)] = 0,
+    images: Images = True,
     json: Json = False,
 ) -> None:
     """Does it read the prompt? Asks with wrong, other, absent and no words, and without the image."""
@@ -42,51 +61,81 @@ def probe(
         threads=threads,
         threshold=threshold,
         seed=seed,
+        pictures=images,
         **model_settings(settings or []),
     )
-    values = summary(probe_on(source, data, options, out, limit=limit))
-    lines = [
-        f"selection index  {_index(values['selection_index'])}",
-        f"chose no target  {_index(values['chose_none'])}",
-        f"presence index   {_index(values['presence_index'])}",
-        f"{'condition':<24}{'n':>6}  change of Dice, own target",
-        *(f"{test['name']:<24}{test['n']:>6}  {_effect(test)}" for test in values["tests"]),
-        *_attributes(values["attributes"]),
-        *(f"not asked: {name} ({reason})" for name, reason in values["not_asked"].items()),
-        f"scores: {values['scores']}",
+    probed = probe_on(source, data, options, out, limit=limit)
+    values = summary(probed)
+    finish("probe", values, [] if json else _lines(probed, values), as_json=json)
+
+
+def _lines(probed: "Probed", values: dict[str, Any]) -> list[str]:
+    from vlseg.cli.terminal import shown
+    from vlseg.reports.words import about_language, about_leak
+
+    spec, use = probed.evaluated.spec, probed.use
+    return shown(
+        about_language(probed.evaluated.scores, spec, use=use),
+        about_leak(spec),
+        _indices(use, groups_known=spec.groups_known),
+        _effects(use, groups_known=spec.groups_known),
+        _attributes(values["attributes"]),
+        "\n".join(f"not asked: {name} ({reason})" for name, reason in use.not_asked.items()),
+        then=[f"scores: {values['scores']}"],
+    )
+
+
+def _indices(use: "LanguageUse", *, groups_known: bool) -> "Table":
+    from vlseg.cli.terminal import table
+    from vlseg.reports.words.numbers import interval, why
+
+    named = (
+        ("selection index", use.selection),
+        ("chose no target", use.chose_none),
+        ("presence index", use.presence),
+    )
+    rows = [
+        (
+            name,
+            interval(one.value, one.ci95),
+            str(one.n),
+            "" if one.ci95 else why(one.reason, groups_known=groups_known),
+        )
+        for name, one in named
     ]
-    finish("probe", values, lines, as_json=json)
+    return table(("index", "value [95 %]", "n", ""), rows)
 
 
-def _index(index: dict[str, Any]) -> str:
-    if index["value"] is None:
-        return f"none ({index['reason']})"
-    interval = index["ci95"]
-    shown = f"95 % [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else f"no interval: {index['reason']}"
-    return f"{index['value']:.3f}  {shown}, n = {index['n']}"
+def _effects(use: "LanguageUse", *, groups_known: bool) -> "Table":
+    """A line a condition: the change of Dice with the own target, and towards what the words name."""
+    from vlseg.cli.terminal import table
+    from vlseg.reports.words.numbers import decimal, p_value, points, why
+
+    rows = []
+    for effect in use.effects:
+        change = effect.original
+        missing = "" if change.ci95 else f" ({why(change.reason, groups_known=groups_known)})"
+        rows.append(
+            (
+                effect.name,
+                str(change.n),
+                points(change.difference, change.ci95) + missing,
+                p_value(change.p_holm),
+                points(change.detectable_holm, sign=False),
+                decimal(effect.named.mean) if effect.named else "",
+                points(effect.towards.difference) if effect.towards else "",
+            )
+        )
+    return table(
+        ("asked with", "n", "Dice, points [95 %]", "Holm p", "80 % from", "Dice, what it names", "towards it"), rows
+    )
 
 
-def _effect(test: dict[str, Any]) -> str:
-    if test["delta_dice"] is None:
-        return f"none ({test['reason']})"
-    interval = test["ci95"]
-    shown = f"[{interval[0]:+.3f}, {interval[1]:+.3f}]" if interval else f"(no interval: {test['reason']})"
-    p = f", Holm p = {test['p_holm']:.4f}" if test["p_holm"] is not None else ""
-    named = test["dice_named"]
-    towards = test["delta_dice_named"]
-    moved = f" ({towards['difference']:+.3f})" if towards and towards["difference"] is not None else ""
-    seen = test["detectable_holm"]
-    p += f", 80 % power from {seen:.3f}" if seen is not None else ""
-    against = f"; Dice with what it names {named['mean']:.3f}{moved}" if named else ""
-    return f"{test['delta_dice']:+.3f} {shown}{p}{against}"
-
-
-def _attributes(table: dict[str, dict[str, float | None]]) -> list[str]:
+def _attributes(found: dict[str, dict[str, float | None]]) -> "Table":
     """The table by attribute, in points of Dice."""
-    if not table:
-        return []
-    rows = [f"{'attribute':<24}{'wrong value':>12}{'random word':>12}{'left out':>12}   change of Dice in points"]
-    for name, kinds in table.items():
-        values = (kinds.get(kind) for kind in ("wrong", "random", "without"))
-        rows.append(f"{name:<24}" + "".join(f"{'-':>12}" if one is None else f"{100 * one:>+12.1f}" for one in values))
-    return rows
+    from vlseg.cli.terminal import table
+    from vlseg.reports.words.numbers import points
+
+    kinds = ("wrong", "random", "without")
+    rows = [(name, *(points(one.get(kind)) for kind in kinds)) for name, one in found.items()]
+    return table(("attribute, points of Dice", "wrong value", "random word", "left out"), rows)

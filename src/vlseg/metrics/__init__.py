@@ -12,7 +12,7 @@ from vlseg.metrics.aggregate import (
 from vlseg.metrics.bootstrap import Estimate, bootstrap_mean, two_level_mean
 from vlseg.metrics.ceiling import Asked, Ceilings, best_text_blind_mask, ceilings, text_blind_ceiling
 from vlseg.metrics.crossing import Crossing, crossing
-from vlseg.metrics.indices import Index, group_of, presence_index, selection_index
+from vlseg.metrics.indices import Choice, Index, choices, chosen, group_of, presence_index, selection_index
 from vlseg.metrics.language import Effect, LanguageUse, corruption_effects, language_use
 from vlseg.metrics.overlap import dice_score, iou_score
 from vlseg.metrics.paired import Comparison, MixedEffect, compare_paired, holm, mixed_effect
@@ -27,7 +27,7 @@ from vlseg.metrics.regions import (
     precision_recall,
     risk_coverage,
 )
-from vlseg.metrics.subgroups import columns, subgroups
+from vlseg.metrics.subgroups import columns, parted, subgroups
 from vlseg.metrics.surface import (
     PairScores,
     Surface,
@@ -47,6 +47,7 @@ __all__ = [
     "Asked",
     "Calibration",
     "Ceilings",
+    "Choice",
     "Comparison",
     "Crossing",
     "Effect",
@@ -68,6 +69,8 @@ __all__ = [
     "bootstrap_mean",
     "brier_score",
     "ceilings",
+    "choices",
+    "chosen",
     "columns",
     "compare_paired",
     "compare_ranks",
@@ -84,6 +87,7 @@ __all__ = [
     "language_use",
     "mixed_effect",
     "normalized_surface_dice",
+    "parted",
     "penalised_hd95",
     "precision_recall",
     "presence_index",

@@ -38,22 +38,16 @@ def selection_index(rows: Rows, *, groups_known: bool) -> tuple[Index, Index]:
     Returns:
         The index, `n` images in which something was chosen; and the share of answers that chose none, `n` images.
     """
-    answers: dict[tuple[str, str], dict[str, SampleScore]] = {}
-    for row in rows:
-        told = json.loads(row.condition_arguments)
-        if "asked" in told and row.dice is not None:
-            answers.setdefault((row.dataset, told["asked"]), {})[told["held_against"]] = row
     gained: dict[tuple[str, str], list[float]] = {}
     none: dict[tuple[str, str], list[bool]] = {}
     groups: dict[tuple[str, str], Hashable] = {}
-    for (dataset, asked), against in answers.items():
-        image = (dataset, against[asked].image_id)
-        groups[image] = group_of(against[asked], groups_known)
-        choice = chosen(against)
-        none.setdefault(image, []).append(choice is None)
-        if choice is not None:
-            chance = 1 / len(against)
-            gained.setdefault(image, []).append(((choice == asked) - chance) / (1 - chance))
+    for one in choices(rows):
+        image = (one.row.dataset, one.row.image_id)
+        groups[image] = group_of(one.row, groups_known)
+        none.setdefault(image, []).append(one.right is None)
+        if one.right is not None:
+            chance = 1 / one.targets
+            gained.setdefault(image, []).append((one.right - chance) / (1 - chance))
     if not none:
         reason = "no image has two targets that do not overlap and have prompts of their own"
         return Index(None, None, 0, reason), Index(None, None, 0, reason)
@@ -61,6 +55,39 @@ def selection_index(rows: Rows, *, groups_known: bool) -> tuple[Index, Index]:
         _over_images(gained, groups, (-1, 1), "no answer chose one of the targets"),
         _over_images(none, groups, (0, 1), ""),
     )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One answer to a question with a choice.
+
+    Attributes:
+        row: the answer held against what was asked for.
+        targets: between how many targets there was to choose.
+        right: whether it chose the one asked for; None where it chose none of them.
+    """
+
+    row: SampleScore
+    targets: int
+    right: bool | None
+
+
+def choices(rows: Rows) -> list[Choice]:
+    """What each answer chose, in order of first appearance.
+
+    Args:
+        rows: of condition "selection": each answer held against every kept target of its image.
+    """
+    answers: dict[tuple[str, str], dict[str, SampleScore]] = {}
+    for row in rows:
+        told = json.loads(row.condition_arguments)
+        if "asked" in told and row.dice is not None:
+            answers.setdefault((row.dataset, told["asked"]), {})[told["held_against"]] = row
+    found = []
+    for (_, asked), against in answers.items():
+        choice = chosen(against)
+        found.append(Choice(against[asked], len(against), None if choice is None else choice == asked))
+    return found
 
 
 def chosen(against: Mapping[str, SampleScore]) -> str | None:

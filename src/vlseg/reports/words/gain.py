@@ -1,0 +1,271 @@
+"""What the sentence adds over the class: against a run that is told no more, or the ceiling of all such answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vlseg.metrics import Comparison, compare_paired, group_of
+from vlseg.records import EvaluationSpec, RunRecord, SampleScore
+from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike
+from vlseg.reports.words.cell import Cell
+from vlseg.reports.words.numbers import counted, decimal, estimate, points, why
+from vlseg.reports.words.reading import shown, upright
+
+Rows = Sequence[SampleScore]
+Key = tuple[str, str, str]
+
+SAME = ("split", "target", "protocol", "precision", "condition")
+"""Fields of two evaluations, beside the state of the data, for which a difference would be one of measurement."""
+NOT_THE_METHOD = frozenset(
+    ("prompt", "seed", "data", "device", "threads", "workers", "devices", "nodes", "precision", "trackers")
+    + ("feature_cache", "feature_limit_gib", "image_cache", "threshold", "protocol", "checkpoint_activations")
+)
+"""Settings of two runs that need no word beside their difference."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A run that is told the prompt, less the best run that is told the class alone, over the same present targets.
+
+    Attributes:
+        control: its name.
+        controls: how many there were to choose the best from.
+        change: of the Dice; one test.
+        unlike: settings in which the two runs differ beside what they are told.
+    """
+
+    control: str
+    controls: int
+    change: Comparison
+    unlike: tuple[str, ...]
+
+
+def says_more(rows: Rows) -> bool:
+    """Whether the prompts tell samples of one class apart; where a class always has the same words, they do not."""
+    if not {one for row in rows for one in row.prompt_sources.split(",")} - {"class", "none", ""}:
+        return False
+    wordings: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        wordings.setdefault((row.dataset, row.sample_id), set()).add(row.wording)
+    by_class: dict[str | None, set[frozenset[str]]] = {}
+    targets = {(row.dataset, row.sample_id): row.target for row in rows}
+    for key, words in wordings.items():
+        by_class.setdefault(targets[key], set()).add(frozenset(words))
+    return any(len(kinds) > 1 for kinds in by_class.values())
+
+
+def is_control(run: RunOnDisk, evaluation: EvaluationOnDisk) -> bool:
+    """A run that was trained and tested on no more than the class."""
+    if run.record.status != "done" or evaluation.spec.condition != "clean":
+        return False
+    if evaluation.spec.told == "target":
+        return True
+    own = evaluation.spec.prompt == run.record.prompt
+    return evaluation.spec.told == "prompt" and own and not says_more(evaluation.scores)
+
+
+def gain_over_class(
+    run: RunOnDisk, evaluation: EvaluationOnDisk, runs: Sequence[RunOnDisk], *, dataset: str | None = None
+) -> Gain | None:
+    """None where no other run is a control on the same data, trained on the same and measured in the same way.
+
+    Args:
+        run: the run that is told the prompt.
+        evaluation: its evaluation.
+        runs: all runs at hand.
+        dataset: of a pool, the part to compare on.
+    """
+    own = _present(evaluation.scores, dataset)
+    found: list[tuple[float, RunOnDisk, list[Key], dict[Key, _Sample]]] = []
+    for other in runs:
+        if other.folder == run.folder or not _trained_alike(run.record, other.record):
+            continue
+        for one in other.clean:
+            if not _measured_alike(evaluation.spec, one.spec) or not is_control(other, one):
+                continue
+            theirs = _present(one.scores, dataset)
+            keys = [key for key in own if key in theirs and own[key].area == theirs[key].area]
+            if keys:
+                found.append((float(np.mean([theirs[key].dice for key in keys])), other, keys, theirs))
+    if not found:
+        return None
+    _, best, keys, theirs = max(found, key=lambda one: one[0])
+    change = compare_paired(
+        [theirs[key].dice for key in keys],
+        [own[key].dice for key in keys],
+        [own[key].group for key in keys],
+        largest=1.0,
+    )
+    return Gain(best.record.id, len(found), change, _unlike(run.record, best.record))
+
+
+@dataclass(frozen=True)
+class _Sample:
+    dice: float
+    group: tuple[str, str]
+    area: int
+
+
+def _present(rows: Rows, dataset: str | None) -> dict[Key, _Sample]:
+    """The present targets, the wordings of each averaged."""
+    values: dict[Key, list[SampleScore]] = {}
+    for row in rows:
+        if (
+            row.condition == "clean"
+            and row.dice is not None
+            and not row.empty_target
+            and dataset in (None, row.dataset)
+        ):
+            values.setdefault((row.dataset, row.split, row.sample_id), []).append(row)
+    return {
+        key: _Sample(
+            float(np.mean([row.dice or 0.0 for row in inside])),
+            group_of(inside[0], True),
+            inside[0].area - (inside[0].area_error or 0),
+        )
+        for key, inside in values.items()
+    }
+
+
+def _measured_alike(first: EvaluationSpec, second: EvaluationSpec) -> bool:
+    return (first.dataset, first.data_fingerprint) == (second.dataset, second.data_fingerprint) and all(
+        getattr(first, name) == getattr(second, name) for name in SAME
+    )
+
+
+def _trained_alike(first: RunRecord, second: RunRecord) -> bool:
+    """On the same data; in how far otherwise is told beside the difference."""
+    return (first.trained_on, first.data_fingerprint, first.fold) == (
+        second.trained_on,
+        second.data_fingerprint,
+        second.fold,
+    )
+
+
+def _unlike(first: RunRecord, second: RunRecord) -> tuple[str, ...]:
+    names = dict.fromkeys((*first.config, *second.config))
+    return tuple(
+        name for name in names if name not in NOT_THE_METHOD and _setting(first, name) != _setting(second, name)
+    )
+
+
+def _setting(record: RunRecord, name: str) -> object:
+    value = record.config.get(name)
+    # What a model is told beside the image is what the two are compared for.
+    return {key: one for key, one in value.items() if key != "text"} if name == "model_arguments" and value else value
+
+
+def adds_over_class(
+    run: RunOnDisk, evaluation: EvaluationOnDisk, runs: Sequence[RunOnDisk], *, dataset: str | None = None
+) -> Cell:
+    """The cell: the difference from the best control, or how far the score lies above the ceiling of the class."""
+    spec = evaluation.spec
+    if spec.told != "prompt":
+        told = {"target": "told the class alone", "nothing": "told nothing"}
+        return Cell(note=told.get(spec.told, "nobody can say what it was told"))
+    if not says_more(evaluation.scores):
+        return Cell(note="its words are the class alone")
+    gain = gain_over_class(run, evaluation, runs, dataset=dataset)
+    if gain is not None:
+        change = gain.change
+        best = f"the best of {gain.controls}, {gain.control}" if gain.controls > 1 else gain.control
+        missing = "" if change.ci95 else why(change.reason, groups_known=spec.groups_known)
+        note = "; ".join(part for part in (f"over {best}", missing) if part)
+        return Cell(points(change.difference, change.ci95), note, change.difference, change.ci95)
+    above = _above_ceiling(evaluation) if dataset is None else None
+    if above is None:
+        return Cell(note="no run was told the class alone")
+    if above <= 0:
+        return Cell(note=f"not above what the class alone could reach ({decimal(spec.class_ceiling)})")
+    return Cell(
+        points(above), f"above the most that the class alone could reach ({decimal(spec.class_ceiling)})", above
+    )
+
+
+def _above_ceiling(evaluation: EvaluationOnDisk) -> float | None:
+    mean, ceiling = evaluation.whole.dice_present.mean, evaluation.spec.class_ceiling
+    return None if mean is None or ceiling is None else mean - ceiling
+
+
+def about_words(run: RunOnDisk, evaluation: EvaluationOnDisk, runs: Sequence[RunOnDisk], *, who: str = "it") -> str:
+    """What the sentence adds over the class, in one sentence; empty where nothing can be said.
+
+    Args:
+        run: the run that is told the prompt.
+        evaluation: its evaluation.
+        runs: all runs at hand, controls among them.
+        who: the subject.
+    """
+    spec = evaluation.spec
+    if spec.told != "prompt" or not says_more(evaluation.scores):
+        return ""
+    gain = gain_over_class(run, evaluation, runs)
+    above = _above_ceiling(evaluation)
+    ceiling = ""
+    if above is not None and above > 0:
+        ceiling = f"no answer that knows the class alone could pass {decimal(spec.class_ceiling)} on these images"
+    score = f"Dice {estimate(evaluation.whole.dice_present)}"
+    if gain is not None:
+        parts = [_about_gain(gain, spec, who, score), ceiling]
+        return "; ".join(part for part in parts if part) + "."
+    if ceiling:
+        return f"Told the sentence, {who} reaches {score} over targets that are there; {ceiling}."
+    return ""
+
+
+def _about_gain(gain: Gain, spec: EvaluationSpec, who: str, score: str) -> str:
+    change = gain.change
+    best = f"{gain.control}, the best of {gain.controls} runs" if gain.controls > 1 else f"{gain.control}, a run"
+    told = f"{best} told the class alone"
+    on = f"over the same {counted(change.n, 'target')} that are there"
+    unlike = f" (the two differ in {_listed(gain.unlike)}, too)" if gain.unlike else ""
+    if shown(change) == 0:
+        reason = "" if change.ci95 else f" ({why(change.reason, groups_known=spec.groups_known)})"
+        size = f"{points(change.difference, change.ci95, word='points')}{reason}"
+        return (
+            f"No gain over knowing the class could be shown: {who} reaches {score}, {size} against {told}, {on}{unlike}"
+        )
+    size = _size(change, spec)
+    if shown(change) < 0:
+        return f"Told the sentence, {who} reaches {score}, {size} below {told}, {on}{unlike}"
+    if gain.unlike:
+        return f"Told the sentence, {who} reaches {score}, {size} above {told}, {on}{unlike}"
+    against = f"{who} reaches {score}, against {told}, {on}, one training each"
+    return f"The sentence adds {size} over knowing the class: {against}"
+
+
+def _size(change: Comparison, spec: EvaluationSpec) -> str:
+    """Without a sign: the direction is in the words."""
+    value, ends = upright(change)
+    reason = "" if ends else f" ({why(change.reason, groups_known=spec.groups_known)})"
+    return f"{points(value, ends, sign=False, word='points')}{reason}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def about_class_prompt(run: RunOnDisk, evaluation: EvaluationOnDisk, *, who: str = "it") -> str:
+    """The same model asked with the class alone, from its probe; empty where no change could be shown.
+
+    It is a measure of what the sentence adds only where the model was trained on these words, too.
+
+    Args:
+        run: whose evaluation it is.
+        evaluation: under the prompt that says more.
+        who: the subject.
+    """
+    probes = [one for one in run.under("probe") if alike(one.spec, evaluation.spec)]
+    effects = [effect for probe in probes for effect in probe.use.effects if effect.name == "class_only"]
+    change = effects[0].original if effects else None
+    if change is None or shown(change) == 0 or change.difference is None:
+        return ""
+    size = _size(change, evaluation.spec)
+    how = f"{size} {'lower' if change.difference < 0 else 'higher'}"
+    if run.record.config.get("class_prompt_share"):
+        return f"Asked for the class alone, which it was trained to answer, too, {who} scores {how}."
+    return (
+        f"Asked for the class alone, {who} scores {how}; it was not trained on these words, so this is not what the "
+        "sentence adds."
+    )

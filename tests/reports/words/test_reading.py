@@ -1,0 +1,120 @@
+"""What may be said of a model's use of the words, for models whose use of them is known."""
+
+from dataclasses import replace
+
+import pytest
+from asked import MODELS, a_run, ask, evaluated, spec
+
+from vlseg.metrics import choices
+from vlseg.reports.words import about_language, reading_cell, reads
+
+IGNORES = ("constant", "everything", "nothing", "random")
+
+
+def said(name: str, condition: str = "selection", **how: int) -> str:
+    rows = ask(MODELS[name], condition, **how)
+    return about_language(rows, spec(condition="probe" if condition == "selection" else condition), who="m")
+
+
+def claimed(text: str) -> bool:
+    """The sentence says that the model reads."""
+    choosing = text.startswith("Asked for one of ") and "m chose the named one in " in text
+    return choosing or (text.startswith("Asked with the words of another object") and ", m marks that object" in text)
+
+
+@pytest.mark.parametrize("condition", ["selection", "swapped"])
+@pytest.mark.parametrize("things", [2, 3, 4])
+def test_a_model_that_reads_is_said_to_choose(things: int, condition: str) -> None:
+    for name in ("oracle", "nearly"):
+        assert claimed(said(name, condition, things=things))
+    assert f"in all {60 * things} questions" in said("oracle", condition, things=things)
+
+
+@pytest.mark.parametrize("things", [2, 3, 4])
+@pytest.mark.parametrize("name", IGNORES)
+@pytest.mark.parametrize("condition", ["selection", "swapped"])
+def test_a_model_that_ignores_the_words_is_never_said_to(name: str, condition: str, things: int) -> None:
+    for seed in range(3):
+        assert not claimed(said(name, condition, things=things, seed=seed))
+
+
+def test_the_numbers_are_those_of_the_answers() -> None:
+    rows = ask(MODELS["shy"], "selection", things=3, images=100)
+    right = [one.right for one in choices(rows)]
+    assert set(right) == {True, None}
+    text = about_language(rows, spec(condition="probe"), who="m")
+    # An answer that chose nothing did not choose the named one, and nothing chosen is no reading either.
+    assert f"chose the named one in {100 * right.count(True) / 300:.0f} % [" in text
+    assert f"of 300 questions, none of them in {100 * right.count(None) / 300:.0f} %" in text
+    assert f"ignoring the words would give {100 * right.count(True) / 300 / 3:.0f} %." in text
+
+
+def test_a_little_more_than_chance_is_not_reading() -> None:
+    """However many questions there are: with 1,500 images 55 % of two is no accident."""
+    rows = ask(MODELS["hardly"], "selection", images=1500)
+    text = about_language(rows, spec(condition="probe"), who="m")
+    assert "hardly more often than chance: in 5" in text
+    assert "ignoring the words would give 50 %" in text
+    assert reading_cell(rows, spec(condition="probe")).note == "hardly; ignoring the words 50 %"
+
+
+def test_the_wrong_one_every_time_is_no_reading() -> None:
+    assert "less often than chance: in none of 120 questions" in said("other")
+    assert "does not follow them" in said("other", "swapped")
+
+
+def test_a_large_object_is_no_reading_under_swapped_prompts() -> None:
+    """Where the first object is every other's partner, an answer that always marks it fits the named one in most."""
+    rows = ask(MODELS["constant"], "swapped", things=4)
+    names = {f"s{image}-{own}" for image in range(60) for own in (1, 2)}
+    kept = [row for row in rows if row.sample_id not in names]  # left: 3 asked with 0's words, 0 asked with 1's
+    assert "cannot be judged" in about_language(kept, spec(condition="swapped"), who="m")
+
+
+def test_few_images_show_nothing() -> None:
+    text = said("oracle", images=3)
+    assert text.startswith("That m reads the words could not be shown")
+    assert "all 6 questions" in text
+    text = said("nearly", images=4)
+    assert "not be shown" in text
+    assert reading_cell(ask(MODELS["oracle"], "selection", images=3), spec(condition="probe")).note.startswith(
+        "not shown"
+    )
+
+
+@pytest.mark.parametrize("told", ["target", "nothing"])
+def test_what_reads_no_text_is_not_said_to_read(told: str) -> None:
+    """A channel for each class chooses the right one of two classes without a word."""
+    rows = ask(MODELS["oracle"], "selection")
+    text = about_language(rows, spec(condition="probe", told=told), who="m")
+    assert text.startswith("m reads no text")
+    assert "chose" not in text
+    assert reading_cell(rows, spec(condition="probe", told=told)).text == "–"
+
+
+def test_one_thing_an_image_leaves_the_other_words() -> None:
+    rows = ask(MODELS["oracle"], "clean", things=1)
+    assert "nothing shows whether m reads them" in about_language(rows, spec(condition="probe"), who="m")
+    other = [
+        replace(row, condition="other_image_prompt", condition_arguments='{"against": "original"}', dice=dice)
+        for row, dice in zip(rows, [0.5, 0.6, 0.7] * 20, strict=True)
+    ]
+    text = about_language(rows + other, spec(condition="probe"), who="m")
+    assert "another image's words for the same structure, m loses Dice: -40.0 points" in text.replace(
+        "-40 p", "-40.0 p"
+    )
+    same = [replace(row, dice=1.0) for row in other]
+    text = about_language(rows + same, spec(condition="probe"), who="m")
+    assert "shows no change of Dice" in text
+    assert "matter" not in text
+
+
+def test_the_cell_is_of_what_was_measured_alike() -> None:
+    clean = evaluated(ask(MODELS["oracle"], "clean"))
+    probe = evaluated(ask(MODELS["nearly"], "selection"), condition="probe")
+    run = a_run("m", clean, probe)
+    assert reads(run, clean).value == pytest.approx(
+        sum(one.right is True for one in choices(probe.scores)) / len(choices(probe.scores))
+    )
+    elsewhere = evaluated(ask(MODELS["oracle"], "clean"), threshold=0.9)
+    assert reads(run, elsewhere).note == "not asked"
