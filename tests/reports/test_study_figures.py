@@ -128,6 +128,24 @@ def test_ranks_are_of_methods_that_share_their_datasets_under_one_prompt_where_t
     assert "Under the prompt 'class' alone." in equal.caption, "of equal ones the honest prompt"
 
 
+def test_methods_whose_prompt_tells_of_the_truth_are_marked() -> None:
+    leaky = {"deployable": False}
+    cells = [*methods(2), *methods(2, asked="p7", prompt="p7", values=leaky)]
+    for kind in ("ranks", "intervals"):
+        found = one(cells, kind)
+        assert "†: the prompt tells of the truth, or may." in found.caption
+        assert {row["method"] for row in found.rows} == {"m0, p6", "m1, p6", "m0, p7 †", "m1, p7 †"}
+        assert "†" not in one(methods(3), kind).caption
+    assert "tells of the truth" in one(across(values=leaky), "matrix").caption
+    assert "tells of the truth" not in one(across(), "matrix").caption
+
+
+def test_scores_of_the_test_split_are_not_mixed_with_others() -> None:
+    val = evaluated(0.9, split="val")
+    assert [one.mean for one in scores([evaluated(0.5), val])] == [0.5]
+    assert [one.mean for one in scores([val])] == [0.9]
+
+
 def test_ranks_are_on_the_datasets_that_failures_left_to_all() -> None:
     cells = [c for c in methods(4) if (c.labels["model"], c.labels["data"]) not in {("m0", "busi"), ("m1", "busi")}]
     (found,) = [d.values["found"] for d in drawings(cells) if d.kind == "ranks"]

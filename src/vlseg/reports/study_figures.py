@@ -22,6 +22,7 @@ MOST_METHODS = 12
 """Beyond so many methods figures that hold them against each other are of one prompt alone."""
 GAP = Estimate(None, None, None, 0, "not there")
 FEWEST_PROMPTS = 3
+MARKED = "†: the prompt tells of the truth, or may."
 DICE = "mean Dice"
 
 
@@ -162,23 +163,29 @@ def _over(found: Sequence[Score]) -> str:
 
 
 def _methods(own: Sequence[Score]) -> tuple[list[Score], list[str], str]:
-    """The scores to hold against each other, the name of each one's method, and how they were chosen.
+    """The scores to hold against each other, the name of each one's method, and what is to be said of the choice.
 
     Of more than `MOST_METHODS` those under the one prompt that most of them are asked with; of equal ones one that does
-    not tell of the truth.
+    not tell of the truth. Methods whose prompt does are marked.
     """
     leave = ("data", "trained_on")
+    kept, chosen = list(own), ""
     names = names_of([one.labels for one in own], leave)
-    if len(set(names)) <= MOST_METHODS:
-        return list(own), names, ""
-    methods: dict[str, set[str]] = {}
-    honest: Counter[str] = Counter()
-    for one, name in zip(own, names, strict=True):
-        methods.setdefault(one.labels.get("asked", ""), set()).add(name)
-        honest[one.labels.get("asked", "")] += one.deployable is True
-    prompt = max(methods, key=lambda key: (len(methods[key]), honest[key], key))
-    kept = [one for one in own if one.labels.get("asked", "") == prompt]
-    return kept, names_of([one.labels for one in kept], leave), f"Under the prompt '{prompt}' alone."
+    if len(set(names)) > MOST_METHODS:
+        methods: dict[str, set[str]] = {}
+        honest: Counter[str] = Counter()
+        for one, name in zip(own, names, strict=True):
+            methods.setdefault(one.labels.get("asked", ""), set()).add(name)
+            honest[one.labels.get("asked", "")] += one.deployable is True
+        prompt = max(methods, key=lambda key: (len(methods[key]), honest[key], key))
+        kept, chosen = (
+            [one for one in own if one.labels.get("asked", "") == prompt],
+            f"Under the prompt '{prompt}' alone.",
+        )
+        names = names_of([one.labels for one in kept], leave)
+    leaking = {name for one, name in zip(kept, names, strict=True) if one.deployable is False}
+    names = [f"{name} †" if name in leaking else name for name in names]
+    return kept, names, " ".join(filter(None, [chosen, MARKED if leaking else ""]))
 
 
 def _trained(own: Sequence[Score]) -> str:
@@ -241,7 +248,8 @@ def _matrices(found: Sequence[Score]) -> Iterator[Drawing]:
         order = list(dict.fromkeys(one.labels["data"] for one in rows))
         for one in rows:
             values.setdefault(one.labels["trained_on"], dict.fromkeys(order))[one.labels["data"]] = one.mean
-        caption = f"{name}: trained on what stands at the left. {_over(rows)}"
+        told = " Its prompt tells of the truth, or may." if any(one.deployable is False for one in rows) else ""
+        caption = f"{name}: trained on what stands at the left.{told} {_over(rows)}"
         given = {"cells": values, "measured": DICE}
         yield Drawing("matrix", name, f"domain-shift-{name}", caption, [_row(one) for one in rows], given)
 

@@ -11,6 +11,7 @@ from vlseg.records.study import Cell
 Label = tuple[str, str]
 RUNS = ("seed", "fold", "part")
 """Labels over which a mean is taken, or that several wants of one run differ in."""
+TEST = "test"
 
 
 @dataclass(frozen=True)
@@ -39,15 +40,21 @@ class Score:
 def scores(cells: Sequence[Cell]) -> list[Score]:
     """Dice under clean prompts, a mean over the seeds and folds of one place; each run once, whatever parts want it.
 
+    On the test split; on the others where nothing was asked about that.
+
     Where two runs differ in nothing that their labels tell, they are of parts that set something else: those of the
     first part are taken.
     """
+    plain = [
+        cell
+        for cell in cells
+        if cell.kind in ("evaluate", "masks")
+        and cell.labels.get("condition", "clean") == "clean"
+        and _mean(cell) is not None
+    ]
+    tested = [cell for cell in plain if cell.labels.get("split", TEST) == TEST]
     places: dict[tuple[Label, ...], dict[tuple[str, str], Cell]] = {}
-    for cell in cells:
-        if cell.kind not in ("evaluate", "masks") or cell.labels.get("condition", "clean") != "clean":
-            continue
-        if _mean(cell) is None:
-            continue
+    for cell in tested or plain:
         place = tuple((name, value) for name, value in cell.labels.items() if name not in RUNS)
         run = cell.labels.get("seed", ""), cell.labels.get("fold", "")
         places.setdefault(place, {}).setdefault(run, cell)
