@@ -13,6 +13,7 @@ from vlseg.checks.facts import FileFacts, gather
 from vlseg.checks.files import check_files
 from vlseg.checks.near_copies import check_near
 from vlseg.checks.near_pairs import Bar
+from vlseg.data import read_info
 from vlseg.records import DatasetStatistics, Finding, InputError, Sample
 
 
@@ -79,7 +80,8 @@ def _check_one(
     found = Collector(path.resolve().name)
     samples = name_targets(read_samples(path, target, found))
     check_entries(samples, found)
-    check_prompts(samples, found)
+    said = read_info(path).prompt_sources if samples else {}  # a dataset.json that is broken gave no samples
+    check_prompts(samples, {key for key, sources in said.items() if "unknown" not in sources}, found)
     facts: dict[Path, FileFacts] = {}
     areas: dict[str, float] = {}
     if anns_only:

@@ -1,7 +1,7 @@
 """Checks between samples: duplicates, leaks by name and group, ambiguous prompts."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from vlseg.checks.collect import Collector, between_splits, one_a_split, view
@@ -34,8 +34,11 @@ def check_entries(samples: Sequence[Sample], found: Collector) -> None:
             found.add("group_unknown", "warning", sample.split, message, sample.id, view(sample))
 
 
-def check_prompts(samples: Sequence[Sample], found: Collector) -> None:
-    """Keys that are missing here and there, and words that fit several objects of an image."""
+def check_prompts(samples: Sequence[Sample], declared: Collection[str], found: Collector) -> None:
+    """Keys that are missing here and there, and words that fit several objects of an image.
+
+    `declared` are the prompts whose sources dataset.json gives, which is what holds.
+    """
     keys = {key for sample in samples for key in sample.prompts}
     for sample in samples:
         for key in sorted(keys - sample.prompts.keys()):
@@ -43,7 +46,7 @@ def check_prompts(samples: Sequence[Sample], found: Collector) -> None:
             found.add("missing_prompt_key", "warning", sample.split, message, sample.id, prompt=key)
     for sample in samples:
         for key, sources in sample.prompt_sources.items():
-            if "unknown" in sources and any(sample.prompts.get(key, ())):
+            if "unknown" in sources and key not in declared and any(sample.prompts.get(key, ())):
                 message = f"nobody says where the words of prompt '{key}' come from: they may tell what the mask shows"
                 example = f'{sample.id}: "{sample.prompts[key][0]}"'
                 found.add("unknown_source", "note", sample.split, message, example, prompt=key)

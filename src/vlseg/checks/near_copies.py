@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
-from vlseg.checks.collect import Collector, identity, view
+from vlseg.checks.collect import EARLIER, Collector, identity, view
 from vlseg.checks.facts import FileFacts
 from vlseg.checks.near import near_duplicates
 from vlseg.checks.near_pairs import Bar
@@ -28,7 +28,8 @@ def check_near(datasets: Sequence[Examined], found: Collector, bar: Bar = iter) 
                 holders[sample.image_path].append(sample)
     every = {path: fact for _, _, facts in datasets for path, fact in facts.items()}
     paths = list(files)
-    for pair in near_duplicates([every[path].descriptor for path in paths], bar=bar):
+    pairs = near_duplicates([every[path].descriptor for path in paths], bar=bar)
+    for pair in sorted(pairs, key=lambda one: _urgency(files[paths[one.first]][1], files[paths[one.second]][1])):
         first, second = paths[pair.first], paths[pair.second]
         one, two = files[first], files[second]
         same = one[2] == two[2]
@@ -43,6 +44,11 @@ def check_near(datasets: Sequence[Examined], found: Collector, bar: Bar = iter) 
         else:
             message = "images of one split look the same; they count twice"
             found.add("near_duplicate", "note", one[1], message, example, *shown)
+
+
+def _urgency(one: str, two: str) -> int:
+    """Copies of trained images among those that are tested come first, so that they are the ones shown."""
+    return next((index for index, pair in enumerate(EARLIER) if {one, two} == set(pair)), len(EARLIER))
 
 
 def _where(one: tuple[str, str, str | None], two: tuple[str, str, str | None]) -> str:

@@ -10,8 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from vlseg.records import SPLITS, DatasetStatistics, Finding, Looked
-from vlseg.reports.check_groups import Group, count_groups, group_findings
+from vlseg.records import DatasetStatistics, Finding, Looked
+from vlseg.reports.check_groups import Group, count_groups, group_findings, numbers_of
 from vlseg.reports.check_sentences import first_sentences
 
 WIDTH = 100
@@ -28,7 +28,7 @@ def check_lines(findings: Sequence[Finding], statistics: Sequence[DatasetStatist
     console = Console(file=page, width=width, force_terminal=terminal, highlight=False, markup=False, emoji=False)
     groups = group_findings(findings, statistics)
     for one in statistics[:_DATASETS]:
-        console.print(Text(_numbers(one), "bold"))
+        console.print(Text(numbers_of(one), "bold"))
     if len(statistics) > _DATASETS:
         console.print(f"{len(statistics) - _DATASETS:,} datasets more")
     console.print()
@@ -46,11 +46,6 @@ def check_lines(findings: Sequence[Finding], statistics: Sequence[DatasetStatist
     return [line.rstrip() for line in page.getvalue().splitlines()]
 
 
-def _numbers(one: DatasetStatistics) -> str:
-    entries = ", ".join(f"{one.entries[split]:,} {split}" for split in SPLITS if split in one.entries)
-    return f"{one.dataset}: {sum(one.images.values()):,} images; entries: {entries}"
-
-
 def _table(group: Group) -> Table:
     """The title with the count, where and the code; below it what it is, kinds, examples and what to do."""
     told, only = group.count, group.parts[0] if len(group.parts) == 1 else None
@@ -62,7 +57,7 @@ def _table(group: Group) -> Table:
     rows += group.shared
     together = f"e.g. {'; '.join(group.examples)}"
     rows += [together] if len(together) < WIDTH - 4 else [f"e.g. {example}" for example in group.examples]
-    rows += [f"To do: {group.about.mend}"] if group.about.mend else []
+    rows += [f"To do: {group.about.mend.replace('`', '')}"] if group.about.mend else []
     below = Table.grid()
     below.add_column(width=2)
     below.add_column(overflow="fold")

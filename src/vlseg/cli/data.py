@@ -103,6 +103,7 @@ def prepare(
     from vlseg.jobs.cards import prepare_dataset
     from vlseg.jobs.check import check_data
     from vlseg.records import count_by_severity
+    from vlseg.reports.check_groups import count_groups, group_findings
 
     done = prepare_dataset(
         name,
@@ -118,7 +119,7 @@ def prepare(
         seed=seed,
         regroup=regroup,
     )
-    findings, _ = check_data([out])
+    findings, statistics = check_data([out])
     counts = count_by_severity(findings)
     lines = [
         f"{out}: {done.images} images, {', '.join(f'{n} {split} entries' for split, n in done.entries.items())}"
@@ -127,8 +128,7 @@ def prepare(
         *(f"  regrouped: {line}" for line in done.regrouped),
         *(f"  left out: {line}" for line in done.left_out),
         *(f"  readers {pair}: Dice {e.mean:.3f} over {e.n} images" for pair, e in done.agreement.items()),
-        f"  check: {counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes; "
-        f"see vlseg data check {out}",
+        f"  check: {count_groups(group_findings(findings, statistics))}; see vlseg data check {out}",
     ]
     values = {
         "path": str(out),

@@ -33,67 +33,73 @@ def outline(mask: NDArray[np.bool_]) -> str:
     """The border of a mask as data of an SVG path, "M3 4l5 0l0 7z", on the grid of `grid_size`.
 
     A ring for each part and for each hole, for the even-odd rule, each a move to its first point and relative moves
-    from there. Points are whole units, no more than a unit from the border (LATEST where that saves bytes). Nothing
-    vanishes: a part smaller than a unit is a square of one, a part thinner than a unit may be a line that goes back on
-    itself. Holes without a unit's area are left out. A mask that reaches the image's edge is closed along it. Outlines
-    that would exceed MOST bytes (hundreds of parts, noise) are those of a coarser mask whose near parts run together.
+    from there in whole units. The border is nowhere farther than two units from it. Nothing vanishes: a part smaller
+    than a unit is a square of one, a part thinner than a unit may be a line that goes back on itself. Holes without a
+    unit's area are left out. A mask that reaches the image's edge is closed along it. Outlines that would exceed MOST
+    bytes (hundreds of parts, noise) are those of a coarser mask whose near parts run together.
 
     Args:
         mask: (H, W), of the image's own size.
     """
     if not mask.any():
         return ""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    inside = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     for side in SIDES:
-        data = _traced(*_at_side(mask, side), mask.shape)
+        data = _traced(inside, (int(columns[0]), int(rows[0])), mask.shape, side)
         if data is not None:
             return data
     raise AssertionError(f"{SIDES[-1]} pixels a side have no outline beyond {MOST} bytes")
 
 
-def _at_side(mask: NDArray[np.bool_], side: int) -> tuple[NDArray[np.bool_], float]:
-    """The mask with about `side` pixels on its longer side, and how many of the mask's own pixels one is.
+def _traced(mask: NDArray[np.bool_], corner: tuple[int, int], shape: tuple[int, ...], side: int) -> str | None:
+    """The outline of a mask traced at `side`; None where it would exceed MOST bytes.
 
-    Larger masks are made smaller so that a pixel is set where any of it was; smaller ones have their pixels repeated
-    up to half of `side` or more, so that corners that the tracing cuts are below a unit.
+    Args:
+        mask: the part of the image's mask that holds all of it.
+        corner: its left and top in the image.
+        shape: of the image.
+        side: about the pixels of the image's longer side.
     """
-    longer = max(mask.shape)
-    if longer > side:
-        block = -(-longer // side)
-        for axis in (0, 1):
-            starts = np.arange(0, mask.shape[axis], block)
-            mask = np.logical_or.reduceat(mask, starts, axis=axis)
-        return mask, float(block)
-    times = -(-side // (2 * longer))
-    return mask.repeat(times, axis=0).repeat(times, axis=1), 1 / times
-
-
-def _edges(mask: NDArray[np.bool_]) -> int:
-    return int(np.count_nonzero(mask[1:] != mask[:-1]) + np.count_nonzero(mask[:, 1:] != mask[:, :-1]))
-
-
-def _traced(mask: NDArray[np.bool_], step: float, shape: tuple[int, ...]) -> str | None:
-    """The outline of a mask whose pixels are `step` pixels of an image of `shape`; None beyond MOST bytes."""
+    mask, step = _at_side(mask, max(shape), side)
     if _edges(mask) > EDGES:
         return None
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    top, left = int(rows[0]), int(columns[0])
-    framed = np.pad(mask[top : rows[-1] + 1, left : columns[-1] + 1], 1).astype(np.float64)
+    framed = np.pad(mask, 1).astype(np.float64)
     tracer = contourpy.contour_generator(z=framed, name="serial", line_type=contourpy.LineType.Separate)
     lines = cast(list[Points], tracer.lines(LEVEL))
     if len(lines) * SHORTEST > MOST:
         return None
-    points = np.concatenate(lines)
-    # Contours run between the centres of pixels: the edge between pixels 0 (the frame) and 1 is at 0.5.
-    points = (points + (left - 0.5, top - 0.5)) * step
+    # Contours run between the centres of pixels: the edge between pixel 0, of the frame, and pixel 1 is at 0.5.
+    points = (np.concatenate(lines) - 0.5) * step + corner
     size = np.array(grid_size(shape))
     units = np.minimum(points, (shape[1], shape[0])) * size / (shape[1], shape[0])
     ends = np.cumsum([len(line) for line in lines]) - 1
     weights = _weights(units, ends, FINEST)
     tolerance, data = FINEST, _path(units, ends, weights > FINEST, size)
     while len(data) > WANTED and tolerance < LATEST:
-        tolerance = min(LATEST, tolerance * 1.25)
+        tolerance = min(LATEST, tolerance * 1.2)
         data = _path(units, ends, weights > tolerance, size)
     return data if len(data) <= MOST else None
+
+
+def _at_side(mask: NDArray[np.bool_], longer: int, side: int) -> tuple[NDArray[np.bool_], float]:
+    """The mask in pixels of which `longer` of its own are about `side`, and how many of its own one of them is.
+
+    Smaller masks are made so that a pixel is set where any of it was; larger ones by repeating pixels, up to half of
+    `side` or more, so that corners that the tracing cuts are below a unit.
+    """
+    if longer <= side:
+        times = -(-side // (2 * longer))
+        return mask.repeat(times, axis=0).repeat(times, axis=1), 1 / times
+    block = -(-longer // side)
+    for axis in (0, 1):
+        mask = np.logical_or.reduceat(mask, np.arange(0, mask.shape[axis], block), axis=axis)
+    return mask, float(block)
+
+
+def _edges(mask: NDArray[np.bool_]) -> int:
+    """How many neighbouring pixels differ."""
+    return int(np.count_nonzero(mask[1:] != mask[:-1]) + np.count_nonzero(mask[:, 1:] != mask[:, :-1]))
 
 
 def _weights(points: Points, ends: NDArray[np.int64], finest: float) -> Points:

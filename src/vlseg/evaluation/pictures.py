@@ -16,6 +16,8 @@ from vlseg.records.pictures import GRID, Outline, SmallImage
 
 QUALITY = 75
 """Of WebP, in percent: below it fine vessels of a fundus are lost, 90 takes twice the bytes."""
+EFFORT = 2
+"""Of WebP, 0 to 6: files are 4 % larger than with the usual 4, in less than half of the time."""
 
 
 def small_image(sample: Sample, image: NDArray[np.float32]) -> SmallImage:
@@ -30,7 +32,7 @@ def small_image(sample: Sample, image: NDArray[np.float32]) -> SmallImage:
     if max(picture.size) > GRID:
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    picture.save(file, format="WEBP", quality=QUALITY)
+    picture.save(file, format="WEBP", quality=QUALITY, method=EFFORT)
     return SmallImage(sample.dataset, sample.image_id, width, height, file.getvalue())
 
 

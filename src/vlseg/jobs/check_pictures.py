@@ -13,6 +13,8 @@ SIDE = 256
 """Pixels of a picture's longer side, at most."""
 LINE, HALO = (255, 214, 0), (0, 0, 0)
 """Bright yellow between black lines: seen on dark and bright images, and without colour."""
+WIDTH = 2
+"""Of the bright line, in pixels."""
 _SHARES = (0.5, 99.5)
 """Percentiles that become black and white, above 8 bits."""
 
@@ -70,8 +72,8 @@ def _outlined(picture: Image.Image, mask: NDArray[np.bool_]) -> Image.Image:
     small = Image.fromarray(mask.astype(np.uint8) * 255).resize(picture.size, Image.Resampling.BOX)
     filled = small.point(lambda value: 255 if value else 0)
     grown = filled.filter(ImageFilter.MaxFilter(3))
-    inner = Image.fromarray(np.pad(np.asarray(filled), 1)).filter(ImageFilter.MinFilter(3))
-    shrunk = inner.crop((1, 1, picture.width + 1, picture.height + 1))
+    framed = Image.fromarray(np.pad(np.asarray(filled), WIDTH)).filter(ImageFilter.MinFilter(2 * WIDTH + 1))
+    shrunk = framed.crop((WIDTH, WIDTH, picture.width + WIDTH, picture.height + WIDTH))
     outlined = picture.copy()
     outlined.paste(HALO, mask=grown)
     outlined.paste(LINE, mask=filled)

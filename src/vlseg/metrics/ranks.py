@@ -1,7 +1,9 @@
 """Several methods over several datasets: average ranks, and which of them can be told apart (Demsar 2006)."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import stats
@@ -63,8 +65,7 @@ def compare_ranks(scores: Mapping[str, Mapping[str, float | None]], *, alpha: fl
     number, size = ranked.shape[1], ranked.shape[0]
     average = ranked.mean(axis=1)
     chi2, f, p = friedman(ranked)
-    quantile = float(stats.studentized_range.ppf(1 - alpha, size, np.inf)) / np.sqrt(2)
-    critical = float(quantile * np.sqrt(size * (size + 1) / (6 * number)))
+    critical = nemenyi_quantile(size, alpha) * float(np.sqrt(size * (size + 1) / (6 * number)))
     order = sorted(range(size), key=lambda one: (average[one], one))
     names = list(scores)
     methods = tuple(names[one] for one in order)
@@ -88,6 +89,12 @@ def friedman(ranked: np.ndarray) -> tuple[float, float, float]:
         return chi2, float("inf"), 0.0
     f = (number - 1) * chi2 / left
     return chi2, f, float(stats.f.sf(f, size - 1, (size - 1) * (number - 1)))
+
+
+@cache
+def nemenyi_quantile(methods: int, alpha: float) -> float:
+    """Of the studentised range of so many methods over sqrt(2), infinite degrees of freedom."""
+    return float(stats.studentized_range.ppf(1 - alpha, methods, np.inf)) / math.sqrt(2)
 
 
 def _alike(methods: Sequence[str], ranks: Sequence[float], critical: float) -> tuple[tuple[str, ...], ...]:

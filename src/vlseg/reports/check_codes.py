@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class About(NamedTuple):
-    """`title` names the group, `unit` and `units` what is counted, `mend` says what to do."""
+    """`title` names the group, `unit` and `units` what it counts; `mend` says what to do, with code in backticks."""
 
     title: str
     unit: str
@@ -12,8 +12,8 @@ class About(NamedTuple):
     mend: str
 
 
-_FIX = "vlseg data check DATA --fix NEW"
-_REGROUP = "vlseg data prepare NAME ... --regroup draws a split in which patients and near-copies stand whole."
+_FIX = "`vlseg data check DATA --fix NEW`"
+_REGROUP = "`vlseg data prepare NAME ... --regroup` draws a split in which patients and near-copies stand whole."
 _LOOK = "Look at them first."
 _READ = "Nothing for vlseg, which reads both; other software may not."
 
@@ -40,7 +40,7 @@ CODES: dict[str, About] = {
         "Masks hold several values or colours",
         "mask",
         "masks",
-        "Say what each value means: vlseg data prepare own --mask-map FILE.",
+        "Say what each value means: `vlseg data prepare own --mask-map FILE`.",
     ),
     "odd_mask_values": About(
         "Masks hold values that do not fit the others'", "mask", "masks", "Save all masks of the set as 0 and 255."
@@ -49,7 +49,7 @@ CODES: dict[str, About] = {
         "Declared values are in no mask",
         "value",
         "values",
-        "Correct mask_value in the annotation files or dataset.json.",
+        "Correct `mask_value` in the annotation files or dataset.json.",
     ),
     "same_annotations": About(
         "Annotations are another dataset's",
@@ -84,7 +84,7 @@ CODES: dict[str, About] = {
         "Texts tell that nothing is there",
         "entry",
         "entries",
-        "Test with --prompt class as well, whose words tell nothing of it.",
+        "Test with `--prompt class` as well, whose words tell nothing of it.",
     ),
     "contradicts_mask": About(
         "Texts say that nothing is there, and the mask is not empty",
@@ -96,7 +96,7 @@ CODES: dict[str, About] = {
         "Most masks cover more than half of their image",
         "dataset",
         "datasets",
-        f'{_LOOK} Where 0 is foreground, say so: "mask_value": 0 in dataset.json.',
+        f'{_LOOK} Where 0 is foreground, say so: `"mask_value": 0` in dataset.json.',
     ),
     "misaligned_masks": About(
         "The masks of a split fit their images better elsewhere",
@@ -112,17 +112,17 @@ CODES: dict[str, About] = {
         "Images of more than 8 bits without an intensity policy",
         "image",
         "images",
-        'Give one in dataset.json: "intensity": {"kind": "percentile"}.',
+        'Give one in dataset.json: `"intensity": {"kind": "percentile"}`.',
     ),
     "mixed_bit_depth": About("Images differ in bit depth", "dataset", "datasets", "Save all images at one bit depth."),
     "untrained_target": About(
         "Targets are tested and not trained on",
         "target",
         "targets",
-        "Test the others alone with --target, or bring some entries of it to train.",
+        "Test the others alone with `--target`, or bring some entries of it to train.",
     ),
     "group_unknown": About(
-        "Entries name no patient beside others that do", "entry", "entries", "Give every entry its group."
+        "Entries name no patient beside others that do", "entry", "entries", "Give every entry its `group`."
     ),
     "name_collision": About(
         "One name in several splits",
@@ -156,7 +156,7 @@ CODES: dict[str, About] = {
         "Nobody says where texts come from",
         "entry",
         "entries",
-        'Say it in dataset.json, e.g. "prompt_sources": {"text": ["class", "user"]}.',
+        'Say it in dataset.json, e.g. `"prompt_sources": {"text": ["class", "user"]}`.',
     ),
     "misaligned_mask": About("Single masks fit their image better elsewhere", "mask", "masks", _LOOK),
     "empty_mask": About(

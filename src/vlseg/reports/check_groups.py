@@ -10,7 +10,7 @@ from vlseg.reports.check_codes import ABOUT_WORDING, CODES, WORDING, WORDING_COD
 
 EXAMPLES = 3
 """Of a group, in words and with pictures."""
-LONGEST = 300
+LONGEST = 500
 """Characters of an example or a name, at most."""
 NAMED = 6
 """Datasets and kinds that are named one by one, at most."""
@@ -56,7 +56,7 @@ class Group:
     def count(self) -> str:
         """The cases in words: "14 entries"; of several kinds only their number, as they may concern the same ones."""
         if len(self.parts) > 1:
-            return f"{len(self.parts) + self.more} kinds"
+            return f"{len(self.parts) + self.more:,} kinds"
         return counted(self.parts[0].count, self.about.unit, self.about.units)
 
 
@@ -101,14 +101,26 @@ def counted(number: int, unit: str, units: str, *, none: str = "0") -> str:
     return f"{number:,} {unit if number == 1 else units}" if number else f"{none} {unit if none == 'no' else units}"
 
 
-def names_of(prompts: Iterable[str]) -> str:
-    """Names of prompts: "p1 to p6", "p1, p3 and text"."""
+def prompts_of(prompts: Iterable[str]) -> str:
+    """In words: "prompt p1", "prompts p1 to p6", "prompts p1, p3 and text"; of none "".
+
+    "to" only where all between are meant.
+    """
     names = sorted(set(prompts), key=lambda name: (len(name), name))
     numbered = [f"p{number}" for number in range(100)]
     start = numbered.index(names[0]) if names and names[0] in numbered else None
     if start is not None and len(names) > 2 and names == numbered[start : start + len(names)]:
-        return f"{names[0]} to {names[-1]}"
-    return listed([shortened(name) for name in names])
+        return f"prompts {names[0]} to {names[-1]}"
+    return f"prompt{'s' if len(names) > 1 else ''} {listed([shortened(name) for name in names])}" if names else ""
+
+
+def numbers_of(one: DatasetStatistics) -> str:
+    """In words: "busi: entries: 80 train, 20 val, 20 test, an image each"."""
+    splits = [split for split in SPLITS if split in one.entries]
+    entries = ", ".join(f"{one.entries[split]:,} {split}" for split in splits)
+    images = " and ".join(f"{one.images.get(split, 0):,}" for split in splits if one.entries[split])
+    each = all(one.images.get(split, 0) == one.entries[split] for split in splits)
+    return f"{shortened(one.dataset)}: {entries} entries, {'an image each' if each else f'of {images} images'}"
 
 
 def listed(words: Sequence[str], most: int = NAMED) -> str:
@@ -144,7 +156,7 @@ def _group(code: str, severity: Severity, found: list[Finding], images: Mapping[
 
 def _part(message: str, found: Sequence[Finding], several: bool) -> Part:
     prompts = [name for finding in found for name in finding.prompts]
-    return Part(message, sum(one.count for one in found), _where(found, several), names_of(prompts))
+    return Part(shortened(message), sum(one.count for one in found), _where(found, several), prompts_of(prompts))
 
 
 def _where(found: Sequence[Finding], several: bool) -> str:
@@ -154,7 +166,9 @@ def _where(found: Sequence[Finding], several: bool) -> str:
         by_dataset[finding.dataset][finding.split or ""] += finding.count
     words = []
     for dataset, counts in list(by_dataset.items())[:NAMED]:
-        splits = ", ".join(f"{split} {count:,}" for split, count in counts.items() if split)
+        mixed = len(counts) > 1
+        order = sorted(counts, key=lambda split: (*SPLITS, split).index(split))
+        splits = ", ".join(f"{split or 'across'} {counts[split]:,}" for split in order if split or mixed)
         alone = f"{shortened(dataset)} {sum(counts.values()):,}"
         words.append(splits if not several else f"{shortened(dataset)}: {splits}" if splits else alone)
     left = len(by_dataset) - NAMED

@@ -9,11 +9,13 @@ from typing import Any
 import jinja2
 
 from vlseg.records import AREA_EDGES, SPLITS, Case, DatasetStatistics, Finding, Looked, View, write_text
-from vlseg.reports.check_groups import count_groups, group_findings, listed, shortened
+from vlseg.reports.check_groups import count_groups, group_findings, listed, numbers_of, shortened
 from vlseg.reports.check_sentences import first_sentences, looked_for
 
 DATASETS = 30
 """Datasets whose numbers are shown, at most."""
+NUMBERS = 4
+"""Datasets whose numbers stand on the first screen, at most."""
 TARGETS = 12
 """Targets of a split that are named, at most."""
 VIEWS = 3
@@ -54,6 +56,8 @@ def write_check_page(
     values = {
         "title": f"Check of {listed([shortened(one.dataset) for one in shown[:3]], 2)}" if shown else "Dataset check",
         "sentences": first_sentences(findings, statistics, looked),
+        "numbers": [numbers_of(one) for one in statistics[:NUMBERS]],
+        "unnamed": len(statistics) - NUMBERS,
         "counts": count_groups(groups),
         "groups": [(group, [_pictures(case, draw) for case in group.cases] if draw else []) for group in groups],
         "looked_for": looked_for(looked),
@@ -73,7 +77,8 @@ def _pictures(case: Case, draw: Callable[[View], bytes | None]) -> dict[str, Any
         url = None if content is None else f"data:image/webp;base64,{base64.b64encode(content).decode()}"
         told = f"{shortened(view.name)}{', with the outline of its mask' if view.masks else ''}"
         pictures.append({"name": shortened(view.name), "url": url, "alt": told})
-    return {"example": shortened(case.example), "pictures": pictures}
+    named = any(view.name.endswith(case.example) for view in case.views)
+    return {"example": "" if named else shortened(case.example), "pictures": pictures}
 
 
 def _rows(one: DatasetStatistics) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from vlseg.reports.check_groups import (
     group_findings,
     images_by_split,
     listed,
-    names_of,
+    prompts_of,
     shared_images,
     shortened,
 )
@@ -21,8 +21,8 @@ _MOST = 3
 """Errors, warnings or datasets that are named in the sentences, at most."""
 
 _LEAKS = {
-    "split_leak": "{is_are} also {a} {other} image{s}",
-    "shared_image": "{is_are} also {a} {other} image{s} of another dataset",
+    "split_leak": "{is_are} also {a}{other} image{s}",
+    "shared_image": "{is_are} also {a}{other} image{s} of another dataset",
     "group_leak": "{is_are} of patients who have {other} images, too",
     "near_duplicate": "look{verb} like {a_copy} {other} image{s}",
 }
@@ -88,22 +88,10 @@ def _leaks(findings: Sequence[Finding], statistics: Sequence[DatasetStatistics],
     for code, words in _LEAKS.items():
         found = shared_images([one for one in findings if one.code == code])
         if code == "split_leak" and not looked.files:
-            words = "bear{verb} the name of {a} {other} image{s}"
-        for (split, other), why in _WHY.items():
-            count = found.get((split, other), 0)
-            if count:
-                one = count == 1
-                told = words.format(
-                    is_are="is" if one else "are",
-                    a="a" if one else "",
-                    a_copy="a copy of a" if one else "copies of",
-                    verb="s" if one else "",
-                    s="" if one else "s",
-                    other=SPLIT_NAMES[other],
-                )
-                doubt = "if so, " if code == "near_duplicate" or "bear" in told else ""
-                many = counted(images[split], f"{SPLIT_NAMES[split]} image", f"{SPLIT_NAMES[split]} images")
-                yield f"{count:,} of {many} {' '.join(told.split())}: {doubt}{why}."
+            words = "bear{verb} the name of {a}{other} image{s}"
+        for pair, why in _WHY.items():
+            if found.get(pair):
+                yield _leak(found[pair], images[pair[0]], pair, words, why)
                 break
     unread = any(finding.code in ("missing_file", "undecodable") for finding in findings)
     alike = shared_images([one for one in findings if one.code != "group_leak"])
@@ -113,10 +101,26 @@ def _leaks(findings: Sequence[Finding], statistics: Sequence[DatasetStatistics],
 
 
 _WHY = {
-    ("test", "train"): "scores on them say little of new images",
-    ("test", "val"): "they take part in the choice of the epoch",
-    ("val", "train"): "the epoch is chosen on what was trained",
+    ("test", "train"): ("its score says little of new images", "scores on them say little of new images"),
+    ("test", "val"): ("it takes part in the choice of the epoch", "they take part in the choice of the epoch"),
+    ("val", "train"): ("the epoch is chosen on what was trained",) * 2,
 }
+
+
+def _leak(count: int, images: int, pair: tuple[str, str], words: str, why: tuple[str, str]) -> str:
+    """As in "3 of 71 test images are also training images: scores on them say little of new images"."""
+    one = count == 1
+    told = words.format(
+        is_are="is" if one else "are",
+        a="a " if one else "",
+        a_copy="a copy of a" if one else "copies of",
+        verb="s" if one else "",
+        s="" if one else "s",
+        other=SPLIT_NAMES[pair[1]],
+    )
+    doubt = "if so, " if words.startswith(("look", "bear")) else ""
+    many = counted(images, f"{SPLIT_NAMES[pair[0]]} image", f"{SPLIT_NAMES[pair[0]]} images")
+    return f"{count:,} of {many} {told}: {doubt}{why[0 if one else 1]}."
 
 
 def _texts(findings: Sequence[Finding], statistics: Sequence[DatasetStatistics]) -> Iterator[str]:
@@ -149,18 +153,18 @@ def _of_dataset(found: Sequence[Finding], numbers: Sequence[DatasetStatistics]) 
     some = [key for key in announced if key not in whole]
     if whole and absent:
         masks = "the one empty mask" if absent == 1 else f"all {absent:,} empty masks"
-        yield f"The words of {names_of(whole)} tell whether {_target(numbers)} is there: they give away {masks}."
+        yield f"The words of {prompts_of(whole)} tell whether {_target(numbers)} is there: they give away {masks}."
     elif some and absent is not None:
         most = max(announced[key] for key in some)
-        yield f"The words of {names_of(some)} give away up to {most:,} of {absent:,} empty masks."
+        yield f"The words of {prompts_of(some)} give away up to {most:,} of {absent:,} empty masks."
     elif some:
         many = counted(max(announced.values()), "entry", "entries")
-        yield f"The words of {names_of(some)} say of up to {many} that nothing is there."
+        yield f"The words of {prompts_of(some)} say of up to {many} that nothing is there."
     if contradicted:
         count = sum(one.count for one in found if one.code == "contradicts_mask")
         yield f"Of {counted(count, 'entry', 'entries')} the words say that nothing is there, and the mask is not empty."
     if unknown:
-        yield f"Nobody says where the words of {names_of(unknown)} come from: they may tell of the masks."
+        yield f"Nobody says where the words of {prompts_of(unknown)} come from: they may tell of the masks."
 
 
 def _by_prompt(found: Sequence[Finding], code: str) -> Mapping[str, int]:

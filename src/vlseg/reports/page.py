@@ -126,5 +126,5 @@ def _sections(runs: Sequence[RunOnDisk], comparison: Mapping[str, Any] | None) -
         "crossings": cross_dataset(runs),
         "calibrations": calibrations(runs),
         "risks": risk_coverages(runs),
-        "curves": learning_curves({run.record.id: run.history for run in runs if run.history}),
+        "curves": learning_curves([(run.record.id, run.history) for run in runs]),
     }

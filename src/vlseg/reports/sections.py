@@ -20,16 +20,15 @@ def cross_dataset(runs: Sequence[RunOnDisk]) -> dict[str, Any] | None:
     if not rows:
         return None
     names = list(dict.fromkeys(name for row in rows for name in row["means"]))
-    labels = [f"{row['run'].id}, asked with {row['spec'].prompt}" for row in rows]
-    cells = {
-        label: {name: row["means"][name]["mean"] if name in row["means"] else None for name in names}
-        for label, row in zip(labels, rows, strict=True)
-    }
-    seen = {
-        label: [name for name in names if name in row["run"].trained_on]
-        for label, row in zip(labels, rows, strict=True)
-    }
-    return {"datasets": names, "rows": rows, "figure": domain_shift(cells, seen)}
+    shown = [
+        (
+            f"{row['run'].id}, asked with {row['spec'].prompt}",
+            {name: row["means"][name]["mean"] if name in row["means"] else None for name in names},
+            row["run"].trained_on,
+        )
+        for row in rows
+    ]
+    return {"datasets": names, "rows": rows, "figure": domain_shift(shown)}
 
 
 def _crossing(run: RunOnDisk) -> dict[str, Any] | None:

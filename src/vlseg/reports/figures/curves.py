@@ -1,6 +1,7 @@
 """Curves: training, risk over coverage, reliability, severities."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -22,34 +23,33 @@ from vlseg.reports.figures.style import (
     unit,
 )
 
-MOST_POINTS = 200
-"""Of one curve; of longer ones every second, third ... point is drawn, and the last."""
+MOST_POINTS, MOST_GREY = 200, 40
+"""Of one curve, named or grey; of longer ones every second, third ... point is drawn, and the last."""
 
 Points = Sequence[tuple[float, float]]
 
 
 @styled
 def learning_curves(
-    histories: Mapping[str, Sequence[Mapping[str, float | None]]], *, name: str = "learning-curves"
+    histories: Sequence[tuple[str, Sequence[Mapping[str, float | None]]]], *, name: str = "learning-curves"
 ) -> Figure | None:
     """Training loss above, Dice on the val split below, over steps; None without any history.
 
     Args:
-        histories: by run the rows of history.csv ("step", "loss", "val_dice"; None = blank). Of more than eight runs
+        histories: label and rows of history.csv ("step", "loss", "val_dice"; None = blank). Of more than eight runs
             the eight with the highest val Dice are named, the others grey.
         name: of the files.
     """
-    known = {run: rows for run, rows in histories.items() if any(finite(row.get("step")) for row in rows)}
+    known = [(run, rows) for run, rows in histories if any(finite(row.get("step")) for row in rows)]
     if not known:
         return None
-    best = {run: max([y for _, y in _column(rows, "val_dice")], default=-1.0) for run, rows in known.items()}
-    highest = sorted(known, key=lambda one: -best[one])[: len(SERIES)]
-    named = [run for run in known if run in highest]
+    best = [max([y for _, y in _column(rows, "val_dice")], default=-1.0) for _, rows in known]
+    named = sorted(sorted(range(len(known)), key=lambda one: -best[one])[: len(SERIES)])
     plot = canvas(320 + 13 * len(named))
     panels = dict(zip(("loss", "val_dice"), plot.subplots(2, 1, sharex=True), strict=True))
     for column, axes in panels.items():
-        for run in [*(one for one in known if one not in named), *named]:
-            _curve(axes, _column(known[run], column), run, named.index(run) if run in named else None)
+        for index, (run, rows) in enumerate(known):
+            _curve(axes, _column(rows, column), run, named.index(index) if index in named else None)
         grid(axes, "y")
     heading(panels["loss"], "training loss")
     heading(panels["val_dice"], "Dice on the val split")
@@ -60,9 +60,9 @@ def learning_curves(
     rest = len(known) - len(named)
     caption = "Training loss and Dice on the val split over training steps."
     caption += f" Named: the {len(named)} runs with the highest val Dice; grey: the other {rest}." if rest else ""
-    top = max(best, key=lambda one: best[one])
+    top = best.index(max(best))
     gist = f"Learning curves of {plural(len(known), 'run')}"
-    gist += f"; highest Dice on the val split {best[top]:.3f} ({top})" if best[top] >= 0 else ""
+    gist += f"; highest Dice on the val split {best[top]:.3f} ({known[top][0]})" if best[top] >= 0 else ""
     return finish(plot, name, caption, gist)
 
 
@@ -111,9 +111,11 @@ def reliability(curves: Sequence[tuple[str, Sequence[Sequence[float]]]], *, name
         pixels = sum(one[2] for one in points)
         _curve(above, [(one[0], one[1]) for one in points], label, _rank(index))
         _curve(below, [(one[0], one[2] / pixels) for one in points], label, _rank(index))
+    unit(above, "y")
+    unit(below, "y")
+    below.set_yticks((0, 0.5, 1), ("0", "0.5", "1"))
     for axes, title in ((above, "frequency of foreground"), (below, "share of pixels")):
         unit(axes, "x")
-        unit(axes, "y")
         heading(axes, title)
         grid(axes, "both")
     below.set_xlabel("predicted probability")
@@ -166,9 +168,10 @@ def _grey(number: int) -> str:
 def _curve(axes: Axes, points: Points, label: str, index: int | None) -> None:
     """One line, thinned, with some markers; grey and without a name where it has no index."""
     known = [one for one in points if finite(one[0]) and finite(one[1])]
-    step = -(-len(known) // MOST_POINTS) or 1
+    step = -(-len(known) // (MOST_GREY if index is None else MOST_POINTS)) or 1
     drawn = known[::step] + (known[-1:] if known and (len(known) - 1) % step else [])
-    style = {"color": INK, "alpha": 0.22, "linewidth": 0.8} if index is None else series(index)
+    grey: dict[str, Any] = {"color": INK, "alpha": 0.22, "linewidth": 0.8}
+    style = grey if index is None else series(index)
     every = max(1, len(drawn) // 6) if len(drawn) > 24 else 1
     axes.plot(
         [x for x, _ in drawn], [y for _, y in drawn], label=None if index is None else label,

@@ -51,11 +51,13 @@ def intervals(
     known = [(label, one) for label, one in values if finite(one.mean)]
     if not known:
         return None
-    shown, cut = _ends(values)
+    shown, gap, cut = _ends(values)
     height = row_height([label for label, _ in shown])
     plot = canvas(height * len(shown) + 62)
     axes = plot.subplots()
     rows(axes, [label for label, _ in shown])
+    if gap:
+        axes.axhline(gap - 0.5, color=INK, alpha=0.5, linewidth=0.8)
     for row, (_, one) in enumerate(shown):
         dot(axes, row, one.mean, one.ci95, f"{one.mean:.3f}" if finite(one.mean) else "no value")
     axes.set_xlabel(measured)
@@ -98,31 +100,39 @@ def differences(
     plot = canvas(row_height([label for label, _ in shown]) * len(shown) + 62)
     axes = plot.subplots()
     rows(axes, [label for label, _ in shown])
-    reach = 0.0
+    reached = [0.0]
     for row, (_, one) in enumerate(shown):
         found = _detectable(one)
         if found is not None:
             axes.barh(row, 2 * found, left=-found, height=0.62, color=INK, alpha=0.14, linewidth=0)
         value = 100 * one.difference if finite(one.difference) else None
         ends = (100 * one.ci95[0], 100 * one.ci95[1]) if one.ci95 and value is not None else None
-        dot(axes, row, value, ends, "no value" if value is None else f"{value:+.1f}")
-        reach = max(reach, found or 0, abs(value or 0), *(abs(end) for end in ends or (0,)))
+        dot(axes, row, value, ends, "no value" if value is None else signed(value))
+        reached += [found or 0.0, -(found or 0.0), value or 0.0, *(ends or ())]
     axes.axvline(0, color=INK, linewidth=1)
-    reach = 1.06 * reach or 1.0
-    axes.set(xlim=(-reach, reach), xlabel=measured)
+    margin = 0.05 * (max(reached) - min(reached)) or 1.0
+    axes.set(xlim=(min(reached) - margin, max(reached) + margin), xlabel=measured)
     axes.locator_params(axis="x", nbins=5)
     grid(axes, "x")
     if any(_detectable(one) is not None for _, one in shown):
         axes.barh(0, 0, color=INK, alpha=0.14, label="too small to be found with 80 % power")
     legend_below(plot)
     most = max(known, key=lambda found: abs(found[1].difference or 0))
-    gist = f"{measured} of {plural(len(known), 'row')}, largest {most[0]} {100 * (most[1].difference or 0):+.1f}"
-    return finish(plot, name, " ".join(filter(None, [caption, _aid([one for _, one in shown]), cut])), gist)
+    gist = f"{measured} of {plural(len(known), 'row')}, largest {most[0]} {signed(100 * (most[1].difference or 0))}"
+    return finish(
+        plot, name, " ".join(filter(None, [caption, _aid([one for _, one in shown]), _grey(shown), cut])), gist
+    )
 
 
 def finite(value: float | None) -> TypeGuard[float]:
     """A number that can be drawn."""
     return value is not None and math.isfinite(value)
+
+
+def signed(value: float) -> str:
+    """One decimal with its sign; what rounds to nothing has none."""
+    text = f"{value:+.1f}".replace("-", "−")
+    return "0.0" if text[1:] == "0.0" else text
 
 
 def dot(axes: Axes, row: float, value: float | None, ends: Span | None, text: str = "", colour: str = BLUE) -> None:
@@ -153,15 +163,25 @@ def _aid(shown: Sequence[Estimate | Comparison]) -> str:
     return lines + ("Open dots have none; the table says why." if bare else "")
 
 
-def _ends(values: Sequence[tuple[str, Estimate]]) -> tuple[list[tuple[str, Estimate]], str]:
-    """All rows, or the highest and the lowest and a sentence on that."""
+def _grey(shown: Sequence[tuple[str, Comparison]]) -> str:
+    known = [one for _, one in shown if _detectable(one) is not None]
+    if not known:
+        return ""
+    families = sorted({one.family for one in known if one.family > 1})
+    after = f", after Holm's correction over {' or '.join(map(str, families))}" if families else ""
+    return f"Grey: true differences that would not be found with 80 % power{after}."
+
+
+def _ends(values: Sequence[tuple[str, Estimate]]) -> tuple[list[tuple[str, Estimate]], int, str]:
+    """All rows, or the highest and the lowest, the row where rows are left out (0: none), and a sentence on that."""
     if len(values) <= MOST_ROWS:
-        return list(values), ""
+        return list(values), 0, ""
     ordered = sorted((one for one in values if finite(one[1].mean)), key=lambda one: -_mean(one))
     half = MOST_ROWS // 2
-    shown = ordered if len(ordered) <= MOST_ROWS else ordered[:half] + ordered[-half:]
-    rule = f"{half} highest and the {half} lowest" if len(ordered) > MOST_ROWS else f"{len(ordered)} with a value"
-    return shown, f"Of {len(values)} rows the {rule}, in their order; the table has all."
+    if len(ordered) <= MOST_ROWS:
+        return ordered, 0, f"Of {len(values)} rows the {len(ordered)} with a value, highest first; the table has all."
+    rule = f"Of {len(values)} rows the {half} highest and, below the line, the {half} lowest; the table has all."
+    return ordered[:half] + ordered[-half:], half, rule
 
 
 def _largest(values: Sequence[tuple[str, Comparison]]) -> tuple[list[tuple[str, Comparison]], str]:

@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from vlseg.metrics import Effect, Estimate
-from vlseg.reports.figures.intervals import finite, intervals
+from vlseg.reports.figures.intervals import finite, intervals, signed
 from vlseg.reports.figures.style import (
     BLUE,
     GREEN,
     INK,
     PAPER,
     PURPLE,
+    SERIES,
     SMALL,
-    TEXT,
     VERMILLION,
     Figure,
     canvas,
@@ -31,9 +31,9 @@ from vlseg.reports.figures.style import (
 )
 
 KINDS: dict[str, tuple[str, str, str]] = {
-    "something else is asked for": (VERMILLION, "s", "-"),
-    "less is said": (BLUE, "o", "--"),
-    "the same in other words": (GREEN, "^", "-."),
+    "asks for something else": (VERMILLION, "s", "-"),
+    "says less": (BLUE, "o", "--"),
+    "says the same": (GREEN, "^", "-."),
     "another image": (PURPLE, "D", ":"),
 }
 _SAME = ("paraphrase", "typos", "language_", "shuffled")
@@ -66,18 +66,20 @@ def language_slopes(effects: Sequence[Effect], *, name: str = "language-use") ->
     axes.tick_params(axis="x", length=0)
     heading(axes, "mean Dice with the own target")
     labels = [one[0] for one in told_apart([one.name.replace("_", " ") for one in found], 25, 1)]
-    plot.canvas.draw()
     height = plot.get_figheight() * 72 - 95
     places = spread([_right(one) for one in found], _LINE * 1.03 / height)
+    axes.hlines((0, 0.25, 0.5, 0.75, 1), -0.04, 1, color=INK, alpha=0.15, linewidth=0.6, zorder=0)
+    for kind, (colour, marker, line) in KINDS.items():
+        if any(kind_of(one.name) == kind for one in found):
+            axes.plot([], [], color=colour, linestyle=line, marker=marker, markeredgecolor=PAPER, label=kind)
     for one, label, place in zip(found, labels, places, strict=True):
-        kind = kind_of(one.name)
-        colour, marker, line = KINDS[kind]
+        colour, marker, line = KINDS[kind_of(one.name)]
         left, right = _right(one) - (one.original.difference or 0.0), _right(one)
-        axes.plot((0, 1), (left, right), color=colour, linestyle=line, marker=marker, markeredgecolor=PAPER, label=kind)
-        axes.plot((1.03, 1.12), (right, place), color=INK, alpha=0.4, linewidth=0.6)
-        axes.text(1.15, place, f"{right:.2f}  {label}", va="center", fontsize=SMALL)
+        axes.plot((0, 1), (left, right), color=colour, linestyle=line, marker=marker, markeredgecolor=PAPER)
+        axes.plot((1.03, 1.13), (right, place), color=INK, alpha=0.4, linewidth=0.6)
+        axes.plot(1.17, place, color=colour, marker=marker, markeredgecolor=PAPER, linestyle="none")
+        axes.text(1.22, place, f"{right:.2f}  {label}", va="center", fontsize=SMALL)
     legend_below(plot)
-    grid(axes, "y")
     deepest = min(found, key=lambda one: one.original.difference or 0.0)
     gist = f"Dice with the own words and under {plural(len(found), 'condition')}; largest loss {deepest.name}: "
     gist += f"{_right(deepest) - (deepest.original.difference or 0):.3f} to {_right(deepest):.3f}"
@@ -122,20 +124,21 @@ def attributes(
     The form of Poudel et al. (MIDL 2024). None without any change.
 
     Args:
-        probes: label, and by attribute the effects "wrong", "random".
+        probes: label, and by attribute the effects "wrong", "random". Of more than eight the first eight are shown.
         name: of the files.
     """
-    names = list(dict.fromkeys(one for _, table in probes for one in table))
+    shown = probes[: len(SERIES)]
+    names = list(dict.fromkeys(one for _, table in shown for one in table))
     found = [
         (kind, index, names.index(one), table[one][kind].original)
-        for index, (_, table) in enumerate(probes)
+        for index, (_, table) in enumerate(shown)
         for one in table
         for kind in ("wrong", "random")
         if kind in table[one] and finite(table[one][kind].original.difference)
     ]
     if not found:
         return None
-    plot = canvas(max(row_height(names, 15), 7.0 * len(probes) + 6) * len(names) + 72 + 13 * len(probes))
+    plot = canvas(max(row_height(names, 15), 7.0 * len(shown) + 6) * len(names) + 72 + 13 * len(shown))
     panels = dict(zip(("wrong", "random"), plot.subplots(1, 2, sharex=True), strict=True))
     ends = [100 * end for *_, one in found for end in one.ci95 or (one.difference or 0.0,)]
     margin = 0.06 * (max(*ends, 0) - min(*ends, 0)) or 1.0
@@ -144,20 +147,23 @@ def attributes(
         axes.axvline(0, color=INK, linewidth=1)
         axes.set_xlim(min(*ends, 0) - margin, max(*ends, 0) + margin)
         axes.locator_params(axis="x", nbins=4)
+        axes.set_xlabel("points of Dice")
         heading(axes, {"wrong": "wrong value", "random": "random word"}[kind])
         grid(axes, "x")
+    for index, (label, _) in enumerate(shown if len(shown) > 1 else ()):
+        panels["wrong"].plot([], [], **series(index) | {"linestyle": "none"}, label=label)
     for kind, index, row, one in found:
         style = series(index)
-        place = row + (index - (len(probes) - 1) / 2) * 0.7 / len(probes)
-        label = probes[index][0] if len(probes) > 1 else None
+        place = row + (index - (len(shown) - 1) / 2) * 0.7 / len(shown)
         if one.ci95:
             panels[kind].plot([100 * end for end in one.ci95], (place, place), color=style["color"], linewidth=1.6)
-        panels[kind].plot(100 * (one.difference or 0.0), place, **style | {"linestyle": "none"}, label=label)
-    plot.supxlabel("change of Dice in points, 95 % interval", fontsize=TEXT)
+        panels[kind].plot(100 * (one.difference or 0.0), place, **style | {"linestyle": "none"})
     legend_below(plot)
     kind, index, row, most = max(found, key=lambda one: abs(one[3].difference or 0.0))
-    gist = f"Change of Dice by attribute; largest: {names[row]}, {kind}, {100 * (most.difference or 0):+.1f} points"
-    return finish(plot, name, "Dice with the own target when one attribute of the prompt is changed.", gist)
+    gist = f"Change of Dice by attribute; largest: {names[row]}, {kind}, {signed(100 * (most.difference or 0))} points"
+    caption = "Change of Dice with the own target when one attribute of the prompt is changed; lines: 95 % intervals."
+    caption += f" The first {len(shown)} of {len(probes)}." if len(probes) > len(shown) else ""
+    return finish(plot, name, caption, gist)
 
 
 def swapped_prompts(bars: Sequence[tuple[str, Estimate]], *, name: str = "swapped") -> Figure | None:

@@ -1,6 +1,6 @@
 """Trained on one dataset, scored on others."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import matplotlib as mpl
 from matplotlib.colors import to_hex
@@ -26,12 +26,13 @@ from vlseg.reports.figures.style import (
 MAP = "cividis"
 """Even steps of lightness, made for colour-blind eyes (Nunez, Anderton and Renslow 2018)."""
 _CELL, _LABELS = 40.0, 120.0
+_FEWEST = 5
+"""Room for so many datasets at least: a single cell does not fill the page."""
 
 
 @styled
 def domain_shift(
-    cells: Mapping[str, Mapping[str, float | None]],
-    seen: Mapping[str, Collection[str]] | None = None,
+    runs: Sequence[tuple[str, Mapping[str, float | None], Collection[str]]],
     *,
     name: str = "domain-shift",
     measured: str = "mean Dice",
@@ -41,24 +42,23 @@ def domain_shift(
     Colours run from 0 to 1 in every such figure. What was not scored is struck through.
 
     Args:
-        cells: by run and dataset, in the order of their first appearance.
-        seen: by run the datasets it was trained on; their cells have a frame.
+        runs: label, value by dataset, and the datasets it was trained on, whose cells have a frame.
         name: of the files.
         measured: what the numbers are.
     """
-    datasets = list(dict.fromkeys(one for row in cells.values() for one in row))
-    known = [(run, one, row[one]) for run, row in cells.items() for one in row if finite(row[one])]
+    datasets = list(dict.fromkeys(one for _, row, _ in runs for one in row))
+    known = [(run, one, row[one]) for run, row, _ in runs for one in row if finite(row[one])]
     if not known:
         return None
-    seen = seen or {}
+    labels = [run for run, _, _ in runs]
     width = max(WIDTH, _LABELS + _CELL * len(datasets))
-    plot = canvas(max(24.0, row_height(list(cells), 22)) * len(cells) + 105, width)
+    plot = canvas(max(24.0, row_height(labels, 22)) * len(runs) + 105, width)
     axes = plot.subplots()
-    rows(axes, list(cells), 22)
-    for y, (run, row) in enumerate(cells.items()):
+    rows(axes, labels, 22)
+    for y, (_, row, seen) in enumerate(runs):
         for x, dataset in enumerate(datasets):
-            _cell(axes, x, y, row.get(dataset), dataset in seen.get(run, ()))
-    axes.set(xlim=(-0.5, len(datasets) - 0.5), ylim=(len(cells) - 0.45, -0.55))
+            _cell(axes, x, y, row.get(dataset), dataset in seen)
+    axes.set(xlim=(-0.5, max(len(datasets), _FEWEST) - 0.5), ylim=(len(runs) - 0.45, -0.55))
     axes.xaxis.tick_top()
     axes.set_xticks(range(len(datasets)), [one[0] for one in told_apart(datasets, 20, 1)])
     axes.tick_params(axis="x", length=0, rotation=35)
@@ -66,11 +66,11 @@ def domain_shift(
         tick.set(ha="left", rotation_mode="anchor")
     axes.spines[:].set_visible(False)
     heading(axes, f"{measured}, scored on")
-    holes = len(cells) * len(datasets) - len(known)
-    caption = "Frames: data the run was trained on. " if any(seen.values()) else ""
+    holes = len(runs) * len(datasets) - len(known)
+    caption = "Frames: data the run was trained on. " if any(set(seen) & set(row) for _, row, seen in runs) else ""
     caption += f"Struck through: not scored ({holes})." if holes else ""
     best, worst = max(known, key=lambda one: one[2] or 0), min(known, key=lambda one: one[2] or 0)
-    gist = f"{measured} of {plural(len(cells), 'run')} on {plural(len(datasets), 'dataset')}, from {worst[2]:.2f} "
+    gist = f"{measured} of {plural(len(runs), 'run')} on {plural(len(datasets), 'dataset')}, from {worst[2]:.2f} "
     gist += f"({worst[0]} on {worst[1]}) to {best[2]:.2f} ({best[0]} on {best[1]})"
     return finish(plot, name, caption.strip() or measured, gist)
 

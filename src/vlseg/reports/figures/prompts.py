@@ -78,4 +78,4 @@ def prompt_curves(
 
 
 def _tick(prompt: str, leaks: bool) -> str:
-    return wrapped(prompt, 20, 1)[0] + ("†" if leaks else "")
+    return wrapped(prompt, 24, 1)[0] + ("†" if leaks else "")

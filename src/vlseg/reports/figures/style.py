@@ -3,12 +3,11 @@
 import functools
 import io
 import re
-import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
@@ -20,9 +19,10 @@ from vlseg.reports.figures.inline import inline_svg
 
 INK, PAPER = "#1b2430", "#fdfefe"
 """What stands for the page's own ink and paper while a figure is drawn; in files these colours themselves."""
-_IN_PAGE = {INK: "currentColor", PAPER: f"var(--paper,{PAPER})"}
 BLUE, VERMILLION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 """Of Okabe and Ito's palette what stands out from white and from a dark page alike (3:1 or more)."""
+_IN_PAGE = {INK: "currentColor", PAPER: f"var(--paper,{PAPER})", BLUE: f"var(--mark,{BLUE})"}
+"""In the page they follow its light or dark style sheet."""
 SERIES: tuple[tuple[str, str, str], ...] = (
     (BLUE, "o", "-"),
     (VERMILLION, "s", "--"),
@@ -68,7 +68,8 @@ _STYLE = {
     "lines.markersize": 5.0,
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.w_pad": 0.03,
-    "figure.constrained_layout.h_pad": 0.04,
+    "figure.constrained_layout.h_pad": 0.06,
+    "figure.dpi": 72,
 }
 _UNPRINTABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -81,12 +82,14 @@ class Figure:
         name: of its files.
         caption: what is shown, and what was left out, in plain text.
         inline: an <svg> for the page. Its ink is the page's `color`, its paper the page's; it holds no id.
+        wide: wider than a phone; it is scrolled there.
         plot: the drawing, for the files.
     """
 
     name: str
     caption: str
     inline: str
+    wide: bool
     plot: Plot = field(repr=False, compare=False)
 
     def write(self, folder: Path) -> list[Path]:
@@ -135,7 +138,8 @@ def finish(plot: Plot, name: str, caption: str, label: str) -> Figure:
     # Wider ones are scrolled on a phone rather than shrunk to where nobody can read them.
     narrowest = 0 if width <= WIDTH else round(width)
     inline = inline_svg(_svg(plot), printable(label), colours=_IN_PAGE, widest=round(1.6 * width), narrowest=narrowest)
-    return Figure(re.sub(r"[^\w.+-]+", "-", name)[:100].strip(".-") or "figure", printable(caption), inline, plot)
+    file = re.sub(r"[^\w.+-]+", "-", name)[:100].strip(".-") or "figure"
+    return Figure(file, printable(caption), inline, narrowest > 0, plot)
 
 
 def _svg(plot: Plot) -> str:
@@ -154,10 +158,11 @@ class _quiet(warnings.catch_warnings):  # noqa: N801
         warnings.filterwarnings("ignore", "Glyph .* missing from")
 
 
-def series(index: int) -> dict[str, str]:
+def series(index: int) -> dict[str, Any]:
     """Colour, marker and line of one series, as matplotlib's keywords."""
     colour, marker, line = SERIES[index % len(SERIES)]
-    return {"color": colour, "marker": marker, "linestyle": line, "markeredgecolor": PAPER}
+    size = 7.0 if marker in "XP*" else 5.0
+    return {"color": colour, "marker": marker, "linestyle": line, "markeredgecolor": PAPER, "markersize": size}
 
 
 def printable(text: str) -> str:
@@ -166,13 +171,22 @@ def printable(text: str) -> str:
 
 
 def wrapped(text: str, width: int, lines: int = 2) -> list[str]:
-    """At most so many lines of so many characters; what does not fit goes from the middle."""
+    """At most so many lines of so many characters, broken behind blanks and - _ + / , where that fits.
+
+    What does not fit goes from the middle: runs of one study often begin and end alike, but more often differ there.
+    """
     text = printable(text)
     most = width * lines
     if len(text) > most:
-        text = f"{text[: most // 2 - 1]}…{text[-(most // 2 - 1) :]}"
-    found = textwrap.wrap(text, width) or [""]
-    return found if len(found) <= lines else [text[start : start + width] for start in range(0, len(text), width)]
+        text = f"{text[: most // 2]}…{text[-(most - most // 2 - 1) :]}"
+    found = [""]
+    for piece in re.findall(r"[^\s_+/,-]*[\s_+/,-]?", text):
+        if len(found[-1]) + len(piece.rstrip()) > width:
+            found.append("")
+        found[-1] += piece
+    found = [line.strip() for line in found]
+    fits = len(found) <= lines and all(len(line) <= width for line in found)
+    return found if fits else [text[start : start + width] for start in range(0, len(text), width)]
 
 
 def told_apart(labels: Sequence[str], width: int, lines: int = 2) -> list[list[str]]:
@@ -191,8 +205,7 @@ def told_apart(labels: Sequence[str], width: int, lines: int = 2) -> list[list[s
 def rows(axes: Axes, labels: Sequence[str], width: int = 27) -> None:
     """Labels left of rows 0, 1, ... from the top, in up to two lines each."""
     axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.set_yticks(range(len(labels)), [""] * len(labels))
-    axes.tick_params(axis="y", length=0)
+    axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     for row, lines in enumerate(told_apart(labels, width)):
         for number, line in enumerate(lines):
@@ -219,18 +232,19 @@ def row_height(labels: Sequence[str], width: int = 27) -> float:
     return 23.0 if any(len(wrapped(label, width)) > 1 for label in labels) else 15.0
 
 
-def legend_below(plot: Plot, width: int = 58) -> None:
+def legend_below(plot: Plot) -> None:
     """The names of all labelled artists under the axes, side by side where they are short; none without any."""
-    named: dict[str, Artist] = {}
+    named: list[tuple[str, Artist]] = []
     for axes in plot.axes:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            named.setdefault(label, handle)
+        before = {label for label, _ in named}  # a series of several panels is named once
+        found = zip(*axes.get_legend_handles_labels(), strict=True)
+        named += [(label, handle) for handle, label in found if label not in before]
     if not named:
         return
-    labels = [one[0] for one in told_apart(list(named), width, lines=1)]
+    labels = [one[0] for one in told_apart([label for label, _ in named], 56, lines=1)]
     longest = max(len(one) for one in labels)
-    columns = max(1, min(len(labels), width // (longest + 7)))
-    plot.legend(list(named.values()), labels, loc="outside lower left", ncols=columns, borderaxespad=0.2)
+    columns = max(1, min(len(labels), int(WIDTH / (5.3 * longest + 54))))
+    plot.legend([handle for _, handle in named], labels, loc="outside lower left", ncols=columns, borderaxespad=0.2)
 
 
 def plural(number: int, word: str) -> str:

@@ -9,8 +9,11 @@ from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike
 from vlseg.reports.words.cell import Cell
 from vlseg.reports.words.gain import about_class_prompt, about_words, says_more
 from vlseg.reports.words.numbers import counted
-from vlseg.reports.words.reading import about_language, reading_cell
-from vlseg.reports.words.sentences import about_leak, about_scores
+from vlseg.reports.words.reading import NO_TEXT, about_language, reading_cell
+from vlseg.reports.words.sentences import about_leak, about_scores, differs
+
+NAMES_ALONE = 2
+"""The kind of runs whose prompt is the class; those before it are told more, those after it less."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,9 @@ class _Lead:
         """What a reader is after comes first: sentences that a user can write, then those that leak, then names."""
         spec = self.evaluation.spec
         if spec.told != "prompt":
-            return 3
+            return NAMES_ALONE + 1
         if not says_more(self.evaluation.scores):
-            return 2
+            return NAMES_ALONE
         return 0 if spec.deployable or spec.phantoms else 1
 
 
@@ -42,35 +45,42 @@ def first_screen(runs: Sequence[RunOnDisk], comparison: Mapping[str, Any] | None
 
     Args:
         runs: of the page.
-        comparison: of the runs, as `vlseg compare` gives it; not read yet.
+        comparison: of the runs, as `vlseg compare` gives it.
     """
     leads = [lead for run in runs if (lead := _lead(run)) is not None]
     if not leads:
         return [*_nothing(runs), *_unfinished(runs)]
-    lead, of = _best(leads)
+    lead, among = _best(leads)
     one, who = lead.evaluation, lead.run.record.id
     asked = _asked(lead)
     language = about_language(asked.scores, asked.spec, who=who, use=_use(asked)) if asked is not None else ""
-    if not language and one.spec.told != "prompt":
+    if not language and one.spec.told in NO_TEXT:
         language = about_language((), one.spec, who=who)
+    elif not language and lead.kind < NAMES_ALONE:
+        language = f"Whether {who} reads its sentences has not been asked: vlseg probe does."
     words = about_words(lead.run, one, runs, who=who)
-    if not (words and language):
+    if not (words and asked is not None):
         scores = about_scores(one.whole, one.spec, who=who) + _unseen(lead)
         words = f"{scores} {words or about_class_prompt(lead.run, one, who=who)}".strip()
-    told = [_picked(lead, of), language, words, about_leak(one.spec), *_unfinished(runs)]
+    told = [_picked(lead, among, comparison), language, words, about_leak(one.spec), *_unfinished(runs)]
     return [sentence for sentence in told if sentence]
 
 
 def _kind(lead: _Lead) -> str:
-    return ("sentences", "sentences", "the class as their prompt", "no text")[lead.kind]
+    return ("sentences", "sentences", "the class as their prompt", "no prompt")[lead.kind]
 
 
-def _picked(lead: _Lead, of: int) -> str:
+def _picked(lead: _Lead, among: Sequence[_Lead], comparison: Mapping[str, Any] | None) -> str:
     """The highest of several scores is higher than that run would get again."""
-    if of < 2:
+    if len(among) < 2:
         return ""
-    best = f"Of {of} runs with {_kind(lead)}, {lead.run.record.id} has the highest Dice"
-    return f"{best}; it was picked after seeing these scores, so expect less of it on new images."
+    best = f"Of {len(among)} runs with {_kind(lead)}, {lead.run.record.id} has the highest Dice"
+    names = {one.run.folder.name for one in among}
+    mine = lead.run.folder.name
+    pairs = [pair for pair in (comparison or {}).get("pairs", ()) if mine in (pair["first"], pair["second"])]
+    alike = sum(not differs(pair) for pair in pairs if {pair["first"], pair["second"]} <= names)
+    same = f"; {alike} of the others could not be shown to differ from it" if alike else ""
+    return f"{best}{same}. It was picked after seeing these scores: expect less of it on new images."
 
 
 def _use(evaluation: EvaluationOnDisk) -> Any:
@@ -97,13 +107,13 @@ def _lead(run: RunOnDisk) -> _Lead | None:
     return _Lead(run, scored[0]) if scored else None
 
 
-def _best(leads: Sequence[_Lead]) -> tuple[_Lead, int]:
-    """The best of the first kind on the data that most runs share, and of how many."""
+def _best(leads: Sequence[_Lead]) -> tuple[_Lead, list[_Lead]]:
+    """The best of the first kind on the data that most runs share, and all among which it is."""
     (data, _), *_ = Counter(lead.data for lead in leads).most_common(1)
     there = [lead for lead in leads if lead.data == data]
     kind = min(lead.kind for lead in there)
     among = [lead for lead in there if lead.kind == kind]
-    return max(among, key=lambda lead: lead.evaluation.whole.dice_present.mean or 0.0), len(among)
+    return max(among, key=lambda lead: lead.evaluation.whole.dice_present.mean or 0.0), among
 
 
 def _asked(lead: _Lead) -> EvaluationOnDisk | None:
@@ -145,6 +155,6 @@ def reads(run: RunOnDisk, evaluation: EvaluationOnDisk, *, dataset: str | None =
     """
     asked = _asked(_Lead(run, evaluation))
     if asked is None:
-        return reading_cell((), evaluation.spec) if evaluation.spec.told != "prompt" else Cell(note="not asked")
+        return reading_cell((), evaluation.spec) if evaluation.spec.told in NO_TEXT else Cell(note="not asked")
     rows = [row for row in asked.scores if dataset in (None, row.dataset)]
     return reading_cell(rows, asked.spec, use=_use(asked) if dataset is None else None)

@@ -121,7 +121,7 @@ def _unlike(stated: Sequence[str]) -> str:
 
 
 def differs(pair: Mapping[str, Any]) -> int:
-    """1 where the second run is shown to be higher, -1 lower, 0 neither: by interval and by Holm's corrected p."""
+    """1 where the second run is shown to be higher, -1 lower, else 0: by interval and by p after Holm's correction."""
     p = pair["p_holm"] if pair.get("p_holm") is not None else pair["p"]
     return shown(_change(pair)) if p is not None and p < ALPHA else 0
 
