@@ -102,13 +102,18 @@ def test_lines_are_a_runs_own_interval_or_the_widest_of_several_around_their_mea
 def test_a_matrix_holds_the_means_of_its_cells_and_no_other() -> None:
     cells = [*across(seed=0), *across(seed=1), evaluated(0.1, trained_on="busi", data="busi")]
     found = one(cells, "matrix")
-    values = found.values["cells"]
+    values = {on: row for on, row, _ in found.values["runs"]}
     assert list(values) == list(SETS[:2]), "what is asked about one dataset alone is no row"
     for on, row in values.items():
         for data, value in row.items():
             own = [c for c in cells if (c.labels["trained_on"], c.labels["data"]) == (on, data)]
             assert value == pytest.approx(fmean(c.values["dice"]["mean"] for c in own))
     assert "Means over 2 runs" in found.caption
+    assert [seen for *_, seen in found.values["runs"]] == [{SETS[0]}, {SETS[1]}]
+    pooled = [evaluated(0.5, trained_on="all", data=data) for data in SETS[:3]]
+    (drawing,) = [d for d in drawings([*cells, *pooled], pools={"all": SETS[:2]}) if d.kind == "matrix"]
+    assert drawing.values["runs"][-1][2] >= set(SETS[:2]), "a pool's own datasets have a frame"
+    assert SETS[2] not in drawing.values["runs"][-1][2]
     both = [*across(), *across("clipseg"), *across(asked="class")]
     titles = [drawing.title for drawing in drawings(both) if drawing.kind == "matrix"]
     assert titles == ["cris, p6", "clipseg, p6", "cris, p6 → class"]

@@ -47,7 +47,9 @@ class Drawing:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-def drawings(cells: Sequence[Cell], *, phantoms: bool = False) -> list[Drawing]:
+def drawings(
+    cells: Sequence[Cell], *, pools: Mapping[str, Collection[str]] | None = None, phantoms: bool = False
+) -> list[Drawing]:
     """The figures that a study's cells allow, in the order of the page.
 
     - a critical-difference diagram where enough methods, each trained on the data that it is asked about, share enough
@@ -58,11 +60,16 @@ def drawings(cells: Sequence[Cell], *, phantoms: bool = False) -> list[Drawing]:
     - intervals of the diagram's methods.
 
     Where nothing was trained on what it is asked about, diagram and intervals are of untrained models.
+
+    Args:
+        cells: of a study.
+        pools: the datasets of each pool.
+        phantoms: the images are made up; each figure says so.
     """
     found = scores(cells)
     own = [one for one in found if one.labels.get("trained_on") == one.labels.get("data")]
     own = own or [one for one in found if not one.labels.get("trained_on")]
-    kinds = (_ranks(own), _matrices(found), _prompts(found), _slopes(cells), _intervals(own))
+    kinds = (_ranks(own), _matrices(found, pools or {}), _prompts(found), _slopes(cells), _intervals(own))
     drawn_from = [one for some in kinds for one in _few(list(some))]
     return [_made_up(one) for one in drawn_from] if phantoms else drawn_from
 
@@ -230,7 +237,7 @@ def _ranks(own: Sequence[Score]) -> Iterator[Drawing]:
     yield Drawing("ranks", "", "critical-difference", caption, rows, {"found": ranks, "measured": "Dice"})
 
 
-def _matrices(found: Sequence[Score]) -> Iterator[Drawing]:
+def _matrices(found: Sequence[Score], pools: Mapping[str, Collection[str]]) -> Iterator[Drawing]:
     """One a model and prompt: what it was trained on down, what it is asked about across."""
     trained = [one for one in found if one.labels.get("trained_on")]
     groups: dict[tuple[Label, ...], list[Score]] = {}
@@ -250,7 +257,8 @@ def _matrices(found: Sequence[Score]) -> Iterator[Drawing]:
             values.setdefault(one.labels["trained_on"], dict.fromkeys(order))[one.labels["data"]] = one.mean
         told = " Its prompt tells of the truth, or may." if any(one.deployable is False for one in rows) else ""
         caption = f"{name}: trained on what stands at the left.{told} {_over(rows)}"
-        given = {"cells": values, "measured": DICE}
+        runs = [(on, row, {on, *pools.get(on, ())}) for on, row in values.items()]
+        given = {"runs": runs, "measured": DICE}
         yield Drawing("matrix", name, f"domain-shift-{name}", caption, [_row(one) for one in rows], given)
 
 

@@ -61,7 +61,9 @@ def write_study_report(study: Path, plan: Plan) -> Written:
         ],
         sizes={**_sizes(study, leave=(LEDGER, REPORT)), LEDGER: sum(kept.values())},
     )
-    figures = write_figures(drawings(cells, phantoms=plan.study.phantoms), study / REPORT / "figures")
+    figures = write_figures(
+        drawings(cells, pools=plan.study.pools, phantoms=plan.study.phantoms), study / REPORT / "figures"
+    )
     return Written(write_study_page(facts, study / REPORT, figures), index, files)
 
 
