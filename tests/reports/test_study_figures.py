@@ -141,6 +141,8 @@ def test_methods_whose_prompt_tells_of_the_truth_are_marked() -> None:
         assert "†: the prompt tells of the truth, or may." in found.caption
         assert {row["method"] for row in found.rows} == {"m0, p6", "m1, p6", "m0, p7 †", "m1, p7 †"}
         assert "†" not in one(methods(3), kind).caption
+    reads_nothing = {**leaky, "told": "nothing"}
+    assert "†" not in one(methods(3, values=reads_nothing), "ranks").caption, "its answers were told of no prompt"
     assert "tells of the truth" in one(across(values=leaky), "matrix").caption
     assert "tells of the truth" not in one(across(), "matrix").caption
 
@@ -211,6 +213,8 @@ def test_names_say_what_differs_within_a_model_and_no_more() -> None:
 
 
 def test_figures_are_written_with_their_numbers_and_old_ones_go(tmp_path: Path) -> None:
+    (ranked,) = [d for d in drawings(methods(), phantoms=True) if d.kind == "ranks"]
+    assert ranked.values["measured"] == "Dice, made-up,"
     cells = [*across(), *across(model="Cris")]
     written = write_figures(drawings(cells, phantoms=True), tmp_path)
     assert len({figure.name.lower() for _, figure in written}) == len(written), "on any file system"

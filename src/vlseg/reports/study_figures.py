@@ -77,7 +77,8 @@ def drawings(
 def _made_up(one: Drawing) -> Drawing:
     """Said in the picture, which may be shown without the page."""
     measured = one.values.get("measured")
-    values = {**one.values, "measured": f"{measured}, made-up images"} if measured else one.values
+    short = "made-up," if one.kind == "ranks" else "made-up images"  # which stands in the middle of a line
+    values = {**one.values, "measured": f"{measured}, {short}"} if measured else one.values
     return replace(one, caption=f"Made-up images. {one.caption}", values=values)
 
 

@@ -21,7 +21,7 @@ class Score:
     Attributes:
         labels: without those of `RUNS`.
         ends: of one run its interval; of several the widest of theirs, laid around the mean; None where one has none.
-        deployable: False where the prompt tells of the truth; None where it is not known.
+        deployable: False where the answers were told of the truth by their prompt; None where it is not known.
     """
 
     labels: Mapping[str, str]
@@ -66,7 +66,7 @@ def _score(labels: Mapping[str, str], inside: Mapping[tuple[str, str], Cell]) ->
     for (seed, _), cell in inside.items():
         seeds.setdefault(seed, []).append(_mean(cell) or 0.0)
     first = next(iter(inside.values()))
-    told = [cell.values.get("deployable") for cell in inside.values()]
+    told = [_honest(cell) for cell in inside.values()]
     mean = fmean(fmean(values) for values in seeds.values())
     return Score(
         labels,
@@ -76,6 +76,13 @@ def _score(labels: Mapping[str, str], inside: Mapping[tuple[str, str], Cell]) ->
         len(inside),
         False if False in told else None if None in told else True,
     )
+
+
+def _honest(cell: Cell) -> bool | None:
+    """Whether the answers were told nothing of the truth; None where it is not known."""
+    deployable = cell.values.get("deployable")
+    read = cell.values.get("told", "prompt") in ("prompt", "unknown")
+    return None if deployable is None else bool(deployable) or not read
 
 
 def _ends(mean: float, intervals: Sequence[Any]) -> tuple[float, float] | None:
