@@ -10,7 +10,8 @@ import pytest
 from study_cells import evaluated, labels
 
 from vlseg.records.study import Cell
-from vlseg.reports.study_figures import MOST, Drawing, drawings, write_figures
+from vlseg.reports.study_drawing import Drawing, write_figures
+from vlseg.reports.study_figures import MOST, drawings
 from vlseg.reports.study_scores import names_of, scores
 
 SETS = ("kvasir-seg", "cvc-clinicdb", "bkai-igh", "busi", "camus", "isic-2016")
