@@ -108,6 +108,7 @@ def test_a_study_tells_its_evaluations_and_no_run_gets_another_name(trained: Pat
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_study_without_pictures_has_none(
     make_dataset: Callable[..., Path], tmp_path: Path, vlseg: Callable[..., Any]
 ) -> None:
