@@ -24,7 +24,6 @@ from vlseg.evaluation import (
     predict_image,
     swapped_queries,
 )
-from vlseg.evaluation.overlays import panel_row
 from vlseg.jobs.datasets import Pool, open_pool
 from vlseg.metrics import Calibration
 from vlseg.models import ImageFeatures, Inputs, Output, PromptFeatures, Rows, Spec, Tokens
@@ -154,18 +153,6 @@ def test_python_api(trained: Path) -> None:
     np.testing.assert_allclose(by_path.probability, from_array.probability, atol=1e-5)
     with pytest.raises(InputError, match="array"):
         model.segment(np.zeros((4, 4)), ["x"])
-
-
-def test_panels() -> None:
-    image = np.full((10, 20, 3), 0.5, np.float32)
-    mask = np.zeros((10, 20), bool)
-    mask[3:7, 3:9] = True
-    row = np.asarray(panel_row(image, None, mask))
-    assert row.shape == (128, 256 * 3 + 8, 3)
-    assert (row[:, 260:516] == 255).all()  # no truth: blank
-    assert len(np.unique(row[:, :256].reshape(-1, 3), axis=0)) == 1
-    assert len(np.unique(row[:, 520:].reshape(-1, 3), axis=0)) > 1
-    assert (image == 0.5).all()
 
 
 def test_a_generator_left_alone_does_not_switch_gradients_off() -> None:

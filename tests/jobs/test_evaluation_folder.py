@@ -34,6 +34,7 @@ ANOTHER_WAY = {
     "seed": "of models that are no runs, and of what is drawn: tested below",
     "device": "changes no score by more than rounding",
     "threads": "changes no score by more than rounding",
+    "pictures": "changes no score, see tests/jobs/test_pictures.py",
 }
 
 

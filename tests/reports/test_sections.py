@@ -8,7 +8,7 @@ import pytest
 
 from vlseg.records import EvaluationSpec, RunRecord, SampleScore
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike
-from vlseg.reports.page import _table, _worst
+from vlseg.reports.results import result_rows, worst
 from vlseg.reports.sections import cross_dataset, leak_worths
 
 
@@ -75,16 +75,17 @@ def test_evaluations_are_alike_in_what_was_measured_alone() -> None:
 def test_two_evaluations_of_one_split_are_told_apart() -> None:
     two = [scored("d", 0.5, name="d-test-class"), scored("d", 0.4, name="d-test-class-threshold-0.9", threshold=0.9)]
     run = a_run(two, "d")
-    assert [row["evaluation"].name for row in _table([run])] == [one.name for one in two]
-    assert [(name, row.dice) for name, row in _worst(run.clean)[2:4]] == [(two[1].name, 0.4), (two[0].name, 0.5)]
+    assert [row.evaluation.name for row in result_rows([run])] == [one.name for one in two]
+    assert [row.beside for row in result_rows([run])] == [one.name for one in two]
+    assert [(name, row.dice) for _, name, row in worst([run])[2:4]] == [(two[1].name, 0.4), (two[0].name, 0.5)]
 
 
 def test_a_pools_ceilings_are_not_those_of_its_parts() -> None:
     """A part may lie above the ceiling of the whole and read nothing."""
     both = scored("d", 0.9, text_blind_ceiling=0.7, class_ceiling=0.8, ceiling_reason="why")
     both.scores.extend(scored("e", 0.5).scores)
-    table = _table([a_run([both], "d")])
-    assert [(row["dataset"], row["ceilings"]) for row in table] == [
+    table = result_rows([a_run([both], "d")])
+    assert [(row.dataset, row.ceilings) for row in table] == [
         ("d", (0.7, 0.8, "why")),
         ("d", (None, None, None)),
         ("e", (None, None, None)),
@@ -102,4 +103,4 @@ def test_the_words_without_the_image_are_no_control_that_is_told_nothing() -> No
     """Two evaluations that were both called blind: one sees the image alone, one reads a leaking prompt alone."""
     control = scored("d", 0.3, name="control", condition="blind", told="nothing", condition_arguments={"rule": "t"})
     leak = scored("d", 0.9, name="leak", condition="blind", told="nothing")
-    assert [row["evaluation"].name for row in _table([a_run([control, leak], "d")])] == ["control"]
+    assert [row.evaluation.name for row in result_rows([a_run([control, leak], "d")])] == ["control"]

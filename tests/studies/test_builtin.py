@@ -11,6 +11,7 @@ from vlseg.records.study import LEFT_OUT, Plan
 from vlseg.reports.tables import check_specs
 from vlseg.studies.expand import expand
 from vlseg.studies.read import Changes, built_in, changed, read_study
+from vlseg.studies.status import look
 from vlseg.studies.tables import cells_of
 from vlseg.studies.tiny import at_tiny_scale
 
@@ -96,7 +97,7 @@ def test_tiny_fills_every_table(name: str, tmp_path: Path, vlseg: Callable[..., 
     assert done.code == 0, done.err
     assert done.json["done"] == done.json["total"]
     plan = Plan.read(tmp_path / "s")
-    cells, holes = cells_of(tmp_path / "s", plan)
+    cells, holes = cells_of(plan, look(tmp_path / "s", plan))
     assert holes == []
     assert {cell.labels["part"] for cell in cells} == {part.name for part in plan.study.parts}
     for table in plan.study.tables:

@@ -7,12 +7,13 @@ from pathlib import Path
 from vlseg.checks.across import check_across
 from vlseg.checks.annotations import read_samples
 from vlseg.checks.balance import check_balance, statistics
-from vlseg.checks.collect import Collector
+from vlseg.checks.collect import Collector, view
 from vlseg.checks.entries import check_entries, check_names_across_splits, check_prompts
 from vlseg.checks.facts import FileFacts, gather
 from vlseg.checks.files import check_files
 from vlseg.checks.near_copies import check_near
 from vlseg.checks.near_pairs import Bar
+from vlseg.data import read_info
 from vlseg.records import DatasetStatistics, Finding, InputError, Sample
 
 
@@ -20,7 +21,7 @@ from vlseg.records import DatasetStatistics, Finding, InputError, Sample
 class Checked:
     """What is known of one dataset after its check.
 
-    `absent` are the ids of samples whose mask is empty, where masks were read.
+    `absent` are the ids of samples whose mask is empty, `present` of those where it is not, where masks were read.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Checked:
     findings: tuple[Finding, ...]
     statistics: DatasetStatistics
     absent: frozenset[str]
+    present: frozenset[str]
 
 
 def check_dataset(
@@ -78,19 +80,22 @@ def _check_one(
     found = Collector(path.resolve().name)
     samples = name_targets(read_samples(path, target, found))
     check_entries(samples, found)
-    check_prompts(samples, found)
+    said = read_info(path).prompt_sources if samples else {}  # a dataset.json that is broken gave no samples
+    check_prompts(samples, {key for key, sources in said.items() if "unknown" not in sources}, found)
     facts: dict[Path, FileFacts] = {}
-    absent: frozenset[str] = frozenset()
     areas: dict[str, float] = {}
     if anns_only:
         check_names_across_splits(samples, found)
     else:
         facts = gather(samples, thumbnails=near)
         areas = check_files(path, samples, facts, found)
-        absent = frozenset(name for name, area in areas.items() if area == 0)
     check_balance(samples, areas, found)
     numbers = statistics(found.dataset, samples, areas)
-    return Checked(found.dataset, tuple(samples), tuple(found.findings()), numbers, absent), facts
+    absent = frozenset(name for name, area in areas.items() if area == 0)
+    checked = Checked(
+        found.dataset, tuple(samples), tuple(found.findings()), numbers, absent, frozenset(areas.keys() - absent)
+    )
+    return checked, facts
 
 
-__all__ = ["Checked", "check_dataset"]
+__all__ = ["Checked", "check_dataset", "view"]

@@ -2,14 +2,14 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 from scipy.stats import binom
 
-from vlseg.checks.collect import Collector
+from vlseg.checks.collect import Collector, identity, view
 from vlseg.checks.facts import FileFacts
-from vlseg.records import Sample
+from vlseg.records import Sample, Severity
 
 SAME = 0.9
 """Share of images with equal texts from which one annotation file may be the other's copy."""
@@ -100,7 +100,7 @@ def _check_contents(
 ) -> None:
     here, there = _by_content(one, first), _by_content(two, second)
     for digest in (key for key in here if key in there):
-        pairs = [(other, sample) for other in here[digest] for sample in there[digest]]
+        pairs = list(product(_one_a_split(here[digest]), _one_a_split(there[digest])))
         other, sample = max(pairs, key=lambda pair: pair[0].split != pair[1].split)
         example = f"{names}: {other.split}/{other.image_path.name} and {sample.split}/{sample.image_path.name}"
         leaks = other.split != sample.split
@@ -109,14 +109,20 @@ def _check_contents(
             if leaks
             else ("two datasets hold the same image; together it counts twice")
         )
-        found.add("shared_image", "error" if leaks else "warning", None, message, example, sample.image_path)
+        severity: Severity = "error" if leaks else "warning"
+        alike = product({identity(s) for s in here[digest]}, {identity(s) for s in there[digest]})
+        found.add("shared_image", severity, None, message, example, view(other), view(sample), alike=alike)
 
 
 def _by_content(samples: Sequence[Sample], facts: Mapping[Path, FileFacts]) -> dict[str, list[Sample]]:
-    """One sample for each split that holds an image file of these bytes."""
-    found: dict[str, dict[str, Sample]] = defaultdict(dict)
+    """The samples by the bytes of their image files."""
+    found: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         fact = facts.get(sample.image_path)
         if fact is not None and fact.digest:
-            found[fact.digest].setdefault(sample.split, sample)
-    return {digest: list(by_split.values()) for digest, by_split in found.items()}
+            found[fact.digest].append(sample)
+    return found
+
+
+def _one_a_split(samples: Sequence[Sample]) -> list[Sample]:
+    return list({sample.split: sample for sample in reversed(samples)}.values())[::-1]

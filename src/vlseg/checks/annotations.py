@@ -14,7 +14,7 @@ from vlseg.data.info import read_info
 from vlseg.data.names import is_picture
 from vlseg.data.pairs import paired_files
 from vlseg.data.read import layout_folders, read_dataset
-from vlseg.records import SPLITS, InputError, Sample
+from vlseg.records import SPLITS, InputError, Sample, View
 
 
 def read_samples(path: Path, target: str | None, found: Collector) -> list[Sample]:
@@ -31,7 +31,7 @@ def read_samples(path: Path, target: str | None, found: Collector) -> list[Sampl
             matched = paired_files(path)
             for name in (*matched.images_alone, *matched.masks_alone):
                 message = "files without a partner of the same stem; they are not used"
-                found.add("unpaired_file", "warning", None, message, name, path / name)
+                found.add("unpaired_file", "warning", None, message, name, View(name, path / name))
         dataset = read_dataset(path, target=target, write=False)
         for words in dataset.info.left_out:
             found.add("not_used", "warning", None, "found in the folder, but not used", words)
@@ -63,7 +63,8 @@ def _check_unused(folders: tuple[Path, Path], samples: Sequence[Sample], found: 
         for name, file in walk_files(folder) if folder.is_dir() else ():
             if is_picture(name) and file not in used:
                 message = "a file that no annotation names; it is not used"
-                found.add("unused_file", "note", None, message, f"{folder.name}/{shown(name)}", file)
+                told = f"{folder.name}/{shown(name)}"
+                found.add("unused_file", "note", None, message, told, View(told, file))
 
 
 def _located(

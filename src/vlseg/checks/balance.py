@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vlseg.checks.collect import Collector
+from vlseg.checks.collect import Collector, view
 from vlseg.records import AREA_EDGES, SPLITS, DatasetStatistics, Sample
 
 IMBALANCE = 20
@@ -30,7 +30,7 @@ def check_balance(samples: Sequence[Sample], areas: Mapping[str, float], found: 
     for sample in samples:
         if areas.get(sample.id, 0) > FULL:
             message = f"a mask covers more than {FULL:.0%} of its image: is it inverted?"
-            found.add("full_mask", "warning", sample.split, message, sample.id, sample.image_path, *sample.mask_paths)
+            found.add("full_mask", "warning", sample.split, message, sample.id, view(sample, *sample.mask_paths))
 
 
 def statistics(dataset: str, samples: Sequence[Sample], areas: Mapping[str, float]) -> DatasetStatistics:

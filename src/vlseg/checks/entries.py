@@ -1,10 +1,10 @@
 """Checks between samples: duplicates, leaks by name and group, ambiguous prompts."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from vlseg.checks.collect import Collector
+from vlseg.checks.collect import Collector, between_splits, one_a_split, view
 from vlseg.records import Sample
 
 
@@ -15,34 +15,41 @@ def check_entries(samples: Sequence[Sample], found: Collector) -> None:
         key = (sample.split, sample.image_path, sample.mask_paths, sample.mask_value, sample.target)
         if key in seen and sample.mask_paths:
             message = "the same image and mask stand twice; they are used once"
-            found.add("duplicate_entry", "warning", sample.split, message, sample.id, sample.image_path)
+            found.add("duplicate_entry", "warning", sample.split, message, sample.id, view(sample))
         seen.add(key)
-    groups: dict[str, set[str]] = defaultdict(set)
+    groups: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         if sample.group is not None:
-            groups[sample.group].add(sample.split)
-    for group, splits in groups.items():
+            groups[sample.group].append(sample)
+    for group, inside in groups.items():
+        splits = {sample.split for sample in inside}
         if len(splits) > 1:
             message = "a patient or sequence is in more than one split"
-            found.add("group_leak", "error", None, message, f"{group} in {', '.join(sorted(splits))}")
+            example = f"{group} in {', '.join(sorted(splits))}"
+            alike = between_splits(inside)
+            found.add("group_leak", "error", None, message, example, *one_a_split(inside), alike=alike)
     for sample in samples if groups else ():
         if sample.group is None:
             message = "entries name no patient beside others that do: whether theirs is in another split is unknown"
-            found.add("group_unknown", "warning", sample.split, message, sample.id, sample.image_path)
+            found.add("group_unknown", "warning", sample.split, message, sample.id, view(sample))
 
 
-def check_prompts(samples: Sequence[Sample], found: Collector) -> None:
-    """Keys that are missing here and there, and words that fit several objects of an image."""
+def check_prompts(samples: Sequence[Sample], declared: Collection[str], found: Collector) -> None:
+    """Keys that are missing here and there, and words that fit several objects of an image.
+
+    `declared` are the prompts whose sources dataset.json gives, which is what holds.
+    """
     keys = {key for sample in samples for key in sample.prompts}
     for sample in samples:
         for key in sorted(keys - sample.prompts.keys()):
             message = f"prompt '{key}' is missing from entries; it cannot be chosen with --prompt"
-            found.add("missing_prompt_key", "warning", sample.split, message, sample.id)
+            found.add("missing_prompt_key", "warning", sample.split, message, sample.id, prompt=key)
     for sample in samples:
         for key, sources in sample.prompt_sources.items():
-            if "unknown" in sources and any(sample.prompts.get(key, ())):
+            if "unknown" in sources and key not in declared and any(sample.prompts.get(key, ())):
                 message = f"nobody says where the words of prompt '{key}' come from: they may tell what the mask shows"
-                found.add("unknown_source", "note", sample.split, message, f'{sample.id}: "{sample.prompts[key][0]}"')
+                example = f'{sample.id}: "{sample.prompts[key][0]}"'
+                found.add("unknown_source", "note", sample.split, message, example, prompt=key)
     truths: dict[tuple[str, str, str, tuple[str, ...], str | None], set[tuple[Path, ...]]] = defaultdict(set)
     for sample in samples:
         for key, wordings in sample.prompts.items():
@@ -51,7 +58,7 @@ def check_prompts(samples: Sequence[Sample], found: Collector) -> None:
     for (key, split, image, wordings, _), masks in truths.items():
         if len(masks) > 1:
             message = f"prompt '{key}' fits several masks of one image; its truth is their union"
-            found.add("ambiguous_prompt", "note", split, message, f'{image}: "{wordings[0]}"')
+            found.add("ambiguous_prompt", "note", split, message, f'{image}: "{wordings[0]}"', prompt=key)
 
 
 def check_names_across_splits(samples: Sequence[Sample], found: Collector) -> None:
@@ -61,8 +68,10 @@ def check_names_across_splits(samples: Sequence[Sample], found: Collector) -> No
     differ show that the images do.
     """
     texts: dict[str, dict[str, set[object]]] = defaultdict(lambda: defaultdict(set))
+    named: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         texts[sample.image_path.name][sample.split].add(_texts(sample))
+        named[sample.image_path.name].append(sample)
     where = {name: set(splits) for name, splits in texts.items()}
     shared = {name: splits for name, splits in where.items() if len(splits) > 1}
     if not shared:
@@ -77,7 +86,8 @@ def check_names_across_splits(samples: Sequence[Sample], found: Collector) -> No
     else:
         message = "an image name is in more than one split (contents were not compared)"
         for name, splits in shared.items():
-            found.add("split_leak", "error", None, message, f"{name} in {', '.join(sorted(splits))}")
+            example = f"{name} in {', '.join(sorted(splits))}"
+            found.add("split_leak", "error", None, message, example, alike=between_splits(named[name]))
 
 
 def _texts(sample: Sample) -> object:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vlseg.checks.collect import Collector
+from vlseg.checks.collect import Collector, between_splits, one_a_split, view
 from vlseg.checks.facts import FileFacts
 from vlseg.data.info import read_info
 from vlseg.data.mask_levels import judge, several_colours
-from vlseg.records import Sample, Severity
+from vlseg.records import Sample, Severity, View
 
 MISPLACED = 1.8
 """How much better than as given a mask must fit elsewhere to be named, where its outline follows no edges at all."""
@@ -55,22 +55,24 @@ def _unreadable(path: Path, facts: FileFacts, split: str, kind: str, found: Coll
 
 
 def _check_leaks(samples: Sequence[Sample], facts: Mapping[Path, FileFacts], found: Collector) -> None:
-    contents: dict[str, dict[str, Path]] = defaultdict(dict)
-    names: dict[str, dict[str, str]] = defaultdict(dict)
+    contents: dict[str, list[Sample]] = defaultdict(list)
+    names: dict[str, dict[str, Sample]] = defaultdict(dict)
     for sample in samples:
         digest = facts[sample.image_path].digest
         if digest:
-            contents[digest].setdefault(sample.split, sample.image_path)
-            names[sample.image_path.name].setdefault(sample.split, digest)
-    for splits in contents.values():
-        if len(splits) > 1:
-            example = ", ".join(f"{split}: {path.name}" for split, path in splits.items())
+            contents[digest].append(sample)
+            names[sample.image_path.name].setdefault(sample.split, sample)
+    for inside in contents.values():
+        shown = one_a_split(inside)
+        if len(shown) > 1:
+            example = ", ".join(one.name for one in shown)
             message = "the same image is in more than one split"
-            found.add("split_leak", "error", None, message, example, *splits.values())
-    for name, digests in names.items():
-        if len(digests) > 1 and len(set(digests.values())) > 1:
+            found.add("split_leak", "error", None, message, example, *shown, alike=between_splits(inside))
+    for name, firsts in names.items():
+        if len(firsts) > 1 and len({facts[sample.image_path].digest for sample in firsts.values()}) > 1:
             message = "different images bear one name in several splits"
-            found.add("name_collision", "warning", None, message, f"{name} in {', '.join(digests)}")
+            example = f"{name} in {', '.join(firsts)}"
+            found.add("name_collision", "warning", None, message, example, *one_a_split(firsts.values()))
 
 
 def _check_storage(root: Path, samples: Sequence[Sample], facts: Mapping[Path, FileFacts], found: Collector) -> None:
@@ -79,12 +81,11 @@ def _check_storage(root: Path, samples: Sequence[Sample], facts: Mapping[Path, F
     for path, sample in images.items():
         if facts[path].turned:
             message = "EXIF turns an image; vlseg turns it, software that does not sees it otherwise than its mask"
-            found.add("exif_orientation", "note", sample.split, message, path.name, path)
+            found.add("exif_orientation", "note", sample.split, message, path.name, view(sample))
         if facts[path].pages > 1:
             message = "an image file has several pages, of which only the first is read; save one image per file"
-            found.add(
-                "several_pages", "warning", sample.split, message, f"{path.name}: {facts[path].pages} pages", path
-            )
+            example = f"{path.name}: {facts[path].pages} pages"
+            found.add("several_pages", "warning", sample.split, message, example, view(sample))
     bits = Counter(facts[path].bits for path in images)
     declared = "intensity" in _declared(root)
     for path, sample in images.items():
@@ -93,7 +94,9 @@ def _check_storage(root: Path, samples: Sequence[Sample], facts: Mapping[Path, F
                 "an image has more than 8 bits and dataset.json declares no intensity policy, so that its type's full "
                 "range becomes 0 to 1 (of fractions 0 to 1): it may be almost black, or white"
             )
-            found.add("bit_depth", "warning", sample.split, message, f"{path.name}: {facts[path].bits} bits", path)
+            found.add(
+                "bit_depth", "warning", sample.split, message, f"{path.name}: {facts[path].bits} bits", view(sample)
+            )
     if len(bits) > 1:
         listed = ", ".join(f"{count} with {depth} bits" for depth, count in sorted(bits.items()))
         found.add("mixed_bit_depth", "warning", None, "images differ in bit depth", listed)
@@ -121,22 +124,23 @@ def _check_mask(
     summary, split = mask.summary, sample.split
     if summary is None:
         return
-    files = (sample.image_path, path)
+    apart = (view(sample), view(sample, file=path))
     if image.shape is not None and mask.shape != image.shape:
         example = f"{path.name} {_size(mask.shape)}, {sample.image_path.name} {_size(image.shape)}"
-        found.add("size_mismatch", "error", split, "a mask has another size than its image", example, *files)
+        found.add("size_mismatch", "error", split, "a mask has another size than its image", example, *apart)
     if odd is None and sample.mask_value is not None and len(summary.colours) > 1:
         odd = "label_map", several_colours(summary.colours)
     if odd is not None:
         code, text = odd
         message = "the masks' values do not say what foreground is"
-        found.add(code, "error", split, message, f"{path.name}: {text}", *files)
+        found.add(code, "error", split, message, f"{path.name}: {text}", *apart)
         return
     if sample.mask_value is None and len(summary.present) > 2:
         message = "a mask is not binary (compression or resizing); values above half are foreground"
-        found.add("non_binary_mask", "note", split, message, f"{path.name}: {len(summary.present)} values", *files)
+        example = f"{path.name}: {len(summary.present)} values"
+        found.add("non_binary_mask", "note", split, message, example, view(sample, path))
     if summary.area(largest, sample.mask_value) == 0:
-        found.add("empty_mask", "note", split, "the named target is absent (empty mask)", path.name, *files)
+        found.add("empty_mask", "note", split, "the named target is absent (empty mask)", path.name, view(sample, path))
 
 
 def _check_declared(samples: Sequence[Sample], facts: Mapping[Path, FileFacts], found: Collector) -> None:
@@ -160,8 +164,7 @@ def _check_inverted(samples: Sequence[Sample], areas: Mapping[str, float], found
     large = [sample for sample in samples if shares.get(sample.id, 0) > INVERTED]
     if len(large) > len(shares) / 2:
         message = "most masks cover more than half of their images: are they inverted, foreground 0?"
-        files = [file for sample in large for file in (sample.image_path, *sample.mask_paths)][:12]
-        found.add("inverted_masks", "warning", None, message, f"{len(large)} of {len(shares)} masks", *files)
+        found.add("inverted_masks", "warning", None, message, f"{len(large)} of {len(shares)} masks", *_outlined(large))
 
 
 def _check_alignment(samples: Sequence[Sample], facts: Mapping[Path, FileFacts], found: Collector) -> None:
@@ -179,14 +182,19 @@ def _check_alignment(samples: Sequence[Sample], facts: Mapping[Path, FileFacts],
         inside = [fit for sample, fit in fits.values() if sample.split == split]
         better = _better_together(inside)
         if better:
-            files = [file for path, (s, _) in fits.items() if s.split == split for file in (s.image_path, path)][:12]
+            shown = _outlined([sample for sample, _ in fits.values() if sample.split == split])
             message = "the masks fit the edges of their images better in another place or turned; look at them"
-            found.add("misaligned_masks", "warning", split, message, f"{better}, over {len(inside)} masks", *files)
+            found.add("misaligned_masks", "warning", split, message, f"{better}, over {len(inside)} masks", *shown)
     for path, (sample, fit) in fits.items():
         best = max(fit, key=lambda name: fit[name])
         if fit["as given"] < 1 and fit[best] > MISPLACED * max(fit["as given"], 1e-6) and "shifted" not in best:
             message = "a mask's outline follows no edges of its image as given, but does elsewhere; look at it"
-            found.add("misaligned_mask", "note", sample.split, message, f"{path.name}: {best}", sample.image_path, path)
+            found.add("misaligned_mask", "note", sample.split, message, f"{path.name}: {best}", view(sample, path))
+
+
+def _outlined(samples: Sequence[Sample]) -> list[View]:
+    """Some of them, with their masks."""
+    return [view(sample, *sample.mask_paths) for sample in samples[:3]]
 
 
 def _better_together(fits: Sequence[dict[str, float]]) -> str | None:

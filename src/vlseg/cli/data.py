@@ -103,6 +103,7 @@ def prepare(
     from vlseg.jobs.cards import prepare_dataset
     from vlseg.jobs.check import check_data
     from vlseg.records import count_by_severity
+    from vlseg.reports.check_groups import count_groups, group_findings
 
     done = prepare_dataset(
         name,
@@ -118,7 +119,7 @@ def prepare(
         seed=seed,
         regroup=regroup,
     )
-    findings, _ = check_data([out])
+    findings, statistics = check_data([out])
     counts = count_by_severity(findings)
     lines = [
         f"{out}: {done.images} images, {', '.join(f'{n} {split} entries' for split, n in done.entries.items())}"
@@ -127,8 +128,7 @@ def prepare(
         *(f"  regrouped: {line}" for line in done.regrouped),
         *(f"  left out: {line}" for line in done.left_out),
         *(f"  readers {pair}: Dice {e.mean:.3f} over {e.n} images" for pair, e in done.agreement.items()),
-        f"  check: {counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes; "
-        f"see vlseg data check {out}",
+        f"  check: {count_groups(group_findings(findings, statistics))}; see vlseg data check {out}",
     ]
     values = {
         "path": str(out),
@@ -152,23 +152,21 @@ def check(
     anns_only: Annotated[bool, typer.Option("--anns-only", help="Read annotations, not images or masks.")] = False,
     near: Annotated[bool, typer.Option(help="Compare all images with each other.")] = True,
     html: Annotated[Path | None, typer.Option(help="Write a page with pictures of what was found.")] = None,
+    images: Annotated[bool, typer.Option("--images/--no-images", help="Whether the page has pictures.")] = True,
     fix: Annotated[Path | None, typer.Option(help="Write mended annotations and a log to this new folder.")] = None,
     json: Json = False,
 ) -> None:
     """Look for what would spoil a result: missing files, leaks between splits, odd masks, texts that tell the truth."""
+    from vlseg.cli.check_lines import check_lines
     from vlseg.jobs.check import LOG, check_data, fix_annotations
-    from vlseg.records import InputError, count_by_severity
+    from vlseg.records import InputError, Looked, count_by_severity
 
     if fix is not None and len(paths) != 1:
         raise InputError("--fix: mends one dataset at a time; give one PATH")
     findings, statistics = check_data(paths, target=target, anns_only=anns_only, near=near)
     counts = count_by_severity(findings)
-    lines = []
-    for finding in findings:
-        where = "/".join(part for part in (finding.dataset, finding.split) if part)
-        lines.append(f"{finding.severity:<8}{finding.code:<20}{where}  {finding.count} x {finding.message}")
-        lines += [f"        e.g. {example}" for example in finding.examples[:3]]
-    lines.append(f"{counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes")
+    looked = Looked(files=not anns_only, near=near)
+    lines = check_lines(findings, statistics, looked)
     values: dict[str, Any] = {
         "errors": counts["error"],
         "warnings": counts["warning"],
@@ -176,9 +174,10 @@ def check(
         "statistics": [one.to_json() for one in statistics],
     }
     if html is not None:
+        from vlseg.jobs.check_pictures import draw_view
         from vlseg.reports.check_page import write_check_page
 
-        write_check_page(findings, statistics, html)
+        write_check_page(findings, statistics, looked, html, draw=draw_view if images else None)
         lines.append(f"page: {html}")
     if fix is not None:
         log = fix_annotations(paths[0], fix)

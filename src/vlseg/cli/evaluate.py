@@ -9,6 +9,7 @@ from vlseg.cli.options import (
     Cache,
     Data,
     Device,
+    Images,
     Json,
     ModelSettings,
     Precision,
@@ -62,6 +63,7 @@ def evaluate(
     threads: Threads = None,
     cache: Cache = None,
     seed: Annotated[int, typer.Option(help="Recorded with zero-shot scores.", min=0)] = 0,
+    images: Images = True,
     json: Json = False,
 ) -> None:
     """Score a run, a model zero-shot, or anybody's masks: a row per image, target and wording; means with intervals."""
@@ -82,6 +84,7 @@ def evaluate(
         seed=seed,
         uncertainty=uncertainty,
         cache=cache,
+        pictures=images,
         **model_settings(settings or []),
     )
     evaluated = evaluate_either(source, masks, data, options, out)

@@ -27,6 +27,10 @@ Target = Annotated[
     str | None, typer.Option(help="The structure: names the masks of a plain images/ + masks/ pair, else selects.")
 ]
 
+Images = Annotated[
+    bool, typer.Option("--images/--no-images", help="Keep small copies of the images, and outlines, for reports.")
+]
+
 
 ModelSettings = Annotated[
     list[str] | None,

@@ -5,7 +5,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlseg.cli.options import Data, Device, Json, ModelSettings, Precision, Revision, Target, Threads, Weights, finish
+from vlseg.cli.options import (
+    Data,
+    Device,
+    Images,
+    Json,
+    ModelSettings,
+    Precision,
+    Revision,
+    Target,
+    Threads,
+    Weights,
+    finish,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,6 +42,7 @@ def probe(
     precision: Precision = "fp32",
     threads: Threads = None,
     seed: Annotated[int, typer.Option(help="Of the choice of wrong words and other images.", min=0)] = 0,
+    images: Images = True,
     json: Json = False,
 ) -> None:
     """Does it read the prompt? Asks with wrong, other, absent and no words, and without the image."""
@@ -48,6 +61,7 @@ def probe(
         threads=threads,
         threshold=threshold,
         seed=seed,
+        pictures=images,
         **model_settings(settings or []),
     )
     probed = probe_on(source, data, options, out, limit=limit)

@@ -12,11 +12,15 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, a folder of runs, or a study.", metavar="RUN...")],
     out: Annotated[Path | None, typer.Option(help="The page; default report.html in the first folder.")] = None,
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
+    images: Annotated[
+        bool, typer.Option("--images/--no-images", help="Show small copies of the images that were scored.")
+    ] = True,
+    figures: Annotated[Path | None, typer.Option(help="Folder for each figure as SVG and PNG.")] = None,
     json: Json = False,
 ) -> None:
-    """One HTML page of one or several runs, which opens offline and needs no script; of a study its tables."""
+    """One HTML page of one or several runs, or of a study with its tables; it opens offline and needs no script."""
     if len(runs) == 1 and (runs[0] / "plan.json").exists():
-        _study(runs[0], as_json=json)
+        _study(runs[0], {"--out": out, "--title": title, "--figures": figures}, as_json=json)
         return
     from vlseg.jobs.compare import comparison_for_report
     from vlseg.reports import find_runs, write_report
@@ -24,16 +28,30 @@ def report(
     found = [run for folder in runs for run in find_runs(folder)]
     heading = title or f"Report of {runs[0].resolve().name}"
     comparison = comparison_for_report(found)
-    page = write_report(found, out or runs[0] / "report.html", title=heading, comparison=comparison)
+    page = write_report(
+        found, out or runs[0] / "report.html", title=heading, comparison=comparison, images=images, figures=figures
+    )
     finish("report", {"report": str(page), "runs": [str(run) for run in found]}, [f"Report: {page}"], as_json=json)
 
 
-def _study(folder: Path, *, as_json: bool) -> None:
+def _study(folder: Path, given: dict[str, object], *, as_json: bool) -> None:
+    from vlseg.records import InputError
     from vlseg.records.study import Plan
-    from vlseg.studies.tables import write_study_tables
+    from vlseg.studies.report import write_study_report
 
-    *files, index = write_study_tables(folder, Plan.read(folder))
-    values = {"study": str(folder), "tables": str(index), "files": [str(file) for file in files]}
-    finish(
-        "report", values, [f"Tables: {index}", f"a page of its runs: vlseg report {folder / 'runs'}"], as_json=as_json
-    )
+    for option, value in given.items():
+        if value is not None:
+            raise InputError(f"{option}: is of runs; the report of a study is {folder / 'report'}, under its own title")
+    written = write_study_report(folder, Plan.read(folder))
+    values = {
+        "study": str(folder),
+        "report": str(written.page),
+        "tables": str(written.tables),
+        "files": [str(file) for file in written.files],
+    }
+    lines = [
+        f"Report: {written.page}",
+        f"Tables: {written.tables}",
+        f"a page of its runs: vlseg report {folder / 'runs'}",
+    ]
+    finish("report", values, lines, as_json=as_json)

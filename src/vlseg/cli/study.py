@@ -69,10 +69,10 @@ def run(
     from vlseg.studies.grow import searching
     from vlseg.studies.local import LocalOptions, resources_for
     from vlseg.studies.read import Changes, changed, read_study
+    from vlseg.studies.report import write_study_report
     from vlseg.studies.run import MissingError, RunOptions, prepare, run_study
     from vlseg.studies.show import duration, estimate_values, json_values, live, plan_lines, status_lines
     from vlseg.studies.status import status
-    from vlseg.studies.tables import write_study_tables
     from vlseg.studies.tiny import at_tiny_scale
 
     _check_executor(executor, slurm, wait=wait, local={"--workers": workers, "--threads": threads, "--memory": memory})
@@ -130,12 +130,13 @@ def run(
             after = run_study(folder, plan, local, show)
     seconds = time.monotonic() - begin
     plan = Plan.read(folder)  # a search has added runs
-    written = write_study_tables(folder, plan)
+    written = write_study_report(folder, plan)
     undone = after.left + searching(plan)
-    lines = [*status_lines(after), f"{duration(seconds)}; runs: {folder / 'runs'}; tables: {written[-1]}"]
+    lines = [*status_lines(after), f"{duration(seconds)}; runs: {folder / 'runs'}; report: {written.page}"]
     if undone:
         lines.append(f"stopped; go on with: vlseg study run {folder}{' --executor slurm' * (executor == 'slurm')}")
-    values |= {"tables": str(written[-1]), "wall_seconds": round(seconds, 1), **json_values(after)}
+    values |= {"report": str(written.page), "tables": str(written.tables)}
+    values |= {"wall_seconds": round(seconds, 1), **json_values(after)}
     finish("study run", values, lines, as_json=json)
     raise typer.Exit(130 if undone else 1 if after.counts["failed"] else 0)
 

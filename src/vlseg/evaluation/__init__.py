@@ -3,7 +3,6 @@
 from vlseg.evaluation.answers import Answer, model_answers
 from vlseg.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupted_queries
 from vlseg.evaluation.evaluate import evaluate
-from vlseg.evaluation.gallery import gallery_for
 from vlseg.evaluation.mask_files import mask_answers
 from vlseg.evaluation.mean_dice import mean_dice
 from vlseg.evaluation.overlays import overlay
@@ -36,7 +35,6 @@ __all__ = [
     "corrupted_queries",
     "evaluate",
     "find_images",
-    "gallery_for",
     "load",
     "mask_answers",
     "mean_dice",

@@ -9,14 +9,14 @@ import numpy as np
 
 from vlseg.data import load_image, made_ahead
 from vlseg.evaluation.answers import Answer
-from vlseg.evaluation.gallery import Gallery
-from vlseg.evaluation.predict import Prediction
+from vlseg.evaluation.pictures import Outliner, small_image
 from vlseg.evaluation.query import Query, by_image
 from vlseg.evaluation.rows import Scored, scored
 from vlseg.evaluation.setting import Setting
 from vlseg.evaluation.truths import MaskReader
 from vlseg.metrics import Calibration
 from vlseg.records import DatasetInfo, SampleScore
+from vlseg.records.pictures import Pictures
 
 SCORERS = max(1, min(4, os.cpu_count() or 1))
 """Threads that score answers while the model gives the next ones."""
@@ -28,7 +28,7 @@ def evaluate(
     infos: Mapping[str, DatasetInfo],
     setting: Setting,
     *,
-    gallery: Gallery | None = None,
+    pictures: Pictures | None = None,
     calibration: Calibration | None = None,
     on_image: Callable[[], None] = lambda: None,
 ) -> list[SampleScore]:
@@ -41,33 +41,36 @@ def evaluate(
         queries: see `query`.
         infos: dataset info by dataset name.
         setting: run id, seed, device, threshold, precision.
-        gallery: takes pictures where given.
+        pictures: takes a small copy of each image, and the outlines of truth and answer of each row, where given.
         calibration: takes the pixels of the band around truth and prediction of the clean queries where given.
         on_image: called after each image, for a progress bar.
     """
     masks = MaskReader(infos)
+    outliner = Outliner(masks) if pictures is not None else None
     scores: list[SampleScore] = []
-    waiting: deque[tuple[Query, np.ndarray, Prediction, Future[Scored]]] = deque()
+    waiting: deque[Future[Scored]] = deque()
 
     def finish() -> None:
-        query, image, prediction, future = waiting.popleft()
-        found = future.result()
+        found = waiting.popleft().result()
         scores.extend(found.rows)
         if calibration is not None:
             calibration.join(found.calibration)
-        if gallery is not None:
-            gallery.offer(query, image, found.truth, prediction)
+        if pictures is not None:
+            pictures.outlines.extend(found.outlines)
 
     with ThreadPoolExecutor(SCORERS, thread_name_prefix="score") as pool:
         for image, group in _with_images(queries, infos, masks):
             own: dict[str, np.ndarray] = {}
+            if pictures is not None:
+                sample = group[0].prompted.sample
+                pictures.images[sample.dataset, sample.image_id] = small_image(sample, image)
             for query, prediction in zip(group, answer(image, group), strict=True):
                 key = query.prompted.sample.id
                 if query.reference:
                     own.setdefault(key, prediction.mask)
                 calibrate = calibration is not None and query.condition == "clean"
-                job = pool.submit(scored, query, prediction, masks, setting, own.get(key), calibrate)
-                waiting.append((query, image, prediction, job))
+                job = pool.submit(scored, query, prediction, masks, setting, own.get(key), calibrate, outliner)
+                waiting.append(job)
                 if len(waiting) > 2 * SCORERS:
                     finish()
             on_image()

@@ -168,7 +168,8 @@ def blind_queries(scene: Scene) -> list[Query]:
     if len(images) > 1:  # the mean of one image shows it
         mean = _mean_image(scene, tuple(images.values()))
         queries = [
-            _query(item, item.wordings[0], "mean_image", Truth(item.sample, ORIGINAL), view=mean) for item in present
+            _query(item, item.wordings[0], "mean_image", Truth(item.sample, ORIGINAL), view=mean, elsewhere=True)
+            for item in present
         ]
     if len(everywhere) < 2:
         return queries
@@ -184,6 +185,7 @@ def blind_queries(scene: Scene) -> list[Query]:
             "other_image",
             Truth(item.sample, ORIGINAL),
             view=others[item.sample.image_path],
+            elsewhere=True,
         )
         for item in present
     ]

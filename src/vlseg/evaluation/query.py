@@ -42,6 +42,7 @@ class Query:
         reference: True when the answer is the one that other conditions of the sample are compared with.
         view: makes what is shown from the sample's own image, (H, W, 3) float32 in [0, 1] of the same size.
             Neighbours with the same view object are encoded once.
+        elsewhere: True where the view shows something else than the sample's image.
     """
 
     prompted: Prompted
@@ -51,6 +52,7 @@ class Query:
     condition: str = "clean"
     reference: bool = False
     view: View | None = field(default=None, compare=False)
+    elsewhere: bool = False
 
 
 def clean_queries(prompted: Sequence[Prompted]) -> list[Query]:

@@ -1,11 +1,13 @@
 """The score rows of one answer."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from vlseg.evaluation.pictures import Outliner
 from vlseg.evaluation.predict import Prediction
 from vlseg.evaluation.query import Query, Truth
 from vlseg.evaluation.setting import Setting
@@ -22,15 +24,16 @@ from vlseg.metrics import (
     score_pair,
 )
 from vlseg.records import SampleScore, is_deployable
+from vlseg.records.pictures import Outline
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What is made of one answer: its rows, its pixels' calibration, and the truth that a picture shows."""
+    """What is made of one answer: its rows, their outlines where asked for, and its pixels' calibration."""
 
     rows: list[SampleScore]
     calibration: Calibration
-    truth: np.ndarray | None
+    outlines: Sequence[Outline] = ()
 
 
 def scored(
@@ -40,6 +43,7 @@ def scored(
     setting: Setting,
     own: np.ndarray | None,
     calibrate: bool,
+    outliner: Outliner | None = None,
 ) -> Scored:
     """The rows of one answer, a row for each truth that it is held against."""
     size = prediction.mask.shape
@@ -50,8 +54,7 @@ def scored(
         rows.append(_row(query, truth, mask, near, prediction, setting, own))
         if calibrate and mask is not None and near is not None:
             pixels.add(prediction.probability, mask, near)
-    shown = masks(query.truths[-1].sample, size) if query.truths else None
-    return Scored(rows, pixels, shown)
+    return Scored(rows, pixels, outliner(query, prediction) if outliner else ())
 
 
 def _row(

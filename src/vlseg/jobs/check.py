@@ -2,17 +2,19 @@
 
 import json
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vlseg.checks import Checked, check_dataset
+from vlseg.checks import Checked, check_dataset, view
 from vlseg.data import layout_folders, new_folder, read_info, write_entries
 from vlseg.jobs.cards import with_bar
 from vlseg.prompts import Spelling, TextCase, head_noun, mend, proofread, spelling_of, with_targets
 from vlseg.records import (
+    SEVERITIES,
     SPLITS,
+    Case,
     DatasetStatistics,
     Finding,
     InputError,
@@ -26,7 +28,11 @@ EXAMPLES = 5
 LOG = "fixes.json"
 
 TEXTS: Mapping[str, tuple[Severity, str]] = {
-    "announces_absence": ("warning", "a text tells that the mask is empty: the prompt leaks the label"),
+    "announces_absence": ("warning", "a text tells that nothing is there: the prompt leaks the label"),
+    "contradicts_mask": (
+        "warning",
+        "a text says that nothing is there, but the mask is not empty: one of them is wrong",
+    ),
     "number_agreement": ("note", "number and noun do not agree"),
     "repeated_word": ("note", "a word stands twice in a row"),
     "stray_blank": ("note", "a text begins or ends with a blank, or holds two"),
@@ -54,25 +60,38 @@ def check_data(
         name_targets=with_targets,
         bar=lambda blocks: with_bar(blocks, "comparing images"),
     )
-    order = {"error": 0, "warning": 1, "note": 2}
     findings: list[Finding] = []
     for one in checked:
         every = [*one.findings, *_texts(one)]
-        findings += sorted(every, key=lambda finding: order[finding.severity])
+        findings += sorted(every, key=lambda finding: SEVERITIES.index(finding.severity))
     return [*findings, *across], [one.statistics for one in checked]
 
 
 def _texts(checked: Checked) -> list[Finding]:
     """Findings of the texts; each counts entries, not wordings."""
-    grouped: dict[tuple[str, str], dict[str, TextCase]] = defaultdict(dict)
+    grouped: dict[tuple[str, str], dict[str, list[TextCase]]] = defaultdict(lambda: defaultdict(list))
     for case in proofread(checked.samples, empty=checked.absent):
-        grouped[(case.code, case.split)].setdefault(case.sample, case)
+        wrong = case.code == "announces_absence" and case.sample in checked.present
+        grouped[("contradicts_mask" if wrong else case.code, case.split)][case.sample].append(case)
+    samples = {sample.id: sample for sample in checked.samples}
+    unread = not checked.absent | checked.present
     findings = []
     for (code, split), cases in grouped.items():
         severity, message = TEXTS[code]
-        shown = list(cases.values())[:EXAMPLES]
-        examples = [f'{case.sample}, {case.key}: "{case.text}" ({case.detail})' for case in shown]
-        findings.append(Finding(code, severity, checked.name, split, len(cases), tuple(examples), message))
+        firsts = [inside[0] for inside in cases.values()][:EXAMPLES]
+        examples = tuple(f'{case.sample}, {case.key}: "{case.text}" ({case.detail})' for case in firsts)
+        sure = [
+            inside for name, inside in cases.items() if unread or code != "announces_absence" or name in checked.absent
+        ]
+        prompts = Counter(key for inside in sure for key in {case.key for case in inside})
+        shown = [
+            Case(told, (view(samples[case.sample], *samples[case.sample].mask_paths),))
+            for told, case in zip(examples, firsts, strict=True)
+            if code == "contradicts_mask"
+        ]
+        findings.append(
+            Finding(code, severity, checked.name, split, len(cases), examples, message, tuple(shown), (), prompts)
+        )
     return findings
 
 

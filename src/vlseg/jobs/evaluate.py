@@ -100,7 +100,8 @@ def _check_for_masks(options: EvaluateOptions) -> None:
 
 
 def evaluate_on(source: str, data: list[str], options: EvaluateOptions, out: Path | None = None) -> Evaluated:
-    """Score `source` on `data` and write spec.json, scores.parquet, calibration.json and overlays.
+    """Score `source` on `data` and write spec.json, scores.parquet, calibration.json and, unless
+    the options say otherwise, pictures.
 
     A run's evaluations go into its own evaluations/<id>; for anything else into `out`, or
     evaluations/<model>/<id> here.

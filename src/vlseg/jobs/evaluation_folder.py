@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vlseg.records import EvaluationSpec, InputError
 from vlseg.records.names import file_name
+from vlseg.records.pictures import PICTURES
 
 BESIDE_SCORES = frozenset(
     {
@@ -33,7 +34,9 @@ BESIDE_SCORES = frozenset(
 """Fields of EvaluationSpec that say something about an evaluation but change none of its scores. The names of weights
 and revision stand beside their digest; phantoms, units, ceilings and whether groups are known follow from the data,
 what was told from the model and the condition."""
-OURS = ("spec.json", "scores.parquet", "calibration.json", "overlays")
+OURS = ("spec.json", "scores.parquet", "calibration.json", PICTURES)
+FORMERLY_OURS = ("overlays",)
+"""Of evaluations by earlier versions: pictures of what is replaced."""
 
 
 def identity(spec: EvaluationSpec) -> str:
@@ -102,7 +105,7 @@ def _swap(new: Path, folder: Path, old: Path) -> None:
             old.rename(folder)
         raise
     for item in sorted(old.glob("*")):
-        if item.name not in OURS:
+        if item.name not in (*OURS, *FORMERLY_OURS):
             item.rename(folder / item.name)
 
 

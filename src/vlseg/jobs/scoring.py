@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vlseg.evaluation import Answer, Query, Setting, evaluate, gallery_for, load, model_answers, with_flip_uncertainty
+from vlseg.evaluation import Answer, Query, Setting, evaluate, load, model_answers, with_flip_uncertainty
 from vlseg.evaluation.predictor import check_threshold
 from vlseg.jobs.datasets import Pool, open_pool
 from vlseg.jobs.evaluation_folder import evaluation_folder, identity, replacing_evaluation
@@ -31,6 +31,7 @@ from vlseg.records import (
 )
 from vlseg.records.console import error_console
 from vlseg.records.names import file_name
+from vlseg.records.pictures import Pictures, write_pictures
 
 MASK_FILES = "masks"
 """The name that mask files have in place of a model's."""
@@ -57,6 +58,7 @@ class EvaluateOptions:
     cache: Path | None = None
     protocol: str | None = None
     arguments: Mapping[str, Any] | None = None
+    pictures: bool = True
 
 
 @dataclass(frozen=True)
@@ -274,7 +276,7 @@ def prompted_split(pool: Pool, split: str) -> list[Prompted]:
 
 
 def _answered(job: Job, queries: Sequence[Query], folder: Path, calibration: Calibration) -> list[SampleScore]:
-    gallery = gallery_for(folder / "overlays", queries)
+    pictures = Pictures({}, []) if job.options.pictures else None
     images = len({(q.prompted.sample.dataset, q.prompted.sample.image_id) for q in queries})
     console = error_console()
     columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -285,11 +287,12 @@ def _answered(job: Job, queries: Sequence[Query], folder: Path, calibration: Cal
             queries,
             job.pool.infos,
             job.setting,
-            gallery=gallery,
+            pictures=pictures,
             calibration=calibration,
             on_image=lambda: bar.advance(task),
         )
-    gallery.close()
+    if pictures is not None:
+        write_pictures(folder, list(pictures.images.values()), pictures.outlines)
     return scores
 
 

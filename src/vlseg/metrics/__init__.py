@@ -16,6 +16,7 @@ from vlseg.metrics.indices import Choice, Index, choices, chosen, group_of, pres
 from vlseg.metrics.language import Effect, LanguageUse, corruption_effects, language_use
 from vlseg.metrics.overlap import dice_score, iou_score
 from vlseg.metrics.paired import Comparison, MixedEffect, compare_paired, holm, mixed_effect
+from vlseg.metrics.ranks import Ranks, compare_ranks
 from vlseg.metrics.regions import (
     Calibration,
     Lesions,
@@ -26,7 +27,7 @@ from vlseg.metrics.regions import (
     precision_recall,
     risk_coverage,
 )
-from vlseg.metrics.subgroups import columns, subgroups
+from vlseg.metrics.subgroups import columns, parted, subgroups
 from vlseg.metrics.surface import (
     PairScores,
     Surface,
@@ -57,6 +58,7 @@ __all__ = [
     "MixedEffect",
     "PairScores",
     "Presence",
+    "Ranks",
     "RiskCoverage",
     "Surface",
     "SurfaceDistances",
@@ -71,6 +73,7 @@ __all__ = [
     "chosen",
     "columns",
     "compare_paired",
+    "compare_ranks",
     "corruption_effects",
     "count_lesions",
     "crossing",
@@ -84,6 +87,7 @@ __all__ = [
     "language_use",
     "mixed_effect",
     "normalized_surface_dice",
+    "parted",
     "penalised_hd95",
     "precision_recall",
     "presence_index",

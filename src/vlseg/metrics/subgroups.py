@@ -8,12 +8,18 @@ from vlseg.records import SampleScore, unknown_name
 
 BY_COLUMNS = ("site", "target", "group", "dataset", "wording")
 SIZE_BINS = ((0.01, "up to 1 %"), (0.05, "1 to 5 %"), (0.15, "5 to 15 %"), (1.0, "above 15 %"))
+_SIZES = ("empty", *(name for _, name in SIZE_BINS))
 
 Rows = Sequence[SampleScore]
 
 
 def subgroups(rows: Rows, column: str, *, groups_known: bool) -> dict[str, Aggregate]:
-    """The aggregate of each value of a column: of the score rows, an attribute, or "size-bin".
+    """The aggregate of each part, see `parted`."""
+    return {name: aggregate(part, groups_known=groups_known) for name, part in parted(rows, column).items()}
+
+
+def parted(rows: Rows, column: str) -> dict[str, list[SampleScore]]:
+    """The rows by the values of a column: of the score rows, an attribute, or "size-bin"; "unknown" without a value.
 
     size-bin: the true area's share of the image, empty, up to 1 %, up to 5 %, up to 15 %, above.
 
@@ -23,11 +29,11 @@ def subgroups(rows: Rows, column: str, *, groups_known: bool) -> dict[str, Aggre
     values = [_value_of(row, column) for row in rows]
     if all(value is None for value in values):
         raise unknown_name("column for --by with a value here", column, columns(rows, known_only=True))
-    named = ["unknown" if value is None else value for value in values]
-    return {
-        name: aggregate([row for row, one in zip(rows, named, strict=True) if one == name], groups_known=groups_known)
-        for name in sorted(set(named))
-    }
+    parts: dict[str, list[SampleScore]] = {}
+    for row, value in zip(rows, values, strict=True):
+        parts.setdefault("unknown" if value is None else value, []).append(row)
+    order = {name: rank for rank, name in enumerate(_SIZES)} if column == "size-bin" else {}
+    return {name: parts[name] for name in sorted(parts, key=lambda name: (order.get(name, len(order)), name))}
 
 
 def columns(rows: Rows, *, known_only: bool = False) -> list[str]:

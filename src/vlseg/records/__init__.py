@@ -2,7 +2,18 @@
 
 from vlseg.records.errors import InputError, LostProcessError, from_system, from_validation, unknown_name
 from vlseg.records.files import check_folder, read_json, replacing, replacing_folder, write_text
-from vlseg.records.finding import AREA_EDGES, DatasetStatistics, Finding, Severity, count_by_severity
+from vlseg.records.finding import (
+    AREA_EDGES,
+    SEVERITIES,
+    Case,
+    DatasetStatistics,
+    Finding,
+    Looked,
+    Severity,
+    Shared,
+    View,
+    count_by_severity,
+)
 from vlseg.records.processes import Place, started_place
 from vlseg.records.run import (
     WORTH_FILE,
@@ -35,10 +46,12 @@ from vlseg.records.score import SampleScore, read_scores, score_columns, write_s
 __all__ = [
     "AREA_EDGES",
     "LEAKING",
+    "SEVERITIES",
     "SOURCES",
     "SPLITS",
     "WORTH_FILE",
     "Attribute",
+    "Case",
     "Dataset",
     "DatasetInfo",
     "DatasetStatistics",
@@ -46,6 +59,7 @@ __all__ = [
     "Finding",
     "InputError",
     "IntensityPolicy",
+    "Looked",
     "LostProcessError",
     "Place",
     "RunConfig",
@@ -53,8 +67,10 @@ __all__ = [
     "Sample",
     "SampleScore",
     "Severity",
+    "Shared",
     "Source",
     "Told",
+    "View",
     "check_folder",
     "count_by_severity",
     "from_system",

@@ -89,8 +89,10 @@ def read_pictures(evaluation: Path, rows: int) -> Pictures | None:
     if not (folder / OUTLINES).exists():
         return None
     try:
-        images = [SmallImage(**row) for row in pq.read_table(folder / IMAGES).to_pylist()]
-        outlines = [Outline(**row) for row in pq.read_table(folder / OUTLINES).to_pylist()]
+        with pq.ParquetFile(folder / IMAGES) as file:
+            images = [SmallImage(**row) for row in file.read().to_pylist()]
+        with pq.ParquetFile(folder / OUTLINES) as file:
+            outlines = [Outline(**row) for row in file.read().to_pylist()]
     except (OSError, pa.ArrowException, TypeError) as error:
         raise InputError(f"{folder}: cannot be read ({error}); evaluate again, or delete the folder") from error
     if len(outlines) != rows:

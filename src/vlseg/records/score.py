@@ -107,5 +107,7 @@ def read_scores(path: Path) -> list[SampleScore]:
     import pyarrow.parquet as pq
 
     names = set(score_columns())
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    # Not pq.read_table, which loads pandas where that is installed: a second or more.
+    with pq.ParquetFile(path) as file:
+        rows: list[dict[str, Any]] = file.read().to_pylist()
     return [SampleScore(**{key: value for key, value in row.items() if key in names}) for row in rows]

@@ -69,9 +69,12 @@ class EvaluationOnDisk:
         groups = {group_of(row, self.spec.groups_known) for row in rows}
         return len(samples), len(groups), independent_note(rows)
 
-    def by_dataset(self) -> dict[str, Aggregate]:
-        """Of the rows of each dataset."""
+    @cached_property
+    def parts(self) -> dict[str, Aggregate]:
+        """Of the rows of each dataset, where several were pooled."""
         names = dict.fromkeys(row.dataset for row in self.scores)
+        if len(names) < 2:
+            return {}
         rows = {name: [row for row in self.scores if row.dataset == name] for name in names}
         return {name: aggregate(inside, groups_known=self.spec.groups_known) for name, inside in rows.items()}
 
@@ -91,13 +94,8 @@ class RunOnDisk:
         return [evaluation for evaluation in self.evaluations if evaluation.spec.condition == "clean"]
 
     def under(self, condition: str) -> list[EvaluationOnDisk]:
-        """Evaluations under another condition: "probe", "corrupted"."""
+        """Evaluations under another condition: "probe", "swapped", "corrupted", "blind"."""
         return [evaluation for evaluation in self.evaluations if evaluation.spec.condition == condition]
-
-    @property
-    def swapped(self) -> list[EvaluationOnDisk]:
-        """Evaluations with another object's prompts."""
-        return [evaluation for evaluation in self.evaluations if evaluation.spec.condition == "swapped"]
 
 
 def alike(first: EvaluationSpec, second: EvaluationSpec) -> bool:

@@ -1,271 +1,130 @@
 """One HTML page of one or several runs."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import jinja2
+from vlseg.metrics import EMPTY_RULE, Comparison, independent_note
+from vlseg.records import write_text
+from vlseg.reports.environment import page_environment
+from vlseg.reports.examples import examples
+from vlseg.reports.figures import Figure, differences, intervals, learning_curves
+from vlseg.reports.gallery import gallery
+from vlseg.reports.load import RunOnDisk, load_run
+from vlseg.reports.parts import corruption, probe, subgroup, subgroup_columns, swapping
+from vlseg.reports.results import Row, result_rows, worst
+from vlseg.reports.sections import attribute_table, calibrations, cross_dataset, leak_worths, risk_coverages
+from vlseg.reports.words import first_screen
 
-from vlseg.metrics import (
-    EMPTY_RULE,
-    Aggregate,
-    Comparison,
-    Estimate,
-    Index,
-    aggregate,
-    columns,
-    corruption_effects,
-    independent_note,
-    subgroups,
-)
-from vlseg.records import EvaluationSpec, SampleScore, verdict, write_text
-from vlseg.reports.figures import forest, language_test, learning_curves, reliability, severities
-from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike, load_run
-from vlseg.reports.sections import attribute_table, by_attribute, cross_dataset, leak_worths, risk_coverages
-
-WORST = 10
-MOST_SUBGROUPS = 12
+MOST_SHOWN = 12
+"""Evaluations of one kind that have a section of their own."""
 
 
-def write_report(runs: Sequence[Path], out: Path, *, title: str, comparison: Mapping[str, Any] | None = None) -> Path:
-    """Write a page that opens offline and needs no script: results, curves, pictures, language test.
+def write_report(
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    title: str,
+    comparison: Mapping[str, Any] | None = None,
+    images: bool = True,
+    figures: Path | None = None,
+) -> Path:
+    """Write a page that opens offline: what was found in words, examples, one table, figures, all samples.
+
+    It works without script; a script sorts and filters the samples.
 
     Args:
         runs: run folders.
         out: the HTML file.
         title: its heading.
         comparison: of the runs, as `vlseg compare` gives it, or {"reason": why there is none}.
+        images: show small copies of the images: patient data, to be kept as the images are.
+        figures: a folder for each figure as NAME.svg and NAME.png.
 
     Raises:
         InputError: a folder without a readable run.json, or `out` cannot be written.
     """
     loaded = [load_run(run) for run in runs]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("vlseg.reports"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters.update(
-        estimate=_estimate,
-        number=_number,
-        share=_share,
-        verdict=verdict,
-        told=_told,
-        index=_index,
-        change=_change,
-        bounds=_bounds,
-        signed=_signed,
-        omitted=_omitted,
-        pvalue=_pvalue,
-    )
-    probes = [_probe(run, evaluation) for run in loaded for evaluation in run.under("probe")]
-    values = {
-        "title": title,
-        "runs": [_run(run) for run in loaded],
-        "tables": _table(loaded),
-        "curves": learning_curves(loaded),
-        "comparison": comparison,
-        "probes": probes,
-        "attributes": attribute_table(probes),
-        "worths": leak_worths(loaded),
-        "subgroups": [_subgroups(run, evaluation) for run in loaded for evaluation in run.clean],
-        "calibrations": _calibrations(loaded),
-        "corrupted": [_corrupted(run, evaluation) for run in loaded for evaluation in run.under("corrupted")],
-        "risks": risk_coverages(loaded),
-        "crossings": cross_dataset(loaded),
-        "language": [_language(run, evaluation) for run in loaded for evaluation in run.swapped],
-        "empty_rule": EMPTY_RULE,
-        "independent_note": independent_note([row for run in loaded for e in run.evaluations for row in e.scores])
-        or "",
-        "any_made_up": any(e.spec.phantoms for run in loaded for e in run.clean),
-        "any_ceiling": any(e.spec.text_blind_ceiling is not None for run in loaded for e in run.clean),
-    }
-    write_text(out, environment.get_template("report.html.j2").render(values))
+    rows = result_rows(loaded)
+    values = {"title": title, **_first_screen(loaded, rows, comparison, images), **_sections(loaded, comparison)}
+    write_text(out, page_environment().get_template("report.html.j2").render(values))
+    if figures is not None:
+        for figure in _all_figures(values):
+            figure.write(figures)
     return out
 
 
-def _run(run: RunOnDisk) -> dict[str, Any]:
-    return {
-        "id": run.record.id,
-        "record": run.record,
-        "worst": _worst(run.clean),
-    }
-
-
-def _table(runs: Sequence[RunOnDisk]) -> list[dict[str, Any]]:
-    """One row per evaluation, and one per dataset where it pooled several."""
-    rows = []
-    for run in runs:
-        # Of earlier versions "blind" may also be a leaking prompt's answers without the image, in two conditions.
-        controls = [one for one in run.under("blind") if "rule" in one.spec.condition_arguments]
-        for evaluation in (*run.clean, *controls):
-            parts = evaluation.by_dataset()
-            spec = evaluation.spec
-            # Of the whole: ceilings are computed over all that were asked about together.
-            found = (spec.text_blind_ceiling, spec.class_ceiling, spec.ceiling_reason)
-            named = [(spec.dataset, evaluation.whole, found)]
-            named += [(name, part, (None, None, None)) for name, part in parts.items() if len(parts) > 1]
-            rows += [
-                {
-                    "run": run.record,
-                    "evaluation": evaluation,
-                    "spec": spec,
-                    "dataset": name,
-                    "made_up": [made for made in spec.phantoms if name in (made, spec.dataset)],
-                    "aggregate": one,
-                    "ceilings": ceilings,
-                }
-                for name, one, ceilings in named
-            ]
-    return rows
-
-
-TOLD = {"prompt": "the prompt", "target": "the target's class", "nothing": "nothing", "unknown": "–"}
-
-
-def _told(spec: EvaluationSpec) -> str:
-    """What the answers could know beside the image."""
-    rule = spec.condition_arguments.get("rule")
-    return f"{TOLD[spec.told]}; answers {rule}" if rule else TOLD[spec.told]
-
-
-def _worst(evaluations: Sequence[EvaluationOnDisk]) -> list[tuple[str, SampleScore]]:
-    """The rows with the lowest Dice, each with its evaluation's name."""
-    rows = [(one.name, row) for one in evaluations for row in one.scores if row.dice is not None]
-    return sorted(rows, key=lambda found: (found[1].dice or 0.0, found[1].sample_id, found[0]))[:WORST]
-
-
-def _language(run: RunOnDisk, swapped: EvaluationOnDisk) -> dict[str, Any]:
-    """The three bars: own prompt, swapped prompt against the original, against the named target."""
-    asked = {(row.dataset, row.sample_id) for row in swapped.scores}
-    bars: list[tuple[str, Estimate]] = []
-    for clean in run.clean:
-        if alike(clean.spec, swapped.spec):
-            rows = [row for row in clean.scores if (row.dataset, row.sample_id) in asked]
-            bars.append(("own prompt, own target", aggregate(rows, groups_known=clean.spec.groups_known).dice))
-    bars.append(("swapped prompt, original target", swapped.against("original").dice))
-    bars.append(("swapped prompt, named target", swapped.against("named").dice))
-    return {
-        "run": run.record,
-        "spec": swapped.spec,
-        "name": swapped.name,
-        "counts": swapped.counts(),
-        "figure": language_test(bars),
-        "bars": bars,
-        "n": len(asked),
-    }
-
-
-def _probe(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
-    use = evaluation.use
-    return {
-        "run": run.record,
-        "spec": evaluation.spec,
-        "name": evaluation.name,
-        "counts": evaluation.counts(),
-        "use": use,
-        "attributes": by_attribute(use),
-        "figure": forest(use.effects),
-    }
-
-
-def _subgroups(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
-    """The columns by which the rows fall into two to twelve parts."""
-    parts: dict[str, dict[str, Aggregate]] = {}
-    for column in columns(evaluation.scores, known_only=True):
-        if column in ("wording", "group", "dataset"):
-            continue
-        found = subgroups(evaluation.scores, column, groups_known=evaluation.spec.groups_known)
-        if 2 <= len(found) <= MOST_SUBGROUPS:
-            parts[column] = found
-    return {
-        "run": run.record,
-        "spec": evaluation.spec,
-        "name": evaluation.name,
-        "counts": evaluation.counts(),
-        "parts": parts,
-    }
-
-
-def _calibrations(runs: Sequence[RunOnDisk]) -> dict[str, Any] | None:
-    found = [
-        (f"{run.record.id}, {evaluation.name}", evaluation.calibration, evaluation)
-        for run in runs
-        for evaluation in run.clean
-        if evaluation.calibration and evaluation.calibration["curve"]
-    ]
-    if not found:
+def _intervals(rows: Sequence[Row]) -> Figure | None:
+    """The main table's scores below each other; None for a single one."""
+    if len(rows) < 2:
         return None
-    figure = reliability([(label, calibration["curve"]) for label, calibration, _ in found])
-    return {"rows": found, "figure": figure}
+    ceilings = {row.ceilings[1] for row in rows} if len({row.dataset for row in rows}) == 1 else set()
+    lines = {"the most that the class alone could reach": ceilings.pop()} if len(ceilings) == 1 else {}
+    return intervals([(row.label, row.aggregate.dice_present) for row in rows], lines=lines)
 
 
-def _corrupted(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
-    effects = corruption_effects(evaluation.scores, groups_known=evaluation.spec.groups_known)
-    plain = [row.dice for row in evaluation.scores if row.condition == "clean" and row.dice is not None]
-    clean = sum(plain) / len(plain) if plain else 0.0
-    figure = severities(effects, clean)
+def _differences(comparison: Mapping[str, Any] | None) -> Figure | None:
+    """All pairs of runs."""
+    names = {field.name for field in fields(Comparison)}
+    pairs = (comparison or {}).get("pairs", [])
+    values = [
+        (f"{pair['second']} minus {pair['first']}", Comparison(**{name: pair[name] for name in names}))
+        for pair in pairs
+    ]
+    return differences(values, name="run-against-run", measured="points of Dice over all targets")
+
+
+def _all_figures(values: Any) -> Iterator[Figure]:
+    """Every figure among what a template gets."""
+    if isinstance(values, Figure):
+        yield values
+    elif isinstance(values, Mapping):
+        yield from (figure for inside in values.values() for figure in _all_figures(inside))
+    elif isinstance(values, list):
+        yield from (figure for inside in values for figure in _all_figures(inside))
+
+
+def _first_screen(
+    runs: Sequence[RunOnDisk], rows: Sequence[Row], comparison: Mapping[str, Any] | None, images: bool
+) -> dict[str, Any]:
+    """Sentences, examples and the main table."""
+    specs = [row.spec for row in rows]
     return {
-        "run": run.record,
-        "spec": evaluation.spec,
-        "name": evaluation.name,
-        "counts": evaluation.counts(),
-        "effects": effects,
-        "clean": clean,
-        "figure": figure,
+        "runs": [run.record for run in runs],
+        "sentences": first_screen(runs, comparison),
+        "examples": examples(runs) if images and rows else None,
+        "gallery": gallery(runs) if images else None,
+        "rows": rows,
+        "intervals": _intervals(rows),
+        "worst": worst(runs),
+        "any_groups": any(spec.groups_known for spec in specs),
+        "any_made_up": any(spec.phantoms for spec in specs),
+        "any_ceiling": any(spec.text_blind_ceiling is not None for spec in specs),
+        "empty_rule": EMPTY_RULE,
+        "independent_note": independent_note([score for row in rows for score in row.evaluation.scores]) or "",
     }
 
 
-def _index(index: Index) -> str:
-    if index.value is None:
-        return f"none: {index.reason}"
-    return f"{index.value:.3f} {_bounds(index.ci95, index.reason)}, n = {index.n}"
-
-
-def _change(comparison: Comparison) -> str:
-    if comparison.difference is None:
-        return f"– ({comparison.reason})"
-    return f"{comparison.difference:+.3f} {_bounds(comparison.ci95, comparison.reason)}"
-
-
-def _bounds(ci95: tuple[float, float] | None, reason: str | None) -> str:
-    return f"[{ci95[0]:.3f}, {ci95[1]:.3f}]" if ci95 else f"(no interval: {reason})"
-
-
-def _estimate(estimate: Estimate) -> str:
-    if estimate.mean is None:
-        return "–"
-    if estimate.ci95 is None:
-        return f"{_number(estimate.mean)} (no interval: {estimate.reason})"
-    return f"{_number(estimate.mean)} [{_number(estimate.ci95[0])}, {_number(estimate.ci95[1])}]"
-
-
-def _number(value: float | None) -> str:
-    if value is None or math.isnan(value):
-        return "–"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-
-
-def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.3f}"
-
-
-def _omitted(counts: Mapping[str, int]) -> str:
-    """Samples that a pair does not compare, by reason."""
-    words = {
-        "only_first": "in the first alone",
-        "only_second": "in the second alone",
-        "undefined": "without a value",
-        "other_truth": "with another truth",
+def _sections(runs: Sequence[RunOnDisk], comparison: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What stands below the main table; of many evaluations of one kind the first ones, `left_out` counts the rest."""
+    found = {
+        "language": [(run, one) for run in runs for one in run.under("swapped")],
+        "probes": [(run, one) for run in runs for one in run.under("probe")],
+        "subgroups": [(run, one) for run in runs for one in run.clean if subgroup_columns(one)],
+        "corrupted": [(run, one) for run in runs for one in run.under("corrupted")],
     }
-    return ", ".join(f"{counts[name]} {text}" for name, text in words.items() if counts.get(name)) or "none"
-
-
-def _pvalue(value: float | None) -> str:
-    """A p-value is never zero."""
-    if value is None:
-        return "–"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.0f} %"
+    makers = {"language": swapping, "probes": probe, "subgroups": subgroup, "corrupted": corruption}
+    parts = {name: [makers[name](run, one) for run, one in pairs[:MOST_SHOWN]] for name, pairs in found.items()}
+    return {
+        **parts,
+        "left_out": {name: max(0, len(pairs) - MOST_SHOWN) for name, pairs in found.items()},
+        "attributes": attribute_table(parts["probes"]),
+        "comparison": comparison,
+        "differences": _differences(comparison),
+        "worths": leak_worths(runs),
+        "crossings": cross_dataset(runs),
+        "calibrations": calibrations(runs),
+        "risks": risk_coverages(runs),
+        "curves": learning_curves([(run.record.id, run.history) for run in runs]),
+    }

@@ -8,7 +8,7 @@ import numpy as np
 
 from vlseg.metrics import Effect, LanguageUse, RiskCoverage, crossing, group_of, risk_coverage
 from vlseg.records import WORTH_FILE, SampleScore
-from vlseg.reports.figures import attribute_bars, risk_curves
+from vlseg.reports.figures import attributes, domain_shift, reliability, risk_curves
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk
 
 KINDS = ("wrong", "random", "without")
@@ -20,7 +20,15 @@ def cross_dataset(runs: Sequence[RunOnDisk]) -> dict[str, Any] | None:
     if not rows:
         return None
     names = list(dict.fromkeys(name for row in rows for name in row["means"]))
-    return {"datasets": names, "rows": rows}
+    shown = [
+        (
+            f"{row['run'].id}, asked with {row['spec'].prompt}",
+            {name: row["means"][name]["mean"] if name in row["means"] else None for name in names},
+            row["run"].trained_on,
+        )
+        for row in rows
+    ]
+    return {"datasets": names, "rows": rows, "figure": domain_shift(shown)}
 
 
 def _crossing(run: RunOnDisk) -> dict[str, Any] | None:
@@ -97,7 +105,7 @@ def attribute_table(probes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
         return None
     names = list(dict.fromkeys(name for probe in shown for name in probe["attributes"]))
     rows = [(name, [_points(probe["attributes"].get(name, {})) for probe in shown]) for name in names]
-    figure = attribute_bars([(f"{one['run'].id}, {one['name']}", one["attributes"]) for one in shown])
+    figure = attributes([(f"{one['run'].id}, {one['name']}", one["attributes"]) for one in shown])
     return {"probes": shown, "rows": rows, "figure": figure}
 
 
@@ -134,3 +142,17 @@ def risk_coverages(runs: Sequence[RunOnDisk]) -> dict[str, Any] | None:
     if not found:
         return None
     return {"rows": found, "figure": risk_curves([(label, curve) for label, _, curve in found])}
+
+
+def calibrations(runs: Sequence[RunOnDisk]) -> dict[str, Any] | None:
+    """Reliability curves of the evaluations that have one."""
+    found = [
+        (f"{run.record.id}, {evaluation.name}", evaluation.calibration, evaluation)
+        for run in runs
+        for evaluation in run.clean
+        if evaluation.calibration and evaluation.calibration["curve"]
+    ]
+    if not found:
+        return None
+    figure = reliability([(label, calibration["curve"]) for label, calibration, _ in found])
+    return {"rows": found, "figure": figure}

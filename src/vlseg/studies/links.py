@@ -44,10 +44,17 @@ def relink(study: Path, runs: Iterable[Planned]) -> None:
                 one.unlink(missing_ok=True)
 
 
-def _place(study: Path, run: Planned) -> Path | None:
+def where(run: Planned) -> str:
+    """Where within the study's folder a done run's results are found, by these links."""
     if run.kind == "train":
-        return study / "runs" / run.name
-    if not run.needs or run.kind == "worth":
-        return study / ("worths" if run.kind == "worth" else "evaluations") / run.name
+        return f"runs/{run.name}"
+    if run.needs and run.kind != "worth":
+        return f"runs/{run.needs[0]}/evaluations/{run.name}"
+    return f"{'worths' if run.kind == 'worth' else 'evaluations'}/{run.name}"
+
+
+def _place(study: Path, run: Planned) -> Path | None:
+    if run.kind in ("train", "worth") or not run.needs:
+        return study / where(run)
     above = state_of(study, run.needs[0])
     return above.work / "evaluations" / run.name if above is not None and above.state == "done" else None

@@ -10,9 +10,9 @@ from typing import Any
 
 from vlseg.records.study import Plan
 from vlseg.studies.holding import Stopping
+from vlseg.studies.report import write_study_report
 from vlseg.studies.run import close
 from vlseg.studies.status import status
-from vlseg.studies.tables import write_study_tables
 from vlseg.studies.team import work_together
 
 
@@ -47,7 +47,7 @@ def _close_finished(study: Path, job: str) -> None:
     if status(study, plan).left:
         return
     close(study, plan)
-    write_study_tables(study, plan)
+    write_study_report(study, plan)
     command = ["scancel", "--state=PENDING", job.partition("_")[0]]
     with suppress(OSError, subprocess.SubprocessError):  # they would find nothing to do, and end
         subprocess.run(command, capture_output=True, timeout=60, check=False)

@@ -64,21 +64,57 @@ class Status:
         return self.counts["planned"] + self.counts["interrupted"] + self.counts["running"] - len(self.blocked)
 
 
-def status(study: Path, plan: Plan) -> Status:
-    """Read the ledger; cheap enough to be called twice a second for hundreds of runs."""
+@dataclass(frozen=True)
+class Looked:
+    """A run as the ledger has it.
+
+    Attributes:
+        at: None where the ledger does not know it.
+        record: of a run that is done or failed, of whatever identity; None where none can be read.
+        state: see `Status.counts`.
+    """
+
+    run: Planned
+    at: At | None
+    record: LedgerRecord | None
+    state: str
+
+    @property
+    def outdated(self) -> bool:
+        """Whether there is a result, of another identity than the wanted one."""
+        return self.record is not None and self.record.identity != self.run.identity
+
+
+def look(study: Path, plan: Plan) -> list[Looked]:
+    """Every run of the plan as it stands, in the plan's order."""
     now = clock(study)
-    found = [(run, state_of(study, run.name)) for run in plan.runs]
+    found = []
+    for run in plan.runs:
+        at = state_of(study, run.name)
+        record = _record(at) if at is not None else None
+        found.append(Looked(run, at, record, _state(at, run, record, now, plan.study.lease_seconds)))
+    return found
+
+
+def status(study: Path, plan: Plan, found: Sequence[Looked] | None = None) -> Status:
+    """How the study stands; cheap enough to be called twice a second for hundreds of runs.
+
+    Args:
+        study: its folder.
+        plan: the study.
+        found: the ledger as it was looked at; None = look now.
+    """
+    found = look(study, plan) if found is None else found
     records: dict[str, LedgerRecord] = {}
     states: dict[str, str] = {}
     working = []
-    for run, at in found:
-        record = _record(at) if at is not None else None
-        if record is not None and record.identity == run.identity:
-            records[run.name] = record
-        states[run.name] = _state(at, run, record, now, plan.study.lease_seconds)
-        if at is not None and states[run.name] == "running":
-            lease = lease_at(at)
-            working.append({"name": run.name, "host": lease.get("host", ""), "pid": lease.get("pid")})
+    for one in found:
+        states[one.run.name] = one.state
+        if one.record is not None and not one.outdated:
+            records[one.run.name] = one.record
+        if one.at is not None and one.state == "running":
+            lease = lease_at(one.at)
+            working.append({"name": one.run.name, "host": lease.get("host", ""), "pid": lease.get("pid")})
     counts = Counter(states.values())
     names = ("planned", "running", "done", "failed", "interrupted")
     kinds: dict[str, dict[str, int]] = {}
@@ -95,9 +131,9 @@ def status(study: Path, plan: Plan) -> Status:
         seconds_left=_left(plan.runs, states, records, _estimate(study)),
         rate=_rate(done),
         failures=[
-            Failure(run.name, records[run.name].error or "", at.folder)
-            for run, at in found
-            if run.name in failed and at is not None and run.name in records
+            Failure(one.run.name, one.record.error or "", one.at.folder)
+            for one in found
+            if one.run.name in failed and one.at is not None and one.record is not None
         ],
         others=_others(study, {run.name for run in plan.runs}),
         ahead=[name for name, state in states.items() if state not in ("done", "failed")],

@@ -2,28 +2,12 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from vlseg.metrics import aggregate
-from vlseg.records.ledger import At, record_at, state_of
 from vlseg.records.study import Cell, Hole, LedgerRecord, Plan, Planned, TableSpec
-from vlseg.reports.tables import build_table, check_specs, write_tables
-
-TABLES = "report/tables"
-
-
-def write_study_tables(study: Path, plan: Plan) -> list[Path]:
-    """Write the tables of a study, from records alone, into STUDY/report/tables; the files.
-
-    A study that names none gets one of each part: models and prompts down, datasets across.
-
-    Raises:
-        InputError: a table that cannot be made of these cells.
-    """
-    cells, holes = cells_of(study, plan)
-    specs = plan.study.tables or default_tables(plan)
-    return write_tables(cells, specs, holes, study / TABLES, phantoms=plan.study.phantoms)
+from vlseg.reports.tables import build_table, check_specs
+from vlseg.studies.status import Looked
 
 
 def check_tables(plan: Plan) -> None:
@@ -84,27 +68,43 @@ def _varied(runs: Sequence[Planned]) -> list[str]:
     return [name for name in known if name in found and name not in ("data", "seed", "fold")]
 
 
-def cells_of(study: Path, plan: Plan) -> tuple[list[Cell], list[Hole]]:
-    """A cell for each dataset and part of a done evaluation, probe or comparison; a hole for each that is not there."""
+def cells_of(plan: Plan, found: Sequence[Looked]) -> tuple[list[Cell], list[Hole]]:
+    """A cell for each dataset and part of a done evaluation, probe or comparison; a hole for each that is not there.
+
+    Args:
+        plan: the study.
+        found: its runs as the ledger has them.
+    """
     cells: list[Cell] = []
     holes = list(plan.holes)
-    reasons: dict[str, str] = {}
-    for run in plan.runs:
-        at = state_of(study, run.name)
-        record = record_at(at) if at is not None else None
-        why = _why(run, at, record, reasons)
-        if why is not None:
-            reasons[run.name] = why
+    reasons = reasons_of(found)
+    for one in found:
+        run = one.run
         if run.kind == "train":
             continue
-        if why is None and record is not None:
-            cells += _cells(run, record)
+        if run.name not in reasons and one.record is not None:
+            cells += _cells(run, one.record)
         else:
             holes += [
-                Hole(what=run.name, why=why or "", labels={**run.labels, "part": part}, kind=run.kind)
+                Hole(what=run.name, why=reasons[run.name], labels={**run.labels, "part": part}, kind=run.kind)
                 for part in run.parts
             ]
     return cells, holes
+
+
+def reasons_of(found: Sequence[Looked]) -> dict[str, str]:
+    """Why runs have no result, by their names; those that have one are not among them."""
+    reasons = {one.run.name: why for one in found if (why := _why(one)) is not None}
+    stuck = {name: name for name, why in reasons.items() if why.startswith("failed")}
+    more = True
+    while more:  # in the plan a run may stand before one that it needs
+        more = False
+        for one in found:
+            blocking = next((stuck[need] for need in one.run.needs if need in stuck), None)
+            if blocking is not None and one.run.name not in stuck and one.state in ("planned", "interrupted"):
+                stuck[one.run.name], more = blocking, True
+                reasons[one.run.name] = f"waits for {blocking}, which failed"
+    return reasons
 
 
 def _cells(run: Planned, record: LedgerRecord) -> Iterator[Cell]:
@@ -113,13 +113,14 @@ def _cells(run: Planned, record: LedgerRecord) -> Iterator[Cell]:
             yield Cell(run.kind, {**run.labels, "part": part, "data": label}, values)
 
 
-def _why(run: Planned, at: At | None, record: LedgerRecord | None, before: dict[str, str]) -> str | None:
-    """Why a run has no result; None where it has."""
-    if at is not None and at.state == "done" and record is not None:
-        return None if record.identity == run.identity else "outdated: what it depends on has changed"
-    if at is not None and at.state == "failed" and record is not None:
-        return f"failed: {record.error}"
-    stuck = next((need for need in run.needs if before.get(need, "").startswith(("failed", "waits"))), None)
-    if stuck is not None:
-        return f"waits for {stuck}, which failed"
-    return at.state if at is not None and at.state != "interrupted" else "planned"
+def _why(one: Looked) -> str | None:
+    """Why a run has no result, as far as it says itself; None where it has."""
+    if one.state == "done":
+        return None
+    if one.state == "failed" and one.record is not None:
+        return f"failed: {one.record.error}"
+    if one.outdated:
+        return "outdated: what it depends on has changed"
+    if one.at is not None and one.at.state == "done":
+        return "its result cannot be read"
+    return "running" if one.state == "running" else "planned"

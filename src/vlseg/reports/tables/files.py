@@ -53,8 +53,27 @@ def write_tables(
     Raises:
         InputError: see `check_specs` and `build_table`, or the folder cannot be written.
     """
+    return write_built(build_tables(cells, specs, holes, phantoms=phantoms), folder)
+
+
+def build_tables(
+    cells: Sequence[Cell], specs: Sequence[TableSpec], holes: Sequence[Hole], *, phantoms: bool = False
+) -> list[Table]:
+    """All tables of a study, see `write_tables`.
+
+    Raises:
+        InputError: see `check_specs` and `build_table`.
+    """
     check_specs(specs)
-    tables = [build_table(cells, spec, holes, phantoms=phantoms) for spec in specs]
+    return [build_table(cells, spec, holes, phantoms=phantoms) for spec in specs]
+
+
+def write_built(tables: Sequence[Table], folder: Path) -> list[Path]:
+    """Write tables that are made, see `write_tables`.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
     pages = [to_markdown(table) for table in tables]
     texts: dict[str, str] = {}
     for table, page in zip(tables, pages, strict=True):

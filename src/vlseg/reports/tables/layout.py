@@ -7,17 +7,24 @@ from vlseg.reports.tables.entries import SHORT
 from vlseg.reports.tables.table import Entry, Place, Table
 
 OURS, PUBLISHED, DIFFERENCE = "ours", "published", "difference"
+EMPTY_PLACE = "An empty place is no part of the study, or was not published."
 SIGNS = {True: "(!)", False: "", None: "(?)"}
 
 
 @dataclass(frozen=True)
 class Text:
-    """What stands in one place: words, their footnotes, and how they are set; `sign` is (!) or (?)."""
+    """What stands in one place: words, their footnotes, and how they are set; `sign` is (!) or (?).
+
+    `tag` and `source` are those of a published value; `hole` says that a result is missing.
+    """
 
     words: str
     marks: tuple[str, ...] = ()
     bold: bool = False
     sign: str = ""
+    tag: str = ""
+    source: str = ""
+    hole: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ def lay_out(table: Table) -> Layout:
     lines = [line for row in table.rows for line in _lines(table, row, footnotes, beside)]
     notes = [*footnotes.common, *_legend(table)]
     if any(not text.words for line in lines for text in line.texts):
-        notes.append("An empty place is no part of the study, or was not published.")
+        notes.append(EMPTY_PLACE)
     return Layout(
         table.above,
         (*frame.row_labels, *(("",) if beside else ())),
@@ -115,8 +122,8 @@ def _ours(entry: Entry | None, decimals: int, footnotes: _Footnotes) -> Text:
         return Text("")
     if entry.mean is None:
         if len(entry.hole) <= SHORT:
-            return Text(entry.hole, footnotes.marks(entry.notes, ""))
-        return Text("hole", footnotes.marks([entry.hole, *entry.notes], ""))
+            return Text(entry.hole, footnotes.marks(entry.notes, ""), hole=True)
+        return Text("hole", footnotes.marks([entry.hole, *entry.notes], ""), hole=True)
     spread = "" if entry.spread is None else f" ({number(entry.spread, decimals)})"
     return Text(number(entry.mean, decimals) + spread, footnotes.marks(entry.notes, OURS), bold=entry.best)
 
@@ -126,7 +133,7 @@ def _published(entry: Entry | None, decimals: int, footnotes: _Footnotes) -> Tex
         return Text("")
     marks = footnotes.marks(entry.beside_notes, PUBLISHED)
     value = "?" if entry.beside is None else number(entry.beside, decimals)
-    return Text(f"{value} {entry.published.tag}", marks)
+    return Text(f"{value} {entry.published.tag}", marks, tag=entry.published.tag, source=entry.published.source)
 
 
 def _difference(entry: Entry | None, decimals: int) -> Text:

@@ -118,7 +118,7 @@ def _best(leads: Sequence[_Lead]) -> tuple[_Lead, list[_Lead]]:
 
 def _asked(lead: _Lead) -> EvaluationOnDisk | None:
     """What tells whether the words are read, measured as the scores are: a probe, else swapped prompts."""
-    kinds = (*lead.run.under("probe"), *lead.run.swapped)
+    kinds = (*lead.run.under("probe"), *lead.run.under("swapped"))
     return next((one for one in kinds if alike(one.spec, lead.evaluation.spec)), None)
 
 

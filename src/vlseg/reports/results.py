@@ -1,0 +1,121 @@
+"""The rows of the main table: one an evaluation, and one a dataset where it pooled several."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vlseg.metrics import Aggregate
+from vlseg.records import EvaluationSpec, RunRecord, SampleScore, origin
+from vlseg.reports.load import EvaluationOnDisk, RunOnDisk
+from vlseg.reports.words import Cell, adds_over_class, reads
+
+WORST = 10
+TOLD = {
+    "prompt": "told the prompt",
+    "target": "told the target's class",
+    "nothing": "told nothing",
+    "unknown": "nobody says what it was told",
+}
+
+
+Ceilings = tuple[float | None, float | None, str | None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the results.
+
+    Attributes:
+        dataset: of the rows it stands for.
+        made_up: names of the phantoms among them.
+        ceilings: nothing told, class told, and why one is missing; of the whole evaluation alone.
+        beside: what else tells it from the run's other rows, e.g. the evaluation's folder; empty as a rule.
+    """
+
+    run: RunRecord
+    evaluation: EvaluationOnDisk
+    dataset: str
+    aggregate: Aggregate
+    made_up: list[str]
+    ceilings: Ceilings
+    beside: str
+    reads: Cell
+    adds: Cell
+
+    @property
+    def spec(self) -> EvaluationSpec:
+        """Of its evaluation."""
+        return self.evaluation.spec
+
+    @property
+    def label(self) -> str:
+        """For figures."""
+        asked = f" with {self.spec.prompt}" if self.spec.told == "prompt" else f", {told(self.spec)}"
+        return f"{self.run.id}{asked}, {self.dataset}{', ' + self.beside if self.beside else ''}"
+
+    @property
+    def origin(self) -> str:
+        """Where the words of its prompt come from."""
+        return origin(self.spec.prompt_sources, made_up=bool(self.made_up))
+
+
+def result_rows(runs: Sequence[RunOnDisk]) -> list[Row]:
+    """Of all runs, in order: of each with its own prompt, with others, then controls that are told nothing."""
+    rows = []
+    for run in runs:
+        # Of earlier versions "blind" may also be a leaking prompt's answers without the image, in two conditions.
+        controls = [one for one in run.under("blind") if "rule" in one.spec.condition_arguments]
+        own = sorted(run.clean, key=lambda one: one.spec.prompt != run.record.prompt)
+        used = [*own, *controls]
+        for evaluation in used:
+            rows += _of_one(run, evaluation, runs, beside(evaluation, used))
+    return rows
+
+
+def _of_one(run: RunOnDisk, evaluation: EvaluationOnDisk, runs: Sequence[RunOnDisk], beside: str) -> list[Row]:
+    spec = evaluation.spec
+    # Of the whole: ceilings are computed over all that were asked about together.
+    found = (spec.text_blind_ceiling, spec.class_ceiling, spec.ceiling_reason)
+    named: list[tuple[str, str | None, Aggregate, Ceilings]] = [(spec.dataset, None, evaluation.whole, found)]
+    named += [(name, name, one, (None, None, None)) for name, one in evaluation.parts.items()]
+    return [
+        Row(
+            run=run.record,
+            evaluation=evaluation,
+            dataset=name,
+            aggregate=one,
+            made_up=[made for made in spec.phantoms if name in (made, spec.dataset)],
+            ceilings=ceilings,
+            beside=beside,
+            reads=reads(run, evaluation, dataset=part),
+            adds=adds_over_class(run, evaluation, runs, dataset=part),
+        )
+        for name, part, one, ceilings in named
+    ]
+
+
+def beside(evaluation: EvaluationOnDisk, others: Sequence[EvaluationOnDisk]) -> str:
+    """The folder's name where another evaluation of the run has the same data, split, prompt and told."""
+
+    def shown(one: EvaluationOnDisk) -> tuple[str, ...]:
+        return one.spec.dataset, one.spec.split, one.spec.prompt, told(one.spec)
+
+    alike = [one for one in others if shown(one) == shown(evaluation)]
+    return evaluation.name if len(alike) > 1 else ""
+
+
+def told(spec: EvaluationSpec) -> str:
+    """What the answers could know beside the image."""
+    rule = spec.condition_arguments.get("rule")
+    return f"{TOLD[spec.told]}; answers {rule}" if rule else TOLD[spec.told]
+
+
+def worst(runs: Sequence[RunOnDisk]) -> list[tuple[str, str, SampleScore]]:
+    """The rows with the lowest Dice of all runs, each with its run and evaluation."""
+    rows = [
+        (run.record.id, one.name, row)
+        for run in runs
+        for one in run.clean
+        for row in one.scores
+        if row.dice is not None
+    ]
+    return sorted(rows, key=lambda found: (found[2].dice or 0.0, found[2].sample_id, found[0], found[1]))[:WORST]
