@@ -133,7 +133,7 @@ def test_the_evaluation_that_stands_for_a_run() -> None:
         evaluated(ROWS, split="val"), evaluated(ROWS, prompt="class"), evaluated(ROWS, threshold_origin="fixed"),
         evaluated(ROWS + ROWS, precision="bf16"),
     ]  # fmt: skip
-    run = a_run("s", own, *others)
+    run = replace(a_run("s", own), evaluations=[*others, own])
     told = first_screen([run])
     mean = own.whole.dice_present.mean
     assert any(f"Dice {mean:.3f}" in one for one in told)
