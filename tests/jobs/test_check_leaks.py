@@ -12,6 +12,7 @@ from planted_defects import PLANTED, blank, edit, invert
 from scipy import ndimage
 
 from vlseg.jobs.check import check_data, fix_annotations
+from vlseg.jobs.convert import convert_dataset
 from vlseg.records import SPLITS, Finding, Looked
 from vlseg.reports.check_codes import CODES
 from vlseg.reports.check_sentences import first_sentences
@@ -183,12 +184,10 @@ def test_inverted_masks_are_read_by_the_value_that_a_page_names(make_dataset: Ma
     assert statistics.areas == before
 
 
-def test_sources_that_dataset_json_gives_are_known(make_dataset: MakeDataset) -> None:
-    """As training has it: what the dataset says goes before what entries say."""
-    root = make_dataset()
-    edit(root, "train", lambda e: [x.update(prompt_sources={"p1": ["unknown"]}) for x in e] and None)
-    assert "unknown_source" not in {one.code for one in check_data([root])[0]}  # make_dataset says "class"
-    values = json.loads((root / "dataset.json").read_text())
-    for said, told in (({}, True), ({"p1": ["class", "unknown"]}, True), ({"p1": ["class", "user"]}, False)):
-        (root / "dataset.json").write_text(json.dumps(values | {"prompt_sources": said}))
+def test_sources_that_dataset_json_gives_are_known_in_other_layouts(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    """As training has it; who says "unknown" in dataset.json has said nothing."""
+    root = tmp_path / "lvit"
+    convert_dataset(make_dataset(counts=(4, 2, 0)), "lvit", root, target="dark disc", prompt="p1")
+    for said, told in (({}, True), ({"text": ["class", "unknown"]}, True), ({"text": ["class", "user"]}, False)):
+        (root / "dataset.json").write_text(json.dumps({"name": "lvit", "prompt_sources": said}))
         assert ("unknown_source" in {one.code for one in check_data([root])[0]}) is told
