@@ -10,7 +10,8 @@ import pytest
 from study_cells import evaluated, labels
 
 from vlseg.records.study import Cell
-from vlseg.reports.study_figures import MOST, Drawing, drawings, write_figures
+from vlseg.reports.study_drawing import Drawing, write_figures
+from vlseg.reports.study_figures import MOST, drawings
 from vlseg.reports.study_scores import names_of, scores
 
 SETS = ("kvasir-seg", "cvc-clinicdb", "bkai-igh", "busi", "camus", "isic-2016")
@@ -102,13 +103,18 @@ def test_lines_are_a_runs_own_interval_or_the_widest_of_several_around_their_mea
 def test_a_matrix_holds_the_means_of_its_cells_and_no_other() -> None:
     cells = [*across(seed=0), *across(seed=1), evaluated(0.1, trained_on="busi", data="busi")]
     found = one(cells, "matrix")
-    values = found.values["cells"]
+    values = {on: row for on, row, _ in found.values["runs"]}
     assert list(values) == list(SETS[:2]), "what is asked about one dataset alone is no row"
     for on, row in values.items():
         for data, value in row.items():
             own = [c for c in cells if (c.labels["trained_on"], c.labels["data"]) == (on, data)]
             assert value == pytest.approx(fmean(c.values["dice"]["mean"] for c in own))
     assert "Means over 2 runs" in found.caption
+    assert [seen for *_, seen in found.values["runs"]] == [{SETS[0]}, {SETS[1]}]
+    pooled = [evaluated(0.5, trained_on="all", data=data) for data in SETS[:3]]
+    (drawing,) = [d for d in drawings([*cells, *pooled], pools={"all": SETS[:2]}) if d.kind == "matrix"]
+    assert drawing.values["runs"][-1][2] >= set(SETS[:2]), "a pool's own datasets have a frame"
+    assert SETS[2] not in drawing.values["runs"][-1][2]
     both = [*across(), *across("clipseg"), *across(asked="class")]
     titles = [drawing.title for drawing in drawings(both) if drawing.kind == "matrix"]
     assert titles == ["cris, p6", "clipseg, p6", "cris, p6 → class"]
@@ -126,6 +132,26 @@ def test_ranks_are_of_methods_that_share_their_datasets_under_one_prompt_where_t
     assert len(chosen.values["found"].methods) == 8
     equal = one([*methods(7, asked="class", prompt="class"), *methods(7, values={"deployable": False})], "ranks")
     assert "Under the prompt 'class' alone." in equal.caption, "of equal ones the honest prompt"
+
+
+def test_methods_whose_prompt_tells_of_the_truth_are_marked() -> None:
+    leaky = {"deployable": False}
+    cells = [*methods(2), *methods(2, asked="p7", prompt="p7", values=leaky)]
+    for kind in ("ranks", "intervals"):
+        found = one(cells, kind)
+        assert "†: the prompt tells of the truth, or may." in found.caption
+        assert {row["method"] for row in found.rows} == {"m0, p6", "m1, p6", "m0, p7 †", "m1, p7 †"}
+        assert "†" not in one(methods(3), kind).caption
+    reads_nothing = {**leaky, "told": "nothing"}
+    assert "†" not in one(methods(3, values=reads_nothing), "ranks").caption, "its answers were told of no prompt"
+    assert "tells of the truth" in one(across(values=leaky), "matrix").caption
+    assert "tells of the truth" not in one(across(), "matrix").caption
+
+
+def test_scores_of_the_test_split_are_not_mixed_with_others() -> None:
+    val = evaluated(0.9, split="val")
+    assert [one.mean for one in scores([evaluated(0.5), val])] == [0.5]
+    assert [one.mean for one in scores([val])] == [0.9]
 
 
 def test_ranks_are_on_the_datasets_that_failures_left_to_all() -> None:
@@ -188,6 +214,8 @@ def test_names_say_what_differs_within_a_model_and_no_more() -> None:
 
 
 def test_figures_are_written_with_their_numbers_and_old_ones_go(tmp_path: Path) -> None:
+    (ranked,) = [d for d in drawings(methods(), phantoms=True) if d.kind == "ranks"]
+    assert ranked.values["measured"] == "Dice, made-up,"
     cells = [*across(), *across(model="Cris")]
     written = write_figures(drawings(cells, phantoms=True), tmp_path)
     assert len({figure.name.lower() for _, figure in written}) == len(written), "on any file system"

@@ -193,6 +193,7 @@ def test_a_pause_of_half_an_hour_parts_two_sittings() -> None:
     found = sittings([at("09:00", 600.0), at("09:20", 900.0, "b"), at("12:00", 1800.0), at("12:29", 60.0)])
     told = [(one.begin[-5:], one.end[-5:], one.runs, one.work, one.machines) for one in found]
     assert told == [("08:50", "09:20", 2, "25.0 min", ("a", "b")), ("11:30", "12:29", 2, "31.0 min", ("a",))]
+    assert [len(sittings([at("09:00", 60.0), at(hour, 60.0)])) for hour in ("09:30", "09:32")] == [1, 2]
     assert sittings([a_run("p", "planned")]) == []
 
 

@@ -134,6 +134,8 @@ def test_prompts_that_tell_of_the_truth_are_counted() -> None:
     assert telling(cells) == (
         "Of 2 scores 1 is under prompts that tell of the truth (p7): nobody has these before the truth is known."
     )
+    again = [Cell(c.kind, {**c.labels, "part": "again"}, c.values) for c in cells]
+    assert telling([*cells, *again]) == telling(cells), "a run that two parts want is one"
     assert telling(cells[:1]) == ""
     assert telling([evaluated(0.5, values={"deployable": None})]) == ""
     blind = evaluated(0.5, values={**leaking, "told": "nothing"})

@@ -300,14 +300,14 @@ def _both(own: _Answer, other: _Answer, named: _Answer | None) -> Example:
         "paraphrase": "the same said otherwise",
         "class_only": "the name alone",
     }[OTHER_WORDS[_kind(condition) or 0]]
-    facts = [f"Dice {own.dice:.3f} with sentence 1"]
+    facts = [f"Dice {own.dice:.3f} with sentence 1."]
     if named is not None:
-        facts += [f"with sentence 2: {named.dice:.3f} with what it names, {other.dice:.3f} with what sentence 1 names"]
+        facts += [f"With sentence 2: {named.dice:.3f} with what it names, {other.dice:.3f} with what sentence 1 names."]
     else:
         meant = "" if condition in ("paraphrase", "class_only") else "; no target of this image has that sentence"
-        facts += [f"with sentence 2: {other.dice:.3f} with the same target{meant}"]
+        facts += [f"With sentence 2: {other.dice:.3f} with the same target{meant}."]
     if other.score.overlap is not None:
-        facts += [f"the two answers overlap with an IoU of {other.score.overlap:.2f}"]
+        facts += [f"IoU of the two answers: {other.score.overlap:.3f}."]
     sentences = [*_asked(own)[0], Sentence(other.score.wording, changed)]
     truth = named.truth if named is not None else other.truth
     whose = "what it names" if named is not None else "the same truth"

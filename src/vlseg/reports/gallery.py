@@ -14,14 +14,14 @@ from vlseg.reports.load import RunOnDisk
 from vlseg.reports.outlines import coarser
 from vlseg.reports.thumbnails import thumbnails
 
-BUDGET = 16_000_000
+BUDGET = 17_000_000
 """Bytes of the gallery in the page; with all else a page stays below 20 MB."""
 MOST_ROWS = 12_000
 """Answers shown at most: with more, browsers are slow."""
 GRIDS = (GRID, GRID // 2, GRID // 4)
 """Units of an outline's longer side: the finest with which words and outlines take half of the budget."""
-CARD, PICTURE = 400, 60
-"""Bytes of a card and of an image beside what is counted: its words and outlines, its data URL."""
+CARD, PICTURE = 280, 40
+"""Bytes of a card and of an image, at most, beside what is counted: its words and outlines, its data URL."""
 MOST_VALUES = 200
 """Values of a filter that one chooses from; what has more is searched for."""
 
@@ -73,6 +73,7 @@ class Gallery:
         side: longer side of these in pixels.
         ratio: width by height of a typical image, between 0.75 and 1.8.
         facets: filters with more than one value.
+        searched: labels of what has too many values for a filter.
         total: answers that there are pictures of.
         why: why not all are shown; empty where they are.
         notes: what else is left out, and how pictures are to be read.
@@ -84,6 +85,7 @@ class Gallery:
     side: int
     ratio: float
     facets: list[Facet]
+    searched: list[str]
     total: int
     why: str
     notes: list[str]
@@ -127,16 +129,19 @@ def gallery(runs: Sequence[RunOnDisk], budget: int = BUDGET) -> Gallery | None:
     contents = list(dict.fromkeys(one.image.content for one in drawn))
     places = {content: place for place, content in enumerate(contents)}
     small = thumbnails(contents, budget - size - PICTURE * len(contents))
-    facets, keys = _facets([one.row for one in drawn])
-    several = len({(one.row.score.dataset, one.row.run.record.id) for one in drawn}) > 1
-    cards = [_card(one, places[one.image.content], key, several) for one, key in zip(drawn, keys, strict=True)]
-    limit = f"{MOST_ROWS:,} are as many as a browser sorts at once" if most == MOST_ROWS else _megabytes(budget)
+    facets, searched, keys = _facets([one.row for one in drawn])
+    cards = [
+        _card(one, places[one.image.content], key, searched + [facet.label for facet in facets])
+        for one, key in zip(drawn, keys, strict=True)
+    ]
+    limit = f"a page with more than {MOST_ROWS:,} is slow" if most == MOST_ROWS else _megabytes(budget)
     return Gallery(
         cards,
         small.urls,
         small.side,
         min(1.8, max(0.75, median(one.image.width / one.image.height for one in drawn))) if drawn else 1.0,
         facets,
+        searched,
         len(rows),
         f"{chosen.words}: {limit}" if chosen.words else "",
         _notes([one.row for one in drawn], out, len(chosen.rows) - len(drawn)),
@@ -191,7 +196,8 @@ def _coarse_enough(drawn: list[_Drawn], budget: int) -> tuple[list[_Drawn], int]
 def _bytes(row: Row) -> int:
     """Of a card's words in HTML."""
     return sum(
-        len(str(escape(word)).encode()) + len("<bdi></bdi>, ") for word in (*_words(row, True), row.score.wording)
+        len(str(escape(word)).encode()) + len("<bdi></bdi>, ")
+        for word in (*_words(row, ("dataset", "run")), row.score.wording)
     )
 
 
@@ -215,7 +221,7 @@ def _dice(score: SampleScore) -> float | None:
     return None if score.empty_target is not False else score.dice
 
 
-def _card(one: _Drawn, image: int, keys: list[int], several: bool) -> Card:
+def _card(one: _Drawn, image: int, keys: list[int], varied: Sequence[str]) -> Card:
     score = one.row.score
     truth = None if score.area_error is None else score.area - score.area_error
     return Card(
@@ -226,7 +232,7 @@ def _card(one: _Drawn, image: int, keys: list[int], several: bool) -> Card:
         one.answer,
         _verdict(score),
         score.wording if one.row.evaluation.spec.told in ("prompt", "unknown") else None,
-        _words(one.row, several),
+        _words(one.row, varied),
         keys,
         _dice(score),
         _percent(truth, score.pixels),
@@ -246,11 +252,11 @@ def _verdict(score: SampleScore) -> str:
     return f"Dice {score.dice:.2f}" + (", nothing marked" if score.empty_pred else "")
 
 
-def _words(row: Row, several: bool) -> list[str]:
-    """What a card says beside verdict and sentence; dataset and run where there are several."""
+def _words(row: Row, varied: Sequence[str]) -> list[str]:
+    """What a card says beside verdict and sentence; dataset and run where these vary."""
     score = row.score
     asked = "" if score.condition == "clean" else row.condition
-    where = (score.dataset, row.run.record.id) if several else ()
+    where = [FACETS[label](row) for label in ("dataset", "run") if label in varied]
     return [word for word in (score.sample_id, score.target, asked, score.group, *where) if word]
 
 
@@ -268,25 +274,32 @@ FACETS: Mapping[str, Callable[[Row], str]] = {
     "evaluation": lambda row: row.evaluation.name,
 }
 """Filters by label. Of two that part the rows alike, the first is shown."""
+WRITTEN = ("target", "sentence", "group", "run", "dataset")
+"""Those whose value is written on each card, where the search finds it."""
 
 
-def _facets(rows: Sequence[Row]) -> tuple[list[Facet], list[list[int]]]:
-    """The filters with more than one and not too many values, and for each row the places of its values."""
+def _facets(rows: Sequence[Row]) -> tuple[list[Facet], list[str], list[list[int]]]:
+    """The filters with more than one value, the labels of those with too many, and each row's places of its values."""
     facets: list[Facet] = []
-    columns: dict[tuple[int, ...], str] = {}
+    searched: list[str] = []
+    columns: set[tuple[int, ...]] = set()
     for label, of in FACETS.items():
         values = [of(row) for row in rows]
         first = {value: place for place, value in enumerate(dict.fromkeys(values))}
         column = tuple(first[value] for value in values)
-        if 2 <= len(first) <= MOST_VALUES and column not in columns:
-            columns[column] = label
+        if len(first) < 2 or column in columns:
+            continue
+        columns.add(column)
+        if len(first) <= MOST_VALUES:
             facets.append(Facet(label, sorted(first, key=_natural)))
+        elif label in WRITTEN:
+            searched.append(label)
     keys: list[list[int]] = [[] for _ in rows]
     for facet in facets:
         places = {value: place for place, value in enumerate(facet.values)}
         for key, row in zip(keys, rows, strict=True):
             key.append(places[FACETS[facet.label](row)])
-    return facets, keys
+    return facets, searched, keys
 
 
 def _natural(text: str) -> tuple[bool, list[tuple[int, str]]]:
@@ -300,7 +313,7 @@ def _notes(rows: Sequence[Row], out: Mapping[str, int], lost: int) -> list[str]:
     told = dict.fromkeys(row.run.record.id for row in rows if row.evaluation.spec.told in ("target", "nothing"))
     said = {
         "{:,} answers on other images than the sample's": out["elsewhere"] + lost,
-        "{:,} rows that hold an answer shown here against another truth, or again": out["again"],
+        "{:,} rows that repeat an answer (held against another truth, or evaluated again)": out["again"],
     }
     left = [words.format(count) for words, count in said.items() if count]
     return [

@@ -1,18 +1,14 @@
 """Which figures a study has, by what its cells hold, and the numbers that each is drawn from."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
 from vlseg.metrics import Comparison, Effect, Estimate, compare_ranks
-from vlseg.records import write_text
 from vlseg.records.study import Cell
-from vlseg.reports.figures import Figure, critical_difference, domain_shift, intervals, language_slopes, prompt_curves
+from vlseg.reports.study_drawing import Drawing
 from vlseg.reports.study_scores import RUNS, Label, Score, names_of, scores
 from vlseg.reports.tables.entries import natural
 
@@ -22,31 +18,13 @@ MOST_METHODS = 12
 """Beyond so many methods figures that hold them against each other are of one prompt alone."""
 GAP = Estimate(None, None, None, 0, "not there")
 FEWEST_PROMPTS = 3
+MARKED = "†: the prompt tells of the truth, or may."
 DICE = "mean Dice"
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """A figure before it is drawn.
-
-    Attributes:
-        kind: what draws it.
-        title: what it is of, among those of its kind.
-        name: of its files.
-        caption: what stands before the figure's own.
-        rows: what it is drawn from, as its CSV has it.
-        values: what `kind` takes.
-    """
-
-    kind: str
-    title: str
-    name: str
-    caption: str
-    rows: Sequence[Mapping[str, Any]]
-    values: Mapping[str, Any] = field(default_factory=dict)
-
-
-def drawings(cells: Sequence[Cell], *, phantoms: bool = False) -> list[Drawing]:
+def drawings(
+    cells: Sequence[Cell], *, pools: Mapping[str, Collection[str]] | None = None, phantoms: bool = False
+) -> list[Drawing]:
     """The figures that a study's cells allow, in the order of the page.
 
     - a critical-difference diagram where enough methods, each trained on the data that it is asked about, share enough
@@ -57,11 +35,16 @@ def drawings(cells: Sequence[Cell], *, phantoms: bool = False) -> list[Drawing]:
     - intervals of the diagram's methods.
 
     Where nothing was trained on what it is asked about, diagram and intervals are of untrained models.
+
+    Args:
+        cells: of a study.
+        pools: the datasets of each pool.
+        phantoms: the images are made up; each figure says so.
     """
     found = scores(cells)
     own = [one for one in found if one.labels.get("trained_on") == one.labels.get("data")]
     own = own or [one for one in found if not one.labels.get("trained_on")]
-    kinds = (_ranks(own), _matrices(found), _prompts(found), _slopes(cells), _intervals(own))
+    kinds = (_ranks(own), _matrices(found, pools or {}), _prompts(found), _slopes(cells), _intervals(own))
     drawn_from = [one for some in kinds for one in _few(list(some))]
     return [_made_up(one) for one in drawn_from] if phantoms else drawn_from
 
@@ -69,7 +52,8 @@ def drawings(cells: Sequence[Cell], *, phantoms: bool = False) -> list[Drawing]:
 def _made_up(one: Drawing) -> Drawing:
     """Said in the picture, which may be shown without the page."""
     measured = one.values.get("measured")
-    values = {**one.values, "measured": f"{measured}, made-up images"} if measured else one.values
+    short = "made-up," if one.kind == "ranks" else "made-up images"  # which stands in the middle of a line
+    values = {**one.values, "measured": f"{measured}, {short}"} if measured else one.values
     return replace(one, caption=f"Made-up images. {one.caption}", values=values)
 
 
@@ -79,66 +63,6 @@ def _few(found: list[Drawing]) -> list[Drawing]:
         return found
     more = f"{len(found) - MOST} more of this kind are not drawn: {'; '.join(one.title for one in found[MOST:])}."
     return [*found[: MOST - 1], replace(found[MOST - 1], caption=f"{found[MOST - 1].caption} {more}".strip())]
-
-
-def write_figures(found: Sequence[Drawing], folder: Path) -> list[tuple[Drawing, Figure]]:
-    """Draw those that have anything to show, each as svg, png and csv; files of an earlier state of the study go.
-
-    Raises:
-        InputError: the folder cannot be written.
-    """
-    figures: list[tuple[Drawing, Figure]] = []
-    taken: set[str] = set()
-    for drawing in found:
-        figure = drawn(drawing)
-        if figure is not None:
-            figure = replace(figure, name=_free(figure.name, taken))
-            taken.add(figure.name.lower())
-            figure.write(folder)
-            write_text(folder / f"{figure.name}.csv", to_csv(drawing.rows))
-            figures.append((drawing, figure))
-    kept = {figure.name for _, figure in figures}
-    for old in folder.glob("*.csv"):
-        files = [old.with_suffix(suffix) for suffix in (".svg", ".png", ".csv")]
-        if old.stem not in kept and all(file.is_file() for file in files):
-            for file in files:
-                file.unlink(missing_ok=True)  # another process may write the same report
-    return figures
-
-
-def _free(name: str, taken: Collection[str]) -> str:
-    """Another name where two labels become one file's."""
-    found, number = name, 2
-    while found.lower() in taken:
-        found, number = f"{name}-{number}", number + 1
-    return found
-
-
-def drawn(one: Drawing) -> Figure | None:
-    """The figure; None where there is nothing to show."""
-    figure: Figure | None = DRAW[one.kind](**one.values, name=one.name)
-    if figure is None:
-        return None
-    return replace(figure, caption=f"{one.caption} {figure.caption}".strip())
-
-
-DRAW: Mapping[str, Any] = {
-    "intervals": intervals,
-    "ranks": critical_difference,
-    "matrix": domain_shift,
-    "prompts": prompt_curves,
-    "slopes": language_slopes,
-}
-
-
-def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The numbers of a figure; what is not there is empty."""
-    out = io.StringIO()
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(out, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
 
 
 def _row(one: Score, **more: Any) -> dict[str, Any]:
@@ -162,23 +86,29 @@ def _over(found: Sequence[Score]) -> str:
 
 
 def _methods(own: Sequence[Score]) -> tuple[list[Score], list[str], str]:
-    """The scores to hold against each other, the name of each one's method, and how they were chosen.
+    """The scores to hold against each other, the name of each one's method, and what is to be said of the choice.
 
     Of more than `MOST_METHODS` those under the one prompt that most of them are asked with; of equal ones one that does
-    not tell of the truth.
+    not tell of the truth. Methods whose prompt does are marked.
     """
     leave = ("data", "trained_on")
+    kept, chosen = list(own), ""
     names = names_of([one.labels for one in own], leave)
-    if len(set(names)) <= MOST_METHODS:
-        return list(own), names, ""
-    methods: dict[str, set[str]] = {}
-    honest: Counter[str] = Counter()
-    for one, name in zip(own, names, strict=True):
-        methods.setdefault(one.labels.get("asked", ""), set()).add(name)
-        honest[one.labels.get("asked", "")] += one.deployable is True
-    prompt = max(methods, key=lambda key: (len(methods[key]), honest[key], key))
-    kept = [one for one in own if one.labels.get("asked", "") == prompt]
-    return kept, names_of([one.labels for one in kept], leave), f"Under the prompt '{prompt}' alone."
+    if len(set(names)) > MOST_METHODS:
+        methods: dict[str, set[str]] = {}
+        honest: Counter[str] = Counter()
+        for one, name in zip(own, names, strict=True):
+            methods.setdefault(one.labels.get("asked", ""), set()).add(name)
+            honest[one.labels.get("asked", "")] += one.deployable is True
+        prompt = max(methods, key=lambda key: (len(methods[key]), honest[key], key))
+        kept, chosen = (
+            [one for one in own if one.labels.get("asked", "") == prompt],
+            f"Under the prompt '{prompt}' alone.",
+        )
+        names = names_of([one.labels for one in kept], leave)
+    leaking = {name for one, name in zip(kept, names, strict=True) if one.deployable is False}
+    names = [f"{name} †" if name in leaking else name for name in names]
+    return kept, names, " ".join(filter(None, [chosen, MARKED if leaking else ""]))
 
 
 def _trained(own: Sequence[Score]) -> str:
@@ -223,7 +153,7 @@ def _ranks(own: Sequence[Score]) -> Iterator[Drawing]:
     yield Drawing("ranks", "", "critical-difference", caption, rows, {"found": ranks, "measured": "Dice"})
 
 
-def _matrices(found: Sequence[Score]) -> Iterator[Drawing]:
+def _matrices(found: Sequence[Score], pools: Mapping[str, Collection[str]]) -> Iterator[Drawing]:
     """One a model and prompt: what it was trained on down, what it is asked about across."""
     trained = [one for one in found if one.labels.get("trained_on")]
     groups: dict[tuple[Label, ...], list[Score]] = {}
@@ -241,8 +171,10 @@ def _matrices(found: Sequence[Score]) -> Iterator[Drawing]:
         order = list(dict.fromkeys(one.labels["data"] for one in rows))
         for one in rows:
             values.setdefault(one.labels["trained_on"], dict.fromkeys(order))[one.labels["data"]] = one.mean
-        caption = f"{name}: trained on what stands at the left. {_over(rows)}"
-        given = {"cells": values, "measured": DICE}
+        told = " Its prompt tells of the truth, or may." if any(one.deployable is False for one in rows) else ""
+        caption = f"{name}: trained on what stands at the left.{told} {_over(rows)}"
+        runs = [(on, row, {on, *pools.get(on, ())}) for on, row in values.items()]
+        given = {"runs": runs, "measured": DICE}
         yield Drawing("matrix", name, f"domain-shift-{name}", caption, [_row(one) for one in rows], given)
 
 

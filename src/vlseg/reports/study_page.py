@@ -16,8 +16,8 @@ from vlseg.reports.environment import page_environment
 from vlseg.reports.figures import Figure
 from vlseg.reports.published import TAGS
 from vlseg.reports.study_cost import cost, environment_of, peak, sittings, told_bytes
+from vlseg.reports.study_drawing import Drawing
 from vlseg.reports.study_facts import STATES, StudyFacts, StudyRun, StudySearch
-from vlseg.reports.study_figures import Drawing
 from vlseg.reports.study_words import failures, first_screen, interval, some, worths
 from vlseg.reports.tables import to_html
 from vlseg.reports.tables.build import PHANTOMS

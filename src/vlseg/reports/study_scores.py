@@ -11,6 +11,7 @@ from vlseg.records.study import Cell
 Label = tuple[str, str]
 RUNS = ("seed", "fold", "part")
 """Labels over which a mean is taken, or that several wants of one run differ in."""
+TEST = "test"
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Score:
     Attributes:
         labels: without those of `RUNS`.
         ends: of one run its interval; of several the widest of theirs, laid around the mean; None where one has none.
-        deployable: False where the prompt tells of the truth; None where it is not known.
+        deployable: False where the answers were told of the truth by their prompt; None where it is not known.
     """
 
     labels: Mapping[str, str]
@@ -39,15 +40,21 @@ class Score:
 def scores(cells: Sequence[Cell]) -> list[Score]:
     """Dice under clean prompts, a mean over the seeds and folds of one place; each run once, whatever parts want it.
 
+    On the test split; on the others where nothing was asked about that.
+
     Where two runs differ in nothing that their labels tell, they are of parts that set something else: those of the
     first part are taken.
     """
+    plain = [
+        cell
+        for cell in cells
+        if cell.kind in ("evaluate", "masks")
+        and cell.labels.get("condition", "clean") == "clean"
+        and _mean(cell) is not None
+    ]
+    tested = [cell for cell in plain if cell.labels.get("split", TEST) == TEST]
     places: dict[tuple[Label, ...], dict[tuple[str, str], Cell]] = {}
-    for cell in cells:
-        if cell.kind not in ("evaluate", "masks") or cell.labels.get("condition", "clean") != "clean":
-            continue
-        if _mean(cell) is None:
-            continue
+    for cell in tested or plain:
         place = tuple((name, value) for name, value in cell.labels.items() if name not in RUNS)
         run = cell.labels.get("seed", ""), cell.labels.get("fold", "")
         places.setdefault(place, {}).setdefault(run, cell)
@@ -59,7 +66,7 @@ def _score(labels: Mapping[str, str], inside: Mapping[tuple[str, str], Cell]) ->
     for (seed, _), cell in inside.items():
         seeds.setdefault(seed, []).append(_mean(cell) or 0.0)
     first = next(iter(inside.values()))
-    told = [cell.values.get("deployable") for cell in inside.values()]
+    told = [_honest(cell) for cell in inside.values()]
     mean = fmean(fmean(values) for values in seeds.values())
     return Score(
         labels,
@@ -69,6 +76,13 @@ def _score(labels: Mapping[str, str], inside: Mapping[tuple[str, str], Cell]) ->
         len(inside),
         False if False in told else None if None in told else True,
     )
+
+
+def _honest(cell: Cell) -> bool | None:
+    """Whether the answers were told nothing of the truth; None where it is not known."""
+    deployable = cell.values.get("deployable")
+    read = cell.values.get("told", "prompt") in ("prompt", "unknown")
+    return None if deployable is None else bool(deployable) or not read
 
 
 def _ends(mean: float, intervals: Sequence[Any]) -> tuple[float, float] | None:

@@ -9,7 +9,7 @@ from PIL import Image
 from vlseg.records.pictures import GRID
 from vlseg.reports.load import data_uri
 
-SIDES = (GRID, 192, 160, 128, 112, 96, 80, 64, 48)
+SIDES = (GRID, 192, 160, 128, 112, 96, 88, 80, 72, 64, 56, 48)
 """Longer side in pixels; the first is what evaluations keep and is taken as it is."""
 QUALITY = 55
 """Of WebP, where an image is made smaller."""

@@ -9,8 +9,9 @@ from typing import Any
 
 from vlseg.records.ledger import LEDGER
 from vlseg.records.study import Plan
+from vlseg.reports.study_drawing import write_figures
 from vlseg.reports.study_facts import RunState, StudyFacts, StudyRun, StudySearch
-from vlseg.reports.study_figures import drawings, write_figures
+from vlseg.reports.study_figures import drawings
 from vlseg.reports.study_page import write_study_page
 from vlseg.reports.tables import build_tables, write_built
 from vlseg.studies.links import where
@@ -61,7 +62,9 @@ def write_study_report(study: Path, plan: Plan) -> Written:
         ],
         sizes={**_sizes(study, leave=(LEDGER, REPORT)), LEDGER: sum(kept.values())},
     )
-    figures = write_figures(drawings(cells, phantoms=plan.study.phantoms), study / REPORT / "figures")
+    figures = write_figures(
+        drawings(cells, pools=plan.study.pools, phantoms=plan.study.phantoms), study / REPORT / "figures"
+    )
     return Written(write_study_page(facts, study / REPORT, figures), index, files)
 
 

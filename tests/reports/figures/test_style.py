@@ -13,7 +13,7 @@ from PIL import Image
 
 from vlseg.records import InputError
 from vlseg.reports.figures import Figure, intervals
-from vlseg.reports.figures.style import BLUE, GREEN, INK, PURPLE, SERIES, VERMILLION, contrast, told_apart, wrapped
+from vlseg.reports.figures.style import BLUE, GREEN, INK, PURPLE, SERIES, VERMILLION, contrast
 
 STYLE_SHEET = Path(__file__).parents[3] / "src/vlseg/reports/templates/style.css"
 WHITE, DARK = "#ffffff", "#14191f"
@@ -145,25 +145,3 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 )
 def test_names_become_files(name: str, file: str) -> None:
     assert drawn(name).name == file
-
-
-def test_long_names_break_where_words_end() -> None:
-    assert wrapped("clipseg busi", 27) == ["clipseg busi"]
-    assert wrapped("biomedclip-busi-class+attributes-seed0", 27) == ["biomedclip-busi-class+", "attributes-seed0"]
-    assert wrapped("x" * 40, 27) == ["x" * 27, "x" * 13]
-    for text in ODD:
-        lines = wrapped(text, 20)
-        assert 1 <= len(lines) <= 2
-        assert all(len(line) <= 20 for line in lines)
-    cut = "".join(wrapped(f"begin{'-' * 100}end", 20))
-    assert cut.startswith("begin")
-    assert cut.endswith("end")
-    assert "…" in cut
-
-
-def test_names_that_cutting_makes_alike_are_told_apart() -> None:
-    same = [f"{'x' * 60}{i}{'y' * 60}" for i in range(12)]
-    lines = ["\n".join(one) for one in told_apart(same, 20)]
-    assert len(set(lines)) == len(lines)
-    assert all(len(line) <= 20 for one in lines for line in one.split("\n"))
-    assert told_apart(["a", "a"], 20) == [["a"], ["a (2)"]]

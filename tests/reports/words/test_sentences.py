@@ -50,7 +50,7 @@ def test_no_interval_and_no_truth_are_said() -> None:
 
 def test_images_that_training_saw_are_said() -> None:
     assert "training split" in scored(ROWS, split="train")
-    assert "chooses its weights by" in scored(ROWS, split="val")
+    assert "by which trainings choose their weights" in scored(ROWS, split="val")
     assert scored(ROWS).endswith("that are there.")
     assert "another object's words" in scored(ROWS, condition="swapped")
 
@@ -68,6 +68,7 @@ def test_who_could_have_written_the_prompt() -> None:
         assert "not known" in text
         assert SIGHT not in text
     assert "not known" in about_leak(spec(told="unknown"))
+    assert about_leak(spec(prompt_sources=["none"])) == "Asked without any words."
     # Words that were not read leak nothing.
     assert about_leak(spec(prompt_sources=["mask"], told="target")) == ""
 

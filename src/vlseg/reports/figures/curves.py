@@ -8,6 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from vlseg.metrics import Effect, RiskCoverage
 from vlseg.reports.figures.intervals import finite
+from vlseg.reports.figures.labels import plural
 from vlseg.reports.figures.style import (
     INK,
     SERIES,
@@ -17,7 +18,6 @@ from vlseg.reports.figures.style import (
     grid,
     heading,
     legend_below,
-    plural,
     series,
     styled,
     unit,

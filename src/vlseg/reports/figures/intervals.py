@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from matplotlib.axes import Axes
 
 from vlseg.metrics import Comparison, Estimate
+from vlseg.reports.figures.labels import plural
 from vlseg.reports.figures.style import (
     BLUE,
     INK,
@@ -17,7 +18,6 @@ from vlseg.reports.figures.style import (
     finish,
     grid,
     legend_below,
-    plural,
     row_height,
     rows,
     styled,
@@ -26,6 +26,8 @@ from vlseg.reports.figures.style import (
 
 MOST_ROWS = 60
 """More rows than that are cut: nobody reads them in a figure, and the table has them all."""
+
+FAINT: dict[str, Any] = {"facecolor": (INK, 0.12), "edgecolor": (INK, 0.6), "linewidth": 0.6}
 
 Span = tuple[float, float]
 
@@ -104,7 +106,7 @@ def differences(
     for row, (_, one) in enumerate(shown):
         found = _detectable(one)
         if found is not None:
-            axes.barh(row, 2 * found, left=-found, height=0.62, color=INK, alpha=0.14, linewidth=0)
+            axes.barh(row, 2 * found, left=-found, height=0.62, **FAINT)
         value = 100 * one.difference if finite(one.difference) else None
         ends = (100 * one.ci95[0], 100 * one.ci95[1]) if one.ci95 and value is not None else None
         dot(axes, row, value, ends, "no value" if value is None else signed(value))
@@ -115,7 +117,7 @@ def differences(
     axes.locator_params(axis="x", nbins=5)
     grid(axes, "x")
     if any(_detectable(one) is not None for _, one in shown):
-        axes.barh(0, 0, color=INK, alpha=0.14, label="too small to be found with 80 % power")
+        axes.barh(0, 0, **FAINT, label="too small to be found with 80 % power")
     legend_below(plot)
     most = max(known, key=lambda found: abs(found[1].difference or 0))
     gist = f"{measured} of {plural(len(known), 'row')}, largest {most[0]} {signed(100 * (most[1].difference or 0))}"

@@ -6,6 +6,7 @@ import numpy as np
 
 from vlseg.metrics import Effect, Estimate
 from vlseg.reports.figures.intervals import finite, intervals, signed
+from vlseg.reports.figures.labels import plural, told_apart
 from vlseg.reports.figures.style import (
     BLUE,
     GREEN,
@@ -21,12 +22,10 @@ from vlseg.reports.figures.style import (
     grid,
     heading,
     legend_below,
-    plural,
     row_height,
     rows,
     series,
     styled,
-    told_apart,
     unit,
 )
 
@@ -76,7 +75,7 @@ def language_slopes(effects: Sequence[Effect], *, name: str = "language-use") ->
         colour, marker, line = KINDS[kind_of(one.name)]
         left, right = _right(one) - (one.original.difference or 0.0), _right(one)
         axes.plot((0, 1), (left, right), color=colour, linestyle=line, marker=marker, markeredgecolor=PAPER)
-        axes.plot((1.03, 1.13), (right, place), color=INK, alpha=0.4, linewidth=0.6)
+        axes.plot((1.03, 1.13), (right, place), color=INK, alpha=0.6, linewidth=0.5)
         axes.plot(1.17, place, color=colour, marker=marker, markeredgecolor=PAPER, linestyle="none")
         axes.text(1.22, place, f"{right:.2f}  {label}", va="center", fontsize=SMALL)
     legend_below(plot)

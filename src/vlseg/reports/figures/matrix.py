@@ -7,6 +7,7 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
 from vlseg.reports.figures.intervals import finite
+from vlseg.reports.figures.labels import plural, told_apart
 from vlseg.reports.figures.style import (
     INK,
     SMALL,
@@ -16,11 +17,9 @@ from vlseg.reports.figures.style import (
     contrast,
     finish,
     heading,
-    plural,
     row_height,
     rows,
     styled,
-    told_apart,
 )
 
 MAP = "cividis"
@@ -78,8 +77,8 @@ def domain_shift(
 def _cell(axes: mpl.axes.Axes, x: int, y: int, value: float | None, own: bool) -> None:
     corner = (x - 0.48, y - 0.46)
     if value is None or not finite(value):
-        axes.add_patch(Rectangle(corner, 0.96, 0.92, facecolor="none", edgecolor=INK, alpha=0.35, linewidth=0.6))
-        axes.plot((x - 0.48, x + 0.48), (y + 0.46, y - 0.46), color=INK, alpha=0.35, linewidth=0.6)
+        axes.add_patch(Rectangle(corner, 0.96, 0.92, facecolor="none", edgecolor=INK, alpha=0.6, linewidth=0.6))
+        axes.plot((x - 0.48, x + 0.48), (y + 0.46, y - 0.46), color=INK, alpha=0.6, linewidth=0.6)
         return
     colour = to_hex(mpl.colormaps[MAP](min(max(value, 0.0), 1.0)))
     axes.add_patch(Rectangle(corner, 0.96, 0.92, facecolor=colour, linewidth=0))

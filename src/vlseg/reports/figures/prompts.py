@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 
 from vlseg.metrics import Estimate
 from vlseg.reports.figures.intervals import finite
+from vlseg.reports.figures.labels import plural, wrapped
 from vlseg.reports.figures.style import (
     INK,
     SERIES,
@@ -13,11 +14,9 @@ from vlseg.reports.figures.style import (
     grid,
     heading,
     legend_below,
-    plural,
     series,
     styled,
     unit,
-    wrapped,
 )
 
 SHORT = 4

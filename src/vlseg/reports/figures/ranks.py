@@ -6,6 +6,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from vlseg.metrics import Ranks
+from vlseg.reports.figures.labels import plural
 from vlseg.reports.figures.style import (
     BLUE,
     INK,
@@ -16,7 +17,6 @@ from vlseg.reports.figures.style import (
     canvas,
     finish,
     grid,
-    plural,
     row_height,
     rows,
     styled,

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure as Plot
 
 from vlseg.records import replacing, write_text
 from vlseg.reports.figures.inline import inline_svg
+from vlseg.reports.figures.labels import printable, told_apart, wrapped
 
 INK, PAPER = "#1b2430", "#fdfefe"
 """What stands for the page's own ink and paper while a figure is drawn; in files these colours themselves."""
@@ -71,7 +72,6 @@ _STYLE = {
     "figure.constrained_layout.h_pad": 0.06,
     "figure.dpi": 72,
 }
-_UNPRINTABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
@@ -165,43 +165,6 @@ def series(index: int) -> dict[str, Any]:
     return {"color": colour, "marker": marker, "linestyle": line, "markeredgecolor": PAPER, "markersize": size}
 
 
-def printable(text: str) -> str:
-    """One line that XML can hold."""
-    return _UNPRINTABLE.sub("�", " ".join(text.split()))
-
-
-def wrapped(text: str, width: int, lines: int = 2) -> list[str]:
-    """At most so many lines of so many characters, broken behind blanks and - _ + / , where that fits.
-
-    What does not fit goes from the middle: runs of one study often begin and end alike, but more often differ there.
-    """
-    text = printable(text)
-    most = width * lines
-    if len(text) > most:
-        text = f"{text[: most // 2]}…{text[-(most - most // 2 - 1) :]}"
-    found = [""]
-    for piece in re.findall(r"[^\s_+/,-]*[\s_+/,-]?", text):
-        if len(found[-1]) + len(piece.rstrip()) > width:
-            found.append("")
-        found[-1] += piece
-    found = [line.strip() for line in found]
-    fits = len(found) <= lines and all(len(line) <= width for line in found)
-    return found if fits else [text[start : start + width] for start in range(0, len(text), width)]
-
-
-def told_apart(labels: Sequence[str], width: int, lines: int = 2) -> list[list[str]]:
-    """Labels that fit, each unlike the others: those that cutting made alike are numbered."""
-    found = [wrapped(label, width, lines) for label in labels]
-    seen: dict[str, int] = {}
-    for index, one in enumerate(found):
-        key = "\n".join(one)
-        seen[key] = seen.get(key, 0) + 1
-        if key and seen[key] > 1:
-            mark = f" ({seen[key]})"
-            found[index] = [*one[:-1], one[-1][: width - len(mark)] + mark]
-    return found
-
-
 def rows(axes: Axes, labels: Sequence[str], width: int = 27) -> None:
     """Labels left of rows 0, 1, ... from the top, in up to two lines each."""
     axes.set_ylim(len(labels) - 0.4, -0.6)
@@ -241,15 +204,10 @@ def legend_below(plot: Plot) -> None:
         named += [(label, handle) for handle, label in found if label not in before]
     if not named:
         return
-    labels = [one[0] for one in told_apart([label for label, _ in named], 56, lines=1)]
+    labels = [one[0] for one in told_apart([label for label, _ in named], 46, lines=1)]
     longest = max(len(one) for one in labels)
     columns = max(1, min(len(labels), int(WIDTH / (5.3 * longest + 54))))
     plot.legend([handle for _, handle in named], labels, loc="outside lower left", ncols=columns, borderaxespad=0.2)
-
-
-def plural(number: int, word: str) -> str:
-    """'1 row', '2 rows'."""
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def unit(axes: Axes, axis: Literal["x", "y"]) -> None:

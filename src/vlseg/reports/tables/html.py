@@ -32,10 +32,10 @@ def to_html(table: Table, *, said: Collection[str] = ()) -> str:
     title = quoted(table.frame.spec.title or table.frame.spec.name)
     parts = [f'<p class="warn">{escape(line)}</p>' for line in layout.above if line not in said]
     groups = _groups(layout.lines)
-    for block in _blocks(len(layout.columns)) if layout.lines else []:
+    for place, block in enumerate(_blocks(len(layout.columns)) if layout.lines else []):
         rows = [group for group in groups if any(_has(line, block) for line in group)]
         parts.append(
-            f'<div class="scroll" role="region" aria-label="{title}" tabindex="0">'
+            f'<div class="scroll" role="region" aria-label="{title}, table {place + 1}" tabindex="0">'
             f'<table class="study-table">{_head(layout, block)}'
             + "".join(_body(group, block, name) for group in rows)
             + "</table></div>"
@@ -84,7 +84,9 @@ def _body(group: Sequence[Line], block: slice, name: str) -> str:
         labels = ""
         if place == 0:
             span = f' rowspan="{len(group)}"' if len(group) > 1 else ""
-            labels = "".join(f'<th scope="row"{span}>{escape(label)}</th>' for label in line.labels)
+            labels = "".join(
+                f'<th scope="row"{span}>{escape(label)}</th>' if label else f"<td{span}></td>" for label in line.labels
+            )
         what = f'<td class="what">{escape(line.what)}</td>' if line.what else ""
         cells = "".join(f'<td class="number">{_cell(text, name)}</td>' for text in line.texts[block])
         rows.append(f'<tr class="{line.what or "ours"}">{labels}{what}{cells}</tr>')

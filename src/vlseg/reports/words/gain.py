@@ -1,7 +1,8 @@
 """What the sentence adds over the class: against a run that is told no more, or the ceiling of all such answers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +56,20 @@ def says_more(rows: Rows) -> bool:
     return any(len(kinds) > 1 for kinds in by_class.values())
 
 
+def tells_more(evaluation: EvaluationOnDisk) -> bool:
+    """`says_more` of its rows, found once: every line of a table asks it of every run."""
+    found: bool = _kept(evaluation, "words.tells_more", lambda: says_more(evaluation.scores))
+    return found
+
+
+def _kept(evaluation: EvaluationOnDisk, what: str, compute: Callable[[], Any]) -> Any:
+    """As a cached property of the evaluation keeps it."""
+    kept = vars(evaluation)
+    if what not in kept:
+        kept[what] = compute()
+    return kept[what]
+
+
 def is_control(run: RunOnDisk, evaluation: EvaluationOnDisk) -> bool:
     """A run that was trained and tested on no more than the class."""
     if run.record.status != "done" or evaluation.spec.condition != "clean":
@@ -62,7 +77,7 @@ def is_control(run: RunOnDisk, evaluation: EvaluationOnDisk) -> bool:
     if evaluation.spec.told == "target":
         return True
     own = evaluation.spec.prompt == run.record.prompt
-    return evaluation.spec.told == "prompt" and own and not says_more(evaluation.scores)
+    return evaluation.spec.told == "prompt" and own and not tells_more(evaluation)
 
 
 def gain_over_class(
@@ -76,7 +91,7 @@ def gain_over_class(
         runs: all runs at hand.
         dataset: of a pool, the part to compare on.
     """
-    own = _present(evaluation.scores, dataset)
+    own = _present(evaluation, dataset)
     found: list[tuple[float, RunOnDisk, list[Key], dict[Key, _Sample]]] = []
     for other in runs:
         if other.folder == run.folder or not _trained_alike(run.record, other.record):
@@ -84,10 +99,10 @@ def gain_over_class(
         for one in other.clean:
             if not _measured_alike(evaluation.spec, one.spec) or not is_control(other, one):
                 continue
-            theirs = _present(one.scores, dataset)
+            theirs = _present(one, dataset)
             keys = [key for key in own if key in theirs and own[key].area == theirs[key].area]
             if keys:
-                found.append((float(np.mean([theirs[key].dice for key in keys])), other, keys, theirs))
+                found.append((sum(theirs[key].dice for key in keys) / len(keys), other, keys, theirs))
     if not found:
         return None
     _, best, keys, theirs = max(found, key=lambda one: one[0])
@@ -107,16 +122,17 @@ class _Sample:
     area: int
 
 
-def _present(rows: Rows, dataset: str | None) -> dict[Key, _Sample]:
-    """The present targets, the wordings of each averaged."""
+def _present(evaluation: EvaluationOnDisk, dataset: str | None) -> dict[Key, _Sample]:
+    """The present targets, all or those of one dataset."""
+    found: dict[Key, _Sample] = _kept(evaluation, "words.present", lambda: _averaged(evaluation.scores))
+    return found if dataset is None else {key: one for key, one in found.items() if key[0] == dataset}
+
+
+def _averaged(rows: Rows) -> dict[Key, _Sample]:
+    """Present targets, the wordings of each averaged."""
     values: dict[Key, list[SampleScore]] = {}
     for row in rows:
-        if (
-            row.condition == "clean"
-            and row.dice is not None
-            and not row.empty_target
-            and dataset in (None, row.dataset)
-        ):
+        if row.condition == "clean" and row.dice is not None and not row.empty_target:
             values.setdefault((row.dataset, row.split, row.sample_id), []).append(row)
     return {
         key: _Sample(
@@ -164,7 +180,7 @@ def adds_over_class(
     if spec.told != "prompt":
         told = {"target": "told the class alone", "nothing": "told nothing"}
         return Cell(note=told.get(spec.told, "nobody can say what it was told"))
-    if not says_more(evaluation.scores):
+    if not tells_more(evaluation):
         return Cell(note="its words are the class alone")
     gain = gain_over_class(run, evaluation, runs, dataset=dataset)
     if gain is not None:
@@ -198,7 +214,7 @@ def about_words(run: RunOnDisk, evaluation: EvaluationOnDisk, runs: Sequence[Run
         who: the subject.
     """
     spec = evaluation.spec
-    if spec.told != "prompt" or not says_more(evaluation.scores):
+    if spec.told != "prompt" or not tells_more(evaluation):
         return ""
     gain = gain_over_class(run, evaluation, runs)
     above = _above_ceiling(evaluation)

@@ -267,15 +267,17 @@ def _about_effect(effect: Effect | None, who: str) -> str:
     if effect is None:
         return f"{no_choice}, so nothing shows whether {who} reads them."
     change = effect.original
-    told = f"{points(change.difference, change.ci95, word='points')} over {counted(change.n, 'target')}"
+    over = f"over {counted(change.n, 'target')}"
     asked = f"{no_choice}; asked with {INSTEAD[effect.name]}, {who}"
+    size = points(*upright(change), sign=False, word="points of Dice")
     if _changed(effect) < 0:
-        return f"{asked} loses Dice: {told}, so the words matter."
+        return f"{asked} loses {size} {over}: its answers depend on the words."
     if _changed(effect) > 0:
-        return f"{asked} gains Dice: {told}, so its own words do not help it."
+        return f"{asked} gains {size} {over}: its own words do not help it."
+    size = points(change.difference, change.ci95, word="points")
     least = change.detectable_holm
     power = f"; {points(least, sign=False)} points would have been found" if least is not None else ""
-    return f"{asked} shows no change of Dice: {told}{power}."
+    return f"{asked} is not shown to lose Dice: {size} {over}{power}."
 
 
 def reading_cell(rows: Rows, spec: EvaluationSpec, *, use: LanguageUse | None = None) -> Cell:

@@ -7,7 +7,7 @@ from typing import Any
 
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike
 from vlseg.reports.words.cell import Cell
-from vlseg.reports.words.gain import about_class_prompt, about_words, says_more
+from vlseg.reports.words.gain import about_class_prompt, about_words, tells_more
 from vlseg.reports.words.numbers import counted
 from vlseg.reports.words.reading import NO_TEXT, about_language, reading_cell
 from vlseg.reports.words.sentences import about_leak, about_scores, differs
@@ -32,7 +32,7 @@ class _Lead:
         spec = self.evaluation.spec
         if spec.told != "prompt":
             return NAMES_ALONE + 1
-        if not says_more(self.evaluation.scores):
+        if not tells_more(self.evaluation):
             return NAMES_ALONE
         return 0 if spec.deployable or spec.phantoms else 1
 

@@ -51,7 +51,7 @@ def _where(spec: EvaluationSpec) -> str:
     if spec.split == "train":
         return ", on images of the training split"
     if spec.split == "val":
-        return ", on the val split, which training chooses its weights by"
+        return ", on the val split, by which trainings choose their weights"
     return ""
 
 
@@ -79,6 +79,8 @@ def _about_sources(spec: EvaluationSpec) -> str:
     if leaks & {"mask", "label"}:
         words = origin(spec.prompt_sources)
         return f"Scores under a prompt that was written with sight of the truth ({words}), which a user does not have."
+    if set(spec.prompt_sources) == {"none"}:
+        return "Asked without any words."
     if leaks or not spec.prompt_sources:
         return "Where the prompt's words come from is not known: they may have been written with sight of the truth."
     return "The prompt's words are ones that a user has before looking at the truth."
