@@ -130,8 +130,10 @@ TABLES = """widths => [...document.querySelectorAll('table')].flatMap(one => {
   const width = widths[getComputedStyle(one).page];
   return reach > width + 1 ? [`a table reaches to ${reach} of ${width} px: ${text}`] : [];
 })"""
-HEADERS = """() => [...document.querySelectorAll('table')].filter(one => one.tHead?.rows.length)
+HEADERS = """() => [...document.querySelectorAll('table')]
+  .filter(one => one.tHead?.rows.length && !one.closest('.screen'))
   .map(one => one.tHead.rows[one.tHead.rows.length - 1].lastElementChild?.textContent ?? '')"""
+"""Of all tables but those that are said to be for screens alone."""
 
 
 def cut_in_print(page: Page) -> list[str]:
@@ -180,7 +182,7 @@ BLANK = """() => [...document.images].filter(one => one.complete && !one.natural
 
 TEXT = """() => {
   const main = document.querySelector('main, body').cloneNode(true);
-  for (const one of main.querySelectorAll('script, style, form')) one.remove();
+  for (const one of main.querySelectorAll('script, style, form, label')) one.remove();
   return main.textContent.split('\\n').map(line => line.trim()).filter(Boolean);
 }"""
 
