@@ -160,4 +160,5 @@ def test_the_cell_is_of_what_was_measured_alike() -> None:
         sum(one.right is True for one in choices(probe.scores)) / len(choices(probe.scores))
     )
     elsewhere = evaluated(ask(MODELS["oracle"], "clean"), threshold=0.9)
-    assert reads(run, elsewhere).note == "not asked"
+    assert reads(run, elsewhere).note == "not asked in the way these scores were measured"
+    assert reads(run, evaluated(ask(MODELS["oracle"], "clean"), prompt="class")).note == "not asked"

@@ -134,9 +134,10 @@ def _asked(lead: _Lead) -> EvaluationOnDisk | None:
 
 
 def _otherwise(lead: _Lead) -> str:
-    """Where it was asked, but not as the scores were measured."""
-    kinds = [one for one in (*lead.run.under("probe"), *lead.run.under("swapped")) if one.scores]
-    return " in the way these scores were measured" if kinds else ""
+    """Where it was asked with these prompts, but not as the scores were measured: on other data, at another threshold."""
+    kinds = (*lead.run.under("probe"), *lead.run.under("swapped"))
+    same = any(one.scores and one.spec.prompt == lead.evaluation.spec.prompt for one in kinds)
+    return " in the way these scores were measured" if same else ""
 
 
 def _unseen(lead: _Lead) -> str:
