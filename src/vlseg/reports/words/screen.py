@@ -134,7 +134,7 @@ def _asked(lead: _Lead) -> EvaluationOnDisk | None:
 
 
 def _otherwise(lead: _Lead) -> str:
-    """Where it was asked with these prompts, but not as the scores were measured: on other data, at another threshold."""
+    """Where it was asked with these prompts, but not as the scores were measured: other data, another threshold."""
     kinds = (*lead.run.under("probe"), *lead.run.under("swapped"))
     same = any(one.scores and one.spec.prompt == lead.evaluation.spec.prompt for one in kinds)
     return " in the way these scores were measured" if same else ""
