@@ -181,3 +181,16 @@ def test_of_two_probes_the_one_that_asked_more_is_told() -> None:
     few = evaluated(ask(MODELS["constant"], "selection", images=3), condition="probe")
     told = first_screen([replace(run, evaluations=[run.evaluations[0], few, run.evaluations[1]])])
     assert "of 120 questions" in told[0]
+
+
+def test_two_runs_with_the_highest_dice_are_said_to_share_it() -> None:
+    told = first_screen([a_run("a", evaluated(ROWS)), a_run("b", evaluated(ROWS))])
+    assert told[0].startswith(
+        "Of 2 runs with sentences, a has the highest Dice over targets that are there, as 1 other"
+    )
+
+
+def test_runs_without_words_have_not_the_class_as_their_prompt() -> None:
+    empty = [replace(row, wording="", prompt_sources="none") for row in ROWS]
+    told = first_screen([a_run(name, evaluated(empty, prompt_sources=["none"])) for name in "ab"])
+    assert told[0].startswith("Of 2 runs with no prompt that is known and tells anything")

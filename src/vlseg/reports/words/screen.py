@@ -7,7 +7,7 @@ from typing import Any
 
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike
 from vlseg.reports.words.cell import Cell
-from vlseg.reports.words.gain import about_class_prompt, about_words, tells_more
+from vlseg.reports.words.gain import about_class_prompt, about_words, tells_class, tells_more
 from vlseg.reports.words.numbers import counted
 from vlseg.reports.words.reading import NO_TEXT, about_language, reading_cell
 from vlseg.reports.words.sentences import about_leak, about_scores, differs
@@ -33,7 +33,7 @@ class _Lead:
         if spec.told != "prompt":
             return NAMES_ALONE + 1
         if not tells_more(self.evaluation):
-            return NAMES_ALONE
+            return NAMES_ALONE if tells_class(self.evaluation) else NAMES_ALONE + 1
         return 0 if spec.deployable or spec.phantoms else 1
 
 
@@ -68,7 +68,9 @@ def first_screen(runs: Sequence[RunOnDisk], comparison: Mapping[str, Any] | None
 
 def _kind(lead: _Lead, other_sentences: bool) -> str:
     sentences = "sentences that a user can write" if other_sentences else "sentences"
-    return (sentences, "sentences", "the class as their prompt", "no prompt")[lead.kind]
+    return (sentences, "sentences", "the class as their prompt", "no prompt that is known and tells anything")[
+        lead.kind
+    ]
 
 
 def _picked(lead: _Lead, among: Sequence[_Lead], leads: Sequence[_Lead], comparison: Mapping[str, Any] | None) -> str:
@@ -84,8 +86,14 @@ def _picked(lead: _Lead, among: Sequence[_Lead], leads: Sequence[_Lead], compari
     mine = lead.run.folder.name
     pairs = [pair for pair in (comparison or {}).get("pairs", ()) if mine in (pair["first"], pair["second"])]
     alike = sum(not differs(pair) for pair in pairs if {pair["first"], pair["second"]} <= names)
+    best += _ties(lead, among)
     same = f"; {alike} of the others could not be shown to differ from it over all targets" if alike else ""
     return f"{best}{same}. It was picked after seeing these scores: expect less of it on new images."
+
+
+def _ties(lead: _Lead, among: Sequence[_Lead]) -> str:
+    same = [one for one in among if one.evaluation.whole.dice_present.mean == lead.evaluation.whole.dice_present.mean]
+    return f", as {counted(len(same) - 1, 'other has', 'others have')}" if len(same) > 1 else ""
 
 
 def _use(evaluation: EvaluationOnDisk) -> Any:
