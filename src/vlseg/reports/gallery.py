@@ -19,8 +19,8 @@ BUDGET = 17_000_000
 MOST_ROWS = 12_000
 """Answers shown at most: with more, browsers are slow."""
 GRIDS = (GRID, GRID // 2, GRID // 4)
-"""Units of an outline's longer side: the finest with which words and outlines take half of the budget."""
-CARD, PICTURE = 280, 40
+"""Units of an outline's longer side: the finest with which words and outlines take two fifths of the budget."""
+CARD, PICTURE = 240, 40
 """Bytes of a card and of an image, at most, beside what is counted: its words and outlines, its data URL."""
 MOST_VALUES = 200
 """Values of a filter that one chooses from; what has more is searched for."""
@@ -121,7 +121,7 @@ def gallery(runs: Sequence[RunOnDisk], budget: int = BUDGET) -> Gallery | None:
     most = MOST_ROWS
     while True:
         chosen = choose(rows, most)
-        drawn, size = _coarse_enough(_pictured(chosen.rows), budget // 2)
+        drawn, size = _coarse_enough(_pictured(chosen.rows), budget * 2 // 5)
         if size <= budget // 2 or most <= 1:
             break
         most = max(1, min(len(chosen.rows) - 1, len(chosen.rows) * (budget // 2) // size))
@@ -175,7 +175,8 @@ def _pictured(rows: Sequence[Row]) -> list[_Drawn]:
 
 def _coarse_enough(drawn: list[_Drawn], budget: int) -> tuple[list[_Drawn], int]:
     """With the finest outlines of GRIDS that keep the cards within a budget, or the coarsest; and the cards' bytes."""
-    words = sum(CARD + _bytes(one.row) for one in drawn)
+    varied = [label for label in ("dataset", "run") if len({FACETS[label](one.row) for one in drawn}) > 1]
+    words = sum(CARD + _bytes(one.row, varied) for one in drawn)
     for grid in GRIDS:
         scale = grid / GRID
         found = [
@@ -193,12 +194,10 @@ def _coarse_enough(drawn: list[_Drawn], budget: int) -> tuple[list[_Drawn], int]
     return found, size
 
 
-def _bytes(row: Row) -> int:
+def _bytes(row: Row, varied: Sequence[str]) -> int:
     """Of a card's words in HTML."""
-    return sum(
-        len(str(escape(word)).encode()) + len("<bdi></bdi>, ")
-        for word in (*_words(row, ("dataset", "run")), row.score.wording)
-    )
+    words = (*_words(row, varied), row.score.wording)
+    return sum(len(str(escape(word)).encode()) + len("<bdi></bdi>, ") for word in words)
 
 
 def _order(one: _Drawn) -> tuple[object, ...]:
