@@ -66,6 +66,15 @@ def first_screen(runs: Sequence[RunOnDisk], comparison: Mapping[str, Any] | None
     return [sentence for sentence in told if sentence]
 
 
+def spoken_of(runs: Sequence[RunOnDisk]) -> tuple[RunOnDisk, EvaluationOnDisk] | None:
+    """The run and the evaluation that the sentences of `first_screen` are about; None where nothing was scored."""
+    leads = [lead for run in runs if (lead := _lead(run)) is not None]
+    if not leads:
+        return None
+    lead, _ = _best(leads)
+    return lead.run, lead.evaluation
+
+
 def _kind(lead: _Lead) -> str:
     return ("sentences", "sentences", "the class as their prompt", "no prompt")[lead.kind]
 
