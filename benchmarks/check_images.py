@@ -31,6 +31,7 @@ from vlseg.checks.collect import Collector
 from vlseg.checks.near_copies import check_near
 from vlseg.checks.near_pairs import Bar
 from vlseg.jobs.check import check_data
+from vlseg.records import View
 
 
 def texture(index: int, side: int) -> Pixels:
@@ -90,10 +91,14 @@ def checked_pairs(root: Path) -> tuple[set[frozenset[str]], float, float]:
     pairs: set[frozenset[str]] = set()
 
     def keep(datasets: Any, found: Collector, bar: Bar) -> None:
-        check_near(datasets, found, bar)
-        for (code, *_), cases in found.cases.items():
-            if code == "near_duplicate":
-                pairs.update(frozenset(file.name for file in files) for _, files in cases)
+        add = found.add
+
+        def record(*told: Any, **more: Any) -> None:
+            pairs.add(frozenset(view.file.name for view in told if isinstance(view, View)))
+            add(*told, **more)
+
+        with patch.object(found, "add", record):
+            check_near(datasets, found, bar)
 
     begin, cpu = time.perf_counter(), time.process_time()
     with patch("vlseg.checks.check_near", keep):

@@ -200,7 +200,7 @@ def test_what_is_not_compared_is_counted_by_reason(tmp_path: Path, vlseg: Callab
     pair = compare_runs([one, two])["pairs"][0]
     assert pair["left_out"] == {"only_first": 3, "only_second": 2, "undefined": 1, "other_truth": 1}
     assert pair["n"] + 3 + 1 + 1 == 20
-    shown = vlseg("compare", one, two).out
+    shown = " ".join(vlseg("compare", one, two).out.split())
     assert "not compared: 3 scored in the first alone, 2 scored in the second alone, 1 without a value" in shown
 
 

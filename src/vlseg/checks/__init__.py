@@ -80,7 +80,8 @@ def _check_one(
     found = Collector(path.resolve().name)
     samples = name_targets(read_samples(path, target, found))
     check_entries(samples, found)
-    said = read_info(path).prompt_sources if samples else {}  # a dataset.json that is broken gave no samples
+    # In other layouts "unknown" is what the reader puts where nobody said; an annotation file says it itself.
+    said = {} if (path / "anns").is_dir() or not samples else read_info(path).prompt_sources
     check_prompts(samples, {key for key, sources in said.items() if "unknown" not in sources}, found)
     facts: dict[Path, FileFacts] = {}
     areas: dict[str, float] = {}

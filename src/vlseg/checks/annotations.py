@@ -3,6 +3,7 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,8 @@ def read_samples(path: Path, target: str | None, found: Collector) -> list[Sampl
         _check_types(entries, split, found)
         _check_boxes(entries, split, found)
         samples += _located(layout_folders(info), info.name, split, entries, found)
+    if info.mask_value is not None:
+        samples = [s if s.mask_value is not None else replace(s, mask_value=info.mask_value) for s in samples]
     _check_redundant(path, found)
     _check_unused(layout_folders(info), samples, found)
     return samples

@@ -37,7 +37,7 @@ def check_entries(samples: Sequence[Sample], found: Collector) -> None:
 def check_prompts(samples: Sequence[Sample], declared: Collection[str], found: Collector) -> None:
     """Keys that are missing here and there, and words that fit several objects of an image.
 
-    `declared` are the prompts whose sources dataset.json gives, which is what holds.
+    `declared` are the prompts whose sources dataset.json gives in the place of the entries.
     """
     keys = {key for sample in samples for key in sample.prompts}
     for sample in samples:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from vlseg.cli.options import Data, Device, Json, Target, Threads, finish
+from vlseg.cli.options import Data, Device, Images, Json, Target, Threads, finish
 from vlseg.records import verdict
 
 prompts_app = typer.Typer(help="Prompts and where their words come from.", no_args_is_help=True)
@@ -100,6 +100,7 @@ def worth(
     device: Device = "auto",
     threads: Threads = None,
     seed: Annotated[int, typer.Option(help="Of the choice of other images.", min=0)] = 0,
+    images: Images = True,
     json: Json = False,
 ) -> None:
     """What a leak is worth: the leaking score minus that of models trained and tested on a deployable prompt.
@@ -111,11 +112,11 @@ def worth(
     from vlseg.jobs.scoring import EvaluateOptions
 
     if any((Path(one) / "run.json").exists() for one in (*leaking, *honest)):
-        options = EvaluateOptions(split=split, device=device, threads=threads, seed=seed)
+        options = EvaluateOptions(split=split, device=device, threads=threads, seed=seed, pictures=images)
         values = leak_worth(leaking, honest, data, options)
     else:
         given = {"model": model, "data": data, "device": device, "threads": threads}
-        values = _trained_worth(given, settings or [], leaking, honest, seeds or [0, 1, 2], split, out)
+        values = _trained_worth(given, settings or [], leaking, honest, seeds or [0, 1, 2], split, out, images)
     lines = [
         f"{values['dataset']} {split}: '{values['leaking_prompt']}' ({', '.join(values['leaking_sources'])}) against "
         f"'{values['honest_prompt']}' ({', '.join(values['honest_sources'])})",
@@ -160,6 +161,7 @@ def _trained_worth(
     seeds: list[int],
     split: str,
     out: Path | None,
+    images: bool,
 ) -> dict[str, Any]:
     """The worth between two prompts, by a study of both."""
     from vlseg.jobs.settings import options_from
@@ -172,6 +174,7 @@ def _trained_worth(
             "prompts worth: give one --leaking and one --honest prompt, or run folders, one pair for each seed"
         )
     spec = worth_study(options_from(given, settings), leaking[0], honest[0], seeds, split)
+    spec = spec.model_copy(update={"pictures": images})
     folder = out or Path("studies") / "worth"
     plan = prepare(spec, folder, RunOptions(retry=True))
     found = run_alone(folder, plan)

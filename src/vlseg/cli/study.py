@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from vlseg.cli.options import Json, finish, say
+from vlseg.cli.options import Images, Json, finish, say
 
 study_app = typer.Typer(help="A whole grid of runs out of one file.", no_args_is_help=True)
 
@@ -59,6 +59,7 @@ def run(
         typer.Option("--slurm", help="What workers on the cluster get: partition=gpu, gpus=1.", metavar="KEY=VALUE"),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="On a cluster: stay until the workers have ended.")] = False,
+    images: Images = True,
     json: Json = False,
 ) -> None:
     """Run a study; killed or stopped, the same command goes on with it."""
@@ -94,6 +95,8 @@ def run(
             f"{'--part' if part else '--seed'}: give the study's file or name; {source} would keep nothing of the rest"
         )
     folder = out or _place(source, spec.name if scale == "full" else f"{spec.name}-{scale}")
+    if not images:
+        spec = spec.model_copy(update={"pictures": False})
     if scale == "tiny":
         spec = at_tiny_scale(spec, folder)
     options = RunOptions(skip_missing, retry, tuple(redo or ()))

@@ -33,10 +33,10 @@ def outline(mask: NDArray[np.bool_]) -> str:
     """The border of a mask as data of an SVG path, "M3 4l5 0l0 7z", on the grid of `grid_size`.
 
     A ring for each part and for each hole, for the even-odd rule, each a move to its first point and relative moves
-    from there in whole units. The border is nowhere farther than two units from it. Nothing vanishes: a part smaller
-    than a unit is a square of one, a part thinner than a unit may be a line that goes back on itself. Holes without a
-    unit's area are left out. A mask that reaches the image's edge is closed along it. Outlines that would exceed MOST
-    bytes (hundreds of parts, noise) are those of a coarser mask whose near parts run together.
+    from there in whole units. The border and the path are nowhere farther than two units from each other, but that
+    holes of less than two units may be left out. No part vanishes: a smaller one is a square of one unit, a thinner one
+    may be a line that goes back on itself. A mask that reaches the image's edge is closed along it. Outlines that would
+    exceed MOST bytes (hundreds of parts, noise) are those of a coarser mask whose near parts run together.
 
     Args:
         mask: (H, W), of the image's own size.
@@ -146,19 +146,18 @@ def _path(points: Points, ends: NDArray[np.int64], kept: NDArray[np.bool_], size
     for begin, end in zip([0, *(ends[:-1] + 1)], ends, strict=True):
         ring = corners[begin:end][kept[begin:end]]
         ring = ring[(ring != np.roll(ring, 1, axis=0)).any(axis=1)] if len(ring) > 1 else ring
-        if _area(ring) == 0:
-            if _area(points[begin:end]) < 0:
-                continue  # a hole that is gone
-            if len(ring) < 2:
-                ring = _square(points[begin:end], size)
+        if len(ring) < 2:
+            if _is_hole(points[begin:end]):
+                continue
+            ring = _square(points[begin:end], size)
         rings["".join(_commands(ring))] = None
     return "".join(rings)
 
 
-def _area(ring: NDArray[np.int64] | Points) -> float:
-    """Twice the enclosed area: above 0 for parts, below 0 for holes, as they are traced."""
+def _is_hole(ring: Points) -> bool:
+    """Parts are traced so that the area which a ring encloses is above 0, holes so that it is below."""
     x, y = ring.T
-    return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum())
+    return bool((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() < 0)
 
 
 def _square(points: Points, size: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -240,6 +240,8 @@ class StudySpec(Strict):
     Training then shows fixed variants of each image (see feature_views)."""
     keep_features: bool = False
     """Keep them when the study is done: they are of patients' images."""
+    pictures: bool = True
+    """Evaluations and probes keep small copies of the images, and outlines, for reports. Gives no run another name."""
     lease_seconds: float = pydantic.Field(default=120.0, gt=0)
     """A run whose worker was not heard of for so long is taken over by another."""
     together: int | None = pydantic.Field(default=None, ge=1)

@@ -156,7 +156,7 @@ CODES: dict[str, About] = {
         "Nobody says where texts come from",
         "entry",
         "entries",
-        'Say it in dataset.json, e.g. `"prompt_sources": {"text": ["class", "user"]}`.',
+        'Say it in the entries, in other layouts in dataset.json: `"prompt_sources": {"text": ["class", "user"]}`.',
     ),
     "misaligned_mask": About("Single masks fit their image better elsewhere", "mask", "masks", _LOOK),
     "empty_mask": About(

@@ -35,6 +35,8 @@ HEADINGS = {
 """Over the figures of a kind, in the order of the page."""
 OPEN = 2
 """Figures of a kind that are shown before the reader asks for the rest."""
+PRINTED = 100
+"""Runs up to which their table is printed, too."""
 MOST = 20
 """Lines of a list before the rest is counted."""
 
@@ -64,6 +66,7 @@ def write_study_page(facts: StudyFacts, folder: Path, figures: Sequence[tuple[Dr
             if (found := [figure for drawing, figure in figures if drawing.kind == kind])
         },
         "open": OPEN,
+        "printed": PRINTED,
         "tables": [(one.frame.spec, to_html(one, said=said), is_wide(one)) for one in facts.tables],
         "failures": failures(facts.runs),
         "waiting": _names(facts.runs, "waits"),

@@ -108,7 +108,12 @@ def _masks(study: Path, run: Planned, at: At) -> Values:
     from vlseg.jobs.evaluate import evaluate_masks, summary
     from vlseg.jobs.scoring import EvaluateOptions
 
-    options = EvaluateOptions(prompt=run.config["prompt"], split=run.config["split"], target=run.config.get("target"))
+    options = EvaluateOptions(
+        prompt=run.config["prompt"],
+        split=run.config["split"],
+        target=run.config.get("target"),
+        pictures=run.config.get("pictures", True),
+    )
     evaluated = evaluate_masks(Path(run.config["masks"]), list(run.data.values()), options, at.work)
     return {label: _kept(summary(evaluated)) for label in run.data}
 
@@ -123,6 +128,7 @@ def _worth(study: Path, run: Planned, at: At) -> Values:
         split=run.config["split"],
         target=run.config.get("target"),
         cache=study / FEATURES if run.config.get("cache") else None,
+        pictures=run.config.get("pictures", True),
     )
     values = leak_worth(folders[:half], folders[half:], list(run.data.values()), options, at.work)
     return {"+".join(run.data): values}
@@ -144,6 +150,7 @@ def asked(study: Path, run: Planned, trained: Path | None = None) -> tuple[str, 
         protocol=config.get("protocol"),
         arguments=config.get("model_arguments") or None,
         weights=config.get("weights"),
+        pictures=config.get("pictures", True),
     )
     if not run.needs:
         return str(config["model"]), options

@@ -49,8 +49,12 @@ def planned_run(
     known: Mapping[str, Planned],
 ) -> Planned:
     """A run with its name and identity."""
+    if kind != "train" and not places.spec.pictures:
+        config = {**config, "pictures": False}
     named = {
-        key: value for key, value in config.items() if key not in (*BESIDE, "masks", "cache") and _said(key, value)
+        key: value
+        for key, value in config.items()
+        if key not in (*BESIDE, "masks", "cache", "pictures") and _said(key, value)
     }
     beside = {key: labels[key] for key in BESIDE if key in labels}  # where they are an axis
     mark = digest([kind, model, named, list(data), list(needs), beside])[:8]

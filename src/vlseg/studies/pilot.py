@@ -22,11 +22,12 @@ from vlseg.jobs.evaluate import evaluate_job, evaluate_masks
 from vlseg.jobs.fitting import OpenRun, close_run, open_run, trainer_of, untrained
 from vlseg.jobs.probe import probe_on
 from vlseg.jobs.run_folder import begin
-from vlseg.jobs.scoring import EvaluateOptions, open_job, prompted_split
+from vlseg.jobs.scoring import Evaluated, EvaluateOptions, open_job, prompted_split
 from vlseg.prompts import Prompted
 from vlseg.records import RunConfig
 from vlseg.records.estimate import KindCost, Parts
 from vlseg.records.ledger import state_of
+from vlseg.records.pictures import PICTURES
 from vlseg.records.study import Plan, Planned
 from vlseg.studies.execute import asked, training_config
 from vlseg.studies.holding import Stopping, end_with, limit_memory
@@ -203,8 +204,7 @@ class Pilot:
             items = _few(prompted, count, several=options.condition == "swapped")
             folder = replace(job, out=self._new())
             seconds, evaluated = self._timed(lambda: evaluate_job(folder, items, begin=time.monotonic()))
-            size["fixed"] = float(_bytes(evaluated.folder))
-            size["images"] = ROW_BYTES * len(evaluated.scores) / _images(items)
+            size.update(_size(evaluated, _images(items)))
             return seconds
 
         few = FEW * 4 if options.condition == "swapped" else FEW
@@ -254,8 +254,7 @@ class Pilot:
             seconds, probed = self._timed(lambda: probe_on(source, paths, options, self._new(), limit=limit))
             rows = probed.evaluated.scores
             images = len({(row.dataset, row.image_id, row.condition == "val") for row in rows})
-            size["fixed"] = float(_bytes(probed.evaluated.folder))
-            size["images"] = ROW_BYTES * len(rows) / max(1, images)
+            size.update(_size(probed.evaluated, max(1, images)))
             return seconds, images
 
         few, one = ask(1)
@@ -268,7 +267,10 @@ class Pilot:
 
     def _masks(self, run: Planned, like: str | None) -> KindCost:
         options = EvaluateOptions(
-            prompt=run.config["prompt"], split=run.config["split"], target=run.config.get("target")
+            prompt=run.config["prompt"],
+            split=run.config["split"],
+            target=run.config.get("target"),
+            pictures=run.config.get("pictures", True),
         )
         paths, folder = list(run.data.values()), self._new()
         seconds, evaluated = self._timed(lambda: evaluate_masks(Path(run.config["masks"]), paths, options, folder))
@@ -289,6 +291,13 @@ def _few(items: Sequence[Prompted], count: int, *, several: bool = False) -> lis
 
 def _images(items: Sequence[Prompted]) -> int:
     return max(1, len({(item.sample.dataset, item.sample.image_id) for item in items}))
+
+
+def _size(evaluated: Evaluated, images: int) -> Parts:
+    """Bytes of an evaluation's folder, whatever the number of images and of each."""
+    pictures = _bytes(evaluated.folder / PICTURES)
+    rows = ROW_BYTES * len(evaluated.scores)
+    return {"fixed": float(_bytes(evaluated.folder) - pictures), "images": (rows + pictures) / images}
 
 
 def _bytes(folder: Path) -> int:

@@ -5,13 +5,13 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 
-import jinja2
 import numpy as np
 import pytest
 from drawn_figures import SVG, change, checked, estimate
 
 from vlseg.metrics import Effect, Ranks, RiskCoverage
 from vlseg.reports import figures
+from vlseg.reports.environment import page_environment
 from vlseg.reports.figures import Figure
 
 EFFECT = Effect("wrong_shape", change(-0.2), 0.5, None, estimate(0.8))
@@ -73,9 +73,7 @@ def test_nothing_is_drawn_outside(name: str) -> None:
 
 
 def test_the_page_scrolls_a_wide_figure_in_a_region_of_its_own() -> None:
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("vlseg.reports"), autoescape=True)
-    environment.filters["number"] = str
-    show = environment.get_template("parts.html.j2").module.figure  # type: ignore[attr-defined]
+    show = page_environment().get_template("parts.html.j2").module.figure  # type: ignore[attr-defined]
     wide, narrow = checked(FIGURES["domain_shift"]()), checked(FIGURES["intervals"]())
     assert wide.wide
     assert '<div class="scroll" role="region"' in show(wide)

@@ -111,9 +111,20 @@ def test_a_run_on_the_class_as_its_prompt_is_a_control_only_if_trained_on_it() -
     assert "against named, a run told the class alone" in said(run, trained)
     asked = replace(trained, record=trained.record.model_copy(update={"prompt": "place"}))
     assert said(run, asked) == ""
-    # The same run asked with the class is no control of itself.
+    # The same run asked with the class is no control of itself, whichever it was trained on.
     both = replace(run, evaluations=[*run.evaluations, *trained.evaluations])
     assert said(both) == ""
+    assert said(replace(both, record=trained.record)) == ""
+
+
+def test_samples_with_another_truth_are_not_compared() -> None:
+    """Another prompt may unite other masks."""
+    run = told("s", blurred(ROWS, 0.05))
+    low = blurred(ROWS, 0.4)
+    other = [replace(row, area=row.area + 5, dice=0.0) for row in low[:30]]
+    found = adds_over_class(run, run.clean[0], [told("c", other + low[30:], "target")])
+    pairs = zip(run.clean[0].scores[30:], low[30:], strict=True)
+    assert found.value == pytest.approx(np.mean([a.dice - b.dice for a, b in pairs]))
 
 
 def test_words_that_are_the_same_for_every_image_of_a_class_say_no_more_than_the_class() -> None:

@@ -1,12 +1,15 @@
 """What may be said of a model's use of the words, for models whose use of them is known."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 from asked import MODELS, a_run, ask, evaluated, spec
 
 from vlseg.metrics import choices
 from vlseg.reports.words import about_language, reading_cell, reads
+from vlseg.reports.words.reading import HARDLY, INSTEAD
 
 IGNORES = ("constant", "everything", "nothing", "random")
 
@@ -107,6 +110,48 @@ def test_one_thing_an_image_leaves_the_other_words() -> None:
     assert "depend" not in text
 
 
+def test_a_loss_stands_only_after_the_correction_for_all_that_was_asked() -> None:
+    rows = ask(MODELS["oracle"], "clean", things=1)
+    rng = np.random.default_rng(1)
+    lost = rng.normal(0.03, 0.1, len(rows))  # p of about 0.02
+    other = [replace(row, condition="other_image_prompt", dice=1 - loss) for row, loss in zip(rows, lost, strict=True)]
+    alone = about_language(rows + other, spec(condition="probe"), who="m")
+    assert "its answers depend on the words" in alone
+    more = [replace(row, condition=f"random_{name}") for name in "abcdefgh" for row in rows]
+    text = about_language(rows + other + more, spec(condition="probe"), who="m")
+    assert "is not shown to lose Dice" in text
+    assert "8 other changes of the words, none is shown to change it" in text
+    low = [
+        replace(row, condition=name, dice=0.5 + 0.1 * rng.random())
+        for name in ("wrong_size", "mean_image")
+        for row in rows
+    ]
+    text = about_language(rows + other + more + low, spec(condition="probe"), who="m")
+    assert text.endswith("; of 9 other changes of the words, wrong_size is shown to change it.")
+
+
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+
+
+def test_the_docs_quote_what_is_said() -> None:
+    page = " ".join((DOCS / "probe.md").read_text().split())
+    quoted = {
+        "Asked for one of several things in an image, ": said("nearly", things=3),
+        " chose the named one in ": said("nearly"),
+        " questions; ignoring the words would give 50 %.": said("nearly", images=200),
+        "hardly more often than chance": said("hardly", images=1500),
+        "no more often than chance": said("constant"),
+        "Asked with the words of another object in the image, ": said("nearly", "swapped"),
+        " marks that object and not its own in ": said("nearly", "swapped"),
+    }
+    for words, text in quoted.items():
+        assert words in text
+        assert words in page
+    assert "at least a fifth of the way" in page
+    assert HARDLY == 1 / 5
+    assert all(f"`{name}`" in page for name in INSTEAD)
+
+
 def test_the_cell_is_of_what_was_measured_alike() -> None:
     clean = evaluated(ask(MODELS["oracle"], "clean"))
     probe = evaluated(ask(MODELS["nearly"], "selection"), condition="probe")
@@ -115,4 +160,8 @@ def test_the_cell_is_of_what_was_measured_alike() -> None:
         sum(one.right is True for one in choices(probe.scores)) / len(choices(probe.scores))
     )
     elsewhere = evaluated(ask(MODELS["oracle"], "clean"), threshold=0.9)
-    assert reads(run, elsewhere).note == "not asked"
+    assert reads(run, elsewhere).note == "not asked as it was scored here"
+    assert reads(a_run("m", clean), clean).note == "not asked"
+    # Kept features are a rounding of the same answers.
+    cached = evaluated(ask(MODELS["oracle"], "clean"), cached_features=True)
+    assert reads(run, cached) == reads(run, clean)

@@ -75,6 +75,10 @@ def test_scores_without_questions() -> None:
     assert told[0] == "Whether s reads its sentences has not been asked: vlseg probe does."
     assert told[1].startswith("s reaches Dice ")
     assert "not trained" not in told[1]
+    probe = evaluated(ask(MODELS["nearly"], "selection"), condition="probe", split="val")
+    told = first_screen([replace(run, evaluations=[*run.evaluations, probe])])
+    assert told[0].startswith("Whether s reads its sentences has not been asked as it was scored here")
+    assert " ".join(first_screen([run, control()])).count("Dice") == 1  # the score is told once
     elsewhere = replace(run, record=run.record.model_copy(update={"datasets": ["other"]}))
     assert "It was not trained on this data." in first_screen([elsewhere])[1]
 
@@ -133,7 +137,7 @@ def test_the_evaluation_that_stands_for_a_run() -> None:
         evaluated(ROWS, split="val"), evaluated(ROWS, prompt="class"), evaluated(ROWS, threshold_origin="fixed"),
         evaluated(ROWS + ROWS, precision="bf16"),
     ]  # fmt: skip
-    run = a_run("s", own, *others)
+    run = replace(a_run("s", own), evaluations=[*others, own])
     told = first_screen([run])
     mean = own.whole.dice_present.mean
     assert any(f"Dice {mean:.3f}" in one for one in told)

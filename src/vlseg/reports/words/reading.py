@@ -49,6 +49,8 @@ INSTEAD = {
     "empty": "no words at all",
 }
 """What is asked in place of the own words, the most telling first: fixed, so that no result is picked for its size."""
+OTHER_IMAGES = ("mean_image", "other_image")
+"""Conditions of a probe with the own words, on an image that does not show the target."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,8 @@ def about_language(rows: Rows, spec: EvaluationSpec, *, who: str = "the model", 
         return f"{_capital(who)} {NO_TEXT[spec.told]}."
     found = reading(rows, groups_known=spec.groups_known)
     if found is None:
-        return _about_effect(_effect(rows, spec, use), who)
+        effects = _effects(rows, spec, use)
+        return _about_effect(_telling(effects), effects, who)
     return _about_swapped(found, spec, who) if found.swapped else _about_choice(found, spec, who)
 
 
@@ -247,12 +250,17 @@ def _many(right: Estimate) -> bool:
     return right.reason == "all values are equal"
 
 
-def _effect(rows: Rows, spec: EvaluationSpec, use: LanguageUse | None) -> Effect | None:
-    """What the most telling of the other words did."""
+def _effects(rows: Rows, spec: EvaluationSpec, use: LanguageUse | None) -> list[Effect]:
+    """What the probe's other words did, and not its other images."""
     if not any(row.condition in INSTEAD for row in rows):
-        return None
+        return []
     effects = (use or language_use(rows, groups_known=spec.groups_known)).effects
-    found = {effect.name: effect for effect in effects if effect.original.difference is not None}
+    return [one for one in effects if one.original.difference is not None and one.name not in OTHER_IMAGES]
+
+
+def _telling(effects: Sequence[Effect]) -> Effect | None:
+    """The most telling of them, by kind."""
+    found = {effect.name: effect for effect in effects}
     return next((found[name] for name in INSTEAD if name in found), None)
 
 
@@ -262,7 +270,7 @@ def _changed(effect: Effect) -> int:
     return shown(effect.original) if p is not None and p < ALPHA else 0
 
 
-def _about_effect(effect: Effect | None, who: str) -> str:
+def _about_effect(effect: Effect | None, effects: Sequence[Effect], who: str) -> str:
     no_choice = "No image holds two things to choose between by words"
     if effect is None:
         return f"{no_choice}, so nothing shows whether {who} reads them."
@@ -277,7 +285,17 @@ def _about_effect(effect: Effect | None, who: str) -> str:
     size = points(change.difference, change.ci95, word="points")
     least = change.detectable_holm
     power = f"; {points(least, sign=False)} points would have been found" if least is not None else ""
-    return f"{asked} is not shown to lose Dice: {size} {over}{power}."
+    return f"{asked} is not shown to lose Dice: {size} {over}{power}{_others(effect, effects)}."
+
+
+def _others(effect: Effect, effects: Sequence[Effect]) -> str:
+    """Which of all else that was said is shown to change the answers: the correction covers them together."""
+    rest = [one for one in effects if one.name != effect.name]
+    found = [one.name for one in rest if _changed(one)]
+    if not rest:
+        return ""
+    told = f"{', '.join(found) or 'none'} {'is' if len(found) < 2 else 'are'} shown to change it"
+    return f"; of {counted(len(rest), 'other change')} of the words, {told}"
 
 
 def reading_cell(rows: Rows, spec: EvaluationSpec, *, use: LanguageUse | None = None) -> Cell:
@@ -286,7 +304,7 @@ def reading_cell(rows: Rows, spec: EvaluationSpec, *, use: LanguageUse | None = 
         return Cell(note="reads no text")
     found = reading(rows, groups_known=spec.groups_known)
     if found is None:
-        return _effect_cell(_effect(rows, spec, use))
+        return _effect_cell(_telling(_effects(rows, spec, use)))
     right = found.right
     ignoring = "" if found.chance is None else f"ignoring the words {percent(found.chance)}"
     how = {"hardly": "hardly", "chance": "not", "unshown": "not shown", "less": "not", "unclear": "cannot be told"}

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike
+from vlseg.reports.load import EvaluationOnDisk, RunOnDisk
 from vlseg.reports.words.cell import Cell
-from vlseg.reports.words.gain import about_class_prompt, about_words, tells_more
+from vlseg.reports.words.gain import about_class_prompt, about_words, asked_alike, tells_more
 from vlseg.reports.words.numbers import counted
 from vlseg.reports.words.reading import NO_TEXT, about_language, reading_cell
 from vlseg.reports.words.sentences import about_leak, about_scores, differs
@@ -57,11 +57,11 @@ def first_screen(runs: Sequence[RunOnDisk], comparison: Mapping[str, Any] | None
     if not language and one.spec.told in NO_TEXT:
         language = about_language((), one.spec, who=who)
     elif not language and lead.kind < NAMES_ALONE:
-        language = f"Whether {who} reads its sentences has not been asked: vlseg probe does."
+        language = f"Whether {who} reads its sentences has not been asked{_otherwise(lead)}: vlseg probe does."
     words = about_words(lead.run, one, runs, who=who)
-    if not (words and asked is not None):
-        scores = about_scores(one.whole, one.spec, who=who) + _unseen(lead)
-        words = f"{scores} {words or about_class_prompt(lead.run, one, who=who)}".strip()
+    if not words:
+        words = f"{about_scores(one.whole, one.spec, who=who)} {about_class_prompt(lead.run, one, who=who)}".strip()
+    words += _unseen(lead)
     told = [_picked(lead, among, comparison), language, words, about_leak(one.spec), *_unfinished(runs)]
     return [sentence for sentence in told if sentence]
 
@@ -119,7 +119,12 @@ def _best(leads: Sequence[_Lead]) -> tuple[_Lead, list[_Lead]]:
 def _asked(lead: _Lead) -> EvaluationOnDisk | None:
     """What tells whether the words are read, measured as the scores are: a probe, else swapped prompts."""
     kinds = (*lead.run.under("probe"), *lead.run.under("swapped"))
-    return next((one for one in kinds if alike(one.spec, lead.evaluation.spec)), None)
+    return next((one for one in kinds if asked_alike(one.spec, lead.evaluation.spec)), None)
+
+
+def _otherwise(lead: _Lead) -> str:
+    """Questions that were put to other images, prompts or settings say nothing about these scores."""
+    return " as it was scored here" if lead.run.under("probe") or lead.run.under("swapped") else ""
 
 
 def _unseen(lead: _Lead) -> str:
@@ -154,7 +159,9 @@ def reads(run: RunOnDisk, evaluation: EvaluationOnDisk, *, dataset: str | None =
         dataset: of a pool, the part the line is about.
     """
     asked = _asked(_Lead(run, evaluation))
+    if asked is None and evaluation.spec.told in NO_TEXT:
+        return reading_cell((), evaluation.spec)
     if asked is None:
-        return reading_cell((), evaluation.spec) if evaluation.spec.told in NO_TEXT else Cell(note="not asked")
+        return Cell(note=f"not asked{_otherwise(_Lead(run, evaluation))}")
     rows = [row for row in asked.scores if dataset in (None, row.dataset)]
     return reading_cell(rows, asked.spec, use=_use(asked) if dataset is None else None)
