@@ -145,12 +145,12 @@ def test_of_several_runs_the_first_that_is_told_a_sentence(tmp_path: Path) -> No
     assert "answers of image-only to" in examples(runs[:2]).rule
 
 
-def test_the_own_prompt_data_and_test_split_come_first(tmp_path: Path) -> None:
+def test_the_test_split_own_data_and_own_prompt_come_first(tmp_path: Path) -> None:
     evaluations = [
         evaluation(tmp_path / "1", clean(), condition="probe"),
-        evaluation(tmp_path / "2", clean(), prompt="other"),
-        evaluation(tmp_path / "3", clean(), dataset="elsewhere"),
         evaluation(tmp_path / "4", clean(), split="val"),
+        evaluation(tmp_path / "3", clean(), dataset="elsewhere"),
+        evaluation(tmp_path / "2", clean(), prompt="other"),
         evaluation(tmp_path / "5", clean()),
     ]
     while evaluations:
@@ -208,3 +208,14 @@ def test_the_rule_says_that_the_kind_of_other_words_goes_before_the_nearness_to_
     found = examples([run_of([evaluation(tmp_path / "p", [*clean(), *changed], condition="probe")])])
     assert sample(titled(found)["Asked with other words"]) == "c"
     assert "another target's go before another attribute" in found.rule
+
+
+def test_examples_are_of_the_run_that_the_sentences_are_about(tmp_path: Path) -> None:
+    """Of two runs that are told sentences the better one, though it is the second; without pictures the first one."""
+    low = run_of([evaluation(tmp_path / "1", [score("a", 0.2), score("b", 0.3)])])
+    high = run_of([evaluation(tmp_path / "2", [score("a", 0.8), score("b", 0.9)])])
+    found = examples([low, high])
+    assert "(the run of the sentences above)" in found.rule
+    assert found.rows[0].facts == examples([high]).rows[0].facts
+    bare = run_of([evaluation(tmp_path / "3", [score("a", 0.8), score("b", 0.9)], pictures=False)])
+    assert "(the first run here that is told a sentence)" in examples([low, bare]).rule

@@ -94,6 +94,8 @@ def test_the_search_finds_all_words_and_quotes_one_alone(shown: Any) -> None:
     assert samples(shown, 2) == ["p-12", "p-1"]
     search.fill('"p-1"')
     assert samples(shown, 1) == ["p-1"]
+    search.fill("ein")
+    assert samples(shown, 2) == ["p-2", "p-2"]
     search.fill("ein typos")
     assert samples(shown, 1) == ["p-2"]
     search.fill("(.*[")

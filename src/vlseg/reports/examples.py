@@ -8,6 +8,7 @@ from vlseg.records import SampleScore, origin
 from vlseg.records.pictures import SmallImage
 from vlseg.reports.chosen import has_pictures
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike, data_uri
+from vlseg.reports.words import spoken_of
 from vlseg.reports.words.numbers import counted
 
 OTHER_WORDS = ("swapped", "wrong_", "other_side", "paraphrase", "class_only")
@@ -106,10 +107,11 @@ class _Answer:
 def examples(runs: Sequence[RunOnDisk]) -> Examples:
     """Rows of one evaluation, chosen by a rule that the result states.
 
-    Of the runs the first that is told a sentence, else the first; of its evaluations the first by `_preference`. Of the
-    answers to own prompts about present targets the ones with the highest, the median (the lower of two) and the lowest
-    Dice; the target nearest to the median that was also asked for with other words; of the absent targets that are
-    answered as most are (half: with a mark) the one in the middle by area of the answer. Ties by sample id.
+    The evaluation is the one that the page's sentences are about; where it has no pictures, of the runs the first that
+    is told a sentence, else the first, and of its evaluations the first by `_preference`. Of the answers to own prompts
+    about present targets the ones with the highest, the median (the lower of two) and the lowest Dice; the target
+    nearest to the median that was also asked for with other words; of the absent targets that are answered as most are
+    (half: with a mark) the one in the middle by area of the answer. Ties by sample id.
 
     Raises:
         InputError: pictures of other scores, or files that cannot be read.
@@ -122,7 +124,9 @@ def examples(runs: Sequence[RunOnDisk]) -> Examples:
     ]
     if not found:
         return Examples(missing=[NO_PICTURES])
-    run, evaluation = min(found, key=lambda one: _preference(*one))
+    lead = spoken_of(runs)
+    first = [one for one in found if lead is not None and one[1] is lead[1]]
+    run, evaluation = first[0] if first else min(found, key=lambda one: _preference(*one))
     own = [one for one in _answers(evaluation) if one.score.condition == "clean"]
     present = sorted((one for one in own if one.score.empty_target is False), key=lambda one: (one.dice, one.name))
     absent = [one for one in own if one.score.empty_target]
@@ -131,7 +135,11 @@ def examples(runs: Sequence[RunOnDisk]) -> Examples:
     other, why = _other_words(run, evaluation, present)
     missing = [] if present else ["No target is present in its image: none of these answers has a Dice."]
     missing += [] if absent else ["No target is known to be absent from its image."]
-    rule = _rule(run, evaluation, several=len(runs) > 1)
+    which = ""
+    if len(runs) > 1:
+        told = evaluation.spec.told == "prompt"
+        which = " (the run of the sentences above)" if first else " (the first run here that is told a sentence)" * told
+    rule = _rule(run, evaluation, which)
     return Examples([*_extremes(present), *other, *_typical(absent)], rule, [*missing, *why])
 
 
@@ -143,9 +151,8 @@ def _preference(run: RunOnDisk, evaluation: EvaluationOnDisk) -> tuple[object, .
     return not told, spec.condition != "clean", spec.prompt != record.prompt, not own_data, spec.split != "test"
 
 
-def _rule(run: RunOnDisk, evaluation: EvaluationOnDisk, *, several: bool) -> str:
+def _rule(run: RunOnDisk, evaluation: EvaluationOnDisk, which: str) -> str:
     spec = evaluation.spec
-    which = " (the first run here that is told a sentence)" if several and spec.told == "prompt" else ""
     answers = f"{run.record.id}{which} to the prompts {spec.prompt} on {spec.dataset}, {spec.split}"
     return (
         f"Chosen by rule from the answers of {answers}: best, median and worst by Dice over present targets; "

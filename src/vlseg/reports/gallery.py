@@ -19,9 +19,9 @@ BUDGET = 17_000_000
 MOST_ROWS = 12_000
 """Answers shown at most: with more, browsers are slow."""
 GRIDS = (GRID, GRID // 2, GRID // 4)
-"""Units of an outline's longer side: the finest with which words and outlines take half of the budget."""
-CARD, PICTURE = 280, 40
-"""Bytes of a card and of an image, at most, beside what is counted: its words and outlines, its data URL."""
+"""Units of an outline's longer side: the finest with which words and outlines take two fifths of the budget."""
+CARD, PICTURE, OPTION = 240, 40, 40
+"""Bytes of a card, an image and a filter's value, at most, beside what is counted: words, outlines, data URL."""
 MOST_VALUES = 200
 """Values of a filter that one chooses from; what has more is searched for."""
 
@@ -110,7 +110,7 @@ def gallery(runs: Sequence[RunOnDisk], budget: int = BUDGET) -> Gallery | None:
 
     Args:
         runs: as read.
-        budget: bytes of the HTML that the template makes of this.
+        budget: bytes of the HTML that the template makes of this, beside some 8,000 of script and text.
 
     Raises:
         InputError: pictures of other scores, or files that cannot be read.
@@ -121,15 +121,16 @@ def gallery(runs: Sequence[RunOnDisk], budget: int = BUDGET) -> Gallery | None:
     most = MOST_ROWS
     while True:
         chosen = choose(rows, most)
-        drawn, size = _coarse_enough(_pictured(chosen.rows), budget // 2)
+        pictured = sorted(_pictured(chosen.rows), key=_order)
+        facets, searched, keys = _facets([one.row for one in pictured])
+        drawn, size = _coarse_enough(pictured, budget * 2 // 5)
+        size += sum(OPTION + len(str(escape(value)).encode()) for facet in facets for value in facet.values)
         if size <= budget // 2 or most <= 1:
             break
         most = max(1, min(len(chosen.rows) - 1, len(chosen.rows) * (budget // 2) // size))
-    drawn.sort(key=_order)
     contents = list(dict.fromkeys(one.image.content for one in drawn))
     places = {content: place for place, content in enumerate(contents)}
     small = thumbnails(contents, budget - size - PICTURE * len(contents))
-    facets, searched, keys = _facets([one.row for one in drawn])
     cards = [
         _card(one, places[one.image.content], key, searched + [facet.label for facet in facets])
         for one, key in zip(drawn, keys, strict=True)
@@ -175,7 +176,8 @@ def _pictured(rows: Sequence[Row]) -> list[_Drawn]:
 
 def _coarse_enough(drawn: list[_Drawn], budget: int) -> tuple[list[_Drawn], int]:
     """With the finest outlines of GRIDS that keep the cards within a budget, or the coarsest; and the cards' bytes."""
-    words = sum(CARD + _bytes(one.row) for one in drawn)
+    varied = [label for label in ("dataset", "run") if len({FACETS[label](one.row) for one in drawn}) > 1]
+    words = sum(CARD + _bytes(one.row, varied) for one in drawn)
     for grid in GRIDS:
         scale = grid / GRID
         found = [
@@ -193,12 +195,10 @@ def _coarse_enough(drawn: list[_Drawn], budget: int) -> tuple[list[_Drawn], int]
     return found, size
 
 
-def _bytes(row: Row) -> int:
+def _bytes(row: Row, varied: Sequence[str]) -> int:
     """Of a card's words in HTML."""
-    return sum(
-        len(str(escape(word)).encode()) + len("<bdi></bdi>, ")
-        for word in (*_words(row, ("dataset", "run")), row.score.wording)
-    )
+    words = (*_words(row, varied), row.score.wording)
+    return sum(len(str(escape(word)).encode()) + len("<bdi></bdi>, ") for word in words)
 
 
 def _order(one: _Drawn) -> tuple[object, ...]:

@@ -14,7 +14,7 @@ from vlseg.reports.gallery import gallery
 from vlseg.reports.load import RunOnDisk, load_run
 from vlseg.reports.parts import corruption, probe, subgroup, subgroup_columns, swapping
 from vlseg.reports.results import Row, result_rows, worst
-from vlseg.reports.sections import attribute_table, calibrations, cross_dataset, leak_worths, risk_coverages
+from vlseg.reports.sections import attribute_table, by_prompt, calibrations, cross_dataset, leak_worths, risk_coverages
 from vlseg.reports.words import first_screen
 
 MOST_SHOWN = 12
@@ -120,6 +120,7 @@ def _sections(runs: Sequence[RunOnDisk], comparison: Mapping[str, Any] | None) -
         **parts,
         "left_out": {name: max(0, len(pairs) - MOST_SHOWN) for name, pairs in found.items()},
         "attributes": attribute_table(parts["probes"]),
+        "by_prompt": by_prompt(runs),
         "comparison": comparison,
         "differences": _differences(comparison),
         "worths": leak_worths(runs),

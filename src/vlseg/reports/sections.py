@@ -2,16 +2,20 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from vlseg.metrics import Effect, LanguageUse, RiskCoverage, crossing, group_of, risk_coverage
 from vlseg.records import WORTH_FILE, SampleScore
-from vlseg.reports.figures import attributes, domain_shift, reliability, risk_curves
+from vlseg.reports.figures import Figure, attributes, domain_shift, prompt_curves, reliability, risk_curves
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk
+from vlseg.reports.tables.entries import natural
 
 KINDS = ("wrong", "random", "without")
+PROMPTS = 3
+"""Of one run, from which on a curve over prompts says something."""
 
 
 def cross_dataset(runs: Sequence[RunOnDisk]) -> dict[str, Any] | None:
@@ -156,3 +160,31 @@ def calibrations(runs: Sequence[RunOnDisk]) -> dict[str, Any] | None:
         return None
     figure = reliability([(label, calibration["curve"]) for label, calibration, _ in found])
     return {"rows": found, "figure": figure}
+
+
+def by_prompt(runs: Sequence[RunOnDisk]) -> list[Figure]:
+    """For each dataset and split on which a run was asked with three prompts or more: Dice by prompt, a line a run."""
+    asked: dict[tuple[str, ...], dict[tuple[str, ...], dict[str, EvaluationOnDisk]]] = {}
+    for run in runs:
+        for one in run.clean:
+            spec = one.spec
+            if spec.told == "prompt":
+                where = (spec.dataset, spec.split, spec.data_fingerprint, spec.target or "")
+                way = (run.record.id, str(run.folder), spec.protocol, str(spec.threshold), spec.precision)
+                asked.setdefault(where, {}).setdefault(way, {}).setdefault(spec.prompt, one)
+    drawn = []
+    for (dataset, split, *_), ways in asked.items():
+        many = {way: by for way, by in ways.items() if len(by) >= PROMPTS}
+        used = sorted({prompt for by in many.values() for prompt in by}, key=natural)
+        leaking = {prompt for by in many.values() for prompt, one in by.items() if not one.spec.deployable}
+        ids = [way[0] for way in many]
+        curves = {
+            way[0] if ids.count(way[0]) == 1 else ", ".join(way): {
+                prompt: by[prompt].whole.dice_present for prompt in used if prompt in by
+            }
+            for way, by in many.items()
+        }
+        figure = prompt_curves(curves, leaking, name=f"prompts-{dataset}-{split}") if curves else None
+        if figure is not None:
+            drawn.append(replace(figure, caption=f"{dataset}, {split} split. {figure.caption}"))
+    return drawn

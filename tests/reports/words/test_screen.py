@@ -75,6 +75,10 @@ def test_scores_without_questions() -> None:
     assert told[0] == "Whether s reads its sentences has not been asked: vlseg probe does."
     assert told[1].startswith("s reaches Dice ")
     assert "not trained" not in told[1]
+    probe = evaluated(ask(MODELS["nearly"], "selection"), condition="probe", split="val")
+    told = first_screen([replace(run, evaluations=[*run.evaluations, probe])])
+    assert told[0].startswith("Whether s reads its sentences has not been asked as it was scored here")
+    assert " ".join(first_screen([run, control()])).count("Dice") == 1  # the score is told once
     elsewhere = replace(run, record=run.record.model_copy(update={"datasets": ["other"]}))
     assert "It was not trained on this data." in first_screen([elsewhere])[1]
 
@@ -171,9 +175,9 @@ def test_a_probe_at_another_threshold_is_not_no_probe() -> None:
     run = run_of("s")
     run.evaluations[1] = evaluated(ask(MODELS["nearly"], "selection"), condition="probe", threshold=0.3)
     assert first_screen([run])[0] == (
-        "Whether s reads its sentences has not been asked in the way these scores were measured: vlseg probe does."
+        "Whether s reads its sentences has not been asked as it was scored here: vlseg probe does."
     )
-    assert reads(run, run.clean[0]).note == "not asked in the way these scores were measured"
+    assert reads(run, run.clean[0]).note == "not asked as it was scored here"
 
 
 def test_of_two_probes_the_one_that_asked_more_is_told() -> None:

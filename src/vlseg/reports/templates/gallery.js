@@ -17,6 +17,9 @@
   const facets = Array.from(form.querySelectorAll("select[name=facet]"));
   const field = (name) => form.elements.namedItem(name);
 
+  const written = (item) =>
+    Array.from(item.querySelectorAll("b, bdi"), (one) => one.textContent.toLowerCase()).join("\n");
+
   // Words must all be there; one in "quotes" must stand alone: "p-1" is not found in p-12.
   const searched = (text) =>
     Array.from(text.toLowerCase().matchAll(/"([^"]+)"|[^\s"]+/g), (found) => {
@@ -42,7 +45,7 @@
 
   const show = () => {
     const words = searched(field("text").value);
-    if (words.length) for (const card of cards) card.text ??= card.item.textContent.toLowerCase();
+    if (words.length) for (const card of cards) card.text ??= written(card.item);
     const wanted = facets.filter((one) => one.value !== "").map((one) => [Number(one.dataset.place), one.value]);
     const [low, high] = ["low", "high"].map((name) => (field(name).value === "" ? null : Number(field(name).value)));
     const within = (dice) =>

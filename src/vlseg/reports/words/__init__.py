@@ -7,7 +7,7 @@ from vlseg.reports.words import numbers
 from vlseg.reports.words.cell import Cell
 from vlseg.reports.words.gain import about_words, adds_over_class
 from vlseg.reports.words.reading import about_language, reading_cell
-from vlseg.reports.words.screen import first_screen, reads
+from vlseg.reports.words.screen import first_screen, reads, spoken_of
 from vlseg.reports.words.sentences import about_comparison, about_leak, about_scores, differs
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "numbers",
     "reading_cell",
     "reads",
+    "spoken_of",
 ]

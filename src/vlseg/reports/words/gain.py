@@ -289,6 +289,11 @@ def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
+def asked_alike(asked: EvaluationSpec, scored: EvaluationSpec) -> bool:
+    """Whether a probe's questions were put to what the scores are of; kept features are no more than a rounding."""
+    return alike(asked.model_copy(update={"cached_features": scored.cached_features}), scored)
+
+
 def about_class_prompt(run: RunOnDisk, evaluation: EvaluationOnDisk, *, who: str = "it") -> str:
     """The same model asked with the class alone, from its probe; empty where no change could be shown.
 
@@ -299,7 +304,7 @@ def about_class_prompt(run: RunOnDisk, evaluation: EvaluationOnDisk, *, who: str
         evaluation: under the prompt that says more.
         who: the subject.
     """
-    probes = [one for one in run.under("probe") if alike(one.spec, evaluation.spec)]
+    probes = [one for one in run.under("probe") if asked_alike(one.spec, evaluation.spec)]
     effects = [effect for probe in probes for effect in probe.use.effects if effect.name == "class_only"]
     change = effects[0].original if effects else None
     if change is None or shown(change) == 0 or change.difference is None:

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike
+from vlseg.reports.load import EvaluationOnDisk, RunOnDisk
 from vlseg.reports.words.cell import Cell
-from vlseg.reports.words.gain import about_class_prompt, about_words, tells_class, tells_more
+from vlseg.reports.words.gain import about_class_prompt, about_words, asked_alike, tells_class, tells_more
 from vlseg.reports.words.numbers import counted
 from vlseg.reports.words.reading import NO_TEXT, about_language, reading_cell
 from vlseg.reports.words.sentences import about_leak, about_scores, differs
@@ -59,11 +59,20 @@ def first_screen(runs: Sequence[RunOnDisk], comparison: Mapping[str, Any] | None
     elif not language and lead.kind < NAMES_ALONE:
         language = f"Whether {who} reads its sentences has not been asked{_otherwise(lead)}: vlseg probe does."
     words = about_words(lead.run, one, runs, who=who)
-    if not (words and asked is not None):
-        scores = about_scores(one.whole, one.spec, who=who) + _unseen(lead)
-        words = f"{scores} {words or about_class_prompt(lead.run, one, who=who)}".strip()
+    if not words:
+        words = f"{about_scores(one.whole, one.spec, who=who)} {about_class_prompt(lead.run, one, who=who)}".strip()
+    words += _unseen(lead)
     told = [_picked(lead, among, leads, comparison), language, words, about_leak(one.spec), *_unfinished(runs)]
     return [sentence for sentence in told if sentence]
+
+
+def spoken_of(runs: Sequence[RunOnDisk]) -> tuple[RunOnDisk, EvaluationOnDisk] | None:
+    """The run and the evaluation that the sentences of `first_screen` are about; None where nothing was scored."""
+    leads = [lead for run in runs if (lead := _lead(run)) is not None]
+    if not leads:
+        return None
+    lead, _ = _best(leads)
+    return lead.run, lead.evaluation
 
 
 def _kind(lead: _Lead, other_sentences: bool) -> str:
@@ -135,7 +144,7 @@ def _asked(lead: _Lead) -> EvaluationOnDisk | None:
     Of several the one that asked most.
     """
     for condition in ("probe", "swapped"):
-        found = [one for one in lead.run.under(condition) if alike(one.spec, lead.evaluation.spec)]
+        found = [one for one in lead.run.under(condition) if asked_alike(one.spec, lead.evaluation.spec)]
         if found:
             return max(found, key=lambda one: len(one.scores))
     return None
@@ -145,7 +154,7 @@ def _otherwise(lead: _Lead) -> str:
     """Where it was asked with these prompts, but not as the scores were measured: other data, another threshold."""
     kinds = (*lead.run.under("probe"), *lead.run.under("swapped"))
     same = any(one.scores and one.spec.prompt == lead.evaluation.spec.prompt for one in kinds)
-    return " in the way these scores were measured" if same else ""
+    return " as it was scored here" if same else ""
 
 
 def _unseen(lead: _Lead) -> str:
@@ -179,11 +188,10 @@ def reads(run: RunOnDisk, evaluation: EvaluationOnDisk, *, dataset: str | None =
         evaluation: the line's.
         dataset: of a pool, the part the line is about.
     """
-    lead = _Lead(run, evaluation)
-    asked = _asked(lead)
+    asked = _asked(_Lead(run, evaluation))
+    if asked is None and evaluation.spec.told in NO_TEXT:
+        return reading_cell((), evaluation.spec)
     if asked is None:
-        if evaluation.spec.told in NO_TEXT:
-            return reading_cell((), evaluation.spec)
-        return Cell(note="not asked in the way these scores were measured" if _otherwise(lead) else "not asked")
+        return Cell(note=f"not asked{_otherwise(_Lead(run, evaluation))}")
     rows = [row for row in asked.scores if dataset in (None, row.dataset)]
     return reading_cell(rows, asked.spec, use=_use(asked) if dataset is None else None)
