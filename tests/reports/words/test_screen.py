@@ -198,3 +198,13 @@ def test_runs_without_words_have_not_the_class_as_their_prompt() -> None:
     empty = [replace(row, wording="", prompt_sources="none") for row in ROWS]
     told = first_screen([a_run(name, evaluated(empty, prompt_sources=["none"])) for name in "ab"])
     assert told[0].startswith("Of 2 runs with no prompt that is known and tells anything")
+
+
+def test_a_run_that_was_probed_alone_has_something_to_say() -> None:
+    probe = evaluated(ask(MODELS["nearly"], "selection"), condition="probe")
+    language, scores = first_screen([a_run("s", probe)])
+    assert language.startswith("Asked for one of two things in an image, s chose the named one in ")
+    assert scores == "s has no scores of images and prompts as they are yet: vlseg evaluate makes them."
+    worse = a_run("s", evaluated(ROWS, condition="corrupted"))
+    assert first_screen([worse]) == [scores]
+    assert first_screen([worse, a_run("t")])[0].startswith("None of the 2 runs has scores of images and prompts as")

@@ -164,9 +164,14 @@ def _unseen(lead: _Lead) -> str:
 
 
 def _nothing(runs: Sequence[RunOnDisk]) -> list[str]:
-    if len(runs) == 1:
-        return [f"{runs[0].record.id} has no scores yet: vlseg evaluate makes them."]
-    return [f"None of the {counted(len(runs), 'run')} has scores yet: vlseg evaluate makes them."]
+    """Of runs that were not scored as they are; a probe or worse images may have been asked about all the same."""
+    plain = " of images and prompts as they are" if any(one.scores for run in runs for one in run.evaluations) else ""
+    if len(runs) > 1:
+        return [f"None of the {counted(len(runs), 'run')} has scores{plain} yet: vlseg evaluate makes them."]
+    run, who = runs[0], runs[0].record.id
+    asked = [one for condition in ("probe", "swapped") for one in run.under(condition) if one.scores]
+    told = [about_language(one.scores, one.spec, who=who, use=_use(one)) for one in asked[:1]]
+    return [*told, f"{who} has no scores{plain} yet: vlseg evaluate makes them."]
 
 
 def _unfinished(runs: Sequence[RunOnDisk]) -> list[str]:
