@@ -166,7 +166,7 @@ def _unseen(lead: _Lead) -> str:
 def _nothing(runs: Sequence[RunOnDisk]) -> list[str]:
     """Of runs that were not scored as they are; a probe or worse images may have been asked about all the same."""
     plain = " of images and prompts as they are" if any(one.scores for run in runs for one in run.evaluations) else ""
-    if len(runs) > 1:
+    if len(runs) != 1:
         return [f"None of the {counted(len(runs), 'run')} has scores{plain} yet: vlseg evaluate makes them."]
     run, who = runs[0], runs[0].record.id
     asked = [one for condition in ("probe", "swapped") for one in run.under(condition) if one.scores]
