@@ -10,7 +10,7 @@ import pytest
 from vlseg.records import EvaluationSpec, RunRecord, SampleScore
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike
 from vlseg.reports.results import result_rows, worst
-from vlseg.reports.sections import cross_dataset, leak_worths
+from vlseg.reports.sections import by_prompt, cross_dataset, leak_worths
 
 SCENE = "from the made-up scene, as someone who sees it would say it"
 
@@ -122,3 +122,20 @@ def test_the_words_without_the_image_are_no_control_that_is_told_nothing() -> No
     control = scored("d", 0.3, name="control", condition="blind", told="nothing", condition_arguments={"rule": "t"})
     leak = scored("d", 0.9, name="leak", condition="blind", told="nothing")
     assert [row.evaluation.name for row in result_rows([a_run([control, leak], "d")])] == ["control"]
+
+
+def test_curves_of_one_structure_are_named_by_it_and_have_files_of_their_own() -> None:
+    def asked(**changes: Any) -> list[EvaluationOnDisk]:
+        plain = scored("d", 0.5, **changes)
+        return [
+            replace(plain, spec=plain.spec.model_copy(update={"prompt": prompt}), folder=Path(f"{prompt}{changes}"))
+            for prompt in ("p1", "p2", "p3")
+        ]
+
+    found = by_prompt([a_run([*asked(), *asked(target="liver"), *asked(state="g")], "d")])
+    assert len({one.name for one in found}) == 3
+    assert [one.caption.partition(".")[0] for one in found] == [
+        "d, test split",
+        "d, test split, liver alone",
+        "d, test split, another state of its data",
+    ]

@@ -172,8 +172,8 @@ def by_prompt(runs: Sequence[RunOnDisk]) -> list[Figure]:
                 where = (spec.dataset, spec.split, spec.data_fingerprint, spec.target or "")
                 way = (run.record.id, str(run.folder), spec.protocol, str(spec.threshold), spec.precision)
                 asked.setdefault(where, {}).setdefault(way, {}).setdefault(spec.prompt, one)
-    drawn = []
-    for (dataset, split, *_), ways in asked.items():
+    drawn: list[Figure] = []
+    for (dataset, split, _, target), ways in asked.items():
         many = {way: by for way, by in ways.items() if len(by) >= PROMPTS}
         used = sorted({prompt for by in many.values() for prompt in by}, key=natural)
         leaking = {prompt for by in many.values() for prompt, one in by.items() if not one.spec.deployable}
@@ -184,7 +184,10 @@ def by_prompt(runs: Sequence[RunOnDisk]) -> list[Figure]:
             }
             for way, by in many.items()
         }
-        figure = prompt_curves(curves, leaking, name=f"prompts-{dataset}-{split}") if curves else None
-        if figure is not None:
-            drawn.append(replace(figure, caption=f"{dataset}, {split} split. {figure.caption}"))
+        name = "-".join(filter(None, ("prompts", dataset, split, target)))
+        number = sum(one.name == name or one.name.startswith(f"{name}-state-") for one in drawn)
+        figure = prompt_curves(curves, leaking, name=f"{name}-state-{number + 1}" if number else name)
+        if curves and figure is not None:
+            of = f"{dataset}, {split} split{f', {target} alone' if target else ''}{', another state of its data' if number else ''}"
+            drawn.append(replace(figure, caption=f"{of}. {figure.caption}"))
     return drawn
