@@ -188,6 +188,7 @@ def by_prompt(runs: Sequence[RunOnDisk]) -> list[Figure]:
         number = sum(one.name == name or one.name.startswith(f"{name}-state-") for one in drawn)
         figure = prompt_curves(curves, leaking, name=f"{name}-state-{number + 1}" if number else name)
         if curves and figure is not None:
-            of = f"{dataset}, {split} split{f', {target} alone' if target else ''}{', another state of its data' if number else ''}"
+            more = (f"{target} alone" if target else "", "another state of its data" if number else "")
+            of = ", ".join(filter(None, (dataset, f"{split} split", *more)))
             drawn.append(replace(figure, caption=f"{of}. {figure.caption}"))
     return drawn
