@@ -11,7 +11,7 @@ from vlseg.records import EvaluationSpec, RunRecord, SampleScore
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike
 from vlseg.reports.words.cell import Cell
 from vlseg.reports.words.numbers import counted, decimal, estimate, points, why
-from vlseg.reports.words.reading import shown, upright
+from vlseg.reports.words.reading import changed, shown, upright
 from vlseg.reports.words.sentences import alone
 
 Rows = Sequence[SampleScore]
@@ -309,8 +309,8 @@ def about_class_prompt(run: RunOnDisk, evaluation: EvaluationOnDisk, *, who: str
     """
     probes = [one for one in run.under("probe") if asked_alike(one.spec, evaluation.spec)]
     effects = [effect for probe in probes for effect in probe.use.effects if effect.name == "class_only"]
-    change = effects[0].original if effects else None
-    if change is None or shown(change) == 0 or change.difference is None:
+    change = effects[0].original if effects and changed(effects[0]) else None
+    if change is None or change.difference is None:
         return ""
     size = _size(change, evaluation.spec)
     how = f"{size} {'lower' if change.difference < 0 else 'higher'}"
