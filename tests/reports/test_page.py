@@ -1,5 +1,6 @@
 """The page: whole, offline, escaped, with the right numbers."""
 
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -48,8 +49,6 @@ def read(page: Path) -> Reader:
 @pytest.fixture(scope="module")
 def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the trained run with a clean and a swapped evaluation."""
-    import shutil
-
     copy = tmp_path_factory.mktemp("report") / "run"
     shutil.copytree(trained / "run", copy)
     for condition in ("clean", "swapped"):
@@ -157,3 +156,39 @@ def test_evaluation_cut_off_before_its_spec_is_left_out(run: Path, tmp_path: Pat
 def test_same_records_give_the_same_page(run: Path, tmp_path: Path) -> None:
     first = write_report([run], tmp_path / "a.html", title="t").read_bytes()
     assert write_report([run], tmp_path / "b.html", title="t").read_bytes() == first
+
+
+def _broken(run: Path, name: str, content: bytes | None) -> Path:
+    """One file of the run's first evaluation, or of the run, with other content, or gone."""
+    path = run / name if name == "history.csv" else next((run / "evaluations").iterdir()) / name
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("scores.parquet", None, r"scores\.parquet: cannot be read \(no such file\); evaluate again, or delete its f"),
+        ("scores.parquet", b"PAR1 and no more", r"scores\.parquet: cannot be read \(.*evaluate again"),
+        ("calibration.json", b'{"curve":', r"calibration\.json: broken JSON"),
+        ("calibration.json", b"[]", r"calibration\.json: .*evaluate again, or delete the file"),
+        ("calibration.json", b'{"curve": [[0, 1]]}', r"calibration\.json: field '.*evaluate again, or delete the file"),
+        ("history.csv", b"step,loss\n1,0.5\n2,half\n", r"history\.csv: cannot be read \(line 3: .*'half'\); delete"),
+        ("history.csv", b"step,loss\n1,0.5,7\n", r"history\.csv: cannot be read \(line 2: .*; delete"),
+    ],
+)
+def test_a_broken_record_is_named_with_a_mend_that_works(
+    run: Path, tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    path = _broken(copy, name, content)
+    with pytest.raises(InputError, match=message):
+        write_report([copy], tmp_path / "page.html", title="t")
+    assert not (tmp_path / "page.html").exists()
+    if name == "scores.parquet":
+        shutil.rmtree(path.parent)
+    else:
+        path.unlink()
+    assert write_report([copy], tmp_path / "page.html", title="t").exists()
