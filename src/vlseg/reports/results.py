@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vlseg.metrics import Aggregate
-from vlseg.records import EvaluationSpec, RunRecord, SampleScore, origin
+from vlseg.records import EvaluationSpec, RunRecord, SampleScore
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk
 from vlseg.reports.words import Cell, adds_over_class, reads
 
@@ -46,16 +46,10 @@ class Row:
         """Of its evaluation."""
         return self.evaluation.spec
 
-    @property
-    def label(self) -> str:
-        """For figures."""
+    def label(self, *, dataset: bool) -> str:
+        """For figures, with or without the dataset."""
         asked = f" with {self.spec.prompt}" if self.spec.told == "prompt" else f", {told(self.spec)}"
-        return f"{self.run.id}{asked}, {self.dataset}{', ' + self.beside if self.beside else ''}"
-
-    @property
-    def origin(self) -> str:
-        """Where the words of its prompt come from."""
-        return origin(self.spec.prompt_sources, made_up=bool(self.made_up))
+        return ", ".join(filter(None, [f"{self.run.id}{asked}", self.dataset if dataset else "", self.beside]))
 
 
 def result_rows(runs: Sequence[RunOnDisk]) -> list[Row]:
