@@ -82,7 +82,8 @@ def language_slopes(effects: Sequence[Effect], *, name: str = "language-use") ->
     legend_below(plot)
     deepest = min(found, key=lambda one: one.original.difference or 0.0)
     gist = f"Dice with the own words and under {plural(len(found), 'condition')}; largest loss "
-    gist += f"{condition_name(deepest.name)}: {_right(deepest) - (deepest.original.difference or 0):.3f} to {_right(deepest):.3f}"
+    gist += f"{condition_name(deepest.name)}: "
+    gist += f"{_right(deepest) - (deepest.original.difference or 0):.3f} to {_right(deepest):.3f}"
     caption = "Each line starts at the Dice with the own words over the samples that the condition was put to."
     return finish(plot, name, caption, gist)
 
