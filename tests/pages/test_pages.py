@@ -160,3 +160,14 @@ def test_the_table_of_a_studys_runs_sorts_and_filters(study_page: Path, browser:
         assert 0 < cells.count() < 60
         assert all("failed" in (text or "") for text in cells.all_text_contents())
         assert opened.complaints() == []
+
+
+def test_every_column_of_the_main_table_can_be_read_on_paper(runs_page: Path, browser: Browser) -> None:
+    with open_page(browser, runs_page) as opened:
+        opened.page.emulate_media(media="print")
+        opened.page.set_viewport_size({"width": 688, "height": 1000})
+        widths = opened.page.eval_on_selector_all(
+            "table.cards thead th", "cells => cells.map(cell => [cell.textContent, cell.getBoundingClientRect().width])"
+        )
+        assert len(widths) == 7
+        assert min(width for name, width in widths if name != "data") > 60

@@ -142,7 +142,7 @@ def test_of_several_runs_the_first_that_is_told_a_sentence(tmp_path: Path) -> No
         run_of([evaluation(tmp_path / "4", clean())], "second"),
     ]
     assert "answers of first (the first run here that is told a sentence) to" in examples(runs).rule
-    assert "answers of image-only to" in examples(runs[:2]).rule
+    assert "answers of image-only on d" in examples(runs[:2]).rule
 
 
 def test_the_test_split_own_data_and_own_prompt_come_first(tmp_path: Path) -> None:

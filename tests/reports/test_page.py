@@ -1,5 +1,7 @@
 """The page: whole, offline, escaped, with the right numbers."""
 
+import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pytest
 from vlseg.jobs.evaluate import EvaluateOptions, evaluate_on
 from vlseg.jobs.probe import probe_on
 from vlseg.metrics import aggregate
-from vlseg.records import InputError, read_record, read_scores, write_record
+from vlseg.records import EvaluationSpec, InputError, read_record, read_scores, write_record
 from vlseg.reports import find_runs, load_run, write_report
 from vlseg.reports.words.numbers import p_value
 
@@ -48,8 +50,6 @@ def read(page: Path) -> Reader:
 @pytest.fixture(scope="module")
 def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the trained run with a clean and a swapped evaluation."""
-    import shutil
-
     copy = tmp_path_factory.mktemp("report") / "run"
     shutil.copytree(trained / "run", copy)
     for condition in ("clean", "swapped"):
@@ -157,3 +157,71 @@ def test_evaluation_cut_off_before_its_spec_is_left_out(run: Path, tmp_path: Pat
 def test_same_records_give_the_same_page(run: Path, tmp_path: Path) -> None:
     first = write_report([run], tmp_path / "a.html", title="t").read_bytes()
     assert write_report([run], tmp_path / "b.html", title="t").read_bytes() == first
+
+
+def _broken(run: Path, name: str, content: bytes | None) -> Path:
+    """One file of the run's first evaluation, or of the run, with other content, or gone."""
+    path = run / name if name == "history.csv" else next((run / "evaluations").iterdir()) / name
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("scores.parquet", None, r"scores\.parquet: cannot be read \(no such file\); evaluate again, or delete its f"),
+        ("scores.parquet", b"PAR1 and no more", r"scores\.parquet: cannot be read \(.*evaluate again"),
+        ("calibration.json", b'{"curve":', r"calibration\.json: broken JSON"),
+        ("calibration.json", b"[]", r"calibration\.json: .*evaluate again, or delete the file"),
+        ("calibration.json", b'{"curve": [[0, 1]]}', r"calibration\.json: field '.*evaluate again, or delete the file"),
+        ("history.csv", b"step,loss\n1,0.5\n2,half\n", r"history\.csv: cannot be read \(line 3: .*'half'\); delete"),
+        ("history.csv", b"step,loss\n1,0.5,7\n", r"history\.csv: cannot be read \(line 2: .*; delete"),
+    ],
+)
+def test_a_broken_record_is_named_with_a_mend_that_works(
+    run: Path, tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    path = _broken(copy, name, content)
+    with pytest.raises(InputError, match=message):
+        write_report([copy], tmp_path / "page.html", title="t")
+    assert not (tmp_path / "page.html").exists()
+    if name == "scores.parquet":
+        shutil.rmtree(path.parent)
+    else:
+        path.unlink()
+    assert write_report([copy], tmp_path / "page.html", title="t").exists()
+
+
+@pytest.mark.parametrize(("told", "words"), [("prompt", True), ("target", False), ("nothing", False)])
+def test_only_a_model_that_is_told_a_prompt_is_said_to_be_asked_with_one(
+    run: Path, tmp_path: Path, told: str, words: bool
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    for path in copy.glob("evaluations/*/spec.json"):
+        spec = EvaluationSpec.read(path)
+        path.write_text(spec.model_copy(update={"told": told, "prompt": "its-prompt"}).model_dump_json())
+    text = read(write_report([copy], tmp_path / "p.html", title="t")).text
+    assert ("told the prompt its-prompt: a user has it" in text) == words
+    assert ("its-prompt" in text) == words
+
+
+def test_numbers_that_are_missing_have_no_unit_and_settings_read_as_such(run: Path, tmp_path: Path) -> None:
+    text = read(write_report([run], tmp_path / "p.html", title="t")).text
+    assert not re.search("–[⁰¹²³⁴⁵⁶⁷⁸⁹]* (px|mm)", text)
+    assert "size-bin" not in text
+    assert "{" not in text.split("How it was run")[1].split("configuration")[0]
+    assert re.search(r"started, ended\s*\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", text)
+
+
+def test_methods_of_one_seed_have_no_table(run: Path, tmp_path: Path) -> None:
+    """It would repeat the table of runs."""
+    other = shutil.copytree(run, tmp_path / "other")
+    for seeds, shown in (((0, 0), False), ((0, 1), True)):
+        methods = [{"method": "m", "seeds": list(set(seeds)), "means": [0.5] * len(set(seeds)), "mean": 0.5}]
+        methods[0] |= {"ci95": None, "reason": "1 seeds, fewer than 5"}
+        comparison = {"pairs": [], "methods": methods, "over_datasets": [], "family": "1 pair"}
+        page = write_report([run, other], tmp_path / "p.html", title="t", comparison=comparison)
+        assert ("Methods over their seeds" in page.read_text()) == shown

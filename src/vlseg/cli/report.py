@@ -25,8 +25,9 @@ def report(
     from vlseg.jobs.compare import comparison_for_report
     from vlseg.reports import find_runs, write_report
 
-    found = [run for folder in runs for run in find_runs(folder)]
-    heading = title or f"Report of {runs[0].resolve().name}"
+    found = list({run.resolve(): run for folder in runs for run in find_runs(folder)}.values())
+    first = runs[0].resolve()
+    heading = title or f"Report of {first.parent.name if first.name == 'runs' else first.name}"
     comparison = comparison_for_report(found)
     page = write_report(
         found, out or runs[0] / "report.html", title=heading, comparison=comparison, images=images, figures=figures

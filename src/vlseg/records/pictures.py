@@ -94,7 +94,8 @@ def read_pictures(evaluation: Path, rows: int) -> Pictures | None:
         with pq.ParquetFile(folder / OUTLINES) as file:
             outlines = [Outline(**row) for row in file.read().to_pylist()]
     except (OSError, pa.ArrowException, TypeError) as error:
-        raise InputError(f"{folder}: cannot be read ({error}); evaluate again, or delete the folder") from error
+        reason = f"no {IMAGES} there" if isinstance(error, FileNotFoundError) else str(error)
+        raise InputError(f"{folder}: cannot be read ({reason}); evaluate again, or delete the folder") from error
     if len(outlines) != rows:
         raise InputError(f"{folder}: has {len(outlines)} rows, the scores {rows}; evaluate again, or delete the folder")
     return Pictures({(image.dataset, image.image_id): image for image in images}, outlines)

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from vlseg.records.errors import InputError
 from vlseg.records.files import replacing
 
 if TYPE_CHECKING:
@@ -103,11 +104,20 @@ def write_scores(path: Path, scores: Sequence[SampleScore]) -> None:
 
 
 def read_scores(path: Path) -> list[SampleScore]:
-    """Read scores.parquet back; unknown columns of a later version are ignored."""
+    """Read scores.parquet back; unknown columns of a later version are ignored.
+
+    Raises:
+        InputError: missing, broken, or without a column that every version has.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     names = set(score_columns())
-    # Not pq.read_table, which loads pandas where that is installed: a second or more.
-    with pq.ParquetFile(path) as file:
-        rows: list[dict[str, Any]] = file.read().to_pylist()
-    return [SampleScore(**{key: value for key, value in row.items() if key in names}) for row in rows]
+    try:
+        # Not pq.read_table, which loads pandas where that is installed: a second or more.
+        with pq.ParquetFile(path) as file:
+            rows: list[dict[str, Any]] = file.read().to_pylist()
+        return [SampleScore(**{key: value for key, value in row.items() if key in names}) for row in rows]
+    except (OSError, pa.ArrowException, TypeError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+        raise InputError(f"{path}: cannot be read ({reason}); evaluate again, or delete its folder") from error

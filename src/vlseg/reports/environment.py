@@ -16,6 +16,9 @@ FILTERS = {
     "omitted": formats.omitted,
     "counted": formats.counted,
     "told": told,
+    "part": formats.part_name,
+    "moment": formats.moment,
+    "condition": numbers.condition_name,
 }
 
 

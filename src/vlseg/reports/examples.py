@@ -153,7 +153,8 @@ def _preference(run: RunOnDisk, evaluation: EvaluationOnDisk) -> tuple[object, .
 
 def _rule(run: RunOnDisk, evaluation: EvaluationOnDisk, which: str) -> str:
     spec = evaluation.spec
-    answers = f"{run.record.id}{which} to the prompts {spec.prompt} on {spec.dataset}, {spec.split}"
+    asked = f" to the prompts {spec.prompt}" if spec.told in ("prompt", "unknown") else ""
+    answers = f"{run.record.id}{which}{asked} on {spec.dataset}, {spec.split}"
     return (
         f"Chosen by rule from the answers of {answers}: best, median and worst by Dice over present targets; "
         "nearest the median, one that was also asked for with other words, of which another target's go before another "

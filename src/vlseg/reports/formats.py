@@ -1,6 +1,7 @@
 """Numbers as tables show them: template filters."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from vlseg.metrics import Aggregate, Index
@@ -28,6 +29,16 @@ def index(one: Index) -> str:
         return f"none ({one.reason})"
     ends = f"[{decimal(one.ci95[0])}, {decimal(one.ci95[1])}]" if one.ci95 else f"({why(one.reason)})"
     return f"{decimal(one.value)} {ends}, n = {one.n}"
+
+
+def part_name(column: str) -> str:
+    """The column by which scores are parted, for people."""
+    return "share of image" if column == "size-bin" else column
+
+
+def moment(when: datetime | None) -> str:
+    """To the second."""
+    return "–" if when is None else when.strftime("%Y-%m-%d %H:%M:%S %Z").strip()
 
 
 def omitted(counts: Mapping[str, int]) -> str:

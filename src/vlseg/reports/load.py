@@ -8,8 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pydantic
+
 from vlseg.metrics import Aggregate, LanguageUse, aggregate, group_of, independent_note, language_use
-from vlseg.records import EvaluationSpec, InputError, RunRecord, SampleScore, read_record, read_scores
+from vlseg.records import (
+    EvaluationSpec,
+    InputError,
+    RunRecord,
+    SampleScore,
+    from_validation,
+    read_json,
+    read_record,
+    read_scores,
+)
 from vlseg.records.pictures import Pictures, read_pictures
 
 MEASURED = (
@@ -26,6 +37,16 @@ MEASURED = (
     "nsd_tolerance",
 )
 """What evaluations of one run must share for their numbers to stand side by side."""
+
+
+class _Calibration(pydantic.BaseModel):
+    """What is read of calibration.json; `curve` has (mean probability, frequency of foreground, pixels) a bin."""
+
+    expected_calibration_error: float | None
+    bins: int
+    pixels: int
+    band_share_of_diagonal: float
+    curve: list[tuple[float, float, int]]
 
 
 @dataclass(frozen=True)
@@ -122,7 +143,7 @@ def load_run(folder: Path) -> RunOnDisk:
     """Everything a report shows of a run; evaluations that were cut off before spec.json are left out.
 
     Raises:
-        InputError: no or broken run.json, spec.json.
+        InputError: no or broken run.json, or a broken file of its curve or its evaluations.
     """
     record = read_record(folder / "run.json")
     specs = sorted((folder / "evaluations").glob("*/spec.json"))
@@ -133,22 +154,33 @@ def _history(path: Path) -> list[dict[str, float | None]]:
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
+        rows = csv.DictReader(file)
+        try:
+            return [{name: float(value) if value else None for name, value in row.items()} for row in rows]
+        except (ValueError, TypeError, csv.Error) as error:
+            line = f"line {rows.line_num}: {error}"
+            raise InputError(f"{path}: cannot be read ({line}); delete the file to do without the curve") from error
 
 
 def _evaluation(path: Path) -> EvaluationOnDisk:
     spec = EvaluationSpec.read(path)
     folder = path.parent
-    calibration = folder / "calibration.json"
     scores = read_scores(folder / "scores.parquet")
     # Earlier records say False where any image's group is unknown; each row resamples with its own.
     known = any(row.group is not None for row in scores)
     return EvaluationOnDisk(
-        folder,
-        spec.model_copy(update={"groups_known": known}),
-        scores,
-        json.loads(calibration.read_text(encoding="utf-8")) if calibration.exists() else None,
+        folder, spec.model_copy(update={"groups_known": known}), scores, _calibration(folder / "calibration.json")
     )
+
+
+def _calibration(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    values = read_json(path, "evaluate again")
+    try:
+        return _Calibration.model_validate(values).model_dump()
+    except pydantic.ValidationError as error:
+        raise InputError(f"{from_validation(error, str(path))}; evaluate again, or delete the file") from error
 
 
 def data_uri(kind: str, content: bytes) -> str:

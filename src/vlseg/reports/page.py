@@ -59,9 +59,10 @@ def _intervals(rows: Sequence[Row]) -> Figure | None:
     """The main table's scores below each other; None for a single one."""
     if len(rows) < 2:
         return None
-    ceilings = {row.ceilings[1] for row in rows} if len({row.dataset for row in rows}) == 1 else set()
-    lines = {"the most that the class alone could reach": ceilings.pop()} if len(ceilings) == 1 else {}
-    return intervals([(row.label, row.aggregate.dice_present) for row in rows], lines=lines)
+    one_dataset = len({row.dataset for row in rows}) == 1
+    ceilings = {row.ceilings[1] for row in rows} if one_dataset else set()
+    lines = {"the best with the class alone": ceilings.pop()} if len(ceilings) == 1 else {}
+    return intervals([(row.label(dataset=not one_dataset), row.aggregate.dice_present) for row in rows], lines=lines)
 
 
 def _differences(comparison: Mapping[str, Any] | None) -> Figure | None:

@@ -4,9 +4,11 @@ from typing import Any
 
 from vlseg.metrics import Aggregate, Estimate, aggregate, columns, corruption_effects, parted, subgroups
 from vlseg.reports.figures import differences, intervals, language_slopes, severities, swapped_prompts
+from vlseg.reports.formats import part_name
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike
 from vlseg.reports.results import beside
 from vlseg.reports.sections import by_attribute
+from vlseg.reports.words.numbers import condition_name
 
 NO_SUBGROUPS = ("wording", "group", "dataset")
 MOST_SUBGROUPS = 12
@@ -44,7 +46,7 @@ def swapping(run: RunOnDisk, swapped: EvaluationOnDisk) -> dict[str, Any]:
 def probe(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
     """Indices and effects."""
     use, name = evaluation.use, _name(run, evaluation)
-    changes = [(effect.name, effect.original) for effect in use.effects]
+    changes = [(condition_name(effect.name), effect.original) for effect in use.effects]
     measured = "change of Dice with the own target, points"
     return {
         **_part(run, evaluation),
@@ -73,7 +75,12 @@ def subgroup(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
         name: subgroups(evaluation.scores, name, groups_known=evaluation.spec.groups_known)
         for name in subgroup_columns(evaluation)
     }
-    values = [(f"{column}: {name}", one.dice_present) for column, found in parts.items() for name, one in found.items()]
+    values = [
+        (f"{part_name(column)}: {name}", one.dice_present)
+        for column, found in parts.items()
+        for name, one in found.items()
+        if one.dice_present.mean is not None
+    ]
     figure = intervals(values, name=f"parts-{_name(run, evaluation)}")
     return {**_part(run, evaluation), "parts": parts, "figure": figure}
 

@@ -48,11 +48,10 @@ class Row:
         """Of its evaluation."""
         return self.evaluation.spec
 
-    @property
-    def label(self) -> str:
-        """For figures."""
+    def label(self, *, dataset: bool) -> str:
+        """For figures, with or without the dataset."""
         asked = f" with {self.spec.prompt}" if self.spec.told == "prompt" else f", {told(self.spec)}"
-        return f"{self.run.id}{asked}, {self.dataset}{', ' + self.beside if self.beside else ''}"
+        return ", ".join(filter(None, [f"{self.run.id}{asked}", self.dataset if dataset else "", self.beside]))
 
     @property
     def origin(self) -> str:

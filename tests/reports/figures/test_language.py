@@ -33,7 +33,7 @@ def test_slopes_go_from_the_own_words_to_the_other() -> None:
     slopes = [tuple(one.get_ydata()) for one in figure.plot.axes[0].lines if list(one.get_xdata()) == [0, 1]]
     np.testing.assert_allclose(slopes, [(0.7, 0.69), (0.8, 0.5)])
     assert {"0.69 typos", "0.50 wrong shape"} <= {" ".join(one.split()) for one in texts(figure)}
-    assert "largest loss wrong_shape: 0.800 to 0.500" in figure.inline
+    assert "largest loss wrong shape: 0.800 to 0.500" in figure.inline
 
 
 @pytest.mark.parametrize("seed", range(4))

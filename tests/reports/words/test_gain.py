@@ -80,7 +80,7 @@ def test_what_else_differs_is_said_and_then_the_sentence_adds_nothing_by_itself(
     run = told("s", blurred(ROWS, 0.05), max_steps=1000)
     text = said(run, told("c", blurred(ROWS, 0.3), "target", model="other", max_steps=250, seed=3))
     assert "above c" in text
-    assert "(the two differ in max_steps and model, too)" in text or "differ in model and max_steps, too" in text
+    assert "(the two differ in max steps and model, too)" in text or "differ in model and max steps, too" in text
     assert "adds" not in text
     twin = told("c", blurred(ROWS, 0.3), "target", max_steps=1000, model_arguments={"text": "target"})
     run = told("s", blurred(ROWS, 0.05), max_steps=1000, model_arguments={"text": "minilm"})

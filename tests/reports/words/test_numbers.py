@@ -5,7 +5,9 @@ import re
 import pytest
 
 from vlseg.metrics import bootstrap_mean, compare_paired, two_level_mean
+from vlseg.metrics.language import CONDITIONS
 from vlseg.reports.words.numbers import (
+    condition_name,
     decimal,
     difference,
     estimate,
@@ -74,3 +76,10 @@ def test_why_there_is_no_interval_in_words_of_its_own() -> None:
         assert why(reason) == words != reason
     assert why("3 groups, fewer than 10", groups_known=True) == "3 patients or sequences: too few for an interval"
     assert why(None) == ""
+
+
+def test_every_condition_of_a_probe_has_a_name_without_underscores() -> None:
+    names = [condition_name(one) for one in (*CONDITIONS, "language_es", "wrong_size")]
+    assert not [name for name in names if "_" in name]
+    assert len(set(names)) == len(names)
+    assert names[-2:] == ["in Spanish", "wrong size"]

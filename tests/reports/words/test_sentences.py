@@ -53,6 +53,8 @@ def test_images_that_training_saw_are_said() -> None:
     assert "by which trainings choose their weights" in scored(ROWS, split="val")
     assert scored(ROWS).endswith("that are there.")
     assert "another object's words" in scored(ROWS, condition="swapped")
+    # Of an evaluation with worse images the sentence is about the plain ones, which it has, too.
+    assert scored(ROWS, condition="corrupted").endswith("that are there, on the images as they are.")
 
 
 SIGHT = "written with sight of the truth ("

@@ -28,6 +28,7 @@ from vlseg.reports.figures.style import (
     styled,
     unit,
 )
+from vlseg.reports.words.numbers import condition_name
 
 KINDS: dict[str, tuple[str, str, str]] = {
     "asks for something else": (VERMILLION, "s", "-"),
@@ -64,7 +65,7 @@ def language_slopes(effects: Sequence[Effect], *, name: str = "language-use") ->
     axes.spines["bottom"].set_visible(False)
     axes.tick_params(axis="x", length=0)
     heading(axes, "mean Dice with the own target")
-    labels = [one[0] for one in told_apart([one.name.replace("_", " ") for one in found], 25, 1)]
+    labels = [one[0] for one in told_apart([condition_name(one.name) for one in found], 25, 1)]
     height = plot.get_figheight() * 72 - 95
     places = spread([_right(one) for one in found], _LINE * 1.03 / height)
     axes.hlines((0, 0.25, 0.5, 0.75, 1), -0.04, 1, color=INK, alpha=0.15, linewidth=0.6, zorder=0)
@@ -80,7 +81,8 @@ def language_slopes(effects: Sequence[Effect], *, name: str = "language-use") ->
         axes.text(1.22, place, f"{right:.2f}  {label}", va="center", fontsize=SMALL)
     legend_below(plot)
     deepest = min(found, key=lambda one: one.original.difference or 0.0)
-    gist = f"Dice with the own words and under {plural(len(found), 'condition')}; largest loss {deepest.name}: "
+    gist = f"Dice with the own words and under {plural(len(found), 'condition')}; largest loss "
+    gist += f"{condition_name(deepest.name)}: "
     gist += f"{_right(deepest) - (deepest.original.difference or 0):.3f} to {_right(deepest):.3f}"
     caption = "Each line starts at the Dice with the own words over the samples that the condition was put to."
     return finish(plot, name, caption, gist)

@@ -288,6 +288,7 @@ def _size(change: Comparison, spec: EvaluationSpec) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
+    names = [name.replace("_", " ") for name in names]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 

@@ -150,3 +150,24 @@ _WHY = {
     "no group differs": "all alike: no interval",
     "all differences are zero": "no difference anywhere",
 }
+
+
+def condition_name(condition: str) -> str:
+    """A condition of a probe for people: "wrong_size" is "wrong size", "language_es" "in Spanish"."""
+    return _CONDITIONS.get(condition, condition.replace("_", " "))
+
+
+_CONDITIONS = {
+    "empty": "no words",
+    "class_only": "the name alone",
+    "other_image_prompt": "another image's words",
+    "absent_structure": "something not there",
+    "foreign": "something foreign",
+    "shuffled": "words shuffled",
+    "other_side": "left for right",
+    "language_es": "in Spanish",
+    "language_fr": "in French",
+    "language_de": "in German",
+    "mean_image": "on the mean image",
+    "other_image": "on another image",
+}

@@ -321,7 +321,8 @@ def _effect_cell(effect: Effect | None) -> Cell:
     if effect is None:
         return Cell(note="nothing to choose between")
     change = effect.original
-    return Cell(note=f"nothing to choose between; {points(change.difference, change.ci95)} with {INSTEAD[effect.name]}")
+    size = points(change.difference, change.ci95, word="points")
+    return Cell(note=f"nothing to choose between; {size} with {INSTEAD[effect.name]}")
 
 
 def _capital(text: str) -> str:

@@ -56,11 +56,12 @@ def _where(spec: EvaluationSpec) -> str:
         return ", asked with another object's words"
     if spec.condition == "blind":
         return ", one mask an image whatever is asked"
+    plain = ", on the images as they are" if spec.condition == "corrupted" else ""
     if spec.split == "train":
-        return ", on images of the training split"
+        return f"{plain}, on images of the training split"
     if spec.split == "val":
-        return ", on the val split, by which trainings choose their weights"
-    return ""
+        return f"{plain}, on the val split, by which trainings choose their weights"
+    return plain
 
 
 def about_leak(spec: EvaluationSpec) -> str:
