@@ -11,6 +11,7 @@ from vlseg.records import EvaluationSpec, RunRecord, SampleScore
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike
 from vlseg.reports.results import result_rows, worst
 from vlseg.reports.sections import by_prompt, cross_dataset, leak_worths
+from vlseg.reports.words import first_screen
 
 SCENE = "from the made-up scene, as someone who sees it would say it"
 
@@ -139,3 +140,16 @@ def test_curves_of_one_structure_are_named_by_it_and_have_files_of_their_own() -
         "d, test split, liver alone",
         "d, test split, another state of its data",
     ]
+
+
+def test_phantoms_that_bear_a_real_sets_name_are_not_that_set() -> None:
+    real, made = scored("busi", 0.3), scored("busi", 0.9, phantoms=["busi"])
+    run = a_run([real, scored("other", 0.2)], "busi")
+    assert (matrix := cross_dataset([run])) is not None
+    assert matrix["rows"][0]["means"]["busi"]["seen"]
+    run = replace(run, record=run.record.model_copy(update={"phantoms": ["busi"]}))
+    assert (matrix := cross_dataset([run])) is not None
+    assert not matrix["rows"][0]["means"]["busi"]["seen"]
+    assert any("It was not trained on this data." in one for one in first_screen([replace(run, evaluations=[real])]))
+    own = first_screen([replace(run, evaluations=[made])])
+    assert not any("It was not trained on this data." in one for one in own)

@@ -10,7 +10,7 @@ import numpy as np
 from vlseg.metrics import Effect, LanguageUse, RiskCoverage, crossing, group_of, risk_coverage
 from vlseg.records import WORTH_FILE, SampleScore
 from vlseg.reports.figures import Figure, attributes, domain_shift, prompt_curves, reliability, risk_curves
-from vlseg.reports.load import EvaluationOnDisk, RunOnDisk
+from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, trained_on
 from vlseg.reports.tables.entries import natural
 
 KINDS = ("wrong", "random", "without")
@@ -28,7 +28,7 @@ def cross_dataset(runs: Sequence[RunOnDisk]) -> dict[str, Any] | None:
         (
             f"{row['run'].id}, asked with {row['spec'].prompt}",
             {name: row["means"][name]["mean"] if name in row["means"] else None for name in names},
-            row["run"].trained_on,
+            [name for name, cell in row["means"].items() if cell["seen"]],
         )
         for row in rows
     ]
@@ -58,12 +58,12 @@ def _crossing(run: RunOnDisk) -> dict[str, Any] | None:
     for (name, _), rows in samples.items():
         values.setdefault(name, []).append(sum(row.dice or 0.0 for row in rows) / len(rows))
         groups.setdefault(name, []).append(group_of(rows[0], True))
-    trained_on = run.record.trained_on
-    found = crossing(values, groups, trained_on)
+    trained = trained_on(run.record, {name for one in used for name in one.spec.phantoms})
+    found = crossing(values, groups, trained)
     if found.cross_dataset is None:
         return None
     means = {
-        name: {"mean": sum(one) / len(one), "n": len(one), "groups": len(set(groups[name])), "seen": name in trained_on}
+        name: {"mean": sum(one) / len(one), "n": len(one), "groups": len(set(groups[name])), "seen": name in trained}
         for name, one in values.items()
     }
     spec = _one_way(used)[0].spec
