@@ -21,7 +21,7 @@ def titled(found: Examples) -> dict[str, Example]:
 
 
 def sample(row: Example) -> str:
-    return row.sample.split(", ")[1]
+    return row.sample[1]
 
 
 def test_best_median_and_worst_by_dice_and_ties_by_name(tmp_path: Path) -> None:
@@ -199,3 +199,23 @@ def test_examples_are_of_the_run_that_the_sentences_are_about(tmp_path: Path) ->
     assert found.rows[0].facts == examples([high]).rows[0].facts
     bare = run_of([evaluation(tmp_path / "3", [score("a", 0.8), score("b", 0.9)], pictures=False)])
     assert "(the first run here that is told a sentence)" in examples([low, bare]).rule
+
+
+def test_several_wordings_of_a_target_are_counted_as_answers_and_not_as_targets(tmp_path: Path) -> None:
+    twice = [score(name, dice - 0.01 * place, wording=f"{place}") for name, dice in DICE.items() for place in range(2)]
+    gone = [absent(name, marked=name == "y" and place == 1, wording=f"{place}") for name in "xy" for place in range(2)]
+    found = titled(examples([run_of([evaluation(tmp_path / "e", [*twice, *gone])])]))
+    assert "Median of 12 answers about 6 targets" in found
+    assert found["An absent target"].facts == ["3 of 4 answers about 2 absent targets are empty, as they should be."]
+    one = titled(examples([run_of([evaluation(tmp_path / "1", [score("a", 0.5), score("a", 0.6, wording="x")])])]))
+    assert "Best of 2 answers about 1 target" in one
+
+
+def test_the_rule_says_that_the_kind_of_other_words_goes_before_the_nearness_to_the_median(tmp_path: Path) -> None:
+    changed = [
+        *swapped("c", 0.0, 0.8),  # the worst
+        score("a", 0.4, condition="wrong_size", wording="large", arguments={"against": "original"}),  # the median
+    ]
+    found = examples([run_of([evaluation(tmp_path / "p", [*clean(), *changed], condition="probe")])])
+    assert sample(titled(found)["Asked with other words"]) == "c"
+    assert "another target's go before another attribute" in found.rule

@@ -1,5 +1,6 @@
 """Tables that join several evaluations, from records made by hand."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from vlseg.records import EvaluationSpec, RunRecord, SampleScore
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike
 from vlseg.reports.results import result_rows, worst
 from vlseg.reports.sections import cross_dataset, leak_worths
+
+SCENE = "from the made-up scene, as someone who sees it would say it"
 
 
 def scored(dataset: str, dice: float, state: str = "f", name: str = "", **changes: Any) -> EvaluationOnDisk:
@@ -90,6 +93,21 @@ def test_a_pools_ceilings_are_not_those_of_its_parts() -> None:
         ("d", (None, None, None)),
         ("e", (None, None, None)),
     ]
+
+
+def test_a_part_of_a_pool_has_its_own_words_and_real_images_are_not_of_a_scene() -> None:
+    pool = scored("d", 0.9)
+    pool.scores.extend(replace(row, prompt_sources="class,mask") for row in scored("e", 0.5).scores)
+    changes = {"dataset": "d+e", "data_fingerprints": {"d": "f", "e": "g"}, "prompt_sources": ["class", "mask"]}
+    for phantoms, told in (
+        ([], ["from the mask", "a user has it", "from the mask"]),
+        (["d"], ["from the mask", "a user has it", "from the mask"]),
+        (["e"], ["from the mask", "a user has it", SCENE]),
+        (["d", "e"], [SCENE, "a user has it", SCENE]),
+    ):
+        spec = pool.spec.model_copy(update={**changes, "phantoms": phantoms})
+        rows = result_rows([a_run([replace(pool, spec=spec)], "d")])
+        assert [row.origin for row in rows] == told
 
 
 def test_the_worth_of_an_earlier_version_is_not_shown(tmp_path: Path) -> None:

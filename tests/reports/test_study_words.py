@@ -111,10 +111,14 @@ def test_a_model_chooses_the_named_target_where_all_its_intervals_lie_above_chan
     one_seed_does_not = [probed((0.1, 0.5), model="clipseg", seed=0), probed((-0.02, 0.4), model="clipseg", seed=1)]
     touches = [probed((0.0, 0.4), model="unet")]
     told = chosen([*reads, *one_seed_does_not, *touches])
-    assert told == "Of 3 models probed, 1 chooses the named target among several more often than chance."
-    assert chosen(reads) == "The one model probed chooses the named target among several more often than chance."
-    assert "does not choose" in chosen(one_seed_does_not)
-    assert chosen([*one_seed_does_not, *touches]).startswith("Of 2 models probed, none choose")
+    assert told == "Of 3 models probed, 1 is shown to choose the named target among several more often than chance."
+    assert (
+        chosen(reads)
+        == "The one model probed is shown to choose the named target among several more often than chance."
+    )
+    # An interval that reaches from below chance to far above it shows nothing: it does not show that the model ignores.
+    assert "is not shown to choose" in chosen(one_seed_does_not)
+    assert chosen([*one_seed_does_not, *touches]).startswith("Of 2 models probed, none is shown to choose")
     part = [Cell(c.kind, {**c.labels, "part": "again"}, c.values) for c in reads]
     assert chosen([*reads, *part]) == chosen(reads), "a run that two parts want is one"
 

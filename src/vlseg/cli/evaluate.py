@@ -112,7 +112,8 @@ def _lines(evaluated: "Evaluated", values: dict[str, Any]) -> list[str]:
 
 def _heading(evaluated: "Evaluated") -> str:
     spec = evaluated.spec
-    words = "made up" if spec.phantoms else origin(spec.prompt_sources)
+    names = set(spec.data_fingerprints) or {spec.dataset}
+    words = "made up" if names <= set(spec.phantoms) else origin(spec.prompt_sources)
     of = f"{evaluated.aggregate.n} samples of {evaluated.aggregate.n_images} images"
     return f"{spec.dataset} {spec.split}, prompt {spec.prompt} ({words}), {of}"
 

@@ -4,7 +4,7 @@ import jinja2
 
 from vlseg.records import origin
 from vlseg.reports import formats
-from vlseg.reports.results import told
+from vlseg.reports.results import origin_of, told
 from vlseg.reports.words import numbers
 
 FILTERS = {
@@ -29,7 +29,7 @@ def page_environment() -> jinja2.Environment:
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {**FILTERS, "origin": _origin}
+    environment.filters |= {**FILTERS, "origin": _origin, "origin_of": origin_of}
     environment.globals["footnotes"] = formats.Footnotes
     return environment
 

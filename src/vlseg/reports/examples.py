@@ -9,6 +9,7 @@ from vlseg.records.pictures import SmallImage
 from vlseg.reports.chosen import has_pictures
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike, data_uri
 from vlseg.reports.words import spoken_of
+from vlseg.reports.words.numbers import counted
 
 OTHER_WORDS = ("swapped", "wrong_", "other_side", "paraphrase", "class_only")
 """Conditions that ask for the same target on the same image in other words, the first that was asked is shown; "wrong_"
@@ -52,7 +53,7 @@ class Example:
     sentences: list[Sentence]
     told: str
     facts: list[str]
-    sample: str
+    sample: list[str]
     image: str
     width: int
     height: int
@@ -155,9 +156,10 @@ def _rule(run: RunOnDisk, evaluation: EvaluationOnDisk, which: str) -> str:
     asked = f" to the prompts {spec.prompt}" if spec.told in ("prompt", "unknown") else ""
     answers = f"{run.record.id}{which}{asked} on {spec.dataset}, {spec.split}"
     return (
-        f"Chosen by rule from the answers of {answers}: best, median and worst by Dice over present targets; of these "
-        "the one nearest the median that was also asked for with other words; and an absent target that is answered as "
-        "most are. Ties go by name."
+        f"Chosen by rule from the answers of {answers}: best, median and worst by Dice over present targets; "
+        "nearest the median, one that was also asked for with other words, of which another target's go before another "
+        "attribute and these before the rest; and an absent target that is answered as most are, or, where half are "
+        "empty, with a mark. Ties go by name."
     )
 
 
@@ -181,12 +183,18 @@ def _extremes(present: Sequence[_Answer]) -> list[Example]:
     # Of equal Dice the first by name, at the upper end as well.
     best = min(present, key=lambda one: (-one.dice, one.name))
     worst, middle = present[0], present[(len(present) - 1) // 2]
+    samples = len({one.sample for one in present})
+    of = (
+        f"{len(present):,}"
+        if samples == len(present)
+        else f"{len(present):,} answers about {counted(samples, 'target')}"
+    )
     chosen = (
         {"Best": best, "Median": middle, "Worst": worst}
         if len(present) > 2
         else {"Best": best, "Worst": present[1] if best is worst else worst}
     )
-    return [_example(f"{title} of {len(present):,}{_ties(present, one)}", one) for title, one in chosen.items()]
+    return [_example(f"{title} of {of}{_ties(present, one)}", one) for title, one in chosen.items()]
 
 
 def _ties(present: Sequence[_Answer], one: _Answer) -> str:
@@ -202,7 +210,13 @@ def _typical(absent: Sequence[_Answer]) -> list[Example]:
     empty = [one for one in absent if one.score.empty_pred]
     alike_ones = empty if 2 * len(empty) > len(absent) else [one for one in absent if not one.score.empty_pred]
     alike_ones = sorted(alike_ones, key=lambda one: (one.score.area, one.name))
-    fact = f"{len(empty):,} of {len(absent):,} absent targets are answered empty, as they should be."
+    samples = len({one.sample for one in absent})
+    what = (
+        "absent targets are answered"
+        if samples == len(absent)
+        else f"answers about {counted(samples, 'absent target')} are"
+    )
+    fact = f"{len(empty):,} of {len(absent):,} {what} empty, as they should be."
     return [_example("An absent target", alike_ones[(len(alike_ones) - 1) // 2], fact)]
 
 
@@ -221,7 +235,7 @@ def _row(
     title: str, one: _Answer, sentences: list[Sentence], told: str, facts: list[str], panels: list[Panel]
 ) -> Example:
     score, image = one.score, one.image
-    sample = ", ".join(word for word in (score.target, score.sample_id, score.dataset) if word)
+    sample = [word for word in (score.target, score.sample_id, score.dataset) if word]
     return Example(
         title, sentences, told, facts, sample, data_uri("image/webp", image.content), image.width, image.height, panels
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vlseg.metrics import Aggregate
-from vlseg.records import EvaluationSpec, RunRecord, SampleScore
+from vlseg.records import EvaluationSpec, RunRecord, SampleScore, origin
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk
 from vlseg.reports.words import Cell, adds_over_class, reads
 
@@ -29,6 +29,7 @@ class Row:
         made_up: names of the phantoms among them.
         ceilings: nothing told, class told, and why one is missing; of the whole evaluation alone.
         beside: what else tells it from the run's other rows, e.g. the evaluation's folder; empty as a rule.
+        sources: of the words of the prompts that it stands for.
     """
 
     run: RunRecord
@@ -40,6 +41,7 @@ class Row:
     beside: str
     reads: Cell
     adds: Cell
+    sources: Sequence[str] = ()
 
     @property
     def spec(self) -> EvaluationSpec:
@@ -50,6 +52,13 @@ class Row:
         """For figures, with or without the dataset."""
         asked = f" with {self.spec.prompt}" if self.spec.told == "prompt" else f", {told(self.spec)}"
         return ", ".join(filter(None, [f"{self.run.id}{asked}", self.dataset if dataset else "", self.beside]))
+
+    @property
+    def origin(self) -> str:
+        """Where the words of its prompt come from."""
+        if self.dataset == self.spec.dataset:
+            return origin_of(self.spec)
+        return origin(self.sources, made_up=bool(self.made_up))
 
 
 def result_rows(runs: Sequence[RunOnDisk]) -> list[Row]:
@@ -82,9 +91,22 @@ def _of_one(run: RunOnDisk, evaluation: EvaluationOnDisk, runs: Sequence[RunOnDi
             beside=beside,
             reads=reads(run, evaluation, dataset=part),
             adds=adds_over_class(run, evaluation, runs, dataset=part),
+            sources=spec.prompt_sources if part is None else _sources(evaluation, part),
         )
         for name, part, one, ceilings in named
     ]
+
+
+def _sources(evaluation: EvaluationOnDisk, dataset: str) -> list[str]:
+    """Where the words about one dataset of a pool come from: another's prompts may tell more."""
+    found = {row.prompt_sources for row in evaluation.scores if row.dataset == dataset}
+    return sorted({source for one in found for source in one.split(",") if source})
+
+
+def origin_of(one: EvaluationSpec | RunRecord) -> str:
+    """Where the words of a prompt come from. Of a pool with real images it is not said that they are of a scene."""
+    names = one.trained_on if isinstance(one, RunRecord) else (*one.data_fingerprints,) or (one.dataset,)
+    return origin(one.prompt_sources, made_up=bool(names) and set(names) <= set(one.phantoms))
 
 
 def beside(evaluation: EvaluationOnDisk, others: Sequence[EvaluationOnDisk]) -> str:

@@ -124,7 +124,7 @@ def beside_published(tables: Sequence[Table]) -> str:
         what = "The difference" if len(taken) == 1 else f"None of the {len(taken)} differences"
         return f"{what} from {published(len(taken))} can{'not' if len(taken) == 1 else ''} be judged: {why}."
     within = sum(not one.flagged for one in judged)
-    unit = Counter(one.unit for one in judged).most_common(1)[0][0]
+    (unit, _), *others = Counter(one.unit for one in judged).most_common()
     largest = max((one for one in judged if one.unit == unit), key=lambda one: abs(one.value))
     many = len(judged)
     told = (
@@ -133,7 +133,8 @@ def beside_published(tables: Sequence[Table]) -> str:
         else f"Of {many} differences from published values that can be judged, {within or 'none'} "
         f"{'lies' if within == 1 else 'lie'} within noise"
     )
-    told += f"; {'the difference' if many == 1 else 'the largest'} is {_difference(largest)}."
+    first = f"the largest in {unit}" if others else "the largest"
+    told += f"; {'the difference' if many == 1 else first} is {_difference(largest)}."
     more = len(taken) - many
     return told + (f" {more} more cannot be judged: {why}." if more else "")
 
@@ -151,10 +152,10 @@ def _difference(one: Difference) -> str:
 
 
 def chosen(cells: Sequence[Cell]) -> str:
-    """How many of the probed models choose the named one of several targets more often than chance.
+    """How many of the probed models are shown to choose the named one of several targets more often than chance.
 
-    A model is what was trained alike, over its seeds and folds and all data that it was probed on. It chooses the named
-    target where every one of its intervals of the selection index lies above 0; it is not judged where one is missing.
+    A model is what was trained alike, over its seeds and folds and all data that it was probed on. That is shown where
+    every one of its intervals of the selection index lies above 0; it is not judged where one is missing.
     """
     models: dict[Hashable, list[Mapping[str, Any]]] = {}
     for cell in cells:
@@ -174,9 +175,9 @@ def chosen(cells: Sequence[Cell]) -> str:
         return f"Whether {what} the named target among several cannot be judged: {why}."
     told = f"Of {len(judged)} models probed" if len(judged) > 1 else "The one model probed"
     if len(judged) > 1:
-        told += f", {above or 'none'} {'chooses' if above == 1 else 'choose'}"
+        told += f", {above or 'none'} {'are' if above > 1 else 'is'} shown to choose"
     else:
-        told += " chooses" if above else " does not choose"
+        told += " is shown to choose" if above else " is not shown to choose"
     told += " the named target among several more often than chance."
     more = len(models) - len(judged)
     return told + (f" {more} more cannot be judged: {why}." if more else "")

@@ -41,7 +41,7 @@ def test_leaking_prompts_are_marked() -> None:
     assert "p7" in texts(figure)
     spans = figure.plot.axes[0].patches
     assert [(one.get_x(), one.get_width()) for one in spans] == [(7.5, 1.0)]  # type: ignore[attr-defined]
-    assert "† on grey: written with sight of the truth." in figure.caption
+    assert "† on grey: the prompt tells of the truth, or may." in figure.caption
 
 
 def test_a_prompt_that_was_not_scored_is_a_gap() -> None:

@@ -163,3 +163,41 @@ def test_the_same_model_asked_for_the_class_is_charged_for_words_it_never_saw() 
     assert "which it was trained to answer, too" in text
     same = evaluated(ROWS + [replace(row, condition="class_only") for row in ROWS], condition="probe")
     assert about_class_prompt(a_run("s", clean, same), clean, who="s") == ""
+
+
+def test_a_control_on_fewer_targets_is_compared_over_these_and_it_is_said() -> None:
+    """The score beside the difference is over the same targets, not over all."""
+    rows = blurred(ROWS[:40], 0.05, 1) + blurred(ROWS[40:], 0.5, 1)
+    run, part = told("s", rows), told("c", blurred(ROWS[:40], 0.3, 2), "target")
+    text = said(run, part)
+    assert f"s reaches Dice {np.mean([row.dice for row in rows[:40]]):.3f} [" in text
+    assert "over the 40 of 120 targets that are there on which both were scored" in text
+    assert cell(run, part)[1] == "over c; on 40 of 120 targets"
+    assert "both were scored" not in said(run, told("c", blurred(ROWS, 0.3, 2), "target"))
+
+
+def test_a_control_on_a_few_easy_targets_is_not_the_best() -> None:
+    run = told("s", blurred(ROWS, 0.05))
+    easy, whole = told("easy", ROWS[:12], "target"), told("whole", blurred(ROWS, 0.4), "target")
+    for order in ((easy, whole), (whole, easy)):
+        assert "against whole, a run told the class alone, over the same 120 targets" in said(run, *order)
+
+
+def test_a_control_scored_at_two_thresholds_is_one_run() -> None:
+    run = told("s", blurred(ROWS, 0.05))
+    twice = a_run(
+        "c",
+        evaluated(blurred(ROWS, 0.3), told="target"),
+        evaluated(blurred(ROWS, 0.2), told="target", threshold=0.3, threshold_origin="fixed"),
+    )
+    assert "against c, a run told the class alone" in said(run, twice)
+    assert cell(run, twice)[1] == "over c"
+
+
+def test_one_image_a_class_shows_nothing_of_what_words_are_always_the_same() -> None:
+    """The sentence about the one image is not "the class alone", nor its run a control that is told no more."""
+    one = [replace(ROWS[0], wording="a disc in the upper left", prompt_sources="class,mask")]
+    assert says_more(one)
+    assert cell(told("s", one)) == ("–", "no run was told the class alone")
+    assert said(told("t", one), told("s", blurred(one, 0.3))) == ""
+    assert not says_more([replace(one[0], prompt_sources="class")])

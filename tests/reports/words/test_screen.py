@@ -77,7 +77,7 @@ def test_scores_without_questions() -> None:
     assert "not trained" not in told[1]
     probe = evaluated(ask(MODELS["nearly"], "selection"), condition="probe", split="val")
     told = first_screen([replace(run, evaluations=[*run.evaluations, probe])])
-    assert told[0].startswith("Whether s reads its sentences has not been asked as it was scored here")
+    assert told[0].startswith("Whether s reads its sentences has not been asked in the way these scores were measured")
     assert " ".join(first_screen([run, control()])).count("Dice") == 1  # the score is told once
     elsewhere = replace(run, record=run.record.model_copy(update={"datasets": ["other"]}))
     assert "It was not trained on this data." in first_screen([elsewhere])[1]
@@ -103,7 +103,7 @@ def test_the_best_of_many_is_said_to_be_picked() -> None:
     runs.append(a_run("x", status="failed"))
     told = first_screen(runs, {"reason": "too many"})
     best = max(runs[:-1], key=lambda run: run.clean[0].whole.dice_present.mean or 0.0).record.id
-    assert told[0].startswith(f"Of 150 runs with sentences, {best} has the highest Dice.")
+    assert told[0].startswith(f"Of 150 runs with sentences, {best} has the highest Dice over targets that are there.")
     assert "picked after seeing these scores" in told[0]
     assert best in told[1]
     assert told[-1] == "Not done, of 151 runs: 1 failed."
@@ -118,7 +118,10 @@ def test_runs_that_are_not_shown_to_be_worse_are_counted() -> None:
         {"first": "one", "second": "control", "p": 0.5, "p_holm": 0.5, "difference": -0.01, "ci95": [-0.02, 0.01],
          "n": 9, "n_groups": 9, "reason": None},
     ]  # fmt: skip
-    assert "highest Dice; 1 of the others could not be shown to differ" in first_screen(runs, {"pairs": pairs})[0]
+    assert (
+        "; 1 of the others could not be shown to differ from it over all targets"
+        in first_screen(runs, {"pairs": pairs})[0]
+    )
     apart = [pairs[0] | {"p_holm": 0.001, "ci95": [-0.02, -0.005]}, pairs[1]]
     assert "could not be shown to differ" not in first_screen(runs, {"pairs": apart})[0]
 
@@ -147,3 +150,38 @@ def test_the_evaluation_that_stands_for_a_run() -> None:
 def test_there_is_always_something_to_say(runs: list[RunOnDisk]) -> None:
     assert all(isinstance(one, str) and one for one in first_screen(runs))
     assert first_screen(runs)
+
+
+def test_the_highest_of_honest_sentences_is_not_called_the_highest_of_all() -> None:
+    honest = [run_of("a", 0.3), run_of("bb", 0.2)]
+    told = first_screen([*honest, run_of("leaking", 0.01, prompt_sources=["mask"], deployable=False)])
+    assert told[0].startswith("Of 2 runs with sentences that a user can write, bb has the highest Dice")
+    assert first_screen(honest)[0].startswith("Of 2 runs with sentences, bb has")
+
+
+def test_the_highest_of_one_dataset_is_said_to_be_of_that() -> None:
+    elsewhere = run_of("c", 0.01, dataset="other", data_fingerprint="g", data_fingerprints={"other": "g"})
+    told = first_screen([run_of("a", 0.3), run_of("bb", 0.2), elsewhere])
+    assert told[0].startswith("Of 2 runs with sentences on made, bb has the highest Dice")
+
+
+def test_of_runs_without_a_present_target_none_has_the_highest_dice() -> None:
+    absent = [replace(row, empty_target=True, dice=1.0, empty_pred=True, area=0, area_error=0) for row in ROWS]
+    told = first_screen([a_run("a", evaluated(absent)), a_run("b", evaluated(absent))])
+    assert not any("highest" in one for one in told)
+
+
+def test_a_probe_at_another_threshold_is_not_no_probe() -> None:
+    run = run_of("s")
+    run.evaluations[1] = evaluated(ask(MODELS["nearly"], "selection"), condition="probe", threshold=0.3)
+    assert first_screen([run])[0] == (
+        "Whether s reads its sentences has not been asked in the way these scores were measured: vlseg probe does."
+    )
+    assert reads(run, run.clean[0]).note == "not asked in the way these scores were measured"
+
+
+def test_of_two_probes_the_one_that_asked_more_is_told() -> None:
+    run = run_of("s")
+    few = evaluated(ask(MODELS["constant"], "selection", images=3), condition="probe")
+    told = first_screen([replace(run, evaluations=[run.evaluations[0], few, run.evaluations[1]])])
+    assert "of 120 questions" in told[0]

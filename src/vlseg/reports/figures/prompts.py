@@ -36,7 +36,7 @@ def prompt_curves(
     Args:
         curves: by model and prompt, prompts in the order of their first appearance. A prompt that a model was not
             scored with is a gap. Beyond eight models the others are grey.
-        leaking: prompts that were written with sight of the truth; they are marked.
+        leaking: prompts that were written with sight of the truth, or may be, as nobody says; they are marked.
         name: of the files.
         measured: what the values are.
     """
@@ -70,7 +70,7 @@ def prompt_curves(
     grid(axes, "y")
     legend_below(plot)
     caption = "Whiskers: 95 % intervals. " if any(c.ci95 for one in curves.values() for c in one.values()) else ""
-    caption += "† on grey: written with sight of the truth." if any(one in leaking for one in prompts) else ""
+    caption += "† on grey: the prompt tells of the truth, or may." if any(one in leaking for one in prompts) else ""
     caption += f" Grey: {len(curves) - len(SERIES)} further models." if len(curves) > len(SERIES) else ""
     gist = f"{measured} of {plural(len(curves), 'model')} with {plural(len(prompts), 'prompt')}"
     return finish(plot, name, caption.strip() or measured, gist)

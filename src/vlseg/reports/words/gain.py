@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vlseg.metrics import Comparison, compare_paired, group_of
+from vlseg.metrics import Comparison, Estimate, bootstrap_mean, compare_paired, group_of
 from vlseg.records import EvaluationSpec, RunRecord, SampleScore
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike
 from vlseg.reports.words.cell import Cell
@@ -31,19 +31,26 @@ class Gain:
 
     Attributes:
         control: its name.
-        controls: how many there were to choose the best from.
+        controls: how many runs there were to choose the best from, all over these targets.
         change: of the Dice; one test.
+        score: Dice of the run that is told the prompt, over the same targets.
+        targets: how many of these it was scored on; the control may have been asked about fewer.
         unlike: settings in which the two runs differ beside what they are told.
     """
 
     control: str
     controls: int
     change: Comparison
+    score: Estimate
+    targets: int
     unlike: tuple[str, ...]
 
 
 def says_more(rows: Rows) -> bool:
-    """Whether the prompts tell samples of one class apart; where a class always has the same words, they do not."""
+    """Whether the prompts tell samples of one class apart; where a class always has the same words, they do not.
+
+    Where no class has two samples nothing shows that its words are always the same: by their sources they say more.
+    """
     if not {one for row in rows for one in row.prompt_sources.split(",")} - {"class", "none", ""}:
         return False
     wordings: dict[tuple[str, str], set[str]] = {}
@@ -53,7 +60,8 @@ def says_more(rows: Rows) -> bool:
     targets = {(row.dataset, row.sample_id): row.target for row in rows}
     for key, words in wordings.items():
         by_class.setdefault(targets[key], set()).add(frozenset(words))
-    return any(len(kinds) > 1 for kinds in by_class.values())
+    alone = len(set(targets.values())) == len(targets)
+    return alone or any(len(kinds) > 1 for kinds in by_class.values())
 
 
 def tells_more(evaluation: EvaluationOnDisk) -> bool:
@@ -105,14 +113,15 @@ def gain_over_class(
                 found.append((sum(theirs[key].dice for key in keys) / len(keys), other, keys, theirs))
     if not found:
         return None
+    # The best of scores over different targets may be that of the easy ones.
+    widest = max((keys for _, _, keys, _ in found), key=len)
+    found = [one for one in found if one[2] == widest]
     _, best, keys, theirs = max(found, key=lambda one: one[0])
-    change = compare_paired(
-        [theirs[key].dice for key in keys],
-        [own[key].dice for key in keys],
-        [own[key].group for key in keys],
-        largest=1.0,
-    )
-    return Gain(best.record.id, len(found), change, _unlike(run.record, best.record))
+    values, groups = [own[key].dice for key in keys], [own[key].group for key in keys]
+    change = compare_paired([theirs[key].dice for key in keys], values, groups, largest=1.0)
+    controls = len({other.folder for _, other, *_ in found})
+    score = bootstrap_mean(values, groups, bounds=(0, 1))
+    return Gain(best.record.id, controls, change, score, len(own), _unlike(run.record, best.record))
 
 
 @dataclass(frozen=True)
@@ -187,7 +196,8 @@ def adds_over_class(
         change = gain.change
         best = f"the best of {gain.controls}, {gain.control}" if gain.controls > 1 else gain.control
         missing = "" if change.ci95 else why(change.reason, groups_known=spec.groups_known)
-        note = "; ".join(part for part in (f"over {best}", missing) if part)
+        part_of = "" if change.n == gain.targets else f"on {change.n:,} of {counted(gain.targets, 'target')}"
+        note = "; ".join(part for part in (f"over {best}", part_of, missing) if part)
         return Cell(points(change.difference, change.ci95), note, change.difference, change.ci95)
     above = _above_ceiling(evaluation) if dataset is None else None
     if above is None:
@@ -221,20 +231,22 @@ def about_words(run: RunOnDisk, evaluation: EvaluationOnDisk, runs: Sequence[Run
     ceiling = ""
     if above is not None and above > 0:
         ceiling = f"no answer that knows the class alone could pass {decimal(spec.class_ceiling)} on these images"
-    score = f"Dice {estimate(evaluation.whole.dice_present)}"
     if gain is not None:
-        parts = [_about_gain(gain, spec, who, score), ceiling]
+        parts = [_about_gain(gain, spec, who), ceiling if gain.change.n == gain.targets else ""]
         return "; ".join(part for part in parts if part) + "."
     if ceiling:
+        score = f"Dice {estimate(evaluation.whole.dice_present)}"
         return f"Told the sentence, {who} reaches {score} over targets that are there; {ceiling}."
     return ""
 
 
-def _about_gain(gain: Gain, spec: EvaluationSpec, who: str, score: str) -> str:
-    change = gain.change
+def _about_gain(gain: Gain, spec: EvaluationSpec, who: str) -> str:
+    change, score = gain.change, f"Dice {estimate(gain.score)}"
     best = f"{gain.control}, the best of {gain.controls} runs" if gain.controls > 1 else f"{gain.control}, a run"
     told = f"{best} told the class alone"
     on = f"over the same {counted(change.n, 'target')} that are there"
+    if change.n < gain.targets:
+        on = f"over the {change.n:,} of {counted(gain.targets, 'target')} that are there on which both were scored"
     unlike = f" (the two differ in {_listed(gain.unlike)}, too)" if gain.unlike else ""
     if shown(change) == 0:
         reason = "" if change.ci95 else f" ({why(change.reason, groups_known=spec.groups_known)})"

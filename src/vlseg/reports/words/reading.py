@@ -271,7 +271,7 @@ def _changed(effect: Effect) -> int:
 
 
 def _about_effect(effect: Effect | None, effects: Sequence[Effect], who: str) -> str:
-    no_choice = "No image holds two things to choose between by words"
+    no_choice = "No image asked about holds two separate things to choose between by words"
     if effect is None:
         return f"{no_choice}, so nothing shows whether {who} reads them."
     change = effect.original

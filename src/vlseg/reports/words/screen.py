@@ -62,7 +62,7 @@ def first_screen(runs: Sequence[RunOnDisk], comparison: Mapping[str, Any] | None
     if not words:
         words = f"{about_scores(one.whole, one.spec, who=who)} {about_class_prompt(lead.run, one, who=who)}".strip()
     words += _unseen(lead)
-    told = [_picked(lead, among, comparison), language, words, about_leak(one.spec), *_unfinished(runs)]
+    told = [_picked(lead, among, leads, comparison), language, words, about_leak(one.spec), *_unfinished(runs)]
     return [sentence for sentence in told if sentence]
 
 
@@ -75,20 +75,25 @@ def spoken_of(runs: Sequence[RunOnDisk]) -> tuple[RunOnDisk, EvaluationOnDisk] |
     return lead.run, lead.evaluation
 
 
-def _kind(lead: _Lead) -> str:
-    return ("sentences", "sentences", "the class as their prompt", "no prompt")[lead.kind]
+def _kind(lead: _Lead, other_sentences: bool) -> str:
+    sentences = "sentences that a user can write" if other_sentences else "sentences"
+    return (sentences, "sentences", "the class as their prompt", "no prompt")[lead.kind]
 
 
-def _picked(lead: _Lead, among: Sequence[_Lead], comparison: Mapping[str, Any] | None) -> str:
+def _picked(lead: _Lead, among: Sequence[_Lead], leads: Sequence[_Lead], comparison: Mapping[str, Any] | None) -> str:
     """The highest of several scores is higher than that run would get again."""
-    if len(among) < 2:
+    if len(among) < 2 or lead.evaluation.whole.dice_present.mean is None:
         return ""
-    best = f"Of {len(among)} runs with {_kind(lead)}, {lead.run.record.id} has the highest Dice"
+    kind = _kind(lead, any(one.kind == 1 for one in leads))
+    on = f" on {lead.evaluation.spec.dataset}" if any(one.data != lead.data for one in leads) else ""
+    best = (
+        f"Of {len(among)} runs with {kind}{on}, {lead.run.record.id} has the highest Dice over targets that are there"
+    )
     names = {one.run.folder.name for one in among}
     mine = lead.run.folder.name
     pairs = [pair for pair in (comparison or {}).get("pairs", ()) if mine in (pair["first"], pair["second"])]
     alike = sum(not differs(pair) for pair in pairs if {pair["first"], pair["second"]} <= names)
-    same = f"; {alike} of the others could not be shown to differ from it" if alike else ""
+    same = f"; {alike} of the others could not be shown to differ from it over all targets" if alike else ""
     return f"{best}{same}. It was picked after seeing these scores: expect less of it on new images."
 
 
@@ -126,14 +131,22 @@ def _best(leads: Sequence[_Lead]) -> tuple[_Lead, list[_Lead]]:
 
 
 def _asked(lead: _Lead) -> EvaluationOnDisk | None:
-    """What tells whether the words are read, measured as the scores are: a probe, else swapped prompts."""
-    kinds = (*lead.run.under("probe"), *lead.run.under("swapped"))
-    return next((one for one in kinds if asked_alike(one.spec, lead.evaluation.spec)), None)
+    """What tells whether the words are read, measured as the scores are: a probe, else swapped prompts.
+
+    Of several the one that asked most.
+    """
+    for condition in ("probe", "swapped"):
+        found = [one for one in lead.run.under(condition) if asked_alike(one.spec, lead.evaluation.spec)]
+        if found:
+            return max(found, key=lambda one: len(one.scores))
+    return None
 
 
 def _otherwise(lead: _Lead) -> str:
-    """Questions that were put to other images, prompts or settings say nothing about these scores."""
-    return " as it was scored here" if lead.run.under("probe") or lead.run.under("swapped") else ""
+    """Where it was asked with these prompts, but not as the scores were measured: other data, another threshold."""
+    kinds = (*lead.run.under("probe"), *lead.run.under("swapped"))
+    same = any(one.scores and one.spec.prompt == lead.evaluation.spec.prompt for one in kinds)
+    return " in the way these scores were measured" if same else ""
 
 
 def _unseen(lead: _Lead) -> str:
@@ -167,10 +180,11 @@ def reads(run: RunOnDisk, evaluation: EvaluationOnDisk, *, dataset: str | None =
         evaluation: the line's.
         dataset: of a pool, the part the line is about.
     """
-    asked = _asked(_Lead(run, evaluation))
+    lead = _Lead(run, evaluation)
+    asked = _asked(lead)
     if asked is None and evaluation.spec.told in NO_TEXT:
         return reading_cell((), evaluation.spec)
     if asked is None:
-        return Cell(note=f"not asked{_otherwise(_Lead(run, evaluation))}")
+        return Cell(note=f"not asked{_otherwise(lead)}")
     rows = [row for row in asked.scores if dataset in (None, row.dataset)]
     return reading_cell(rows, asked.spec, use=_use(asked) if dataset is None else None)
