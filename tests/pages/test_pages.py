@@ -171,3 +171,12 @@ def test_every_column_of_the_main_table_can_be_read_on_paper(runs_page: Path, br
         )
         assert len(widths) == 7
         assert min(width for name, width in widths if name != "data") > 60
+
+
+def test_a_long_name_does_not_push_the_numbers_off_the_page(runs_page: Path, tmp_path: Path, browser: Browser) -> None:
+    name = "n" * 200
+    (tmp_path / "p.html").write_text(runs_page.read_text().replace('<th scope="row">', f'<th scope="row">{name}'))
+    for width in WIDTHS:
+        with open_page(browser, tmp_path / "p.html", width) as opened:
+            unfold(opened.page)
+            assert sideways(opened.page) == []
