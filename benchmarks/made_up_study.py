@@ -25,7 +25,7 @@ WORDS = (("paraphrase", 0.01), ("class_only", 0.04), ("wrong_size", 0.02), ("emp
 
 
 def write_study(folder: Path, seeds: int = 2, samples: int = 60) -> tuple[Path, Plan]:
-    """Two models, three datasets, each run asked at home, elsewhere and by a probe: 24 runs a seed.
+    """Two models, three datasets, each run asked at home, elsewhere and by a probe: 30 runs a seed.
 
     One training failed, one is at work, and of the last seed nothing was begun on the last dataset.
     """

@@ -190,17 +190,6 @@ def test_words_are_escaped(tmp_path: Path) -> None:
     assert "<bdi>&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &#34;كيس&#34; &amp; &#39;quoted&#39;</bdi>" in text
 
 
-def test_examples_are_of_the_run_that_the_sentences_are_about(tmp_path: Path) -> None:
-    """Of two runs that are told sentences the better one, though it is the second; without pictures the first one."""
-    low = run_of([evaluation(tmp_path / "1", [score("a", 0.2), score("b", 0.3)])])
-    high = run_of([evaluation(tmp_path / "2", [score("a", 0.8), score("b", 0.9)])])
-    found = examples([low, high])
-    assert "(the run of the sentences above)" in found.rule
-    assert found.rows[0].facts == examples([high]).rows[0].facts
-    bare = run_of([evaluation(tmp_path / "3", [score("a", 0.8), score("b", 0.9)], pictures=False)])
-    assert "(the first run here that is told a sentence)" in examples([low, bare]).rule
-
-
 def test_several_wordings_of_a_target_are_counted_as_answers_and_not_as_targets(tmp_path: Path) -> None:
     twice = [score(name, dice - 0.01 * place, wording=f"{place}") for name, dice in DICE.items() for place in range(2)]
     gone = [absent(name, marked=name == "y" and place == 1, wording=f"{place}") for name in "xy" for place in range(2)]
@@ -219,3 +208,14 @@ def test_the_rule_says_that_the_kind_of_other_words_goes_before_the_nearness_to_
     found = examples([run_of([evaluation(tmp_path / "p", [*clean(), *changed], condition="probe")])])
     assert sample(titled(found)["Asked with other words"]) == "c"
     assert "another target's go before another attribute" in found.rule
+
+
+def test_examples_are_of_the_run_that_the_sentences_are_about(tmp_path: Path) -> None:
+    """Of two runs that are told sentences the better one, though it is the second; without pictures the first one."""
+    low = run_of([evaluation(tmp_path / "1", [score("a", 0.2), score("b", 0.3)])])
+    high = run_of([evaluation(tmp_path / "2", [score("a", 0.8), score("b", 0.9)])])
+    found = examples([low, high])
+    assert "(the run of the sentences above)" in found.rule
+    assert found.rows[0].facts == examples([high]).rows[0].facts
+    bare = run_of([evaluation(tmp_path / "3", [score("a", 0.8), score("b", 0.9)], pictures=False)])
+    assert "(the first run here that is told a sentence)" in examples([low, bare]).rule

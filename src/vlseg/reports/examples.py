@@ -341,4 +341,4 @@ def _both(own: _Answer, other: _Answer, named: _Answer | None) -> Example:
     return _row("Asked with other words", own, sentences, "", facts, panels)
 
 
-NO_PICTURES = "No pictures were kept: vlseg evaluate keeps them unless it is told --no-images."
+NO_PICTURES = "No pictures are kept with these scores: vlseg evaluate keeps them unless it is told --no-images."

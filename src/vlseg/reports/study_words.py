@@ -61,7 +61,7 @@ def how_far(facts: StudyFacts) -> str:
     elif done == total:
         told = "The only run is done." if total == 1 else f"All {total:,} runs are done."
     else:
-        first = f"{done} of {total} runs {'is' if done == 1 else 'are'} done"
+        first = f"{done:,} of {total:,} runs {'is' if done == 1 else 'are'} done"
         told = f"{', '.join([first, *rest])}."
     asked, wanted = sum(len(one.runs) for one in facts.searches), sum(one.wanted for one in facts.searches)
     if asked < wanted:

@@ -80,7 +80,7 @@ def test_what_else_differs_is_said_and_then_the_sentence_adds_nothing_by_itself(
     run = told("s", blurred(ROWS, 0.05), max_steps=1000)
     text = said(run, told("c", blurred(ROWS, 0.3), "target", model="other", max_steps=250, seed=3))
     assert "above c" in text
-    assert "(the two differ in max_steps and model, too)" in text or "differ in model and max_steps, too" in text
+    assert "(the two differ in max steps and model, too)" in text or "differ in model and max steps, too" in text
     assert "adds" not in text
     twin = told("c", blurred(ROWS, 0.3), "target", max_steps=1000, model_arguments={"text": "target"})
     run = told("s", blurred(ROWS, 0.05), max_steps=1000, model_arguments={"text": "minilm"})
@@ -201,3 +201,18 @@ def test_one_image_a_class_shows_nothing_of_what_words_are_always_the_same() -> 
     assert cell(told("s", one)) == ("–", "no run was told the class alone")
     assert said(told("t", one), told("s", blurred(one, 0.3))) == ""
     assert not says_more([replace(one[0], prompt_sources="class")])
+
+
+def test_no_words_and_one_word_for_all_classes_are_not_the_class() -> None:
+    """A run on the empty prompt was not told the class; nor one whose classes all have the same words."""
+    low = blurred(ROWS, 0.4)
+    empty = [replace(row, wording="", prompt_sources="none") for row in low]
+    classes = [replace(row, target=("left", "right")[place % 2]) for place, row in enumerate(low)]
+    same = [replace(row, wording="object", prompt_sources="user") for row in classes]
+    named = [replace(row, wording=row.target or "", prompt_sources="class") for row in classes]
+    run = told("s", blurred(ROWS, 0.05))
+    for rows, words in ((empty, "its words tell nothing"), (same, "its words tell nothing")):
+        assert said(run, told("c", rows)) == ""
+        assert cell(told("c", rows)) == ("–", words)
+    assert "against c, a run told the class alone" in said(run, told("c", named))
+    assert cell(told("c", named)) == ("–", "its words are the class alone")

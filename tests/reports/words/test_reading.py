@@ -163,9 +163,18 @@ def test_the_cell_is_of_what_was_measured_alike() -> None:
         sum(one.right is True for one in choices(probe.scores)) / len(choices(probe.scores))
     )
     elsewhere = evaluated(ask(MODELS["oracle"], "clean"), threshold=0.9)
-    assert reads(run, elsewhere).note == "not asked in the way these scores were measured"
-    assert reads(run, evaluated(ask(MODELS["oracle"], "clean"), prompt="class")).note == "not asked"
+    assert reads(run, elsewhere).note == "not asked as it was scored here"
     assert reads(a_run("m", clean), clean).note == "not asked"
+    assert reads(run, evaluated(ask(MODELS["oracle"], "clean"), prompt="class")).note == "not asked"
     # Kept features are a rounding of the same answers.
     cached = evaluated(ask(MODELS["oracle"], "clean"), cached_features=True)
     assert reads(run, cached) == reads(run, clean)
+
+
+def test_a_model_that_marks_nothing_is_not_excused_by_the_images() -> None:
+    text = about_language(ask(MODELS["nothing"], "swapped"), spec(condition="swapped"), who="m")
+    assert text.startswith(
+        "Asked with the words of another object in the image, m marks neither that object nor its own"
+    )
+    cell = reading_cell(ask(MODELS["nothing"], "selection"), spec(condition="probe"))
+    assert cell.note.startswith("chose none of them")

@@ -1,14 +1,16 @@
 """The first sentences of a page, for one run and for many."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from asked import MODELS, a_run, ask, blurred, evaluated
 
 from vlseg.records import SampleScore
+from vlseg.records.run import Status
 from vlseg.reports.load import RunOnDisk
 from vlseg.reports.words import adds_over_class, first_screen, reads
+from vlseg.reports.words.screen import ENDED
 
 ROWS = ask(MODELS["oracle"], "clean")
 
@@ -77,7 +79,7 @@ def test_scores_without_questions() -> None:
     assert "not trained" not in told[1]
     probe = evaluated(ask(MODELS["nearly"], "selection"), condition="probe", split="val")
     told = first_screen([replace(run, evaluations=[*run.evaluations, probe])])
-    assert told[0].startswith("Whether s reads its sentences has not been asked in the way these scores were measured")
+    assert told[0].startswith("Whether s reads its sentences has not been asked as it was scored here")
     assert " ".join(first_screen([run, control()])).count("Dice") == 1  # the score is told once
     elsewhere = replace(run, record=run.record.model_copy(update={"datasets": ["other"]}))
     assert "It was not trained on this data." in first_screen([elsewhere])[1]
@@ -86,7 +88,10 @@ def test_scores_without_questions() -> None:
 def test_runs_without_scores() -> None:
     assert first_screen([a_run("s")]) == ["s has no scores yet: vlseg evaluate makes them."]
     failed = a_run("s", status="failed")
-    assert first_screen([failed])[1] == "The run is not done: its status is failed."
+    assert first_screen([failed]) == [
+        "s has no scores yet.", "The training failed: vlseg train --resume --out RUN goes on with it."
+    ]  # fmt: skip
+    assert {*get_args(Status)} == {*ENDED, "done"}
     assert first_screen([failed, a_run("t")])[0].startswith("None of the 2 runs has scores yet")
 
 
@@ -175,9 +180,9 @@ def test_a_probe_at_another_threshold_is_not_no_probe() -> None:
     run = run_of("s")
     run.evaluations[1] = evaluated(ask(MODELS["nearly"], "selection"), condition="probe", threshold=0.3)
     assert first_screen([run])[0] == (
-        "Whether s reads its sentences has not been asked in the way these scores were measured: vlseg probe does."
+        "Whether s reads its sentences has not been asked as it was scored here: vlseg probe does."
     )
-    assert reads(run, run.clean[0]).note == "not asked in the way these scores were measured"
+    assert reads(run, run.clean[0]).note == "not asked as it was scored here"
 
 
 def test_of_two_probes_the_one_that_asked_more_is_told() -> None:
@@ -185,3 +190,26 @@ def test_of_two_probes_the_one_that_asked_more_is_told() -> None:
     few = evaluated(ask(MODELS["constant"], "selection", images=3), condition="probe")
     told = first_screen([replace(run, evaluations=[run.evaluations[0], few, run.evaluations[1]])])
     assert "of 120 questions" in told[0]
+
+
+def test_two_runs_with_the_highest_dice_are_said_to_share_it() -> None:
+    told = first_screen([a_run("a", evaluated(ROWS)), a_run("b", evaluated(ROWS))])
+    assert told[0].startswith(
+        "Of 2 runs with sentences, a has the highest Dice over targets that are there, as 1 other"
+    )
+
+
+def test_runs_without_words_have_not_the_class_as_their_prompt() -> None:
+    empty = [replace(row, wording="", prompt_sources="none") for row in ROWS]
+    told = first_screen([a_run(name, evaluated(empty, prompt_sources=["none"])) for name in "ab"])
+    assert told[0].startswith("Of 2 runs with no prompt that is known and tells anything")
+
+
+def test_a_run_that_was_probed_alone_has_something_to_say() -> None:
+    probe = evaluated(ask(MODELS["nearly"], "selection"), condition="probe")
+    language, scores = first_screen([a_run("s", probe)])
+    assert language.startswith("Asked for one of two things in an image, s chose the named one in ")
+    assert scores == "s has no scores of images and prompts as they are yet: vlseg evaluate makes them."
+    worse = a_run("s", evaluated(ROWS, condition="corrupted"))
+    assert first_screen([worse]) == [scores]
+    assert first_screen([worse, a_run("t")])[0].startswith("None of the 2 runs has scores of images and prompts as")

@@ -64,6 +64,21 @@ def says_more(rows: Rows) -> bool:
     return alone or any(len(kinds) > 1 for kinds in by_class.values())
 
 
+def names_class(rows: Rows) -> bool:
+    """Whether the prompts tell samples of two classes apart; of one class alone, whether there are words at all."""
+    words: dict[str | None, set[str]] = {}
+    for row in rows:
+        words.setdefault(row.target, set()).add(row.wording.strip())
+    kinds = {frozenset(one) for one in words.values()}
+    return len(kinds) > 1 if len(words) > 1 else kinds != {frozenset({""})}
+
+
+def tells_class(evaluation: EvaluationOnDisk) -> bool:
+    """`names_class` of its rows, found once."""
+    found: bool = _kept(evaluation, "words.tells_class", lambda: names_class(evaluation.scores))
+    return found
+
+
 def tells_more(evaluation: EvaluationOnDisk) -> bool:
     """`says_more` of its rows, found once: every line of a table asks it of every run."""
     found: bool = _kept(evaluation, "words.tells_more", lambda: says_more(evaluation.scores))
@@ -85,7 +100,7 @@ def is_control(run: RunOnDisk, evaluation: EvaluationOnDisk) -> bool:
     if evaluation.spec.told == "target":
         return True
     own = evaluation.spec.prompt == run.record.prompt
-    return evaluation.spec.told == "prompt" and own and not tells_more(evaluation)
+    return evaluation.spec.told == "prompt" and own and not tells_more(evaluation) and tells_class(evaluation)
 
 
 def gain_over_class(
@@ -190,7 +205,7 @@ def adds_over_class(
         told = {"target": "told the class alone", "nothing": "told nothing"}
         return Cell(note=told.get(spec.told, "nobody can say what it was told"))
     if not tells_more(evaluation):
-        return Cell(note="its words are the class alone")
+        return Cell(note="its words are the class alone" if tells_class(evaluation) else "its words tell nothing")
     gain = gain_over_class(run, evaluation, runs, dataset=dataset)
     if gain is not None:
         change = gain.change
@@ -271,6 +286,7 @@ def _size(change: Comparison, spec: EvaluationSpec) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
+    names = [name.replace("_", " ") for name in names]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 

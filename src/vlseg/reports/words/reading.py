@@ -225,6 +225,8 @@ def _about_swapped(found: Reading, spec: EvaluationSpec, who: str) -> str:
     dice = f" (Dice {decimal(named)} with the one that is named, {decimal(own)} with its own)"
     if found.verdict == "follows":
         return f"{asked} {does}{dice}."
+    if named == own == 0:
+        return f"{asked} marks neither that object nor its own in any of {counted(found.n, 'question')}{dice}."
     how = {
         "hardly": "hardly follows them",
         "chance": "does not follow them",
@@ -310,7 +312,8 @@ def reading_cell(rows: Rows, spec: EvaluationSpec, *, use: LanguageUse | None = 
     how = {"hardly": "hardly", "chance": "not", "unshown": "not shown", "less": "not", "unclear": "cannot be told"}
     missing = "" if right.ci95 or _many(right) else why(right.reason, groups_known=spec.groups_known)
     what = "swapped words" if found.swapped else ""
-    note = "; ".join(part for part in (how.get(found.verdict), ignoring or what, missing) if part)
+    verdict = "chose none of them" if found.none == 1 else how.get(found.verdict)
+    note = "; ".join(part for part in (verdict, ignoring or what, missing) if part)
     return Cell(share(right.mean, right.ci95), note, right.mean, right.ci95)
 
 

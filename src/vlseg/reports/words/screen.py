@@ -7,13 +7,22 @@ from typing import Any
 
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk
 from vlseg.reports.words.cell import Cell
-from vlseg.reports.words.gain import about_class_prompt, about_words, asked_alike, tells_more
+from vlseg.reports.words.gain import about_class_prompt, about_words, asked_alike, tells_class, tells_more
 from vlseg.reports.words.numbers import counted
 from vlseg.reports.words.reading import NO_TEXT, about_language, reading_cell
 from vlseg.reports.words.sentences import about_leak, about_scores, differs
 
 NAMES_ALONE = 2
 """The kind of runs whose prompt is the class; those before it are told more, those after it less."""
+
+
+ENDED = {
+    "planned": "has not begun",
+    "running": "is not done, or was killed",
+    "failed": "failed",
+    "interrupted": "was interrupted",
+}
+"""A run's status in words, but for "done"."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class _Lead:
         if spec.told != "prompt":
             return NAMES_ALONE + 1
         if not tells_more(self.evaluation):
-            return NAMES_ALONE
+            return NAMES_ALONE if tells_class(self.evaluation) else NAMES_ALONE + 1
         return 0 if spec.deployable or spec.phantoms else 1
 
 
@@ -77,7 +86,9 @@ def spoken_of(runs: Sequence[RunOnDisk]) -> tuple[RunOnDisk, EvaluationOnDisk] |
 
 def _kind(lead: _Lead, other_sentences: bool) -> str:
     sentences = "sentences that a user can write" if other_sentences else "sentences"
-    return (sentences, "sentences", "the class as their prompt", "no prompt")[lead.kind]
+    return (sentences, "sentences", "the class as their prompt", "no prompt that is known and tells anything")[
+        lead.kind
+    ]
 
 
 def _picked(lead: _Lead, among: Sequence[_Lead], leads: Sequence[_Lead], comparison: Mapping[str, Any] | None) -> str:
@@ -93,8 +104,14 @@ def _picked(lead: _Lead, among: Sequence[_Lead], leads: Sequence[_Lead], compari
     mine = lead.run.folder.name
     pairs = [pair for pair in (comparison or {}).get("pairs", ()) if mine in (pair["first"], pair["second"])]
     alike = sum(not differs(pair) for pair in pairs if {pair["first"], pair["second"]} <= names)
+    best += _ties(lead, among)
     same = f"; {alike} of the others could not be shown to differ from it over all targets" if alike else ""
     return f"{best}{same}. It was picked after seeing these scores: expect less of it on new images."
+
+
+def _ties(lead: _Lead, among: Sequence[_Lead]) -> str:
+    same = [one for one in among if one.evaluation.whole.dice_present.mean == lead.evaluation.whole.dice_present.mean]
+    return f", as {counted(len(same) - 1, 'other has', 'others have')}" if len(same) > 1 else ""
 
 
 def _use(evaluation: EvaluationOnDisk) -> Any:
@@ -146,7 +163,7 @@ def _otherwise(lead: _Lead) -> str:
     """Where it was asked with these prompts, but not as the scores were measured: other data, another threshold."""
     kinds = (*lead.run.under("probe"), *lead.run.under("swapped"))
     same = any(one.scores and one.spec.prompt == lead.evaluation.spec.prompt for one in kinds)
-    return " in the way these scores were measured" if same else ""
+    return " as it was scored here" if same else ""
 
 
 def _unseen(lead: _Lead) -> str:
@@ -156,9 +173,15 @@ def _unseen(lead: _Lead) -> str:
 
 
 def _nothing(runs: Sequence[RunOnDisk]) -> list[str]:
-    if len(runs) == 1:
-        return [f"{runs[0].record.id} has no scores yet: vlseg evaluate makes them."]
-    return [f"None of the {counted(len(runs), 'run')} has scores yet: vlseg evaluate makes them."]
+    """Of runs that were not scored as they are; a probe or worse images may have been asked about all the same."""
+    plain = " of images and prompts as they are" if any(one.scores for run in runs for one in run.evaluations) else ""
+    if len(runs) != 1:
+        return [f"None of the {counted(len(runs), 'run')} has scores{plain} yet: vlseg evaluate makes them."]
+    run, who = runs[0], runs[0].record.id
+    asked = [one for condition in ("probe", "swapped") for one in run.under(condition) if one.scores]
+    told = [about_language(one.scores, one.spec, who=who, use=_use(one)) for one in asked[:1]]
+    mend = ": vlseg evaluate makes them" if run.record.status == "done" else ""
+    return [*told, f"{who} has no scores{plain} yet{mend}."]
 
 
 def _unfinished(runs: Sequence[RunOnDisk]) -> list[str]:
@@ -167,7 +190,7 @@ def _unfinished(runs: Sequence[RunOnDisk]) -> list[str]:
     if not found:
         return []
     if len(runs) == 1:
-        return [f"The run is not done: its status is {runs[0].record.status}."]
+        return [f"The training {ENDED[runs[0].record.status]}: vlseg train --resume --out RUN goes on with it."]
     told = ", ".join(f"{count} {status}" for status, count in found.items())
     return [f"Not done, of {counted(len(runs), 'run')}: {told}."]
 
@@ -180,11 +203,10 @@ def reads(run: RunOnDisk, evaluation: EvaluationOnDisk, *, dataset: str | None =
         evaluation: the line's.
         dataset: of a pool, the part the line is about.
     """
-    lead = _Lead(run, evaluation)
-    asked = _asked(lead)
+    asked = _asked(_Lead(run, evaluation))
     if asked is None and evaluation.spec.told in NO_TEXT:
         return reading_cell((), evaluation.spec)
     if asked is None:
-        return Cell(note=f"not asked{_otherwise(lead)}")
+        return Cell(note=f"not asked{_otherwise(_Lead(run, evaluation))}")
     rows = [row for row in asked.scores if dataset in (None, row.dataset)]
     return reading_cell(rows, asked.spec, use=_use(asked) if dataset is None else None)

@@ -28,6 +28,9 @@ def about_scores(aggregate: Aggregate, spec: EvaluationSpec, *, who: str = "") -
     absent = aggregate.n_empty_truths
     empty = share_of(aggregate.absent_empty, absent, "absent one")
     if absent == aggregate.n:
+        if absent == 1:
+            empty = percent(aggregate.absent_empty)
+            return f"The one target asked for is not there; an empty mask is {empty} of the answers about it."
         asked = f"None of the {counted(aggregate.n, 'target')} asked for is there"
         return f"{asked}; an empty mask was given for {percent(aggregate.absent_empty)} of them."
     present = aggregate.dice_present
