@@ -171,3 +171,14 @@ def test_every_column_of_the_main_table_can_be_read_on_paper(runs_page: Path, br
         )
         assert len(widths) == 7
         assert min(width for name, width in widths if name != "data") > 60
+
+
+def test_a_long_name_does_not_push_the_numbers_off_the_page(runs_page: Path, tmp_path: Path, browser: Browser) -> None:
+    before, main_table, after = runs_page.read_text().partition('<table class="cards">')
+    named = after.replace('<th scope="row">', f'<th scope="row">{"n" * 200}', 1)
+    assert named != after
+    (tmp_path / "p.html").write_text(before + main_table + named)
+    for width in WIDTHS:
+        with open_page(browser, tmp_path / "p.html", width) as opened:
+            unfold(opened.page)
+            assert sideways(opened.page) == []

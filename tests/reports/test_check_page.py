@@ -210,3 +210,10 @@ def test_ten_thousand_findings_of_as_many_datasets_stay_below_two_megabytes(tmp_
     assert len(seen.all("img")) == len(codes) * 3 * 2
     assert len(seen.all("table")) == 2 * DATASETS
     assert f"{10_000 - DATASETS:,} datasets more" in seen.text
+
+
+def test_what_stands_below_the_pictures_is_not_said_again(tmp_path: Path) -> None:
+    pair = (View("train: a.png", Path("a.png")), View("val: b.png", Path("b.png")))
+    cases = (Case("train: a.png, val: b.png", pair),)
+    text = page(tmp_path, [finding("split_leak", "error", None, 1, examples=(cases[0].example,), cases=cases)]).text
+    assert (text.count("a.png"), text.count("b.png")) == (1, 1)

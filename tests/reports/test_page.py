@@ -225,3 +225,13 @@ def test_methods_of_one_seed_have_no_table(run: Path, tmp_path: Path) -> None:
         comparison = {"pairs": [], "methods": methods, "over_datasets": [], "family": "1 pair"}
         page = write_report([run, other], tmp_path / "p.html", title="t", comparison=comparison)
         assert ("Methods over their seeds" in page.read_text()) == shown
+
+
+def test_no_figure_replaces_another_whose_name_is_cut_alike(run: Path, tmp_path: Path) -> None:
+    runs = [shutil.copytree(run, tmp_path / name) for name in ("one", "two")]
+    for path in runs:
+        record = read_record(path / "run.json")
+        write_record(path / "run.json", record.model_copy(update={"id": "r" * 150 + path.name}))
+    write_report(runs, tmp_path / "p.html", title="t", figures=tmp_path / "figures")
+    files = {path.name for path in (tmp_path / "figures").glob("swapped-*.svg")}
+    assert len(files) == 2, files

@@ -129,6 +129,8 @@ def test_a_probe_without_an_interval_is_not_a_model_that_does_not_read() -> None
     assert chosen(few).startswith("Whether the model probed chooses the named target among several cannot be judged")
     half = [probed((0.1, 0.5), seed=0), probed(None, "no image", seed=1)]
     assert "cannot be judged: no image" in chosen(half)
+    unlike = [probed(None, "no image", model=name) for name in ("unet", "cris")]
+    assert "cannot be judged: most often no image." in chosen([*unlike, *few])
     assert chosen([]) == ""
 
 

@@ -53,6 +53,7 @@ def _study(folder: Path, given: dict[str, object], *, as_json: bool) -> None:
     lines = [
         f"Report: {written.page}",
         f"Tables: {written.tables}",
-        f"a page of its runs: vlseg report {folder / 'runs'}",
     ]
+    if any((folder / "runs").glob("*/run.json")):
+        lines.append(f"a page of its runs: vlseg report {folder / 'runs'}")
     finish("report", values, lines, as_json=as_json)

@@ -77,7 +77,8 @@ def _pictures(case: Case, draw: Callable[[View], bytes | None]) -> dict[str, Any
         url = None if content is None else f"data:image/webp;base64,{base64.b64encode(content).decode()}"
         told = f"{shortened(view.name)}{', with the outline of its mask' if view.masks else ''}"
         pictures.append({"name": shortened(view.name), "url": url, "alt": told})
-    named = any(view.name.endswith(case.example) for view in case.views)
+    names = [view.name for view in case.views]
+    named = case.example == ", ".join(names) or any(name.endswith(case.example) for name in names)
     return {"example": "" if named else shortened(case.example), "pictures": pictures}
 
 

@@ -53,7 +53,7 @@ class Example:
     sentences: list[Sentence]
     told: str
     facts: list[str]
-    sample: str
+    sample: list[str]
     image: str
     width: int
     height: int
@@ -235,7 +235,7 @@ def _row(
     title: str, one: _Answer, sentences: list[Sentence], told: str, facts: list[str], panels: list[Panel]
 ) -> Example:
     score, image = one.score, one.image
-    sample = ", ".join(word for word in (score.target, score.sample_id, score.dataset) if word)
+    sample = [word for word in (score.target, score.sample_id, score.dataset) if word]
     return Example(
         title, sentences, told, facts, sample, data_uri("image/webp", image.content), image.width, image.height, panels
     )
@@ -341,4 +341,4 @@ def _both(own: _Answer, other: _Answer, named: _Answer | None) -> Example:
     return _row("Asked with other words", own, sentences, "", facts, panels)
 
 
-NO_PICTURES = "No pictures were kept: vlseg evaluate keeps them unless it is told --no-images."
+NO_PICTURES = "No pictures are kept with these scores: vlseg evaluate keeps them unless it is told --no-images."

@@ -1,7 +1,8 @@
 """One HTML page of one or several runs."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def write_report(
     values = {"title": title, **_first_screen(loaded, rows, comparison, images), **_sections(loaded, comparison)}
     write_text(out, page_environment().get_template("report.html.j2").render(values))
     if figures is not None:
-        for figure in _all_figures(values):
+        for figure in _named_apart(_all_figures(values)):
             figure.write(figures)
     return out
 
@@ -84,6 +85,16 @@ def _all_figures(values: Any) -> Iterator[Figure]:
         yield from (figure for inside in values.values() for figure in _all_figures(inside))
     elif isinstance(values, list):
         yield from (figure for inside in values for figure in _all_figures(inside))
+
+
+def _named_apart(found: Iterable[Figure]) -> Iterator[Figure]:
+    """Long names are cut, and cut ones may be alike: those get a number, so that no file replaces another."""
+    taken: set[str] = set()
+    for figure in found:
+        names = chain([figure.name], (f"{figure.name}-{number}" for number in count(2)))
+        name = next(one for one in names if one.casefold() not in taken)
+        taken.add(name.casefold())
+        yield replace(figure, name=name)
 
 
 def _first_screen(

@@ -59,9 +59,9 @@ def how_far(facts: StudyFacts) -> str:
     if not total:
         told = "No run is planned yet."
     elif done == total:
-        told = "The only run is done." if total == 1 else f"All {total} runs are done."
+        told = "The only run is done." if total == 1 else f"All {total:,} runs are done."
     else:
-        first = f"{done} of {total} runs {'is' if done == 1 else 'are'} done"
+        first = f"{done:,} of {total:,} runs {'is' if done == 1 else 'are'} done"
         told = f"{', '.join([first, *rest])}."
     asked, wanted = sum(len(one.runs) for one in facts.searches), sum(one.wanted for one in facts.searches)
     if asked < wanted:
@@ -169,7 +169,7 @@ def chosen(cells: Sequence[Cell]) -> str:
     reasons = Counter(
         str(one.get("reason") or "no interval") for found in models.values() for one in found if not one.get("ci95")
     )
-    why = reasons.most_common(1)[0][0] if reasons else ""
+    why = f"{'most often ' if len(reasons) > 1 else ''}{reasons.most_common(1)[0][0]}" if reasons else ""
     if not judged:
         what = "the model probed chooses" if len(models) == 1 else f"the {len(models)} models probed choose"
         return f"Whether {what} the named target among several cannot be judged: {why}."

@@ -1,14 +1,16 @@
 """The first sentences of a page, for one run and for many."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from asked import MODELS, a_run, ask, blurred, evaluated
 
 from vlseg.records import SampleScore
+from vlseg.records.run import Status
 from vlseg.reports.load import RunOnDisk
 from vlseg.reports.words import adds_over_class, first_screen, reads
+from vlseg.reports.words.screen import ENDED
 
 ROWS = ask(MODELS["oracle"], "clean")
 
@@ -86,7 +88,10 @@ def test_scores_without_questions() -> None:
 def test_runs_without_scores() -> None:
     assert first_screen([a_run("s")]) == ["s has no scores yet: vlseg evaluate makes them."]
     failed = a_run("s", status="failed")
-    assert first_screen([failed])[1] == "The run is not done: its status is failed."
+    assert first_screen([failed]) == [
+        "s has no scores yet.", "The training failed: vlseg train --resume --out RUN goes on with it."
+    ]  # fmt: skip
+    assert {*get_args(Status)} == {*ENDED, "done"}
     assert first_screen([failed, a_run("t")])[0].startswith("None of the 2 runs has scores yet")
 
 

@@ -16,6 +16,15 @@ NAMES_ALONE = 2
 """The kind of runs whose prompt is the class; those before it are told more, those after it less."""
 
 
+ENDED = {
+    "planned": "has not begun",
+    "running": "is not done, or was killed",
+    "failed": "failed",
+    "interrupted": "was interrupted",
+}
+"""A run's status in words, but for "done"."""
+
+
 @dataclass(frozen=True)
 class _Lead:
     run: RunOnDisk
@@ -172,7 +181,8 @@ def _nothing(runs: Sequence[RunOnDisk]) -> list[str]:
     run, who = runs[0], runs[0].record.id
     asked = [one for condition in ("probe", "swapped") for one in run.under(condition) if one.scores]
     told = [about_language(one.scores, one.spec, who=who, use=_use(one)) for one in asked[:1]]
-    return [*told, f"{who} has no scores{plain} yet: vlseg evaluate makes them."]
+    mend = ": vlseg evaluate makes them" if run.record.status == "done" else ""
+    return [*told, f"{who} has no scores{plain} yet{mend}."]
 
 
 def _unfinished(runs: Sequence[RunOnDisk]) -> list[str]:
@@ -181,7 +191,7 @@ def _unfinished(runs: Sequence[RunOnDisk]) -> list[str]:
     if not found:
         return []
     if len(runs) == 1:
-        return [f"The run is not done: its status is {runs[0].record.status}."]
+        return [f"The training {ENDED[runs[0].record.status]}: vlseg train --resume --out RUN goes on with it."]
     told = ", ".join(f"{count} {status}" for status, count in found.items())
     return [f"Not done, of {counted(len(runs), 'run')}: {told}."]
 
