@@ -17,7 +17,7 @@ PATIENCE = 60_000
 """Milliseconds; for a machine under load."""
 A4 = {"auto": 688, "wide": 1016}
 """CSS pixels between the margins (14 mm) of an A4 page, upright and on its side, by the name of the page in CSS."""
-WIDTHS = (390, 1280, 1920)
+WIDTHS = (390, 768, 1280, 1920)
 GRAVE = ("serious", "critical")
 
 
