@@ -134,14 +134,9 @@ def _over_datasets(effects: list[dict[str, Any]], metric: str) -> "Table":
 
 
 def _left_out(counts: dict[str, int]) -> str:
-    words = {
-        "only_first": "scored in the first alone",
-        "only_second": "scored in the second alone",
-        "undefined": "without a value in one or both",
-        "other_truth": "with another truth under the other prompt",
-    }
-    told = [f"{count} {words[name]}" for name, count in counts.items() if count]
-    return f"not compared: {', '.join(told)}" if told else ""
+    from vlseg.reports.formats import omitted
+
+    return f"not compared: {omitted(counts)}" if any(counts.values()) else ""
 
 
 def _crossing(row: dict[str, Any]) -> str:

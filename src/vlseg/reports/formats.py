@@ -44,10 +44,10 @@ def moment(when: datetime | None) -> str:
 def omitted(counts: Mapping[str, int]) -> str:
     """Samples that a pair does not compare, by reason."""
     words = {
-        "only_first": "in the first alone",
-        "only_second": "in the second alone",
-        "undefined": "without a value",
-        "other_truth": "with another truth",
+        "only_first": "scored in the first alone",
+        "only_second": "scored in the second alone",
+        "undefined": "without a value in one or both",
+        "other_truth": "with another truth under the other prompt",
     }
     return ", ".join(f"{counts[name]} {text}" for name, text in words.items() if counts.get(name)) or "none"
 
