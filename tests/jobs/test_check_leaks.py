@@ -112,6 +112,16 @@ def test_images_of_another_dataset_count_by_the_split_they_are_tested_in(tmp_pat
     assert "2 of 6 test images are also training images of another dataset" in told
 
 
+def test_the_same_file_in_two_datasets_does_not_look_like_a_copy_as_well(tmp_path: Path) -> None:
+    one = {f"{split}_{n}": texture(n + 9 * len(split)) for split in SPLITS for n in range(3)}
+    two = {f"{split}_{n}": texture(100 + n + 9 * len(split)) for split in SPLITS for n in range(3)}
+    two["test_0"] = one["train_0"]
+    found, statistics = check_data([written(tmp_path / "one", one), written(tmp_path / "two", two)])
+    told = "\n".join(first_sentences(found, statistics, Looked()))
+    assert "1 of 6 test images is also a training image of another dataset" in told
+    assert "like" not in told
+
+
 def test_names_alone_count_where_files_are_not_read(tmp_path: Path) -> None:
     root = written(tmp_path / "a", {f"{split}_{n}": texture(n) for split in SPLITS for n in range(6)})
     edit(root, "test", lambda e: [*e, e[0] | {"img_name": "train_0.png"}, e[0] | {"img_name": "train_1.png"}])

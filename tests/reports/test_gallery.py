@@ -258,3 +258,14 @@ def test_the_same_runs_give_the_same_page(tmp_path: Path) -> None:
     runs = [run_of([evaluation(tmp_path / "e", many(30))])]
     backwards = [run_of([evaluation(tmp_path / "f", many(30)[::-1])])]
     assert page(gallery=found(runs)) == page(gallery=found(runs)) == page(gallery=found(backwards))
+
+
+def test_pictures_that_do_not_fit_at_their_smallest_leave_samples_out(tmp_path: Path) -> None:
+    """Noise does not compress: the page says that it is kept below a size, and is."""
+    rows = [score(f"s{place:04d}", place % 97 / 97) for place in range(400)]
+    budget = 300_000
+    found = gallery([run_of([evaluation(tmp_path / "e", rows)])], budget)
+    assert found is not None
+    assert len(page(gallery=found).encode()) - len(page().encode()) <= budget + 8000
+    assert 0 < len(found.cards) < 400
+    assert "kept below 0.3 MB" in found.why

@@ -10,7 +10,8 @@ import pytest
 from vlseg.records import EvaluationSpec, RunRecord, SampleScore
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike
 from vlseg.reports.results import result_rows, worst
-from vlseg.reports.sections import cross_dataset, leak_worths
+from vlseg.reports.sections import by_prompt, cross_dataset, leak_worths
+from vlseg.reports.words import first_screen
 
 SCENE = "from the made-up scene, as someone who sees it would say it"
 
@@ -122,3 +123,33 @@ def test_the_words_without_the_image_are_no_control_that_is_told_nothing() -> No
     control = scored("d", 0.3, name="control", condition="blind", told="nothing", condition_arguments={"rule": "t"})
     leak = scored("d", 0.9, name="leak", condition="blind", told="nothing")
     assert [row.evaluation.name for row in result_rows([a_run([control, leak], "d")])] == ["control"]
+
+
+def test_curves_of_one_structure_are_named_by_it_and_have_files_of_their_own() -> None:
+    def asked(**changes: Any) -> list[EvaluationOnDisk]:
+        plain = scored("d", 0.5, **changes)
+        return [
+            replace(plain, spec=plain.spec.model_copy(update={"prompt": prompt}), folder=Path(f"{prompt}{changes}"))
+            for prompt in ("p1", "p2", "p3")
+        ]
+
+    found = by_prompt([a_run([*asked(), *asked(target="liver"), *asked(state="g")], "d")])
+    assert len({one.name for one in found}) == 3
+    assert [one.caption.partition(".")[0] for one in found] == [
+        "d, test split",
+        "d, test split, liver alone",
+        "d, test split, another state of its data",
+    ]
+
+
+def test_phantoms_that_bear_a_real_sets_name_are_not_that_set() -> None:
+    real, made = scored("busi", 0.3), scored("busi", 0.9, phantoms=["busi"])
+    run = a_run([real, scored("other", 0.2)], "busi")
+    assert (matrix := cross_dataset([run])) is not None
+    assert matrix["rows"][0]["means"]["busi"]["seen"]
+    run = replace(run, record=run.record.model_copy(update={"phantoms": ["busi"]}))
+    assert (matrix := cross_dataset([run])) is not None
+    assert not matrix["rows"][0]["means"]["busi"]["seen"]
+    assert any("It was not trained on this data." in one for one in first_screen([replace(run, evaluations=[real])]))
+    own = first_screen([replace(run, evaluations=[made])])
+    assert not any("It was not trained on this data." in one for one in own)

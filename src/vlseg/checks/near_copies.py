@@ -17,7 +17,7 @@ Examined = tuple[str, Sequence[Sample], Mapping[Path, FileFacts]]
 def check_near(datasets: Sequence[Examined], found: Collector, bar: Bar = iter) -> None:
     """Images that look the same: across splits (one may be trained on, the other tested), else within one.
 
-    Byte-identical files in two splits of one dataset are a finding of their own and left out here.
+    Byte-identical files in two splits or in two datasets are findings of their own and left out here.
     """
     files: dict[Path, tuple[str, str, str | None]] = {}
     holders: dict[Path, list[Sample]] = defaultdict(list)
@@ -33,7 +33,7 @@ def check_near(datasets: Sequence[Examined], found: Collector, bar: Bar = iter) 
         first, second = paths[pair.first], paths[pair.second]
         one, two = files[first], files[second]
         same = one[2] == two[2]
-        if same and one[0] == two[0] and one[1] != two[1]:
+        if same and one[:2] != two[:2]:
             continue
         example = f"{_where(one, two)}{first.name} and {second.name} (similarity {pair.similarity:.2f})"
         shown = [view(holders[path][0]) for path in (first, second)]

@@ -125,12 +125,16 @@ def gallery(runs: Sequence[RunOnDisk], budget: int = BUDGET) -> Gallery | None:
         facets, searched, keys = _facets([one.row for one in pictured])
         drawn, size = _coarse_enough(pictured, budget * 2 // 5)
         size += sum(OPTION + len(str(escape(value)).encode()) for facet in facets for value in facet.values)
+        allowed, taken = budget // 2, size
         if size <= budget // 2 or most <= 1:
-            break
-        most = max(1, min(len(chosen.rows) - 1, len(chosen.rows) * (budget // 2) // size))
-    contents = list(dict.fromkeys(one.image.content for one in drawn))
+            contents = list(dict.fromkeys(one.image.content for one in drawn))
+            small = thumbnails(contents, budget - size - PICTURE * len(contents))
+            # The smallest pictures of many images of noise may not fit either.
+            allowed, taken = budget, size + PICTURE * len(contents) + sum(map(len, small.urls))
+            if taken <= budget or most <= 1:
+                break
+        most = max(1, min(len(chosen.rows) - 1, len(chosen.rows) * allowed // taken))
     places = {content: place for place, content in enumerate(contents)}
-    small = thumbnails(contents, budget - size - PICTURE * len(contents))
     cards = [
         _card(one, places[one.image.content], key, searched + [facet.label for facet in facets])
         for one, key in zip(drawn, keys, strict=True)

@@ -3,6 +3,7 @@
 import base64
 import csv
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -122,6 +123,16 @@ class RunOnDisk:
 def alike(first: EvaluationSpec, second: EvaluationSpec) -> bool:
     """True where two evaluations of a run measured the same data in the same way, whatever the condition."""
     return all(getattr(first, name) == getattr(second, name) for name in MEASURED)
+
+
+def trained_on(record: RunRecord, phantoms: Collection[str]) -> tuple[str, ...]:
+    """The datasets that a run was trained on, without phantoms that bear the name of a real set which was scored.
+
+    Args:
+        record: of the run.
+        phantoms: names of the made-up ones among those that were scored.
+    """
+    return tuple(name for name in record.trained_on if name not in record.phantoms or name in phantoms)
 
 
 def find_runs(folder: Path) -> list[Path]:

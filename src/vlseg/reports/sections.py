@@ -10,7 +10,7 @@ import numpy as np
 from vlseg.metrics import Effect, LanguageUse, RiskCoverage, crossing, group_of, risk_coverage
 from vlseg.records import WORTH_FILE, SampleScore
 from vlseg.reports.figures import Figure, attributes, domain_shift, prompt_curves, reliability, risk_curves
-from vlseg.reports.load import EvaluationOnDisk, RunOnDisk
+from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, trained_on
 from vlseg.reports.tables.entries import natural
 
 KINDS = ("wrong", "random", "without")
@@ -28,7 +28,7 @@ def cross_dataset(runs: Sequence[RunOnDisk]) -> dict[str, Any] | None:
         (
             f"{row['run'].id}, asked with {row['spec'].prompt}",
             {name: row["means"][name]["mean"] if name in row["means"] else None for name in names},
-            row["run"].trained_on,
+            [name for name, cell in row["means"].items() if cell["seen"]],
         )
         for row in rows
     ]
@@ -58,12 +58,12 @@ def _crossing(run: RunOnDisk) -> dict[str, Any] | None:
     for (name, _), rows in samples.items():
         values.setdefault(name, []).append(sum(row.dice or 0.0 for row in rows) / len(rows))
         groups.setdefault(name, []).append(group_of(rows[0], True))
-    trained_on = run.record.trained_on
-    found = crossing(values, groups, trained_on)
+    trained = trained_on(run.record, {name for one in used for name in one.spec.phantoms})
+    found = crossing(values, groups, trained)
     if found.cross_dataset is None:
         return None
     means = {
-        name: {"mean": sum(one) / len(one), "n": len(one), "groups": len(set(groups[name])), "seen": name in trained_on}
+        name: {"mean": sum(one) / len(one), "n": len(one), "groups": len(set(groups[name])), "seen": name in trained}
         for name, one in values.items()
     }
     spec = _one_way(used)[0].spec
@@ -172,8 +172,8 @@ def by_prompt(runs: Sequence[RunOnDisk]) -> list[Figure]:
                 where = (spec.dataset, spec.split, spec.data_fingerprint, spec.target or "")
                 way = (run.record.id, str(run.folder), spec.protocol, str(spec.threshold), spec.precision)
                 asked.setdefault(where, {}).setdefault(way, {}).setdefault(spec.prompt, one)
-    drawn = []
-    for (dataset, split, *_), ways in asked.items():
+    drawn: list[Figure] = []
+    for (dataset, split, _, target), ways in asked.items():
         many = {way: by for way, by in ways.items() if len(by) >= PROMPTS}
         used = sorted({prompt for by in many.values() for prompt in by}, key=natural)
         leaking = {prompt for by in many.values() for prompt, one in by.items() if not one.spec.deployable}
@@ -184,7 +184,11 @@ def by_prompt(runs: Sequence[RunOnDisk]) -> list[Figure]:
             }
             for way, by in many.items()
         }
-        figure = prompt_curves(curves, leaking, name=f"prompts-{dataset}-{split}") if curves else None
-        if figure is not None:
-            drawn.append(replace(figure, caption=f"{dataset}, {split} split. {figure.caption}"))
+        name = "-".join(filter(None, ("prompts", dataset, split, target)))
+        number = sum(one.name == name or one.name.startswith(f"{name}-state-") for one in drawn)
+        figure = prompt_curves(curves, leaking, name=f"{name}-state-{number + 1}" if number else name)
+        if curves and figure is not None:
+            more = (f"{target} alone" if target else "", "another state of its data" if number else "")
+            of = ", ".join(filter(None, (dataset, f"{split} split", *more)))
+            drawn.append(replace(figure, caption=f"{of}. {figure.caption}"))
     return drawn

@@ -216,3 +216,15 @@ def test_no_words_and_one_word_for_all_classes_are_not_the_class() -> None:
         assert cell(told("c", rows)) == ("–", words)
     assert "against c, a run told the class alone" in said(run, told("c", named))
     assert cell(told("c", named)) == ("–", "its words are the class alone")
+
+
+def test_a_change_that_falls_with_the_correction_is_not_told_of_the_class_prompt() -> None:
+    """One of many conditions that a probe asks lies apart by chance."""
+    rng = np.random.default_rng(1)
+    lost = rng.normal(0.025, 0.1, len(ROWS))  # p of about 0.02
+    low = [replace(row, condition="class_only", dice=1 - loss) for row, loss in zip(ROWS, lost, strict=True)]
+    more = [replace(row, condition=f"random_{name}") for name in "abcdefghijkl" for row in ROWS]
+    clean = evaluated(ROWS)
+    alone = a_run("s", clean, evaluated(ROWS + low, condition="probe"))
+    assert "s scores" in about_class_prompt(alone, clean, who="s")
+    assert about_class_prompt(a_run("s", clean, evaluated(ROWS + low + more, condition="probe")), clean, who="s") == ""

@@ -213,3 +213,13 @@ def test_a_run_that_was_probed_alone_has_something_to_say() -> None:
     worse = a_run("s", evaluated(ROWS, condition="corrupted"))
     assert first_screen([worse]) == [scores]
     assert first_screen([worse, a_run("t")])[0].startswith("None of the 2 runs has scores of images and prompts as")
+
+
+def test_a_probe_of_another_target_says_nothing_of_these_scores() -> None:
+    run = run_of("s")
+    liver = evaluated(ask(MODELS["nearly"], "selection"), condition="probe", target="liver")
+    kidney, livers = evaluated(ROWS, target="kidney"), evaluated(ROWS, target="liver")
+    asked = replace(run, evaluations=[kidney, livers, liver])
+    assert reads(asked, kidney).note == "not asked as it was scored here"
+    assert reads(asked, livers).text.startswith("98 %")
+    assert not any("Asked for one" in one for one in first_screen([replace(run, evaluations=[kidney, liver])]))

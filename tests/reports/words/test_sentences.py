@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asked import MODELS, ask, blurred, spec
+from asked import MODELS, ask, blurred, evaluated, spec
 
 from vlseg.metrics import aggregate, compare_paired
 from vlseg.records import SampleScore
@@ -53,6 +53,8 @@ def test_images_that_training_saw_are_said() -> None:
     assert "by which trainings choose their weights" in scored(ROWS, split="val")
     assert scored(ROWS).endswith("that are there.")
     assert "another object's words" in scored(ROWS, condition="swapped")
+    # Of an evaluation with worse images the sentence is about the plain ones, which it has, too.
+    assert scored(ROWS, condition="corrupted").endswith("that are there, on the images as they are.")
 
 
 SIGHT = "written with sight of the truth ("
@@ -123,3 +125,10 @@ def test_few_images_show_no_difference(value: float) -> None:
     rows = ask(MODELS["oracle"], "clean", images=4)
     text = about_comparison(pair(rows, blurred(rows, value)))
     assert text.startswith("No difference" if value else "a and b have the same")
+
+
+def test_scores_of_one_structure_are_not_those_of_all() -> None:
+    rows = ask(MODELS["oracle"], "clean")
+    one = evaluated(rows, target="kidney")
+    assert about_scores(one.whole, one.spec, who="s").endswith("that are there, asked for kidney alone.")
+    assert "alone" not in about_scores(one.whole, evaluated(rows).spec)

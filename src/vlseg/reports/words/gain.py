@@ -11,7 +11,8 @@ from vlseg.records import EvaluationSpec, RunRecord, SampleScore
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike
 from vlseg.reports.words.cell import Cell
 from vlseg.reports.words.numbers import counted, decimal, estimate, points, why
-from vlseg.reports.words.reading import shown, upright
+from vlseg.reports.words.reading import changed, shown, upright
+from vlseg.reports.words.sentences import alone
 
 Rows = Sequence[SampleScore]
 Key = tuple[str, str, str]
@@ -251,7 +252,7 @@ def about_words(run: RunOnDisk, evaluation: EvaluationOnDisk, runs: Sequence[Run
         return "; ".join(part for part in parts if part) + "."
     if ceiling:
         score = f"Dice {estimate(evaluation.whole.dice_present)}"
-        return f"Told the sentence, {who} reaches {score} over targets that are there; {ceiling}."
+        return f"Told the sentence, {who} reaches {score} over targets that are there{alone(spec)}; {ceiling}."
     return ""
 
 
@@ -262,6 +263,7 @@ def _about_gain(gain: Gain, spec: EvaluationSpec, who: str) -> str:
     on = f"over the same {counted(change.n, 'target')} that are there"
     if change.n < gain.targets:
         on = f"over the {change.n:,} of {counted(gain.targets, 'target')} that are there on which both were scored"
+    on += alone(spec)
     unlike = f" (the two differ in {_listed(gain.unlike)}, too)" if gain.unlike else ""
     if shown(change) == 0:
         reason = "" if change.ci95 else f" ({why(change.reason, groups_known=spec.groups_known)})"
@@ -292,7 +294,8 @@ def _listed(names: Sequence[str]) -> str:
 
 def asked_alike(asked: EvaluationSpec, scored: EvaluationSpec) -> bool:
     """Whether a probe's questions were put to what the scores are of; kept features are no more than a rounding."""
-    return alike(asked.model_copy(update={"cached_features": scored.cached_features}), scored)
+    same = alike(asked.model_copy(update={"cached_features": scored.cached_features}), scored)
+    return same and asked.target == scored.target
 
 
 def about_class_prompt(run: RunOnDisk, evaluation: EvaluationOnDisk, *, who: str = "it") -> str:
@@ -307,8 +310,8 @@ def about_class_prompt(run: RunOnDisk, evaluation: EvaluationOnDisk, *, who: str
     """
     probes = [one for one in run.under("probe") if asked_alike(one.spec, evaluation.spec)]
     effects = [effect for probe in probes for effect in probe.use.effects if effect.name == "class_only"]
-    change = effects[0].original if effects else None
-    if change is None or shown(change) == 0 or change.difference is None:
+    change = effects[0].original if effects and changed(effects[0]) else None
+    if change is None or change.difference is None:
         return ""
     size = _size(change, evaluation.spec)
     how = f"{size} {'lower' if change.difference < 0 else 'higher'}"

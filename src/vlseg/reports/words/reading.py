@@ -266,7 +266,7 @@ def _telling(effects: Sequence[Effect]) -> Effect | None:
     return next((found[name] for name in INSTEAD if name in found), None)
 
 
-def _changed(effect: Effect) -> int:
+def changed(effect: Effect) -> int:
     """As `shown`, and after Holm's correction over all that the probe asked."""
     p = effect.original.p_holm if effect.original.p_holm is not None else effect.original.p
     return shown(effect.original) if p is not None and p < ALPHA else 0
@@ -280,9 +280,9 @@ def _about_effect(effect: Effect | None, effects: Sequence[Effect], who: str) ->
     over = f"over {counted(change.n, 'target')}"
     asked = f"{no_choice}; asked with {INSTEAD[effect.name]}, {who}"
     size = points(*upright(change), sign=False, word="points of Dice")
-    if _changed(effect) < 0:
+    if changed(effect) < 0:
         return f"{asked} loses {size} {over}: its answers depend on the words."
-    if _changed(effect) > 0:
+    if changed(effect) > 0:
         return f"{asked} gains {size} {over}: its own words do not help it."
     size = points(change.difference, change.ci95, word="points")
     least = change.detectable_holm
@@ -293,7 +293,7 @@ def _about_effect(effect: Effect | None, effects: Sequence[Effect], who: str) ->
 def _others(effect: Effect, effects: Sequence[Effect]) -> str:
     """Which of all else that was said is shown to change the answers: the correction covers them together."""
     rest = [one for one in effects if one.name != effect.name]
-    found = [one.name for one in rest if _changed(one)]
+    found = [one.name for one in rest if changed(one)]
     if not rest:
         return ""
     told = f"{', '.join(found) or 'none'} {'is' if len(found) < 2 else 'are'} shown to change it"

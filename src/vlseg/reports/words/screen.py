@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vlseg.reports.load import EvaluationOnDisk, RunOnDisk
+from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, trained_on
 from vlseg.reports.words.cell import Cell
 from vlseg.reports.words.gain import about_class_prompt, about_words, asked_alike, tells_class, tells_more
 from vlseg.reports.words.numbers import counted
@@ -126,7 +126,7 @@ def _lead(run: RunOnDisk) -> _Lead | None:
         spec = one.spec
         return (
             spec.split != "test",
-            not set(spec.data_fingerprints or {spec.dataset: ""}) <= set(record.trained_on),
+            not set(spec.data_fingerprints or {spec.dataset: ""}) <= set(trained_on(record, spec.phantoms)),
             spec.prompt != record.prompt,
             spec.threshold_origin == "fixed",
             spec.precision != record.precision,
@@ -167,9 +167,10 @@ def _otherwise(lead: _Lead) -> str:
 
 
 def _unseen(lead: _Lead) -> str:
-    trained = lead.run.record.trained_on
-    names = set(lead.evaluation.spec.data_fingerprints) or {lead.evaluation.spec.dataset}
-    return " It was not trained on this data." if trained and not names & set(trained) else ""
+    record, spec = lead.run.record, lead.evaluation.spec
+    names = set(spec.data_fingerprints) or {spec.dataset}
+    unseen = record.trained_on and not names & set(trained_on(record, spec.phantoms))
+    return " It was not trained on this data." if unseen else ""
 
 
 def _nothing(runs: Sequence[RunOnDisk]) -> list[str]:

@@ -38,7 +38,12 @@ def about_scores(aggregate: Aggregate, spec: EvaluationSpec, *, who: str = "") -
     dice = f"Dice {estimate(present)}{reason} over {counted(present.n, 'target')} that {_be(present.n)} there"
     left = f", and an empty mask for {empty}" if absent else ""
     subject = f"{who} reaches " if who else ""
-    return f"{subject}{dice}{left}{_where(spec)}."
+    return f"{subject}{dice}{left}{alone(spec)}{_where(spec)}."
+
+
+def alone(spec: EvaluationSpec) -> str:
+    """Where one of the structures in the data was asked for alone; else empty."""
+    return f", asked for {spec.target} alone" if spec.target else ""
 
 
 def _be(number: int) -> str:
@@ -51,11 +56,12 @@ def _where(spec: EvaluationSpec) -> str:
         return ", asked with another object's words"
     if spec.condition == "blind":
         return ", one mask an image whatever is asked"
+    plain = ", on the images as they are" if spec.condition == "corrupted" else ""
     if spec.split == "train":
-        return ", on images of the training split"
+        return f"{plain}, on images of the training split"
     if spec.split == "val":
-        return ", on the val split, by which trainings choose their weights"
-    return ""
+        return f"{plain}, on the val split, by which trainings choose their weights"
+    return plain
 
 
 def about_leak(spec: EvaluationSpec) -> str:
