@@ -172,3 +172,13 @@ def test_files_that_the_pages_name_are_there() -> None:
     for page, path in named:
         made = any(word in path for word in invented) or path == "benchmarks/results/latest.json"
         assert made or (root / path).exists() or (root / "src" / "vlseg" / path).exists(), f"{page}: {path}"
+
+
+def test_every_picture_of_the_docs_is_there() -> None:
+    missing = [
+        f"{page.name}: {name}"
+        for page in DOCS.glob("*.md")
+        for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text())
+        if not (page.parent / name).is_file()
+    ]
+    assert missing == []
