@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from vlseg.cli.terminal import shown, table
+from vlseg.cli.terminal import Notes, shown, table
 from vlseg.jobs.compare import compare_runs
 from vlseg.metrics import aggregate, language_use
 from vlseg.records import EvaluationSpec, read_scores
@@ -113,7 +113,7 @@ def test_json_is_as_it_was(vlseg: Callable[..., Any], scored: Path, trained: Pat
 
 ROWS = [("a long name of a condition", "12", "0.938 [0.932, 0.942]", "3 images: too few for an interval")] * 2
 PARTS = (
-    "from vlseg.cli.terminal import shown, table; from vlseg.cli.options import finish;"
+    "from vlseg.cli.terminal import Notes, shown, table; from vlseg.cli.options import finish;"
     f"parts = 'A sentence. ' * 12, table(('what', 'n', 'mean', ''), {ROWS!r});"
     "finish('x', {}, shown(*parts, then=['scores: ' + 'p' * 150]), as_json=False)"
 )
@@ -179,3 +179,10 @@ def test_stdout_that_cannot_write_a_dash() -> None:
 def test_markup_in_names_is_text() -> None:
     assert shown("prompt [bold]p[/bold] :smile:")[0] == "prompt [bold]p[/bold] :smile:"
     assert "[red]x" in shown(table(("a",), [("[red]x",)]))[1]
+
+
+def test_reasons_stand_below_a_table_each_once() -> None:
+    notes = Notes()
+    marks = [notes(reason) for reason in ("3 images: too few", "", "all alike", "3 images: too few")]
+    assert marks == [" (a)", "", " (b)", " (a)"]
+    assert str(notes) == "(a) 3 images: too few\n(b) all alike"

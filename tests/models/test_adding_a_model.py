@@ -65,7 +65,7 @@ def train_and_evaluate(path: list[Path], data: Path, out: Path) -> None:
     assert done.returncode == 0, done.stderr
     done = run(path, "evaluate", out, "--data", data, *flags)
     assert done.returncode == 0, done.stderr
-    assert "dice" in done.stdout
+    assert "Dice" in done.stdout
 
 
 def evaluate_published(path: list[Path], data: Path, folder: Path, *, as_file: bool) -> None:

@@ -41,7 +41,7 @@ def _lines(values: dict[str, Any]) -> list[str]:
     return shown(
         heading,
         *_sentences(pairs, values["metric"]),
-        _pairs(pairs, values["metric"]),
+        *_pairs(pairs, values["metric"]),
         "\n".join(text for pair in pairs for text in _beside(pair, told=len(pairs) <= MOST_SENTENCES)),
         *_methods(values["methods"], values["metric"]),
         _over_datasets(values["over_datasets"], values["metric"]),
@@ -61,15 +61,16 @@ def _sentences(pairs: list[dict[str, Any]], metric: str) -> list[str]:
 RULE = "after Holm's correction over all pairs"
 
 
-def _pairs(pairs: list[dict[str, Any]], metric: str) -> "Table":
-    from vlseg.cli.terminal import table
-    from vlseg.reports.words.numbers import POINTS, difference, p_value
+def _pairs(pairs: list[dict[str, Any]], metric: str) -> "list[str | Table]":
+    from vlseg.cli.terminal import Notes, table
+    from vlseg.reports.words.numbers import POINTS, difference, p_value, why
 
+    notes = Notes()
     rows = [
         (
             f"{pair['second']} minus {pair['first']}",
             f"{pair['n']} ({pair['n_groups']})",
-            difference(pair["difference"], pair["ci95"], metric) + _missing(pair),
+            difference(pair["difference"], pair["ci95"], metric) + ("" if pair["ci95"] else notes(why(pair["reason"]))),
             p_value(pair["p"]),
             p_value(pair["p_holm"]),
             difference(pair["detectable_holm"], None, metric, sign=False),
@@ -77,13 +78,7 @@ def _pairs(pairs: list[dict[str, Any]], metric: str) -> "Table":
         for pair in pairs
     ]
     unit = "points [95 %]" if metric in POINTS else "[95 %]"
-    return table(("", "n (groups)", f"{metric}, {unit}", "p", "Holm p", "80 % from"), rows)
-
-
-def _missing(values: dict[str, Any]) -> str:
-    from vlseg.reports.words.numbers import why
-
-    return "" if values["ci95"] else f" ({why(values['reason'])})"
+    return [table(("", "n (groups)", f"{metric}, {unit}", "p", "Holm p", "80 % from"), rows), str(notes)]
 
 
 def _beside(pair: dict[str, Any], *, told: bool) -> list[str]:

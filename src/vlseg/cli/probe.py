@@ -78,7 +78,7 @@ def _lines(probed: "Probed", values: dict[str, Any]) -> list[str]:
         about_language(probed.evaluated.scores, spec, use=use),
         about_leak(spec),
         _indices(use, groups_known=spec.groups_known),
-        _effects(use, groups_known=spec.groups_known),
+        *_effects(use, groups_known=spec.groups_known),
         _attributes(values["attributes"]),
         "\n".join(f"not asked: {name} ({reason})" for name, reason in use.not_asked.items()),
         then=[f"scores: {values['scores']}"],
@@ -106,15 +106,15 @@ def _indices(use: "LanguageUse", *, groups_known: bool) -> "Table":
     return table(("index", "value [95 %]", "n", ""), rows)
 
 
-def _effects(use: "LanguageUse", *, groups_known: bool) -> "Table":
+def _effects(use: "LanguageUse", *, groups_known: bool) -> "list[str | Table]":
     """A line a condition: the change of Dice with the own target, and towards what the words name."""
-    from vlseg.cli.terminal import table
+    from vlseg.cli.terminal import Notes, table
     from vlseg.reports.words.numbers import decimal, p_value, points, why
 
-    rows = []
+    rows, notes = [], Notes()
     for effect in use.effects:
         change = effect.original
-        missing = "" if change.ci95 else f" ({why(change.reason, groups_known=groups_known)})"
+        missing = "" if change.ci95 else notes(why(change.reason, groups_known=groups_known))
         rows.append(
             (
                 effect.name,
@@ -126,9 +126,8 @@ def _effects(use: "LanguageUse", *, groups_known: bool) -> "Table":
                 points(effect.towards.difference) if effect.towards else "",
             )
         )
-    return table(
-        ("asked with", "n", "Dice, points [95 %]", "Holm p", "80 % from", "Dice, what it names", "towards it"), rows
-    )
+    names = ("asked with", "n", "Dice, points [95 %]", "Holm p", "80 % from", "Dice, what it names", "towards it")
+    return [table(names, rows), str(notes)]
 
 
 def _attributes(found: dict[str, dict[str, float | None]]) -> "Table":

@@ -14,6 +14,20 @@ WIDTH = 100
 """Where stdout is no terminal, and at most."""
 
 
+class Notes:
+    """Why cells of a table lack something: each reason once, below the table."""
+
+    def __init__(self) -> None:
+        self._marks: dict[str, str] = {}
+
+    def __call__(self, reason: str) -> str:
+        """The mark of a reason, e.g. " (a)"; empty for none."""
+        return f" ({self._marks.setdefault(reason, chr(ord('a') + len(self._marks)))})" if reason else ""
+
+    def __str__(self) -> str:
+        return "\n".join(f"({mark}) {reason}" for reason, mark in self._marks.items())
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """Cells as they are given, below bold headings; columns without any text are left out."""
     used = [place for place in range(len(columns)) if any(row[place] for row in rows)]
