@@ -13,7 +13,8 @@ from tiny_models import TARGETS, TINY, made
 from torch import Tensor, nn
 from transformers import CLIPSegForImageSegmentation
 
-from vlseg.models import Rows, as_module, build_model, load_model
+from vlseg.jobs.settings import config_from_options
+from vlseg.models import Rows, as_module, build_model, load_model, retargeted
 from vlseg.models.biomedclipseg.build import build_biomedclipseg
 from vlseg.models.biomedclipseg.tokenizer import spelling_tokenizer
 from vlseg.models.folder import load_strictly
@@ -127,13 +128,18 @@ def network_of(name: str, **more: Any) -> Any:
 
 
 def test_sizes_are_the_published_ones() -> None:
-    """In millions: UNet-D 11.83 alone and 12.15 in C, B 165.6, of which 14.84 are new."""
+    """In millions: UNet-D 11.83 alone and 12.15 in C, B 165.6, of which 14.84 are new; and what the page gives."""
 
     def millions(module: nn.Module) -> float:
         return sum(parameter.numel() for parameter in module.parameters()) / 1e6
 
     with torch.device("meta"):
-        alone, b, c = (as_module(build_model(name)).get_submodule("network") for name in ("unet-d", *LETTERS[1:]))
+        alone, a, b, c = (as_module(build_model(name)).get_submodule("network") for name in ("unet-d", *LETTERS))
+    assert (round(millions(a), 1), round(millions(c), 1)) == (210.4, 401.6)
+    assert isinstance(c, BiomedBranch)
+    named = {key: p for key, p in c.named_parameters() if not re.search(r"\bbiomedclip\.|\bclip\.", key)}
+    read = {id(parameter) for module in c.read() for parameter in module.parameters()}
+    assert round(sum(p.numel() for p in named.values() if id(p) not in read) / 1e6, 1) == 26.7
     assert round(millions(alone), 2) == 11.83
     assert round(millions(b), 1) == 165.6
     assert round(millions(b) - millions(b.get_submodule("clipseg")), 2) == 14.84
@@ -241,6 +247,34 @@ def encoders(root: Path) -> tuple[Path, Path]:
     assert isinstance(network, CLIPSegForImageSegmentation)
     network.save_pretrained(clip)
     return biomed, clip
+
+
+def test_recipes_are_what_the_page_says() -> None:
+    """MedVLSM's with frozen encoders, and UNet-D's own."""
+    for name in LETTERS:
+        config = config_from_options({"model": name, "data": ["d"]}, [], recipe="published")
+        assert config is not None
+        assert (config.regime, config.batch_size, config.learning_rate) == ("decoder", 128, 2e-3)
+        assert config.protocol == ("published" if name == LETTERS[0] else "corrected")
+    config = config_from_options({"model": "unet-d", "data": ["d"]}, [], recipe="published")
+    assert config is not None
+    assert (config.optimizer, config.learning_rate, config.weight_decay, config.batch_size) == ("adamw", 1e-5, 1e-3, 10)
+    assert (config.loss, config.bce_weight, config.schedule, config.patience) == ("dice_bce", 1.0, "constant", 20)
+    assert (config.clip_norm, config.precision, config.augment) == (1.0, "fp32", False)
+
+
+def test_unet_d_from_a_file_keeps_all_but_new_outputs(tmp_path: Path) -> None:
+    network = network_of("unet-d", targets=("lesion",))
+    torch.save(network.state_dict(), tmp_path / "checkpoint.pt")
+    arguments = {"size": "tiny", "image_size": 48}
+    model = load_model(str(tmp_path), name="unet-d", arguments=arguments)  # a folder that holds it
+    assert model.spec.image_size == (48, 48)
+    wider = as_module(retargeted(model, TARGETS, str(tmp_path), arguments=arguments)).get_submodule("network")
+    for key, tensor in network.state_dict().items():
+        if key.startswith("outconv"):
+            assert len(wider.state_dict()[key]) == 2
+        else:
+            assert torch.equal(wider.state_dict()[key], tensor), key
 
 
 @pytest.mark.slow
