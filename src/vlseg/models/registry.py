@@ -20,6 +20,8 @@ MODELS: dict[str, str] = {
     "smp-unet": "vlseg.models.smp:UNET",
     "smp-unetplusplus": "vlseg.models.smp:UNETPLUSPLUS",
     "smp-deeplabv3plus": "vlseg.models.smp:DEEPLABV3PLUS",
+    "lvit": "vlseg.models.lvit:LVIT",
+    "lvit-tw": "vlseg.models.lvit:LVIT_TW",
     "ensemble": "vlseg.models.ensemble:ENSEMBLE",
     "clipseg-tiny": "vlseg.models.clipseg_tiny:CLIPSEG_TINY",
     "guide": "vlseg.models.guide:GUIDE",
