@@ -31,6 +31,7 @@ from vlseg.models.tensors import read_tensors
 from vlseg.records import InputError
 from vlseg.training.freezing import apply_regime, train_mode
 
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "models.md").read_text()
 SENTENCE = "The nuclei density in the upper right is high."
 
 
@@ -138,6 +139,8 @@ def test_the_number_of_parameters() -> None:
     assert count([without]) == 28_204_861
     assert ours.reader is not None
     assert (count([published.downVit.CTBN3]), count([ours.reader])) == (6_468, 16_768)
+    for number in (39_933_345, 29_908_033, 39_933_345 - 29_908_033, 29_918_333, 29_328_509, 28_204_861, 6_468, 16_768):
+        assert f"{number:,}" in PAGE, number
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
