@@ -80,7 +80,7 @@ def test_worth_is_the_difference_of_the_two_evaluations(
     page = tmp_path / "report.html"
     assert vlseg("report", *leaking, *honest, "--out", page).code == 0
     text = page.read_text()
-    assert text.count("What the leak is worth") == 1
+    assert text.count("<summary>By seed</summary>") == 1
     assert "Run against run" in text
     assert "No comparison" not in text  # scored under two prompts each, compared under their own
     assert f"{values['seeds'][0]['worth']['difference']:+.3f}" in text
