@@ -71,6 +71,12 @@ def along(data: str) -> np.ndarray:
     return np.concatenate(pieces)
 
 
+def farthest(points: np.ndarray, others: np.ndarray) -> float:
+    """How far a point is from the nearest of the others, at most."""
+    # Unbalanced, as in metrics: balancing a tree of so many points on few lines may end the process.
+    return float(cKDTree(others, balanced_tree=False, compact_nodes=False).query(points)[0].max())
+
+
 SHAPES: dict[str, tuple[Mask, float]] = {
     "disc": (disc(150), 0.99),
     "small disc": (disc(20), 0.96),
@@ -104,8 +110,8 @@ def test_border_and_path_are_never_more_than_two_units_apart(seed: int) -> None:
     mask = blobs(seed, size, max(size) / 40, 0.1 + 0.07 * seed)
     data = outline(mask)
     truth, path = border(without_small_holes(mask)), along(data)
-    assert cKDTree(path).query(truth)[0].max() <= 2  # nothing is missing
-    assert cKDTree(border(mask)).query(path)[0].max() <= 2  # and none is made up
+    assert farthest(truth, path) <= 2  # nothing is missing
+    assert farthest(path, border(mask)) <= 2  # and none is made up
     assert covered(mask) > 0.93
 
 
@@ -125,7 +131,7 @@ def test_a_line_of_one_pixel_is_a_line_from_end_to_end() -> None:
     mask = np.zeros((3000, 4000), dtype=bool)
     np.fill_diagonal(mask[:, 200:3200], True)
     path = along(outline(mask))
-    assert cKDTree(path).query(border(mask))[0].max() < 1
+    assert farthest(border(mask), path) < 1
     mask[:] = False
     mask[77] = True
     assert np.ptp(np.concatenate(rings(outline(mask)))[:, 0]) == 256
@@ -155,7 +161,7 @@ def test_noise_stays_within_the_bytes_and_is_shown_where_it_is(share: float, siz
     path = along(data)
     rows, columns = np.nonzero(mask & ~filled(data, 256, 256, mask.shape))
     missed = np.stack([columns + 0.5, rows + 0.5], axis=-1) * 256 / size
-    assert not len(missed) or cKDTree(path).query(missed)[0].max() <= 8  # a pixel of the coarsest tracing
+    assert not len(missed) or farthest(missed, path) <= 8  # a pixel of the coarsest tracing
     assert path[:, 0].max() <= 128 + 8
 
 
