@@ -26,8 +26,7 @@ from vlseg.records import InputError, RunConfig, read_record
 
 MakeDataset = Callable[..., Path]
 CPU = torch.device("cpu")
-TWO_TOWERS = pytest.param("vlsm-ensemble-c", marks=pytest.mark.slow)
-READING = ["clipseg", "cris", "biomedclipseg", "clipseg-tiny", "guide", TWO_TOWERS]
+READING = ["clipseg", "cris", "biomedclipseg", "clipseg-tiny", "guide"]
 
 
 def config(data: Path, name: str = "clipseg", **changes: Any) -> RunConfig:
