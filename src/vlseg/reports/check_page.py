@@ -1,16 +1,15 @@
 """One HTML page of a dataset check: whether the data can be used, what would spoil a result, then the rest."""
 
-import base64
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from vlseg.records import AREA_EDGES, SPLITS, Case, DatasetStatistics, Finding, Looked, View, write_text
 from vlseg.reports.check_groups import count_groups, group_findings, listed, numbers_of, shortened
 from vlseg.reports.check_sentences import first_sentences, looked_for
+from vlseg.reports.environment import page_environment
+from vlseg.reports.load import data_uri
 
 DATASETS = 30
 """Datasets whose numbers are shown, at most."""
@@ -44,13 +43,7 @@ def write_check_page(
     Raises:
         InputError: `out` cannot be written.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("vlseg.reports"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment().overlay(trim_blocks=True, lstrip_blocks=True)
     groups = group_findings(findings, statistics)
     shown = statistics[:DATASETS]
     values = {
@@ -74,7 +67,7 @@ def _pictures(case: Case, draw: Callable[[View], bytes | None]) -> dict[str, Any
     pictures = []
     for view in case.views[:VIEWS]:
         content = draw(view)
-        url = None if content is None else f"data:image/webp;base64,{base64.b64encode(content).decode()}"
+        url = None if content is None else data_uri("image/webp", content)
         told = f"{shortened(view.name)}{', with the outline of its mask' if view.masks else ''}"
         pictures.append({"name": shortened(view.name), "url": url, "alt": told})
     names = [view.name for view in case.views]
