@@ -2,7 +2,8 @@
 
 from drawn_figures import ODD
 
-from vlseg.reports.figures.labels import plural, printable, told_apart, wrapped
+from vlseg.reports.figures.labels import printable, told_apart, wrapped
+from vlseg.reports.words.numbers import counted
 
 
 def test_long_names_break_where_words_end() -> None:
@@ -33,4 +34,4 @@ def test_what_xml_cannot_hold_is_shown_as_such() -> None:
 
 
 def test_one_and_many() -> None:
-    assert [plural(number, "row") for number in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]
+    assert [counted(number, "row") for number in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]

@@ -8,7 +8,6 @@ from matplotlib.ticker import MaxNLocator
 
 from vlseg.metrics import Effect, RiskCoverage
 from vlseg.reports.figures.intervals import finite
-from vlseg.reports.figures.labels import plural
 from vlseg.reports.figures.style import (
     INK,
     SERIES,
@@ -22,6 +21,7 @@ from vlseg.reports.figures.style import (
     styled,
     unit,
 )
+from vlseg.reports.words.numbers import counted
 
 MOST_POINTS, MOST_GREY = 200, 40
 """Of one curve, named or grey; of longer ones every second, third ... point is drawn, and the last."""
@@ -61,7 +61,7 @@ def learning_curves(
     caption = "Training loss and Dice on the val split over training steps."
     caption += f" Named: the {len(named)} runs with the highest val Dice; grey: the other {rest}." if rest else ""
     top = best.index(max(best))
-    gist = f"Learning curves of {plural(len(known), 'run')}"
+    gist = f"Learning curves of {counted(len(known), 'run')}"
     gist += f"; highest Dice on the val split {best[top]:.3f} ({known[top][0]})" if best[top] >= 0 else ""
     return finish(plot, name, caption, gist)
 
@@ -88,7 +88,7 @@ def risk_curves(curves: Sequence[tuple[str, RiskCoverage]], *, name: str = "risk
     grid(axes, "both")
     legend_below(plot)
     least = min(shown, key=lambda one: one[1].area)
-    gist = f"Risk over coverage of {plural(len(shown), 'evaluation')}; smallest area {least[1].area:.3f} ({least[0]})"
+    gist = f"Risk over coverage of {counted(len(shown), 'evaluation')}; smallest area {least[1].area:.3f} ({least[0]})"
     caption = "Lower is better; level: its uncertainty does not tell the bad answers from the good ones."
     return finish(plot, name, caption + _grey(len(shown)), gist)
 
@@ -120,7 +120,7 @@ def reliability(curves: Sequence[tuple[str, Sequence[Sequence[float]]]], *, name
         grid(axes, "both")
     below.set_xlabel("predicted probability")
     legend_below(plot)
-    gist = f"Frequency of foreground over predicted probability of {plural(len(shown), 'evaluation')}"
+    gist = f"Frequency of foreground over predicted probability of {counted(len(shown), 'evaluation')}"
     caption = "On the diagonal probabilities are frequencies; below it the model is too sure of foreground."
     return finish(plot, name, caption + _grey(len(shown)), gist)
 
@@ -150,7 +150,7 @@ def severities(effects: Mapping[tuple[str, int], Effect], clean: float, *, name:
     grid(axes, "y")
     legend_below(plot)
     worst = min(known, key=lambda one: known[one] or 0.0)
-    gist = f"Mean Dice from {clean:.3f} under {plural(len(names), 'corruption')}"
+    gist = f"Mean Dice from {clean:.3f} under {counted(len(names), 'corruption')}"
     gist += f", lowest {known[worst]:.3f} ({worst[0]}, severity {worst[1]})"
     caption = "Dice with worse and worse images; the intervals of the changes are in the table."
     return finish(plot, name, caption + _grey(len(names)), gist)

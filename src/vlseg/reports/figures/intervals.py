@@ -7,7 +7,6 @@ from typing import Any, TypeGuard
 from matplotlib.axes import Axes
 
 from vlseg.metrics import Comparison, Estimate
-from vlseg.reports.figures.labels import plural
 from vlseg.reports.figures.style import (
     BLUE,
     INK,
@@ -23,6 +22,7 @@ from vlseg.reports.figures.style import (
     styled,
     unit,
 )
+from vlseg.reports.words.numbers import counted
 
 MOST_ROWS = 60
 """More rows than that are cut: nobody reads them in a figure, and the table has them all."""
@@ -71,7 +71,7 @@ def intervals(
             axes.axvline(value, color=INK, linewidth=1, linestyle=style, label=f"{label}: {value:.3f}")
     legend_below(plot)
     best, worst = max(known, key=_mean), min(known, key=_mean)
-    gist = f"{measured} of {plural(len(known), 'row')}, highest {best[0]} {_mean(best):.3f}"
+    gist = f"{measured} of {counted(len(known), 'row')}, highest {best[0]} {_mean(best):.3f}"
     gist += f", lowest {worst[0]} {_mean(worst):.3f}" if len(known) > 1 else ""
     return finish(plot, name, " ".join(filter(None, [caption, _aid([one for _, one in shown]), cut])), gist)
 
@@ -120,7 +120,7 @@ def differences(
         axes.barh(0, 0, **FAINT, label="too small to be found with 80 % power")
     legend_below(plot)
     most = max(known, key=lambda found: abs(found[1].difference or 0))
-    gist = f"{measured} of {plural(len(known), 'row')}, largest {most[0]} {signed(100 * (most[1].difference or 0))}"
+    gist = f"{measured} of {counted(len(known), 'row')}, largest {most[0]} {signed(100 * (most[1].difference or 0))}"
     return finish(
         plot, name, " ".join(filter(None, [caption, _aid([one for _, one in shown]), _grey(shown), cut])), gist
     )

@@ -50,8 +50,3 @@ def told_apart(labels: Sequence[str], width: int, lines: int = 2) -> list[list[s
             mark = f" ({seen[key]})"
             found[index] = [*one[:-1], one[-1][: width - len(mark)] + mark]
     return found
-
-
-def plural(number: int, word: str) -> str:
-    """'1 row', '2 rows'."""
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -6,7 +6,7 @@ import numpy as np
 
 from vlseg.metrics import Effect, Estimate
 from vlseg.reports.figures.intervals import finite, intervals, signed
-from vlseg.reports.figures.labels import plural, told_apart
+from vlseg.reports.figures.labels import told_apart
 from vlseg.reports.figures.style import (
     BLUE,
     GREEN,
@@ -28,7 +28,7 @@ from vlseg.reports.figures.style import (
     styled,
     unit,
 )
-from vlseg.reports.words.numbers import condition_name
+from vlseg.reports.words.numbers import condition_name, counted
 
 KINDS: dict[str, tuple[str, str, str]] = {
     "asks for something else": (VERMILLION, "s", "-"),
@@ -81,7 +81,7 @@ def language_slopes(effects: Sequence[Effect], *, name: str = "language-use") ->
         axes.text(1.22, place, f"{right:.2f}  {label}", va="center", fontsize=SMALL)
     legend_below(plot)
     deepest = min(found, key=lambda one: one.original.difference or 0.0)
-    gist = f"Dice with the own words and under {plural(len(found), 'condition')}; largest loss "
+    gist = f"Dice with the own words and under {counted(len(found), 'condition')}; largest loss "
     gist += f"{condition_name(deepest.name)}: "
     gist += f"{_right(deepest) - (deepest.original.difference or 0):.3f} to {_right(deepest):.3f}"
     caption = "Each line starts at the Dice with the own words over the samples that the condition was put to."

@@ -7,7 +7,7 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
 from vlseg.reports.figures.intervals import finite
-from vlseg.reports.figures.labels import plural, told_apart
+from vlseg.reports.figures.labels import told_apart
 from vlseg.reports.figures.style import (
     INK,
     SMALL,
@@ -21,6 +21,7 @@ from vlseg.reports.figures.style import (
     rows,
     styled,
 )
+from vlseg.reports.words.numbers import counted
 
 MAP = "cividis"
 """Even steps of lightness, made for colour-blind eyes (Nunez, Anderton and Renslow 2018)."""
@@ -69,7 +70,7 @@ def domain_shift(
     caption = "Frames: data the run was trained on. " if any(set(seen) & set(row) for _, row, seen in runs) else ""
     caption += f"Struck through: not scored ({holes})." if holes else ""
     best, worst = max(known, key=lambda one: one[2] or 0), min(known, key=lambda one: one[2] or 0)
-    gist = f"{measured} of {plural(len(runs), 'run')} on {plural(len(datasets), 'dataset')}, from {worst[2]:.2f} "
+    gist = f"{measured} of {counted(len(runs), 'run')} on {counted(len(datasets), 'dataset')}, from {worst[2]:.2f} "
     gist += f"({worst[0]} on {worst[1]}) to {best[2]:.2f} ({best[0]} on {best[1]})"
     return finish(plot, name, caption.strip() or measured, gist)
 

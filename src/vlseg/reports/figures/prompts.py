@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 from vlseg.metrics import Estimate
 from vlseg.reports.figures.intervals import finite
-from vlseg.reports.figures.labels import plural, wrapped
+from vlseg.reports.figures.labels import wrapped
 from vlseg.reports.figures.style import (
     INK,
     SERIES,
@@ -18,6 +18,7 @@ from vlseg.reports.figures.style import (
     styled,
     unit,
 )
+from vlseg.reports.words.numbers import counted
 
 SHORT = 4
 """Names of prompts up to so long stand level under the axis."""
@@ -72,7 +73,7 @@ def prompt_curves(
     caption = "Whiskers: 95 % intervals. " if any(c.ci95 for one in curves.values() for c in one.values()) else ""
     caption += "† on grey: the prompt tells of the truth, or may." if any(one in leaking for one in prompts) else ""
     caption += f" Grey: {len(curves) - len(SERIES)} further models." if len(curves) > len(SERIES) else ""
-    gist = f"{measured} of {plural(len(curves), 'model')} with {plural(len(prompts), 'prompt')}"
+    gist = f"{measured} of {counted(len(curves), 'model')} with {counted(len(prompts), 'prompt')}"
     return finish(plot, name, caption.strip() or measured, gist)
 
 

@@ -6,7 +6,6 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from vlseg.metrics import Ranks
-from vlseg.reports.figures.labels import plural
 from vlseg.reports.figures.style import (
     BLUE,
     INK,
@@ -21,6 +20,7 @@ from vlseg.reports.figures.style import (
     rows,
     styled,
 )
+from vlseg.reports.words.numbers import counted
 
 _FIRST, _STEP = 36.0, 7.0
 """Points from the axes to the first bar, and from bar to bar."""
@@ -45,7 +45,7 @@ def critical_difference(found: Ranks, *, name: str = "critical-difference", meas
     axes = plot.subplots()
     rows(axes, found.methods)
     axes.set(ylim=(size - 0.4, -1.6), xlim=(0.95, max(size, 1 + found.critical_difference) + 0.05))
-    axes.set_xlabel(f"average rank of {measured} over {plural(found.n_datasets, 'dataset')}, 1 is best")
+    axes.set_xlabel(f"average rank of {measured} over {counted(found.n_datasets, 'dataset')}, 1 is best")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     grid(axes, "x")
     for row, rank in enumerate(found.ranks):
@@ -85,6 +85,6 @@ def _caption(found: Ranks) -> str:
 def _gist(found: Ranks, measured: str) -> str:
     best = f"{found.methods[0]} {found.ranks[0]:.2f}"
     return (
-        f"Average ranks of {measured} of {plural(len(found.methods), 'method')}, best {best}, "
+        f"Average ranks of {measured} of {counted(len(found.methods), 'method')}, best {best}, "
         f"critical difference {found.critical_difference:.2f}"
     )
