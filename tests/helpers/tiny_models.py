@@ -30,6 +30,10 @@ TINY: dict[str, Mapping[str, Any]] = {
     "smp-unet": {"image_size": 64, "encoder": "resnet18"},
     "smp-unetplusplus": {"image_size": 64, "encoder": "resnet18"},
     "smp-deeplabv3plus": {"image_size": 70, "encoder": "resnet18"},  # padded to 96 inside
+    "unet-d": {"image_size": 32, "size": "tiny"},
+    "vlsm-ensemble-a": {"size": "tiny"},
+    "vlsm-ensemble-b": {"image_size": 64, "size": "tiny", "config": small_clipseg(refined=True)},
+    "vlsm-ensemble-c": {"size": "tiny", "config": small_clipseg(refined=True)},
     "ensemble": {"combine": "stack"},
     "clipseg-tiny": {"image_size": 32},
     "guide": {"image_size": 64, "encoder": "test_efficientnet", "encoder_weights": None, "text": "hashed"},
@@ -38,7 +42,7 @@ TINY: dict[str, Mapping[str, Any]] = {
 }
 NAMES = list(TINY)
 READING = [name for name in NAMES if architecture_of(name).text_encoder or name == "ensemble"]  # its members read
-IMAGE_ONLY = ["smp-unet", "smp-unetplusplus", "smp-deeplabv3plus", "unet"]
+IMAGE_ONLY = ["smp-unet", "smp-unetplusplus", "smp-deeplabv3plus", "unet-d", "unet"]
 
 
 def made(name: str, **more: Any) -> Segmenter:

@@ -17,6 +17,7 @@ PUBLISHED = [
     ("clipseg", "published", {"mask_decoder"}),
     ("clipseg-rd64", "published", {"mask_decoder"}),
     ("biomedclipseg", "published", {"mask_decoder", "text_encoder"}),
+    ("vlsm-ensemble-a", "published", {"mask_decoder", "text_encoder"}),
     ("cris", "original", {"mask_decoder", "text_encoder", "image_encoder"}),
     ("cris", "medvlsm", {"mask_decoder", "text_encoder", "image_encoder"}),
     ("cris", "attention_mask", {"mask_decoder", "text_encoder", "image_encoder"}),
@@ -48,7 +49,7 @@ def test_every_trainable_parameter_gets_a_gradient(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "protocol", "parts"), PUBLISHED)
 def test_published_protocols_train_what_they_trained(name: str, protocol: str, parts: set[str]) -> None:
-    """CLIPSeg in full: its decoder alone. BiomedCLIPSeg: not the image encoder."""
+    """CLIPSeg in full: its decoder alone. BiomedCLIPSeg, also in VLSM-Ensemble A: not the image encoder."""
     torch.manual_seed(0)
     model = build_model(name, arguments=TINY[name], protocol=protocol)
     assert model.parts().keys() == parts

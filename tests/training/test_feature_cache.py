@@ -26,7 +26,8 @@ from vlseg.records import InputError, RunConfig, read_record
 
 MakeDataset = Callable[..., Path]
 CPU = torch.device("cpu")
-READING = ["clipseg", "cris", "biomedclipseg", "clipseg-tiny", "guide"]
+TWO_TOWERS = pytest.param("vlsm-ensemble-c", marks=pytest.mark.slow)
+READING = ["clipseg", "cris", "biomedclipseg", "clipseg-tiny", "guide", TWO_TOWERS]
 
 
 def config(data: Path, name: str = "clipseg", **changes: Any) -> RunConfig:
