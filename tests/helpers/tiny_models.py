@@ -34,6 +34,8 @@ TINY: dict[str, Mapping[str, Any]] = {
     "vlsm-ensemble-a": {"size": "tiny"},
     "vlsm-ensemble-b": {"image_size": 64, "size": "tiny", "config": small_clipseg(refined=True)},
     "vlsm-ensemble-c": {"size": "tiny", "config": small_clipseg(refined=True)},
+    "lvit": {"image_size": 32, "width": 8},
+    "lvit-tw": {"image_size": 32, "width": 8},
     "ensemble": {"combine": "stack"},
     "clipseg-tiny": {"image_size": 32},
     "guide": {"image_size": 64, "encoder": "test_efficientnet", "encoder_weights": None, "text": "hashed"},
@@ -42,7 +44,7 @@ TINY: dict[str, Mapping[str, Any]] = {
 }
 NAMES = list(TINY)
 READING = [name for name in NAMES if architecture_of(name).text_encoder or name == "ensemble"]  # its members read
-IMAGE_ONLY = ["smp-unet", "smp-unetplusplus", "smp-deeplabv3plus", "unet-d", "unet"]
+IMAGE_ONLY = ["smp-unet", "smp-unetplusplus", "smp-deeplabv3plus", "unet-d", "lvit-tw", "unet"]
 
 
 def made(name: str, **more: Any) -> Segmenter:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from monai.losses import DiceLoss
 
-from vlseg.losses import dice_bce_loss, published_loss, soft_dice_loss
+from vlseg.losses import dice_bce_loss, lvit_loss, published_loss, soft_dice_loss
 
 
 @pytest.fixture
@@ -37,3 +37,15 @@ def test_perfect_prediction_costs_nothing() -> None:
     mask = torch.zeros(1, 1, 4, 4)
     mask[..., :2] = 1
     assert dice_bce_loss((mask - 0.5) * 200, mask) < 1e-5
+
+
+def test_lvit_loss_equals_monai_and_two_means(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
+    logits, mask = pair
+    dice = DiceLoss(sigmoid=True, squared_pred=True, smooth_nr=4e-5, smooth_dr=4e-5)(logits, mask)
+    inside = -logits[mask == 1].sigmoid().log().mean()
+    outside = -(1 - logits[mask == 0].sigmoid()).log().mean()
+    torch.testing.assert_close(lvit_loss(logits, mask), 0.5 * dice + 0.25 * (inside + outside))
+    few = mask * (torch.arange(5)[:, None, None, None] == 0)  # of a batch, not of a row: rows without foreground count
+    assert torch.isfinite(lvit_loss(logits, few))
+    empty = lvit_loss(torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4))
+    torch.testing.assert_close(empty, 0.25 * torch.tensor(2.0).log() + 0.5 * (1 - 4e-5 / torch.tensor(4 + 4e-5)))

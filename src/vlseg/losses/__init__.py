@@ -58,8 +58,26 @@ def present_dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
     return soft_dice_loss(logits[present], mask[present]) if bool(present.any()) else 0.0 * logits.float().sum()
 
 
+def lvit_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Half Dice with squares in its denominator, per sample, half cross-entropy balanced over the batch (LViT's).
+
+    Foreground and background count half each, however many pixels they have in the batch: a row's share depends on its
+    neighbours, and a batch without foreground has only the background's half (HUANGLIZI/LViT, utils.py).
+    """
+    probabilities, truth = logits.float().sigmoid().flatten(1), mask.float().flatten(1)
+    overlap = (probabilities * truth).sum(1)
+    total = probabilities.square().sum(1) + truth.square().sum(1)
+    smooth = 4 * SMOOTH  # they weigh both maps by a half first
+    dice = (1 - (2 * overlap + smooth) / (total + smooth)).mean()
+    each = F.binary_cross_entropy_with_logits(logits.float(), mask.float(), reduction="none").flatten(1)
+    foreground, background = (truth > 0.5).float(), (truth < 0.5).float()
+    halves = [(each * side).sum() / side.sum().clamp(min=1) for side in (foreground, background)]
+    return 0.5 * dice + 0.25 * (halves[0] + halves[1])
+
+
 PUBLISHED_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "published": published_loss,
     "present_dice": present_dice_loss,
+    "lvit": lvit_loss,
 }
 """By RunConfig.loss."""

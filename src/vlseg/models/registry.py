@@ -24,6 +24,8 @@ MODELS: dict[str, str] = {
     "vlsm-ensemble-a": "vlseg.models.vlsm_ensemble:VLSM_ENSEMBLE_A",
     "vlsm-ensemble-b": "vlseg.models.vlsm_ensemble:VLSM_ENSEMBLE_B",
     "vlsm-ensemble-c": "vlseg.models.vlsm_ensemble:VLSM_ENSEMBLE_C",
+    "lvit": "vlseg.models.lvit:LVIT",
+    "lvit-tw": "vlseg.models.lvit:LVIT_TW",
     "ensemble": "vlseg.models.ensemble:ENSEMBLE",
     "clipseg-tiny": "vlseg.models.clipseg_tiny:CLIPSEG_TINY",
     "guide": "vlseg.models.guide:GUIDE",

@@ -90,8 +90,9 @@ class RunConfig(Strict):
     schedule: Literal["plateau", "cosine", "constant"] = "cosine"
     warmup_steps: int = pydantic.Field(20, ge=0)
     clip_norm: float | None = pydantic.Field(1.0, gt=0)
-    loss: Literal["dice_bce", "published", "present_dice"] = "dice_bce"
-    """published: Dice alone; present_dice: Dice over maps with foreground alone (MedVLSM's CNNs)."""
+    loss: Literal["dice_bce", "published", "present_dice", "lvit"] = "dice_bce"
+    """published: Dice alone; present_dice: Dice over maps with foreground alone (MedVLSM's CNNs); lvit: LViT's, whose
+    cross-entropy is balanced over what is computed at once."""
     bce_weight: float = pydantic.Field(1.0, ge=0)
     positive_weight: float = pydantic.Field(1.0, gt=0)
     """Weight of foreground pixels in the cross-entropy term."""
