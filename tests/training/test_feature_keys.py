@@ -41,6 +41,7 @@ NOT_IN_THE_KEY = {
     "folds": "chooses samples",
     "fold": "chooses samples",
     "regime": "what trains is not kept: a regime that trains the image encoder is refused",
+    "regime_arguments": "what is added inside the image encoder is not kept: such a regime is refused",
     "devices": "who computes, not what",
     "nodes": "who computes, not what",
     "epochs": "length",

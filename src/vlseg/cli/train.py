@@ -24,7 +24,12 @@ def train(
     out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/MODEL.")] = None,
     prompt: Annotated[str | None, typer.Option(help="Prompt name or alias, see vlseg prompts show.")] = None,
     target: Target = None,
-    regime: Annotated[str | None, typer.Option(help="full, freeze_text_encoder, freeze_encoders or decoder.")] = None,
+    regime: Annotated[
+        str | None,
+        typer.Option(
+            help="What trains: full, freeze_text_encoder, freeze_encoders, decoder, or what is added (docs/models.md)."
+        ),
+    ] = None,
     recipe: Annotated[
         str | None, typer.Option(help="Training settings: corrected (default) or published, where the model has one.")
     ] = None,

@@ -7,12 +7,14 @@ from pathlib import Path
 import torch
 
 from vlseg.models import Segmenter, as_module
+from vlseg.models.additions.addition import IMAGE_PART
+from vlseg.models.additions.extended import Extended
 from vlseg.models.device import autocast
 from vlseg.models.feature_keys import feature_contexts
 from vlseg.models.features import FeatureStore, free_bytes
 from vlseg.prompts import Prompted
 from vlseg.records import InputError, RunConfig
-from vlseg.training import REGIMES
+from vlseg.training import trained_parts
 from vlseg.training.batches import Known, group_by_image
 from vlseg.training.distributed import is_first
 
@@ -30,15 +32,16 @@ def open_features(config: RunConfig, model: Segmenter, train: Sequence[Prompted]
     Raises:
         InputError: the image encoder trains under the regime, or the model's encoders need each other.
     """
-    trains = {part for part in model.parts() if REGIMES[config.regime](part)}
+    trains = set(trained_parts(model, config.regime))
     if config.feature_cache is None:
         if is_first() and _encodes_again(config, model, trains):
             print(ENCODES_AGAIN, file=sys.stderr)
         return None
-    if "image_encoder" in trains:
+    if {"image_encoder", IMAGE_PART} & trains:
+        what = "something trains inside the image encoder" if IMAGE_PART in trains else "the image encoder trains"
         raise InputError(
-            f"feature_cache: the image encoder trains under regime '{config.regime}'; "
-            "take --regime freeze_encoders or decoder"
+            f"feature_cache: {what} under regime '{config.regime}'; take --regime freeze_encoders or decoder, or leave "
+            "feature_cache out"
         )
     place = Path(config.feature_cache)
     store = open_store(place, model, device, config.precision, config.feature_precision, config.feature_limit_gib)
@@ -70,6 +73,7 @@ def _encodes_again(config: RunConfig, model: Segmenter, trains: set[str]) -> boo
     """Whether a frozen encoder gives the same features in every epoch, and they could be kept."""
     dependent = model.spec.image_features_depend_on_text or model.spec.prompt_features_depend_on_image
     frozen = "image_encoder" in model.parts() and "image_encoder" not in trains
+    frozen = frozen or (isinstance(model, Extended) and model.leaves_images)
     return frozen and config.epochs > 1 and not dependent
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from vlseg.jobs.feature_cache import open_features
 from vlseg.jobs.run_folder import Started, claim
 from vlseg.jobs.subsets import spread, write_chosen
 from vlseg.models import Segmenter, build_model, load_model, retargeted
+from vlseg.models.additions import ADDITIONS
+from vlseg.models.additions.base import Base
+from vlseg.models.additions.loading import extend
 from vlseg.models.device import check_precision, resolve_device, set_threads, slow_precision
 from vlseg.models.features import FeatureStore
 from vlseg.prompts import Prompted
@@ -191,17 +195,13 @@ def untrained(run: OpenRun) -> FitResult:
 
 
 def _model(config: RunConfig, pool: Pool, train: Sequence[Prompted]) -> Segmenter:
-    """The model to train: random from the seed, or from weights."""
+    """The model to train: random from the seed, or from weights; with what the regime adds."""
     torch.manual_seed(derived_seed(config.seed, "init"))
-    if config.weights is None:
-        model = build_model(
-            config.model,
-            arguments=config.model_arguments,
-            targets=pool.targets,
-            protocol=config.protocol or "corrected",
-        )
-    else:
-        model = _from_weights(config, pool)
+    model = _plain_model(config, pool)
+    if config.regime in ADDITIONS:
+        base = Base(config.model, config.weights, config.revision, config.model_arguments)
+        again = partial(_plain_model, config, pool)
+        model = extend(model, config.regime, config.regime_arguments, base, again)
     if not model.spec.uses_text:
         unnamed = [item.sample.id for item in train if item.sample.target is None]
         if unnamed:
@@ -210,6 +210,18 @@ def _model(config: RunConfig, pool: Pool, train: Sequence[Prompted]) -> Segmente
                 "give --target, or 'target' in the annotation file"
             )
     return model
+
+
+def _plain_model(config: RunConfig, pool: Pool) -> Segmenter:
+    """As configured, before the regime adds anything."""
+    if config.weights is not None:
+        return _from_weights(config, pool)
+    return build_model(
+        config.model,
+        arguments=config.model_arguments,
+        targets=pool.targets,
+        protocol=config.protocol or "corrected",
+    )
 
 
 def _from_weights(config: RunConfig, pool: Pool) -> Segmenter:

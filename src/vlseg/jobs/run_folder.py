@@ -12,6 +12,7 @@ from vlseg.jobs.lock import LOCK_NAME, run_lock
 from vlseg.jobs.processes import check_devices
 from vlseg.jobs.subsets import Chosen, choose
 from vlseg.models import MODELS, architecture_of
+from vlseg.models.additions import check_regime
 from vlseg.records import InputError, RunConfig, RunRecord, check_folder, parse_config, read_config, read_record
 
 PLACES = ("data", "weights", "feature_cache")
@@ -65,6 +66,7 @@ def begin(
             earlier = record  # else it failed before there was anything to keep: mended data may be used
     if config is None:
         raise InputError(f"{out}: no run to resume there; give --data to start one")
+    check_regime(config.regime, config.regime_arguments)
     if not locked:
         _check_new(out, resume)
     check_devices(config, resumed=locked)

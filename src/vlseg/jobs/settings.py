@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from vlseg.jobs.run_folder import MOVABLE
+from vlseg.models.additions import check_regime
 from vlseg.records import InputError, RunConfig, parse_config, unknown_name
 
 
@@ -57,6 +58,7 @@ def config_of(options: Mapping[str, Any], recipe: str | None = None, where: str 
     if "model_arguments" in own:
         options["model_arguments"] = {**own["model_arguments"], **options.get("model_arguments", {})}
     config = parse_config({**own, **options}, where)
+    check_regime(config.regime, config.regime_arguments)
     _check_installed(config, named=named)
     return config
 

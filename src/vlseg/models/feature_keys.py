@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
+from vlseg.models.additions.extended import Extended
 from vlseg.models.protocol import Rows, Segmenter, Separable, Spec, as_module
 from vlseg.records import InputError
 
@@ -50,14 +51,14 @@ def feature_contexts(model: Segmenter, device: torch.device, precision: str) -> 
     spec = model.spec
     if spec.image_features_depend_on_text or spec.prompt_features_depend_on_image:
         raise InputError(f"feature cache: the encoders of '{spec.name}' depend on each other; train without")
-    common = {"model": spec.name, "protocol": spec.protocol, **_computation(device, precision)}
-    network, size = as_module(model), list(spec.image_size)
+    if isinstance(model, Extended):
+        whole = _whole(model, device, precision)
+        own = feature_contexts(model.model, device, precision).images if model.leaves_images else whole
+        return Contexts(own, whole)
     if not isinstance(model, Separable):
-        decoder = [inner for module in model.parts().get("mask_decoder", []) for inner in module.modules()]
-        counted = _without(network, decoder)
-        told = {"image_size": size, "targets": list(spec.targets) if spec.uses_target else None}
-        rows = [_prepared(model), _tokenized(model)]
-        return Contexts({**common, **told, **_digests(network, counted), "preprocessing": _digest_of(rows)})
+        return Contexts(_whole(model, device, precision))
+    common = _common(spec, device, precision)
+    network, size = as_module(model), list(spec.image_size)
     images, prompts = ([inner for one in side for inner in one.modules()] for side in model.sides())
     _check_declared(model, images, prompts)
     of_images = {
@@ -72,6 +73,23 @@ def feature_contexts(model: Segmenter, device: torch.device, precision: str) -> 
         **_digests(network, _with_holders(network, prompts)),
     }
     return Contexts({**common, **of_images}, {**common, **of_prompts} if spec.uses_text else None)
+
+
+def _whole(model: Segmenter, device: torch.device, precision: str) -> dict[str, Any]:
+    """One context: all of a model but its decoder."""
+    network, spec = as_module(model), model.spec
+    decoder = [inner for module in model.parts().get("mask_decoder", []) for inner in module.modules()]
+    return {
+        **_common(spec, device, precision),
+        "image_size": list(spec.image_size),
+        "targets": list(spec.targets) if spec.uses_target else None,
+        **_digests(network, _without(network, decoder)),
+        "preprocessing": _digest_of([_prepared(model), _tokenized(model)]),
+    }
+
+
+def _common(spec: Spec, device: torch.device, precision: str) -> dict[str, Any]:
+    return {"model": spec.name, "protocol": spec.protocol, **_computation(device, precision)}
 
 
 def _computation(device: torch.device, precision: str) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from vlseg.models.saving import save_tensors
 from vlseg.records import InputError, read_json, write_text
 
 MODEL_FORMAT = 1
+ADDED_FORMAT = 2
+"""Of folders that hold what was added to a model, and not the model."""
 
 
 def write_model(folder: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
@@ -60,10 +62,10 @@ def saved_part(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | None
     wrong = [key for key, kind in kinds.items() if not isinstance(part, dict) or not isinstance(part.get(key), kind)]
     if wrong:
         raise InputError(f"{folder / 'config.json'}: its part 'vlseg' has no usable {', '.join(wrong)}; save it again")
-    if part["format_version"] > MODEL_FORMAT:
+    if part["format_version"] > ADDED_FORMAT:
         raise InputError(
             f"{folder / 'config.json'}: is of model format {part['format_version']}, and this vlseg reads up to "
-            f"{MODEL_FORMAT}; update vlseg"
+            f"{ADDED_FORMAT}; update vlseg"
         )
     return dict(part)
 
@@ -78,6 +80,16 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str) 
         InputError: lists up to five offending keys of each kind, of the first wrongly shaped one both shapes.
     """
     expected = module.state_dict()
+    check_fit(expected, weights, where)
+    module.load_state_dict({**expected, **weights})
+
+
+def check_fit(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], where: str) -> None:
+    """Refuse weights that are not exactly the expected ones, by name and shape, or not finite.
+
+    Raises:
+        InputError: as `load_strictly`.
+    """
     missing = [key for key in expected if key not in weights and not key.endswith("num_batches_tracked")]
     left_over = [key for key in weights if key not in expected]
     both = [key for key in expected if key in weights]
@@ -96,7 +108,6 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str) 
     if problems:
         raise InputError(f"{where}: weights do not fit the model: {'; '.join(problems)}")
     check_finite({key: weights[key] for key in both}, where)
-    module.load_state_dict({**expected, **weights})
 
 
 def check_finite(weights: Mapping[str, Tensor], where: str) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from vlseg.models.additions.base import Base
+from vlseg.models.additions.loading import load_extended
 from vlseg.models.folder import (
     carry_over,
     load_strictly,
@@ -75,6 +77,8 @@ def load_model(
     ours, config = _saved(path)
     if ours is None:
         return _load(whose(path, config, name), path, protocol, arguments)
+    if "addition" in ours:
+        return _load_addition(path, ours, protocol, arguments)
     changed = _changed(ours, arguments, source)
     if architecture_of(ours["model"]).loads_saved:
         return _load(ours["model"], path, protocol, changed)
@@ -153,6 +157,28 @@ def _load_ours(path: Path, ours: Mapping[str, Any], protocol: str | None, change
         raise InputError(f"{weights}: not found; the model folder is incomplete")
     load_strictly(as_module(model), read_tensors(weights), str(path))
     return model
+
+
+def _load_addition(
+    path: Path, ours: Mapping[str, Any], protocol: str | None, arguments: Mapping[str, Any] | None
+) -> Segmenter:
+    """What a regime added, on what it was added to, which the argument `base` says the place of where it has moved."""
+    given, targets = dict(arguments or {}), tuple(ours["targets"])
+    moved = given.pop("base", None)
+    if moved is not None and not isinstance(moved, str):
+        raise InputError(f"model_arguments: base is {moved!r}; give the folder, file or hub id of what was added to")
+    protocol = protocol or ours["protocol"]
+
+    def base_model(base: Base, place: str | None) -> Segmenter:
+        chosen = {**base.arguments, **given}
+        if place is None:
+            return build_model(base.model, arguments=chosen, targets=targets, protocol=protocol)
+        model = load_model(place, name=base.model, revision=base.revision, protocol=protocol, arguments=chosen)
+        if model.spec.uses_text or model.spec.targets == targets:
+            return model
+        return retargeted(model, targets, place, revision=base.revision, arguments=chosen)
+
+    return load_extended(path, ours, base_model, moved)
 
 
 def _load(name: str, path: Path, protocol: str | None, arguments: Mapping[str, Any] | None) -> Segmenter:

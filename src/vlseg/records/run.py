@@ -13,7 +13,8 @@ from vlseg.records.files import read_json, write_text
 
 RUN_FORMAT = 1
 
-Regime = Literal["full", "freeze_text_encoder", "freeze_encoders", "decoder"]
+FREEZING = ("full", "freeze_text_encoder", "freeze_encoders", "decoder")
+"""Regimes that train parts of a model; others add weights to it (`vlseg.models.additions`)."""
 Precision = Literal["fp32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 TrackerName = Literal["tensorboard", "mlflow", "trackio", "wandb"]
@@ -44,7 +45,10 @@ class RunConfig(Strict):
     data: list[str] = pydantic.Field(min_length=1)
     target: str | None = None
     prompt: str = "class"
-    regime: Regime = "full"
+    regime: str = "full"
+    """What trains: one of FREEZING, or a regime that adds weights to a model that stays as it is."""
+    regime_arguments: dict[str, Any] = {}
+    """Of a regime that adds weights, e.g. {"rank": 8}."""
     seed: int = pydantic.Field(0, ge=0)
     pooling: Literal["size", "root_size", "dataset"] = "size"
     """Share of an epoch's images that each of several datasets gets: by its number of images (every image once), by

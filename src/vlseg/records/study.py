@@ -14,7 +14,7 @@ import yaml
 
 from vlseg.records.errors import InputError, from_validation
 from vlseg.records.files import read_json, write_text
-from vlseg.records.run import Regime, Strict
+from vlseg.records.run import Strict
 
 STUDY_FORMAT = 1
 
@@ -93,7 +93,7 @@ class Part(Strict):
     """False: zero-shot, nothing is trained."""
     prompts: Names | dict[str, Names] = ["class"]
     """Names, or patterns such as p[0-9] for all that a dataset has; or such lists by dataset or pool."""
-    regimes: list[Regime] | None = None
+    regimes: list[str] | None = None
     """None = what the model's recipe says."""
     seeds: list[Annotated[int, pydantic.Field(ge=0)]] = pydantic.Field(default=[0], min_length=1)
     folds: int | None = pydantic.Field(default=None, ge=2)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from vlseg.models.additions import check_regime
 from vlseg.records import InputError, unknown_name
 from vlseg.records.study import OWN, Evaluate, ModelEntry, Part, Probe, StudySpec, Worth, several
 
@@ -66,6 +67,8 @@ def _check_part(part: Part, spec: StudySpec) -> None:
     _check_set(part.set, "set")
     _check_set(part.axes.keys() - {"weights", "revision"}, "axes")
     if part.regimes is not None:
+        for regime in part.regimes:
+            check_regime(regime, {})
         levels = [spec.set, part.set, part.axes, *(spec.models.get(one, ModelEntry()).set for one in part.models)]
         if any("regime" in level for level in levels):
             raise InputError("regimes: the regime is set, too; give one of the two")

@@ -8,6 +8,7 @@ from typing import Any
 
 from vlseg.jobs.settings import config_of
 from vlseg.models import architecture_of
+from vlseg.models.additions import suits_cache
 from vlseg.models.registry import saved_model
 from vlseg.records import InputError, RunConfig
 from vlseg.records.study import ModelEntry, Part, Plan, Planned, StudySpec
@@ -167,9 +168,8 @@ def _training(
 
 def _shares_features(spec: StudySpec, config: RunConfig) -> bool:
     """Whether the run's encoders are frozen, so that their features serve others, too."""
-    frozen = config.regime in ("freeze_encoders", "decoder")
     wanted = spec.features and config.feature_cache is None
-    return wanted and frozen and not architecture_of(config.model).composed
+    return wanted and suits_cache(config.regime) and not architecture_of(config.model).composed
 
 
 def _in_order(runs: list[Planned]) -> list[Planned]:

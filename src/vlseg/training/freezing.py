@@ -6,6 +6,8 @@ from typing import Any
 from torch import nn
 
 from vlseg.models import Segmenter, as_module
+from vlseg.models.additions import ADDITIONS
+from vlseg.models.additions.extended import Extended
 from vlseg.records import InputError, unknown_name
 
 ENCODERS = frozenset({"image_encoder", "text_encoder"})
@@ -19,17 +21,36 @@ REGIMES: dict[str, Callable[[str], bool]] = {
 (adapters, heads)."""
 
 
+def trained_parts(model: Segmenter, regime: str) -> dict[str, list[nn.Module]]:
+    """The parts of a model that a regime trains; what a regime adds to a model trains whole.
+
+    Raises:
+        InputError: unknown regime, or one that adds weights which this model has not.
+    """
+    if isinstance(model, Extended):
+        if regime != model.regime:
+            raise InputError(
+                f"regime: the weights are a model with '{model.regime}'; go on with --regime {model.regime}, or merge "
+                "it (vlseg merge)"
+            )
+        return model.parts()
+    if regime in ADDITIONS:
+        raise InputError(f"regime: '{regime}' adds weights, which '{model.spec.name}' has not; see additions.extend")
+    if regime not in REGIMES:
+        raise unknown_name("regime", regime, [*REGIMES, *ADDITIONS])
+    return {part: modules for part, modules in model.parts().items() if REGIMES[regime](part)}
+
+
 def apply_regime(model: Segmenter, regime: str) -> list[nn.Module]:
     """Set requires_grad on every parameter; return the modules that train.
 
     Raises:
-        InputError: unknown regime, or one that leaves nothing to train.
+        InputError: as `trained_parts`, or nothing is left to train.
     """
-    if regime not in REGIMES:
-        raise unknown_name("regime", regime, REGIMES)
+    trained = trained_parts(model, regime)
     network = as_module(model)
     network.requires_grad_(False)
-    training = [module for part, modules in model.parts().items() if REGIMES[regime](part) for module in modules]
+    training = [module for modules in trained.values() for module in modules]
     for module in training:
         module.requires_grad_(True)
     if not any(parameter.requires_grad for parameter in network.parameters()):

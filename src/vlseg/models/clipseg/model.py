@@ -12,10 +12,15 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPSegForImageSegmentation, CLIPTokenizer
 
+from vlseg.models.additions.towers import Tower, Towers
 from vlseg.models.clipseg.tokenizer import CONTEXT_LENGTH
 from vlseg.models.folder import our_part, write_model
 from vlseg.models.images import IMAGENET_MEAN, IMAGENET_STD, resize_and_normalise, resize_masks, restore_bilinear
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Spec, Tokens
+from vlseg.records import InputError
+
+FILLER = 343
+"""The token of the letter x and a space: nothing ends at it."""
 
 
 class ClipSeg(nn.Module):
@@ -100,6 +105,27 @@ class ClipSeg(nn.Module):
             parts["text_encoder"] = [clip.text_model, clip.text_projection]
         return parts
 
+    def towers(self) -> Towers:
+        """Both encoders; the image's up to the last tapped block.
+
+        Raises:
+            InputError: under the protocol "published" no gradient reaches the encoders.
+        """
+        if self.spec.protocol == "published":
+            raise InputError("protocol: under 'published' nothing but CLIPSeg's decoder can train; take corrected")
+        vision, clip = self.network.clip.vision_model, self.network.clip
+        text, config = clip.text_model, self.network.config
+        return Towers(
+            image=_tower(vision.encoder.layers[: max(self.taps) + 1], config.vision_config.hidden_size),
+            text=_tower(text.encoder.layers, config.text_config.hidden_size),
+            taps=tuple(self.taps),
+            token_embedding=text.embeddings.token_embedding,
+            filler=FILLER,
+            context=CONTEXT_LENGTH,
+            sentence_width=config.projection_dim,
+            projection=clip.text_projection,
+        )
+
     def save(self, folder: Path) -> None:
         """A Hugging Face folder that transformers loads by itself, with our part in config.json."""
         config = self.network.config.to_dict()
@@ -112,3 +138,8 @@ class ClipSeg(nn.Module):
     def _encoders_may_train(self) -> bool:
         # `and` keeps an outer no_grad (evaluation) in force.
         return torch.is_grad_enabled() and self.spec.protocol != "published"
+
+
+def _tower(blocks: Sequence[nn.Module], width: int) -> Tower:
+    attentions, mlps = ([block.get_submodule(name) for block in blocks] for name in ("self_attn", "mlp"))
+    return Tower(list(blocks), attentions, mlps, width)

@@ -1,0 +1,59 @@
+"""Regimes that add weights to a model whose own stay as they are. Names are known without torch."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vlseg.models.architecture import later
+from vlseg.records import InputError, unknown_name
+from vlseg.records.run import FREEZING
+
+if TYPE_CHECKING:
+    from vlseg.models.additions.addition import Addition
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is known of a regime that adds weights before anything is built.
+
+    Attributes:
+        add: puts them into a model, from the model and the regime's own arguments as keywords; gives an `Addition`.
+        image: it works inside the image encoder by default, so that images' features change as it trains and cannot be
+            kept.
+        told: what it is, in a few words, and whose.
+    """
+
+    add: "Callable[..., Addition]"
+    image: bool
+    told: str
+
+
+_ADAPTERS = "vlseg.models.additions.adapters:"
+
+ADDITIONS: Mapping[str, Kind] = {
+    "dense_v": Kind(
+        later(_ADAPTERS + "dense", text=False), image=True, told="VLSM-Adapter's dense ones, image encoder"
+    ),
+    "dense_vl": Kind(later(_ADAPTERS + "dense"), image=True, told="VLSM-Adapter's dense ones, both encoders"),
+}
+"""By the regime's name. A further one is a file of this folder and a line here."""
+
+
+def check_regime(regime: str, arguments: Mapping[str, Any]) -> None:
+    """Whether there is such a regime.
+
+    Raises:
+        InputError: there is none, or it takes no arguments.
+    """
+    if regime not in (*FREEZING, *ADDITIONS):
+        raise unknown_name("regime", regime, [*FREEZING, *ADDITIONS])
+    if arguments and regime not in ADDITIONS:
+        raise InputError(f"regime_arguments: '{regime}' takes none; leave them out, or take {', '.join(ADDITIONS)}")
+
+
+def suits_cache(regime: str) -> bool:
+    """Whether a regime leaves the image encoder as it is, by default: then images' features can be kept."""
+    return not ADDITIONS[regime].image if regime in ADDITIONS else regime in ("freeze_encoders", "decoder")
+
+
+__all__ = ["ADDITIONS", "Kind", "check_regime", "later", "suits_cache"]

@@ -1,0 +1,132 @@
+"""Putting an addition onto a model, and bringing a saved one back."""
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vlseg.models.additions.base import BESIDE, Base, checksum
+from vlseg.models.additions.extended import ADDED_FILE, DECODER, Extended
+from vlseg.models.folder import check_fit
+from vlseg.models.protocol import Segmenter, as_module
+from vlseg.models.tensors import read_tensors
+from vlseg.records import InputError
+
+Build = Callable[[], Segmenter]
+
+
+def extend(model: Segmenter, regime: str, arguments: Mapping[str, Any], base: Base, again: Build) -> Extended:
+    """Put a regime's weights onto a model that is to be trained.
+
+    Where the decoder starts from random weights it trains as well, unless `train_decoder` says otherwise.
+
+    Args:
+        model: what is added to; changed in place.
+        regime: a name in ADDITIONS.
+        arguments: the regime's own, and `train_decoder`.
+        base: where the model comes from.
+        again: makes the model anew as `base` says.
+
+    Raises:
+        InputError: as `Extended`.
+    """
+    if isinstance(model, Extended):
+        if (model.regime, model.arguments) == (regime, {**model.arguments, **arguments}):
+            return model
+        raise InputError(
+            f"regime: the weights are a model with '{model.regime}' {model.arguments or ''}, which '{regime}' "
+            f"{dict(arguments) or ''} cannot go onto; start from what that was put onto, or merge it (vlseg merge)"
+        )
+    fresh = base.weights is None or getattr(model, "random_part", None) is not None
+    chosen = {"train_decoder": fresh, **arguments}
+    sure = not fresh and model.spec.uses_text  # for other targets an image-only model's outputs are random, too
+    beside = None if sure or _comes_again(model, chosen, again) else deepcopy(model)
+    return Extended(model, regime, chosen, base, beside=beside)
+
+
+def _comes_again(model: Segmenter, arguments: Mapping[str, Any], again: Build) -> bool:
+    """Whether what is not saved of a model comes from its arguments alone, whatever the random numbers."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch.initial_seed() ^ 1)
+        other = again()
+    sums = (
+        checksum(as_module(one), without=one.parts().get(DECODER, []) if arguments["train_decoder"] else [])
+        for one in (model, other)
+    )
+    return len(set(sums)) == 1
+
+
+def load_extended(
+    folder: Path,
+    part: Mapping[str, Any],
+    load: Callable[[Base, str | None], Segmenter],
+    moved: str | None = None,
+) -> Extended:
+    """A saved addition on what it was put onto.
+
+    Args:
+        folder: where `Extended.save` wrote.
+        part: ours of its config.json.
+        load: gives the model of a `Base`, from a place where its weights lie, or None.
+        moved: where the base lies now, if it is not where it was.
+
+    Raises:
+        InputError: the base is not there or is another one, or the folder is incomplete.
+    """
+    addition = part["addition"]
+    try:
+        known = dict(addition["base"])
+        wanted = known.pop("sha256")
+        base, regime, arguments = Base(**known), addition["regime"], addition["arguments"]
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder / 'config.json'}: its part 'addition' is incomplete ({error}); save it again"
+        ) from error
+    place = _place(folder, base, moved)
+    model = load(base, place)
+    beside = deepcopy(model) if base.weights == BESIDE else None
+    found = Extended(model, regime, arguments, base if moved is None else _at(base, moved), beside=beside)
+    if found.checksum != wanted:
+        raise InputError(
+            f"{folder}: was trained onto another model than {place or base.model} is (checksum {wanted[:12]}, not "
+            f"{found.checksum[:12]}); say where that one is: --set 'model_arguments={{base: FOLDER}}'"
+        )
+    read = found.addition.read
+    tensors = read(folder) if read is not None else read_tensors(_file(folder / ADDED_FILE))
+    stored = found.stored()
+    check_fit(stored, tensors, str(folder))
+    with torch.no_grad():
+        for name, tensor in stored.items():
+            tensor.copy_(tensors[name])
+    as_module(found).eval()
+    return found
+
+
+def _file(path: Path) -> Path:
+    if not path.exists():
+        raise InputError(f"{path}: not found; the model folder is incomplete")
+    return path
+
+
+def _place(folder: Path, base: Base, moved: str | None) -> str | None:
+    """Where the base's weights lie: a path or a hub id; None where its arguments say all."""
+    if moved is not None or base.weights is None:
+        return moved
+    if base.weights == BESIDE:
+        if not (folder / BESIDE).is_dir():
+            raise InputError(f"{folder / BESIDE}: not found; the model folder is incomplete")
+        return str(folder / BESIDE)
+    place = Path(base.weights)
+    if place.is_absolute() and not place.exists():
+        raise InputError(
+            f"{folder}: was trained onto {place}, which is not there any more; say where it is now: "
+            "--set 'model_arguments={base: FOLDER}'"
+        )
+    return base.weights
+
+
+def _at(base: Base, moved: str) -> Base:
+    place = Path(moved)
+    return Base(base.model, str(place.absolute()) if place.exists() else moved, None, base.arguments)

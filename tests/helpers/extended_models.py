@@ -1,0 +1,28 @@
+"""Every regime that adds weights, on every model it is for, in a size that a test can train: one table."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tiny_models import made
+
+from vlseg.models import load_model
+from vlseg.models.additions.base import Base
+from vlseg.models.additions.extended import Extended
+from vlseg.models.additions.loading import extend
+
+CASES: list[tuple[str, str, Mapping[str, Any]]] = [
+    ("dense_v", "clipseg", {"width": 8}),
+    ("dense_vl", "clipseg", {"width": 8}),
+    ("dense_vl", "clipseg-rd64", {"width": 8}),
+]
+"""Regime, model, the regime's arguments. A regime without a row fails `test_the_table_is_complete`."""
+IDS = [f"{regime}-{model}" for regime, model, _ in CASES]
+
+
+def extended(folder: Path, regime: str, model: str, arguments: Mapping[str, Any]) -> Extended:
+    """The model with the addition, on a base that is saved in `folder`."""
+    if not folder.exists():
+        made(model).save(folder)
+    base = Base(model, str(folder.absolute()), None, {})
+    return extend(load_model(str(folder)), regime, arguments, base, lambda: made(model))
