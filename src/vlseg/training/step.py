@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from vlseg.losses import PUBLISHED_LOSSES, dice_bce_loss, presence_loss
+from vlseg.losses import PUBLISHED_LOSSES, dice_bce_loss, language_vision_loss, presence_loss
 from vlseg.models import Output, Rows, Segmenter
 from vlseg.records import RunConfig
 
@@ -58,6 +58,42 @@ def configured_loss(config: RunConfig, logits: Tensor, masks: Tensor) -> Tensor:
     weights = {"bce_weight": config.bce_weight, "positive_weight": config.positive_weight}
     loss = dice_bce_loss(logits, masks, **weights)
     return loss + config.presence_weight * presence_loss(logits, masks) if config.presence_weight else loss
+
+
+def training_loss(
+    config: RunConfig, logits: Tensor, masks: Tensor, pseudo: Tensor | None = None, references: Tensor | None = None
+) -> Tensor:
+    """The mean over all rows: the configured loss of those with a mask, `unlabelled_loss` of the others.
+
+    Args:
+        config: names the loss.
+        logits: (R, 1, h, w).
+        masks: (R, 1, h, w) in [0, 1].
+        pseudo: (R,) bool, the mask is a pseudo-label; None where none is.
+        references: (U, 1, h, w) of the rows with a pseudo-label.
+    """
+    if pseudo is None:
+        return configured_loss(config, logits, masks)
+    count, rows = int(pseudo.sum()), len(logits)
+    pseudo = pseudo.to(logits.device)
+    loss = unlabelled_loss(config, logits[pseudo], masks[pseudo], references) * (count / rows)
+    if count == rows:
+        return loss
+    return loss + configured_loss(config, logits[~pseudo], masks[~pseudo]) * (1 - count / rows)
+
+
+def unlabelled_loss(config: RunConfig, logits: Tensor, labels: Tensor, references: Tensor | None) -> Tensor:
+    """Dice and cross-entropy against pseudo-labels (U, 1, h, w), and `lv_weight` of unlikeness to reference masks.
+
+    With loss=lvit both in LViT's own form; whatever else the configured loss is, it has no part in this.
+    """
+    if config.loss == "lvit":
+        loss = PUBLISHED_LOSSES["lvit"](logits, labels)
+    else:
+        loss = dice_bce_loss(logits, labels, bce_weight=config.bce_weight, positive_weight=config.positive_weight)
+    if references is None:
+        return loss
+    return loss + config.lv_weight * language_vision_loss(logits, references.to(logits.device))
 
 
 def counted_rows(config: RunConfig, masks: Tensor) -> int:
