@@ -226,8 +226,8 @@ def _say(config: RunConfig, pool: Pool, chosen: Chosen) -> None:
     elif not pool.deployable:
         sources = ", ".join(sorted(pool.sources))
         print(
-            f"pseudo_labels: prompt {config.prompt} is not deployable ({sources}): what an image without a mask is told "
-            "may come from its mask",
+            f"pseudo_labels: prompt {config.prompt} is not deployable ({sources}): what an image without a mask is "
+            "told may come from its mask",
             file=sys.stderr,
         )
 
