@@ -1,5 +1,6 @@
 """Training with images without a mask: what is learned from, what is never read, and what a kill does not change."""
 
+import csv
 import json
 import os
 import signal
@@ -213,6 +214,27 @@ def test_the_loss_is_the_mean_over_rows_of_what_each_is_due(make_dataset: MakeDa
         unlike = 1 - cosine(one.sigmoid(), next(references))
         rows.append(float(dice_bce_loss(one[None], mask[None])) + 0.1 * unlike)
     assert float(fit.loss(logits, batch.masks, batch)) == pytest.approx(sum(rows) / len(rows), rel=1e-5)
+
+
+def test_the_history_tells_what_the_loss_is_made_of(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    data = make_dataset(counts=(8, 1, 1))
+    settings = config(data, lv_weight=0.1, epochs=20, batch_size=4, prompts_per_image=1)
+    fit = fit_of(data, tmp_path, settings)
+    fit.run()
+    rows = [row for row in fit.journal.rows if row.loss is not None]
+    early, later = rows[0], rows[-1]
+    assert (early.step, early.labelled_loss, early.pseudo_loss, early.lv_loss) == (10, None, None, None)
+    assert later.labelled_loss is not None
+    assert later.pseudo_loss is not None
+    assert later.lv_loss is not None
+    # Half of the rows each, not of every batch: near the mean of both.
+    assert later.loss == pytest.approx((later.labelled_loss + later.pseudo_loss + 0.1 * later.lv_loss) / 2, rel=0.2)
+    with (tmp_path / "history.csv").open(encoding="utf-8") as file:
+        written = list(csv.DictReader(file))
+    assert float(written[-1]["lv_loss"]) == later.lv_loss
+    plain = fit_of(data, tmp_path / "plain", settings.model_copy(update={"pseudo_labels": "none", "lv_weight": 0.0}))
+    plain.run()
+    assert "pseudo_loss" not in (tmp_path / "plain" / "history.csv").read_text()
 
 
 def test_references_are_training_masks_of_the_same_text(make_dataset: MakeDataset, tmp_path: Path) -> None:

@@ -162,6 +162,7 @@ class Fit:
         self.stop, self.stops = Stop(), False
         self.progress = Progress()
         self.journal = Journal()
+        self.parts: list[dict[str, Tensor]] = []
         self.status: Literal["done", "interrupted"] = "done"
         reduced_to = max(model.spec.image_size) if config.image_cache == "reduced" else None
         self.cache = ImageCache(infos, reduced_to=reduced_to)
@@ -370,7 +371,10 @@ class Fit:
 
     def loss(self, logits: Tensor, masks: Tensor, batch: Batch) -> Tensor:
         """The loss of a batch's logits (R, 1, h, w) against its masks (R, 1, h, w) in [0, 1], on one device."""
-        return training_loss(self.config, logits, masks, batch.pseudo, batch.references)
+        loss, parts = training_loss(self.config, logits, masks, batch.pseudo, batch.references)
+        if parts:
+            self.parts.append({name: part.detach() for name, part in parts.items()})
+        return loss
 
     def _end_step(self, loss: float, rate: float) -> None:
         """Move the weights along their gradients."""
@@ -381,7 +385,10 @@ class Fit:
             progress.skipped += 1
         progress.step += 1
         progress.batch += 1
-        self.journal.step(progress, loss, rate)
+        self.journal.step(
+            progress, loss, rate, [{name: float(part) for name, part in parts.items()} for parts in self.parts]
+        )
+        self.parts = []
         if progress.step == self.total_steps:
             self.journal.close(progress)
 

@@ -62,8 +62,9 @@ def configured_loss(config: RunConfig, logits: Tensor, masks: Tensor) -> Tensor:
 
 def training_loss(
     config: RunConfig, logits: Tensor, masks: Tensor, pseudo: Tensor | None = None, references: Tensor | None = None
-) -> Tensor:
-    """The mean over all rows: the configured loss of those with a mask, `unlabelled_loss` of the others.
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The mean over all rows: the configured loss of those with a mask, and of the others `pseudo_loss` and `lv_weight`
+    times the unlikeness to their references.
 
     Args:
         config: names the loss.
@@ -71,29 +72,34 @@ def training_loss(
         masks: (R, 1, h, w) in [0, 1].
         pseudo: (R,) bool, the mask is a pseudo-label; None where none is.
         references: (U, 1, h, w) of the rows with a pseudo-label.
+
+    Returns:
+        The loss, and where there are pseudo-labels what it is made of, by its column in history.csv: each the mean over
+        the rows that have it.
     """
     if pseudo is None:
-        return configured_loss(config, logits, masks)
-    count, rows = int(pseudo.sum()), len(logits)
+        return configured_loss(config, logits, masks), {}
+    share = float(pseudo.float().mean())
     pseudo = pseudo.to(logits.device)
-    loss = unlabelled_loss(config, logits[pseudo], masks[pseudo], references) * (count / rows)
-    if count == rows:
-        return loss
-    return loss + configured_loss(config, logits[~pseudo], masks[~pseudo]) * (1 - count / rows)
+    unlabelled = pseudo_loss(config, logits[pseudo], masks[pseudo])
+    parts, loss = {"pseudo_loss": unlabelled}, unlabelled
+    if references is not None:
+        parts["lv_loss"] = language_vision_loss(logits[pseudo], references.to(logits.device))
+        loss = loss + config.lv_weight * parts["lv_loss"]
+    if share < 1:
+        parts["labelled_loss"] = configured_loss(config, logits[~pseudo], masks[~pseudo])
+        loss = share * loss + (1 - share) * parts["labelled_loss"]
+    return loss, parts
 
 
-def unlabelled_loss(config: RunConfig, logits: Tensor, labels: Tensor, references: Tensor | None) -> Tensor:
-    """Dice and cross-entropy against pseudo-labels (U, 1, h, w), and `lv_weight` of unlikeness to reference masks.
+def pseudo_loss(config: RunConfig, logits: Tensor, labels: Tensor) -> Tensor:
+    """Dice and cross-entropy of logits against pseudo-labels, both (U, 1, h, w).
 
-    With loss=lvit both in LViT's own form; whatever else the configured loss is, it has no part in this.
+    With loss=lvit both in LViT's own form; whatever else the configured loss is has no part in this.
     """
     if config.loss == "lvit":
-        loss = PUBLISHED_LOSSES["lvit"](logits, labels)
-    else:
-        loss = dice_bce_loss(logits, labels, bce_weight=config.bce_weight, positive_weight=config.positive_weight)
-    if references is None:
-        return loss
-    return loss + config.lv_weight * language_vision_loss(logits, references.to(logits.device))
+        return PUBLISHED_LOSSES["lvit"](logits, labels)
+    return dice_bce_loss(logits, labels, bce_weight=config.bce_weight, positive_weight=config.positive_weight)
 
 
 def counted_rows(config: RunConfig, masks: Tensor) -> int:
