@@ -16,21 +16,27 @@ import pytest
 import torch
 from PIL import Image
 from resuming import straight_and_resumed
-from tiny_models import TINY
+from tiny_models import READING, TINY
 from torch import Tensor
 from torch.nn import functional as F
 
 import vlseg.training.grid as grid_module
 import vlseg.training.loop as loop_module
+from vlseg.data import load_image
+from vlseg.evaluation.predict import predict_image
 from vlseg.jobs.datasets import open_pool
+from vlseg.jobs.subsets import choose
 from vlseg.jobs.together import train_together
 from vlseg.jobs.train import train_run
 from vlseg.losses import dice_bce_loss
-from vlseg.models import as_module, load_model
+from vlseg.models import as_module, build_model, load_model
 from vlseg.prompts import Prompted
-from vlseg.records import InputError, RunConfig
+from vlseg.records import InputError, RunConfig, write_config
+from vlseg.training.augment import Variant
 from vlseg.training.batches import Batch
 from vlseg.training.loop import Fit
+from vlseg.training.semi import SemiSupervised
+from vlseg.training.step import configured_loss
 
 MakeDataset = Callable[..., Path]
 
@@ -145,9 +151,6 @@ def test_images_that_never_had_a_mask_are_trained_on(make_dataset: MakeDataset, 
 
 
 def fit_of(data: Path, folder: Path, settings: RunConfig) -> Fit:
-    from vlseg.jobs.subsets import choose
-    from vlseg.models import build_model
-
     torch.manual_seed(0)
     torch.set_num_threads(1)
     pool = open_pool(settings.data, settings.prompt)
@@ -159,9 +162,6 @@ def test_labels_are_the_models_own_answers_iterated(
     make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After each generation the labels are those that prediction's own code and the recursion give."""
-    from vlseg.data import load_image
-    from vlseg.evaluation.predict import predict_image
-
     data = make_dataset(counts=(6, 1, 1))
     fit = fit_of(data, tmp_path, config(data, pseudo_beta=0.7, augment=True))
     expected: dict[str, Any] = {}
@@ -203,8 +203,6 @@ def test_the_loss_is_the_mean_over_rows_of_what_each_is_due(make_dataset: MakeDa
     assert 0 < int(batch.pseudo.sum()) < len(batch.pseudo)
     logits = torch.randn(batch.masks.shape, generator=torch.Generator().manual_seed(0))
     labelled = settings.model_copy(update={"pseudo_labels": "none"})
-    from vlseg.training.step import configured_loss
-
     rows, references = [], iter(batch.references)
     for row, (one, mask, pseudo) in enumerate(zip(logits, batch.masks, batch.pseudo, strict=True)):
         if not pseudo:
@@ -293,8 +291,54 @@ def test_labels_move_as_masks_do(make_dataset: MakeDataset, tmp_path: Path, size
     assert changed > 10
 
 
-@pytest.mark.parametrize("epochs", [4])
-def test_patience_counts_anew_after_the_warm_up(make_dataset: MakeDataset, tmp_path: Path, epochs: int) -> None:
+@pytest.mark.parametrize(
+    "variant",
+    [
+        Variant(axes=("horizontal",)),
+        Variant(turns=1),
+        Variant(turns=3, axes=("vertical",)),
+        Variant(None, (), 0, 0.8, 20),
+    ],
+)
+def test_labels_move_in_a_letterbox_too(make_dataset: MakeDataset, tmp_path: Path, variant: Variant) -> None:
+    """CRIS's own protocol keeps the sides' ratio and fills the rest of the grid."""
+    torch.manual_seed(0)
+    model = build_model("cris", arguments=TINY["cris"], targets=(), protocol="original")
+    data = make_dataset(counts=(4, 1, 1))
+    settings = config(data, "cris")
+    train = choose(open_pool(settings.data, "p2").split("train"), [], settings).train
+    semi = SemiSupervised(model, train, settings, tmp_path, torch.device("cpu"), None)
+    assert not semi.stretched
+    mask = np.zeros((60, 36), np.float32)
+    mask[8:40, 4:16] = 1
+
+    def on_grid(image: np.ndarray) -> Tensor:
+        return model.prepare_masks([torch.from_numpy(np.ascontiguousarray(image))])
+
+    still = on_grid(mask)
+    semi.labels.update(0, [still[0, 0].numpy()] * len(semi.items))
+    moved, expected = semi.label(semi.items[0], variant, (60, 36)), on_grid(variant.mask(mask))
+    assert float((moved - expected).abs().mean()) < 0.01
+    assert float((still - expected).abs().mean()) > 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in READING if name != "ensemble"])
+def test_every_model_that_reads_learns_from_both(make_dataset: MakeDataset, tmp_path: Path, name: str) -> None:
+    """Weights differ from those without pseudo-labels, and from those without the LV loss."""
+    data = make_dataset(counts=(4, 1, 1), size=48)
+    shared: dict[str, Any] = {"epochs": 2, "learning_rate": 1e-3, "schedule": "constant", "validate_every": 9}
+    changes = [{"pseudo_labels": "none"}, {}, {"lv_weight": 0.5}]
+    losses = []
+    for number, change in enumerate(changes):
+        record = train_run(config(data, name, **shared, **change), tmp_path / str(number))
+        losses.append(weights(tmp_path / str(number)))
+        assert record.status == "done"
+    assert not same(losses[0], losses[1])
+    assert not same(losses[1], losses[2])
+
+
+def test_patience_counts_anew_after_the_warm_up(make_dataset: MakeDataset, tmp_path: Path) -> None:
     """A run does not stop before it has begun with what was asked for."""
     data = make_dataset(counts=(4, 1, 1))
     settings = config(data, epochs=10, patience=2)
@@ -345,8 +389,6 @@ train_run(config, Path(sys.argv[2]), resume=config is None)
 @pytest.mark.slow
 def test_killed_at_any_moment_and_resumed(make_dataset: MakeDataset, tmp_path: Path) -> None:
     """SIGKILL, three times, at moments that the clock chooses."""
-    from vlseg.records import write_config
-
     data = make_dataset(counts=(12, 2, 1))
     settings = config(data, epochs=24, lv_weight=0.1, pseudo_warmup=0.25)
     train_run(settings, tmp_path / "straight")

@@ -101,7 +101,7 @@ def fit(
 
     Args:
         model: a segmenter; also a torch module.
-        train: prompted samples; those without a truth are left out.
+        train: prompted samples; those without a truth are left out, or get pseudo-labels (see `RunConfig`).
         infos: dataset info by dataset name.
         config: see RunConfig.
         folder: the run's folder.
