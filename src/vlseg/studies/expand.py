@@ -129,7 +129,7 @@ def _trained(
         }
         needs: list[str] = []
         if part.start_from is not None:
-            source = _source(part, labels, earlier, places)
+            source = _source(part, labels, earlier, places, options.get("label_share", 1.0))
             needs, options["weights"] = [source.name], f"{RUN}{source.name}"
         make = partial(_training, part, places, entry, options, labels, needs, earlier)
         ask = partial(asked_of, part, places)
@@ -180,8 +180,10 @@ def _in_order(runs: list[Planned]) -> list[Planned]:
     return sorted(runs, key=lambda run: places[run.near])
 
 
-def _source(part: Part, labels: Mapping[str, str], earlier: Mapping[str, Planned], places: Places) -> Planned:
-    """The run of another part that a training starts from."""
+def _source(
+    part: Part, labels: Mapping[str, str], earlier: Mapping[str, Planned], places: Places, label_share: float
+) -> Planned:
+    """The run of another part that a training with so many labels starts from."""
     on = part.start_data or labels["trained_on"]
     found = [
         run
@@ -191,8 +193,8 @@ def _source(part: Part, labels: Mapping[str, str], earlier: Mapping[str, Planned
         and run.labels["trained_on"] == on
         and run.labels["model"] == labels["model"]
     ]
-    for key in ("seed", "prompt", "fold", "share", "protocol"):  # where one fits, it is meant
-        fitting = [run for run in found if run.labels[key] == labels[key]]
+    for key in ("seed", "prompt", "fold", "share", "protocol", "label_share"):  # where one fits, it is meant
+        fitting = [run for run in found if run.labels.get(key) == labels.get(key)]
         found = fitting or found
     if len(found) != 1:
         what = "no run" if not found else f"{len(found)} runs"
@@ -201,7 +203,7 @@ def _source(part: Part, labels: Mapping[str, str], earlier: Mapping[str, Planned
             "there must be one for each seed"
         )
     source = found[0]
-    more = float(source.labels["share"]) > float(labels["share"])
+    more = float(source.labels["share"]) > float(labels["share"]) or source.config["label_share"] > label_share
     if set(source.data) & set(places.members(labels["trained_on"])) and (
         source.labels["fold"] != labels["fold"] or more
     ):

@@ -35,7 +35,7 @@ UNITS = Literal["percent", "points", "px"]
 
 Number = Annotated[float, pydantic.Field(strict=True, allow_inf_nan=False)]
 
-USUAL = {"condition": "clean", "split": "test", "share": "1"}
+USUAL = {"condition": "clean", "split": "test", "share": "1", "label_share": "1"}
 """Of what a published number is where its labels do not say otherwise."""
 
 
