@@ -20,10 +20,10 @@ from vlseg.evaluation import load
 from vlseg.jobs.settings import config_from_options
 from vlseg.models import Rows, as_module, build_model, load_model
 from vlseg.models.biomedclipseg.tokenizer import spelling_tokenizer
-from vlseg.models.feature_keys import feature_contexts
 from vlseg.models.folder import load_strictly
 from vlseg.models.lvit import BERT
-from vlseg.models.lvit.build import build_lvit, build_lvit_tw, load_lvit
+from vlseg.models.lvit.build import build_lvit, build_lvit_tw
+from vlseg.models.lvit.load import load_lvit
 from vlseg.models.lvit.model import Lvit
 from vlseg.models.lvit.network import Network, Shape
 from vlseg.models.protocol import PromptFeatures
@@ -324,14 +324,10 @@ def test_images_and_masks_of_both_protocols() -> None:
 
 
 def test_the_images_features_need_no_text() -> None:
-    """A sentence reaches the block of the first scale and the way up alone; nothing is kept on disk all the same."""
+    """A sentence reaches the block of the first scale and the way up alone: the rest can be kept."""
     model = made("lvit")
-    assert model.spec.image_features_depend_on_text
-    with pytest.raises(InputError, match="train without"):
-        feature_contexts(model, torch.device("cpu"), "fp32")
-    without = made("lvit-tw")
-    assert not without.spec.image_features_depend_on_text
-    assert feature_contexts(without, torch.device("cpu"), "fp32").images
+    assert not model.spec.image_features_depend_on_text
+    assert not model.spec.prompt_features_depend_on_image
     called = set[str]()
     network = as_module(model)
     for name, module in network.named_modules():

@@ -109,6 +109,8 @@ class Part(Strict):
     """Train from what another part's run of the same model, prompt and seed has learned: the name of that part."""
     start_data: str | None = None
     """Of that part's runs, those on this dataset or pool; None = on the same."""
+    start_model: str | None = None
+    """Of that part's runs, those of this model, which holds a part of this one (lvit-unet); None = of the same."""
     exclude: list[dict[str, Any]] = []
     """Combinations to leave out: a value or a list of values by label, e.g. {model: cris, data: [camus]}; `why` is told
     in tables."""
