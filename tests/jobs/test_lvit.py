@@ -14,13 +14,19 @@ from vlseg.records import RunConfig, read_record, read_scores
 
 
 def train_and_evaluate(
-    vlseg: Callable[..., Any], data: Path, out: Path, arguments: Mapping[str, Any], *more: object, split: str
+    vlseg: Callable[..., Any],
+    data: Path,
+    out: Path,
+    arguments: Mapping[str, Any],
+    *more: object,
+    split: str,
+    model: str = "lvit",
 ) -> dict[str, list[float | None]]:
     """Dice of each wording, by image of a split, after two steps."""
-    told = yaml.safe_dump({**TINY["lvit"], **arguments}, default_flow_style=True, width=10**6).strip()
+    told = yaml.safe_dump({**TINY[model], **arguments}, default_flow_style=True, width=10**6).strip()
     settings = [f"model_arguments={told}", "max_steps=2", "batch_size=2"]
     flags = [flag for one in settings for flag in ("--set", one)]
-    done = vlseg("train", "--model", "lvit", "--data", data, "--out", out, "--device", "cpu", *flags, *more)
+    done = vlseg("train", "--model", model, "--data", data, "--out", out, "--device", "cpu", *flags, *more)
     assert done.code == 0, done.err
     done = vlseg("evaluate", out, "--data", data, "--split", split, "--device", "cpu", "--json")
     assert done.code == 0, done.err
@@ -49,6 +55,53 @@ def test_monuseg_in_lvits_own_layout(shared: Path, tmp_path: Path, vlseg: Callab
     scores = train_and_evaluate(vlseg, data, tmp_path / "run", {}, *more, split="val")
     assert len(scores) == 2
     assert read_record(tmp_path / "run" / "run.json").prompt == "text"
+
+
+@pytest.mark.slow
+def test_lvit_without_text_and_its_unet_on_busi(shared: Path, tmp_path: Path, vlseg: Callable[..., Any]) -> None:
+    data = shared / "data" / "busi_sample"
+    for name in ("lvit-tw", "lvit-unet"):
+        scores = train_and_evaluate(vlseg, data, tmp_path / name, {}, split="test", model=name)
+        assert len(scores) == 20
+
+
+@pytest.mark.slow
+def test_monuseg_prepared_from_lvits_own_layout(shared: Path, tmp_path: Path, vlseg: Callable[..., Any]) -> None:
+    """`data prepare` keeps LViT's splits and sentences; LViT starts from its U-Net, as its authors advise."""
+    source, data = shared / "data" / "lvit_monuseg_sample", tmp_path / "monuseg"
+    done = vlseg("data", "prepare", "monuseg", "--source", source, "--out", data)
+    assert done.code == 0, done.err
+    unet, run = tmp_path / "unet", tmp_path / "run"
+    assert len(train_and_evaluate(vlseg, data, unet, {}, split="val", model="lvit-unet")) == 2
+    more = ("--prompt", "text", "--weights", unet)
+    scores = train_and_evaluate(vlseg, data, run, {"text": "hashed"}, *more, split="val")
+    assert len(scores) == 2
+    assert read_record(run / "run.json").prompt == "text"
+
+
+@pytest.mark.slow
+def test_a_study_in_which_lvit_starts_from_its_unet(tmp_path: Path, vlseg: Callable[..., Any]) -> None:
+    parts = [
+        {"name": "first", "models": ["lvit-unet"], "data": ["busi"]},
+        {
+            "name": "second",
+            "models": ["lvit", "lvit-tw"],
+            "data": ["busi"],
+            "prompts": ["p6"],
+            "start_from": "first",
+            "start_model": "lvit-unet",
+        },
+    ]
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump({"name": "started", "parts": parts}))
+    done = vlseg("study", "run", file, "--scale", "tiny", "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    records = [read_record(path) for path in sorted((tmp_path / "out").glob("runs/*/run.json"))]
+    weights = {one.config["model"]: one.config["weights"] for one in records}
+    assert set(weights) == {"lvit-unet", "lvit", "lvit-tw"}
+    assert weights["lvit-unet"] is None
+    assert "lvit-unet" in weights["lvit"]
+    assert weights["lvit"] == weights["lvit-tw"]
 
 
 @pytest.mark.slow

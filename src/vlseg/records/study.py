@@ -261,6 +261,10 @@ class StudySpec(Strict):
         for part in self.parts:
             if part.start_from is not None and part.start_from not in names[: names.index(part.name)]:
                 raise ValueError(f"part '{part.name}': start_from '{part.start_from}' is no part before it")
+            if part.start_model is not None and part.start_from is None:
+                raise ValueError(
+                    f"part '{part.name}': start_model is of the part that start_from names; give that, too"
+                )
         tables = [table.name for table in self.tables]
         doubled = sorted({name for name in tables if tables.count(name) > 1})
         if doubled:

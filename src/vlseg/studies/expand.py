@@ -183,6 +183,12 @@ def _in_order(runs: list[Planned]) -> list[Planned]:
 def _source(part: Part, labels: Mapping[str, str], earlier: Mapping[str, Planned], places: Places) -> Planned:
     """The run of another part that a training starts from."""
     on, model = part.start_data or labels["trained_on"], part.start_model or labels["model"]
+    held, own = (places.spec.models.get(one, ModelEntry()).model or one for one in (model, labels["model"]))
+    if held != own and held not in architecture_of(own).starts_from:
+        starts = ", ".join(sorted(architecture_of(own).starts_from)) or "no other model"
+        raise InputError(
+            f"start_model: '{own}' starts from weights of {starts}, not of '{held}'; leave start_model out"
+        )
     found = [
         run
         for run in earlier.values()
