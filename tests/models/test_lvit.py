@@ -17,6 +17,7 @@ from transformers import BertConfig, BertModel, BertTokenizer
 from weights_here import installed
 
 from vlseg.evaluation import load
+from vlseg.jobs.feature_cache import feature_bytes
 from vlseg.jobs.settings import config_from_options
 from vlseg.models import Rows, as_module, build_model, load_model
 from vlseg.models.biomedclipseg.tokenizer import spelling_tokenizer
@@ -328,6 +329,11 @@ def test_the_images_features_need_no_text() -> None:
     model = made("lvit")
     assert not model.spec.image_features_depend_on_text
     assert not model.spec.prompt_features_depend_on_image
+    device = torch.device("cpu")
+    size = (
+        8 * feature_bytes(build_lvit(width=8), device, "fp32", torch.float16) / 2**20
+    )  # all of it grows with the width
+    assert f"{size:.1f} MiB an image at 224 px" in PAGE
     called = set[str]()
     network = as_module(model)
     for name, module in network.named_modules():
