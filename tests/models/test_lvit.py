@@ -1,5 +1,6 @@
 """LViT against stored outputs of its authors' code, the files it comes in, and what its two protocols do."""
 
+import json
 import math
 import shutil
 import zlib
@@ -32,7 +33,8 @@ from vlseg.models.tensors import read_tensors
 from vlseg.records import InputError
 from vlseg.training.freezing import apply_regime, train_mode
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "models.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "models.md").read_text()
 SENTENCE = "The nuclei density in the upper right is high."
 
 
@@ -380,6 +382,19 @@ def test_packaged_words_are_half_as_wide() -> None:
     assert model.network.text_module4.weight.shape == (64, 384, 3)
     logits = model.eval()(model.prepare([picture()] * 2), model.tokenize(["left lung", "right lung"])).logits
     assert not torch.equal(logits[0], logits[1])
+
+
+def test_the_page_s_ratio_to_the_authors_code_is_the_one_that_was_measured() -> None:
+    rows = json.loads((ROOT / "benchmarks" / "results" / "lvit_step.json").read_text())
+    two, four = (f"{1 / row['ratio']:.2f}" for row in rows)
+    said = " ".join(PAGE.split())
+    assert f"takes {two} of the processor time of the authors' code for two images and {four} for four" in said
+    for row in rows:
+        assert row["repeats"] >= 15
+        low, high = row["spread"]
+        assert low <= row["ratio"] <= high
+        seconds = row["cpu_seconds"]
+        assert low <= seconds["theirs"] / seconds["ours"] <= high
 
 
 def test_the_recipes_are_what_the_page_says() -> None:
