@@ -242,6 +242,8 @@ def _from_weights(config: RunConfig, pool: Pool) -> Segmenter:
     )
     if model.spec.name != config.model:
         raise InputError(f"--weights: {config.weights} holds a '{model.spec.name}', not a '{config.model}'")
+    if (random := getattr(model, "random_part", None)) and is_first():
+        print(f"--weights: {config.weights} leaves the {random} of '{config.model}' random", file=sys.stderr)
     if model.spec.uses_text or model.spec.targets == pool.targets:
         return model
     return retargeted(

@@ -72,7 +72,7 @@ def _check_weights(model: str, entry: ModelEntry) -> None:
     """
     name = entry.model or model
     holds = saved_model(Path(entry.weights)) if entry.weights else None
-    if holds is not None and holds != name:
+    if holds is not None and holds != name and holds not in architecture_of(name).starts_from:
         raise InputError(f"weights of '{model}': {entry.weights} holds a '{holds}', not a '{name}'")
 
 
@@ -184,14 +184,20 @@ def _source(
     part: Part, labels: Mapping[str, str], earlier: Mapping[str, Planned], places: Places, label_share: float
 ) -> Planned:
     """The run of another part that a training with so many labels starts from."""
-    on = part.start_data or labels["trained_on"]
+    on, model = part.start_data or labels["trained_on"], part.start_model or labels["model"]
+    held, own = (places.spec.models.get(one, ModelEntry()).model or one for one in (model, labels["model"]))
+    if held != own and held not in architecture_of(own).starts_from:
+        starts = ", ".join(sorted(architecture_of(own).starts_from)) or "no other model"
+        raise InputError(
+            f"start_model: '{own}' starts from weights of {starts}, not of '{held}'; leave start_model out"
+        )
     found = [
         run
         for run in earlier.values()
         if run.kind == "train"
         and part.start_from in run.parts
         and run.labels["trained_on"] == on
-        and run.labels["model"] == labels["model"]
+        and run.labels["model"] == model
     ]
     for key in ("seed", "prompt", "fold", "share", "protocol", "label_share"):  # where one fits, it is meant
         fitting = [run for run in found if run.labels.get(key) == labels.get(key)]
@@ -199,7 +205,7 @@ def _source(
     if len(found) != 1:
         what = "no run" if not found else f"{len(found)} runs"
         raise InputError(
-            f"start_from: part '{part.start_from}' has {what} of '{labels['model']}' on '{on}' to start from; "
+            f"start_from: part '{part.start_from}' has {what} of '{model}' on '{on}' to start from; "
             "there must be one for each seed"
         )
     source = found[0]

@@ -1,4 +1,4 @@
-"""LViT, and LViT without text."""
+"""LViT, LViT without text, and the U-Net that a training of both may start from."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,9 +64,10 @@ _PUBLISHED = {
 
 LVIT = Architecture(
     build=later("vlseg.models.lvit.build:build_lvit"),
-    load=later("vlseg.models.lvit.build:load_lvit"),
+    load=later("vlseg.models.lvit.load:load_lvit"),
     recognises=is_lvit,
     restored=restored,
+    starts_from=frozenset({"lvit-unet"}),
     text_encoder="BERT, frozen",
     protocols=("corrected", "published"),
     published=(WEIGHTS, BERT, MINILM),
@@ -77,6 +78,14 @@ LVIT = Architecture(
 )
 LVIT_TW = Architecture(
     build=later("vlseg.models.lvit.build:build_lvit_tw"),
+    load=later("vlseg.models.lvit.load:load_lvit_tw"),
+    starts_from=frozenset({"lvit-unet"}),
+    protocols=("corrected", "published"),
+    recipes={"corrected": _OWN, "published": _PUBLISHED},
+)
+LVIT_UNET = Architecture(
+    build=later("vlseg.models.lvit.build:build_unet"),
+    load=later("vlseg.models.lvit.load:load_unet"),
     protocols=("corrected", "published"),
     recipes={"corrected": _OWN, "published": _PUBLISHED},
 )
