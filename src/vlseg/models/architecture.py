@@ -76,6 +76,7 @@ class Architecture:
         resizable: arguments that the weights leave open, such as the size of the input or what may train: they may be
             changed when a saved model is loaded.
         composed: made of other models; it has no size, text encoder or weights of its own.
+        about: what it is, in a line, for `vlseg models`.
         text_encoder: what `vlseg models` says of it; None: the model reads no text.
         protocols: those it knows; none named: the one that it is built with.
         published: where weights are.
@@ -91,6 +92,7 @@ class Architecture:
     initial: frozenset[str] = frozenset()
     resizable: frozenset[str] = frozenset({"image_size"})
     composed: bool = False
+    about: str = ""
     text_encoder: str | None = None
     protocols: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
