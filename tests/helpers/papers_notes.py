@@ -234,7 +234,7 @@ def lvit(notes: Notes) -> Expected:
                 model = OTHERS[match[1]]
                 for share, value in zip(("0.25", "0.5", "1"), text.split("/"), strict=True):
                     full = "README" if share == "1" and "README" in tags else "3RD"
-                    shares[metric][key(data=DATA[data], model=model, share=share)] = plain(number(value), full)
+                    shares[metric][key(data=DATA[data], model=model, label_share=share)] = plain(number(value), full)
                 results[metric][key(data=DATA[data], model=model)] = plain(number(value), full)
                 continue
             names = models.split(" / ")

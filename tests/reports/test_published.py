@@ -93,11 +93,20 @@ def test_a_number_of_one_prompt_stands_beside_no_other_question() -> None:
 def test_shares_are_found_as_numbers() -> None:
     table = published_table("lvit/shares/dice")
     labels = {"model": "lvit", "data": "qata-cov19"}
-    whole, half = table.find({**labels, "share": "1.0"}), table.find({**labels, "share": "0.50"})
+    whole, half = table.find({**labels, "label_share": "1.0"}), table.find({**labels, "label_share": "0.50"})
     assert whole is not None
     assert half is not None
     assert (whole.tag, half.tag) == ("README", "3RD")
-    assert table.find({**labels, "share": "0.3"}) is None
+    assert table.find({**labels, "label_share": "0.3"}) is None
+    assert table.find({**labels, "label_share": "0.5", "share": "0.5"}) is None  # of half of the images
+
+
+def test_a_number_of_all_labels_stands_beside_no_share_of_them() -> None:
+    table = published_table("lvit/results/dice")
+    labels = {"model": "lvit", "data": "qata-cov19", "trained_on": "qata-cov19"}
+    assert table.find(labels) is not None
+    assert table.find({**labels, "label_share": "1.0"}) == table.find(labels)
+    assert table.find({**labels, "label_share": "0.25"}) is None
 
 
 def test_an_unknown_key_lists_near_ones_in_one_line() -> None:
