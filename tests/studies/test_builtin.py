@@ -142,6 +142,10 @@ def part_of(name: str, file: Path, models: Collection[str], data: str) -> Path:
         part |= {"data": [data]} | ({"prompts": part["prompts"][:1]} if "prompts" in part else {})
         part["axes"] = {key: listed[:1] for key, listed in part.get("axes", {}).items()}
     values["parts"] = [part for part in values["parts"] if part["models"]]
+    left = [part["name"] for part in values["parts"]]
+    for table in values["tables"]:
+        if "part" in table.get("where", {}):
+            table["where"]["part"] = [name for name in table["where"]["part"] if name in left]
     file.write_text(yaml.safe_dump(values))
     return file
 
