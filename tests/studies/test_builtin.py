@@ -41,6 +41,7 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Pla
 
 def test_each_expands_under_each_protocol(plans: dict[tuple[str, str], Plan]) -> None:
     assert {name for name, _ in plans} == {
+        "lvit",
         "medvlsm",
         "unet-transfer",
         "vlsm-ensemble",
@@ -134,6 +135,33 @@ def test_tiny_fills_every_table(name: str, tmp_path: Path, vlseg: Callable[..., 
     assert (tmp_path / "s" / "report" / "tables" / "index.md").read_text() == index
 
 
+def test_lvits_shares_of_labels_are_whole(plans: dict[tuple[str, str], Plan]) -> None:
+    """What has a published number is a run of the part that trains as the paper did, and each has its control."""
+    from vlseg.reports.published import published_table
+
+    plan = plans["lvit", "corrected"]
+    trained = [run for run in plan.runs if run.kind == "train"]
+    there = {
+        (run.labels["model"], run.labels["trained_on"], float(run.labels["label_share"]), part): run.config
+        for run in trained
+        for part in run.parts
+    }
+    assert len(there) == len(trained)
+    for cell in published_table("lvit/shares/dice").cells:
+        model, data, share = cell.labels["model"], cell.labels["data"], float(cell.labels["label_share"])
+        part = "text" if model == "lvit" else "no-text"
+        config = there[model, data, share, part if share == 1 else f"{part}-fewer"]
+        lv_weight = 0.1 if share < 1 and model == "lvit" else 0.0
+        assert (config["label_share"], config["lv_weight"]) == (share, lv_weight)
+        assert config["pseudo_labels"] == ("epi" if share < 1 else "none")
+        if share < 1:
+            assert there[model, data, share, f"{part}-labelled-alone"]["pseudo_labels"] == "none"
+    sets = {"qata-cov19", "mosmeddata-plus", "monuseg"}
+    assert {data for _, data, share, _ in there if share == 1} == sets
+    asked = {(run.labels["model"], run.labels["asked"]) for run in plan.runs if run.kind == "evaluate"}
+    assert asked == {("lvit", "text"), ("lvit", "class"), ("lvit-tw", "class")}
+
+
 def part_of(name: str, file: Path, models: Collection[str], data: str) -> Path:
     """The built-in study with some of its models, one dataset, the first of its axes' values, and all of its tables."""
     values = yaml.safe_load(built_in()[name].read_text())
@@ -155,6 +183,7 @@ def part_of(name: str, file: Path, models: Collection[str], data: str) -> Path:
     ("name", "models", "data"),
     [
         ("vlsm-ensemble", ("biomedclipseg", "vlsm-ensemble-c", "unet-d"), "bkai-igh"),
+        ("lvit", ("lvit",), "qata-cov19"),
     ],
 )
 def test_tiny_of_a_part_fills_every_table(
