@@ -113,6 +113,12 @@ def test_an_unknown_key_lists_near_ones_in_one_line() -> None:
         published_table("nobody/x")
 
 
+def test_a_share_of_labels_is_not_a_share_of_images() -> None:
+    """LViT's other images were there without a mask."""
+    labels = {"model": "lvit", "data": "qata-cov19"}
+    assert published_table("lvit/shares/dice").find({**labels, "label_share": "0.5", "share": "0.5"}) is None
+
+
 SMALL = """
 paper: P
 tables:

@@ -78,6 +78,7 @@ class Architecture:
         starts_from: models whose saved folders `load` takes, too: they hold a part of this one, from which a training
             starts.
         composed: made of other models; it has no size, text encoder or weights of its own.
+        about: what it is, in a line, for `vlseg models`.
         text_encoder: what `vlseg models` says of it; None: the model reads no text.
         protocols: those it knows; none named: the one that it is built with.
         published: where weights are.
@@ -94,6 +95,7 @@ class Architecture:
     resizable: frozenset[str] = frozenset({"image_size"})
     starts_from: frozenset[str] = frozenset()
     composed: bool = False
+    about: str = ""
     text_encoder: str | None = None
     protocols: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()

@@ -63,6 +63,7 @@ _PUBLISHED = {
 }
 
 LVIT = Architecture(
+    about="LViT-T (Li et al. 2023): a convolutional U-Net beside one of transformers, which a sentence enters",
     build=later("vlseg.models.lvit.build:build_lvit"),
     load=later("vlseg.models.lvit.load:load_lvit"),
     recognises=is_lvit,
@@ -77,6 +78,7 @@ LVIT = Architecture(
     },
 )
 LVIT_TW = Architecture(
+    about="LViT-TW: LViT without text, a channel for each target",
     build=later("vlseg.models.lvit.build:build_lvit_tw"),
     load=later("vlseg.models.lvit.load:load_lvit_tw"),
     starts_from=frozenset({"lvit-unet"}),
