@@ -86,6 +86,7 @@ LVIT_TW = Architecture(
     recipes={"corrected": _OWN, "published": _PUBLISHED},
 )
 LVIT_UNET = Architecture(
+    about="LViT's U-Net alone, which LViT's trainings start from; a channel for each target",
     build=later("vlseg.models.lvit.build:build_unet"),
     load=later("vlseg.models.lvit.load:load_unet"),
     protocols=("corrected", "published"),
