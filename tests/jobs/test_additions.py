@@ -11,7 +11,6 @@ from extended_models import CASES, IDS
 from resuming import straight_and_resumed
 from tiny_models import TINY, made
 
-from vlseg.jobs.together import train_together
 from vlseg.jobs.train import train_run
 from vlseg.models import load_model
 from vlseg.models.additions import suits_cache
@@ -149,7 +148,7 @@ def test_two_processes_train_what_one_does(make_dataset: MakeDataset, tmp_path: 
     found = []
     for devices in (1, 2):
         wanted = config(data, regime, model, arguments, weights=str(tmp_path / "base"), max_steps=2)
-        train_together(wanted.model_copy(update={"devices": devices}), tmp_path / str(devices))
+        train_run(wanted.model_copy(update={"devices": devices}), tmp_path / str(devices))
         trained: Any = load_model(str(tmp_path / str(devices)))
         found.append(trained.stored())
     assert all(torch.allclose(tensor, found[1][name], atol=2e-5) for name, tensor in found[0].items())
