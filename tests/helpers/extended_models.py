@@ -15,6 +15,14 @@ CASES: list[tuple[str, str, Mapping[str, Any]]] = [
     ("dense_v", "clipseg", {"width": 8}),
     ("dense_vl", "clipseg", {"width": 8}),
     ("dense_vl", "clipseg-rd64", {"width": 8}),
+    ("dense_vlc", "clipseg", {"width": 8, "sentence_width": 4}),
+    ("dense_vlc", "biomedclipseg", {"width": 8, "sentence_width": 4}),
+    ("shallow_v", "clipseg", {"width": 8}),
+    ("shallow_vl", "clipseg", {"width": 8}),
+    ("shallow_vlc", "clipseg-rd64", {"width": 8, "sentence_width": 4}),
+    ("shallow_vlc", "biomedclipseg", {"width": 8, "sentence_width": 16}),
+    ("telescopic_like", "clipseg", {}),
+    ("telescopic_like", "biomedclipseg", {}),
 ]
 """Regime, model, the regime's arguments. A regime without a row fails `test_the_table_is_complete`."""
 IDS = [f"{regime}-{model}" for regime, model, _ in CASES]
@@ -25,4 +33,6 @@ def extended(folder: Path, regime: str, model: str, arguments: Mapping[str, Any]
     if not folder.exists():
         made(model).save(folder)
     base = Base(model, str(folder.absolute()), None, {})
-    return extend(load_model(str(folder)), regime, arguments, base, lambda: made(model))
+    model_with = extend(load_model(str(folder)), regime, arguments, base, lambda: made(model))
+    model_with.eval()
+    return model_with

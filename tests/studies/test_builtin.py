@@ -44,6 +44,7 @@ def test_each_expands_under_each_protocol(plans: dict[tuple[str, str], Plan]) ->
         "lvit",
         "medvlsm",
         "unet-transfer",
+        "vlsm-adapter",
         "vlsm-ensemble",
         "what-is-the-sentence-worth",
     }
@@ -95,6 +96,25 @@ def test_the_papers_grid_is_whole(plans: dict[tuple[str, str], Plan]) -> None:
             if model != "cited-sota":
                 name = f"{part}-cnn" if model.startswith("smp-") else part
                 assert any(one[:4] == (name, model, on or data, data) for one in there), (key, model, data)
+
+
+def test_adapters_are_beside_their_published_numbers(plans: dict[tuple[str, str], Plan]) -> None:
+    from vlseg.reports.published import published_table
+
+    plan = plans["vlsm-adapter", "corrected"]
+    runs = [run for run in plan.runs if run.kind == "train"]
+    assert len(runs) == 9 * 8 * 2  # models, datasets, prompts; of three seeds the first
+    there = {(run.labels["model"], run.labels["trained_on"]): run.config for run in runs}
+    for metric in ("dice", "iou", "hd95"):
+        for cell in published_table(f"vlsm-adapter/table1/{metric}").cells:
+            if cell.labels["model"] != "san":
+                assert (cell.labels["model"], cell.labels["data"]) in there
+    trained = {model: (config["regime"], config["learning_rate"]) for (model, _), config in there.items()}
+    assert trained["clipseg"] == ("decoder", 1e-3)  # what trained under the paper's "full"
+    assert trained["clipseg-sa"] == ("shallow_vlc", 3e-4)  # of 4.2 million
+    assert trained["clipseg-da"] == ("dense_vl", 1e-3)  # of 3 million
+    published = [run for run in plans["vlsm-adapter", "published"].runs if run.kind == "train"]
+    assert {run.config["protocol"] for run in published if run.labels["model"].startswith("clipseg-")} == {"corrected"}
 
 
 def test_vlsm_ensembles_networks_stand_beside_what_they_are_made_of(plans: dict[tuple[str, str], Plan]) -> None:
@@ -199,6 +219,27 @@ def test_tiny_of_a_part_fills_every_table(
         assert rows, table.name
         if table.kind != "probe":  # three images may hold too little
             assert all(row["mean"] and not row["hole"] for row in rows), table.name
+
+
+@pytest.mark.slow
+def test_adapters_run_at_tiny_scale(tmp_path: Path, vlseg: Callable[..., Any]) -> None:
+    """The whole grid is 144 trainings: here one dataset and one prompt of it."""
+    spec = read_study("vlsm-adapter").model_dump(mode="json", exclude_none=True)
+    spec["parts"] = [{**spec["parts"][0], "data": ["busi"], "prompts": ["class"]}]
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(spec))
+    place = tmp_path / "s"
+    done = vlseg("study", "run", tmp_path / "study.yaml", "--scale", "tiny", "--out", place, "--workers", 1, "--json")
+    assert done.code == 0, done.err
+    assert done.json["done"] == done.json["total"] == 9 * 3  # trained, evaluated, probed
+    rows = list(csv.DictReader((place / "report" / "tables" / "table1-dice.csv").read_text().splitlines()))
+    assert sum(bool(row["mean"]) for row in rows) == 9
+    stored = {
+        run.config["regime"]: place / "runs" / run.name / "model"
+        for run in Plan.read(place).runs
+        if run.kind == "train"
+    }
+    assert (stored["dense_vl"] / "added.safetensors").stat().st_size < 100_000
+    assert not (stored["dense_vl"] / "base").exists()  # it lies with the study's weights
 
 
 @pytest.mark.slow

@@ -114,8 +114,15 @@ def test_a_copy_stands_on_its_own(case: Extended) -> None:
     assert not torch.equal(answers(copy), wanted)
 
 
+def steered(model: Segmenter, prompts: list[str]) -> float:
+    """The largest difference between the logits of two prompts on one image, in deviations."""
+    image = model.encode_image(model.prepare(pictures((32, 40))))
+    first, second = model.decode(image[[0, 0]], model.encode_prompts(model.tokenize(prompts))).logits
+    return float((first - second).abs().max() / first.std())
+
+
 @torch.no_grad()
-def test_rows_stand_alone_and_words_steer(case: Extended) -> None:
+def test_rows_stand_alone_and_words_steer(case: Extended, tmp_path: Path) -> None:
     inputs = case.prepare(pictures((32, 40), (50, 21)))
     prompts = [TARGETS[0], f"one small {TARGETS[1]} there"]
     together = case.forward(inputs, case.tokenize(prompts)).logits
@@ -123,9 +130,9 @@ def test_rows_stand_alone_and_words_steer(case: Extended) -> None:
     for row, prompt in enumerate(prompts):
         alone = case.forward(case.prepare(pictures((32, 40), (50, 21))[row : row + 1]), case.tokenize([prompt])).logits
         torch.testing.assert_close(together[row : row + 1], alone, rtol=1e-4, atol=1e-4 * scale)
-    image = case.encode_image(inputs[0:1])
-    first, second = case.decode(image[[0, 0]], case.encode_prompts(case.tokenize(prompts))).logits
-    assert (first - second).abs().max() > 1e-3 * first.std()
+    plain = load_model(str(tmp_path / "base"))
+    as_module(plain).eval()
+    assert steered(case, prompts) > 0.01 * steered(plain, prompts) > 1e-5  # random words of BERT's are much alike
 
 
 @torch.no_grad()

@@ -28,13 +28,25 @@ class Kind:
     told: str
 
 
-_ADAPTERS = "vlseg.models.additions.adapters:"
+_WHOSE = "VLSM-Adapter's"
+_DENSE, _SHALLOW = "vlseg.models.additions.adapters:dense", "vlseg.models.additions.adapters:shallow"
 
 ADDITIONS: Mapping[str, Kind] = {
-    "dense_v": Kind(
-        later(_ADAPTERS + "dense", text=False), image=True, told="VLSM-Adapter's dense ones, image encoder"
+    "dense_v": Kind(later(_DENSE, text=False), image=True, told=f"{_WHOSE} dense adapters, image encoder"),
+    "dense_vl": Kind(later(_DENSE), image=True, told=f"{_WHOSE} dense adapters, both encoders"),
+    "dense_vlc": Kind(
+        later(_DENSE, sentence=True), image=True, told=f"{_WHOSE} dense adapters, sentence's vector, too"
     ),
-    "dense_vl": Kind(later(_ADAPTERS + "dense"), image=True, told="VLSM-Adapter's dense ones, both encoders"),
+    "shallow_v": Kind(later(_SHALLOW, text=False), image=False, told=f"{_WHOSE} shallow adapters, image's taps"),
+    "shallow_vl": Kind(later(_SHALLOW), image=False, told=f"{_WHOSE} shallow adapters, both encoders' taps"),
+    "shallow_vlc": Kind(
+        later(_SHALLOW, sentence=True), image=False, told=f"{_WHOSE} shallow adapters, sentence's vector, too"
+    ),
+    "telescopic_like": Kind(
+        later("vlseg.models.additions.telescopic:telescopic"),
+        image=True,
+        told="adapters placed as the Telescopic ones, widths of our own",
+    ),
 }
 """By the regime's name. A further one is a file of this folder and a line here."""
 

@@ -121,8 +121,8 @@ def _place(folder: Path, base: Base, moved: str | None) -> str | None:
     place = Path(base.weights)
     if place.is_absolute() and not place.exists():
         raise InputError(
-            f"{folder}: was trained onto {place}, which is not there any more; say where it is now: "
-            "--set 'model_arguments={base: FOLDER}'"
+            f"{folder}: was trained onto {place}, which is not there any more; put it back there, or, unless this is a "
+            "member of an ensemble, say where it is now: --set 'model_arguments={base: FOLDER}'"
         )
     return base.weights
 

@@ -43,6 +43,7 @@ class Towers:
         context: how many tokens a sentence may have, the first and the last one with it.
         sentence_width: of the vector of a sentence that the decoder gets.
         projection: gives that vector, from the text tower's state.
+        sentence_at_end: that state is the end-of-text token's, whose id is the highest; otherwise the first token's.
     """
 
     image: Tower | None = None
@@ -55,6 +56,7 @@ class Towers:
     context: int = 0
     sentence_width: int = 0
     projection: nn.Module | None = None
+    sentence_at_end: bool = True
 
 
 @runtime_checkable
