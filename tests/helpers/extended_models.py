@@ -15,6 +15,13 @@ CASES: list[tuple[str, str, Mapping[str, Any]]] = [
     ("dense_v", "clipseg", {"width": 8}),
     ("dense_vl", "clipseg", {"width": 8}),
     ("dense_vl", "clipseg-rd64", {"width": 8}),
+    ("lora", "clipseg", {"rank": 4, "alpha": 16}),
+    ("lora", "clipseg-rd64", {"encoders": ["text"], "train_decoder": True}),
+    ("lora", "biomedclipseg", {"rank": 2}),
+    ("lora", "biomedclipseg-d", {"targets": ["qkv", "query", "mlp.fc1"]}),
+    ("lora", "cris", {}),
+    ("lora", "guide", {"train_decoder": True}),
+    ("lora", "clipseg-tiny", {"encoders": ["image", "decoder"]}),
 ]
 """Regime, model, the regime's arguments. A regime without a row fails `test_the_table_is_complete`."""
 IDS = [f"{regime}-{model}" for regime, model, _ in CASES]

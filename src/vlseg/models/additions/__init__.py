@@ -35,6 +35,7 @@ ADDITIONS: Mapping[str, Kind] = {
         later(_ADAPTERS + "dense", text=False), image=True, told="VLSM-Adapter's dense ones, image encoder"
     ),
     "dense_vl": Kind(later(_ADAPTERS + "dense"), image=True, told="VLSM-Adapter's dense ones, both encoders"),
+    "lora": Kind(later("vlseg.models.additions.lora:lora"), image=True, told="LoRA, in both encoders, by PEFT"),
 }
 """By the regime's name. A further one is a file of this folder and a line here."""
 
