@@ -37,7 +37,7 @@ def extend(model: Segmenter, regime: str, arguments: Mapping[str, Any], base: Ba
             return model
         raise InputError(
             f"regime: the weights are a model with '{model.regime}' {model.arguments or ''}, which '{regime}' "
-            f"{dict(arguments) or ''} cannot go onto; start from what that was put onto, or merge it (vlseg merge)"
+            f"{dict(arguments) or ''} cannot go onto; {model.way_out}"
         )
     fresh = base.weights is None or getattr(model, "random_part", None) is not None
     chosen = {"train_decoder": fresh, **arguments}

@@ -181,10 +181,16 @@ def layers_by_part(model: Segmenter, root: nn.Module) -> dict[str, dict[str, nn.
         found[what] = {
             name: module
             for name, module in root.named_modules()
-            # Of these kinds alone: a layer that pads by itself, say, is another thing than PEFT takes it for.
-            if id(module) in inside and type(module) in (nn.Linear, nn.Conv2d) and getattr(module, "groups", 1) == 1
+            if id(module) in inside and _can_be_added_to(module)
         }
     return found
+
+
+def _can_be_added_to(layer: nn.Module) -> bool:
+    """What PEFT does right: of dilation and of padding by anything but zeros its convolutions know nothing."""
+    if type(layer) is nn.Conv2d:
+        return layer.groups == 1 and set(layer.dilation) == {1} and layer.padding_mode == "zeros"
+    return type(layer) is nn.Linear
 
 
 def _layers(model: Segmenter, root: nn.Module, encoders: Sequence[str] | None) -> dict[str, dict[str, nn.Module]]:
