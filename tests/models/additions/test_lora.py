@@ -145,3 +145,94 @@ def peft_keys(model: PeftModel, folder: Path) -> Any:
     """The names that PEFT itself writes."""
     model.save_pretrained(folder / "by_peft")
     return load_file(folder / "by_peft" / "adapter_model.safetensors").keys()
+
+
+def by_peft(folder: Path, **settings: Any) -> PeftModel:
+    """An adapter that PEFT made and saved for a plain CLIPSeg, which is saved beside."""
+    made("clipseg").save(folder / "base")
+    network = CLIPSegForImageSegmentation.from_pretrained(folder / "base")
+    model = get_peft_model(network, LoraConfig(**{"r": 2, "target_modules": ["q_proj", "v_proj"], **settings}))
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in (one for one in model.parameters() if one.requires_grad):
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
+    model.save_pretrained(folder / "theirs")
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:.*no mask depends on:UserWarning")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},  # the decoder's queries and values, too, and those of a block behind the last tap
+        {"use_rslora": True, "lora_alpha": 3, "target_modules": r"clip\..*\.(q_proj|fc1)"},
+        {"modules_to_save": ["decoder"], "target_modules": ["fc2"], "exclude_modules": r"decoder.*"},
+    ],
+    ids=["everywhere", "rslora", "decoder-beside"],
+)
+def test_we_load_what_peft_saved(tmp_path: Path, settings: Mapping[str, Any]) -> None:
+    wanted = theirs(by_peft(tmp_path, **settings), made("clipseg"))
+    elsewhere = {"base": str(tmp_path / "moved")}
+    found = load_model(str(tmp_path / "theirs"))  # PEFT notes where the model was
+    assert torch.equal(answers(found), wanted)
+    (tmp_path / "base").rename(tmp_path / "moved")
+    found = load_model(str(tmp_path / "theirs"), name="clipseg", arguments=elsewhere)
+    assert torch.equal(answers(found), wanted)
+    found.save(tmp_path / "ours")
+    assert torch.equal(answers(load_model(str(tmp_path / "ours"))), wanted)
+
+
+@pytest.mark.filterwarnings("ignore:.*no mask depends on:UserWarning")
+def test_adapters_that_are_something_else_are_refused(tmp_path: Path) -> None:
+    by_peft(tmp_path)
+    file = tmp_path / "theirs" / "adapter_config.json"
+    config = json.loads(file.read_text())
+    for changes, words in (
+        ({"use_dora": True}, "use_dora is not read; merge"),
+        ({"bias": "all"}, "bias all is not read"),
+        ({"peft_type": "LOHA"}, "peft_type LOHA is not read"),
+        ({"r": None}, "no rank"),
+        ({"r": 3}, "do not fit"),
+        ({"base_model_name_or_path": None}, "base: FOLDER"),
+    ):
+        file.write_text(json.dumps({**config, **changes}))
+        with pytest.raises(InputError, match=words):
+            load_model(str(tmp_path / "theirs"))
+    file.write_text(json.dumps(config))
+    made("cris").save(tmp_path / "other")
+    with pytest.raises(InputError, match="adapter of another model than 'cris'"):
+        load_model(str(tmp_path / "theirs"), arguments={"base": str(tmp_path / "other")})
+    (tmp_path / "theirs" / "adapter_model.safetensors").unlink()
+    with pytest.raises(InputError, match="incomplete"):
+        load_model(str(tmp_path / "theirs"))
+
+
+def test_what_cannot_be_is_said(tmp_path: Path) -> None:
+    for name, arguments, words in (
+        ("clipseg", {"rank": 0}, "rank is 0; give a whole number"),
+        ("clipseg", {"alpha": "x"}, "alpha is 'x'"),
+        ("clipseg", {"dropout": 1}, "dropout is 1"),
+        ("clipseg", {"encoders": "text"}, "give a list"),
+        ("clipseg", {"encoders": ["txt"]}, "encoder of lora 'txt'"),
+        ("clipseg", {"targets": ["k_proj", "q_prj"]}, "q_prj"),
+        ("clipseg", {"width": 3}, "regime_arguments of 'lora'"),
+        ("clipseg", {"encoders": ["decoder"], "train_decoder": True}, "train_decoder: false"),
+        ("unet", {"encoders": ["text"]}, "no text encoder"),
+        ("ensemble", {}, "finds no layer"),
+    ):
+        with pytest.raises(InputError, match=words):
+            put_onto(made(name), arguments)
+    with pytest.raises(InputError, match=r"reaches the image encoder of 'clipseg'; take corrected$"):
+        put_onto(made("clipseg", protocol="published"), {})
+
+
+def test_under_published_biomedclipsegs_text_encoder_alone_takes_it(tmp_path: Path) -> None:
+    from vlseg.models import build_model
+
+    def published() -> Segmenter:
+        return build_model("biomedclipseg", arguments={"size": "tiny"}, protocol="published")
+
+    with pytest.raises(InputError, match=r"encoders: \[text\]"):
+        put_onto(published(), {})
+    model = put_onto(published(), {"encoders": ["text"]})
+    assert model.leaves_images

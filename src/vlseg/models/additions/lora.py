@@ -186,6 +186,26 @@ def layers_by_part(model: Segmenter, root: nn.Module) -> dict[str, dict[str, nn.
     return found
 
 
+def found_in(model: Segmenter, layers: Sequence[str], where: str) -> tuple[list[str], list[str], list[str]]:
+    """Of an adapter's layers: those of the model that reach its mask, the encoders they are in, and the others.
+
+    Raises:
+        InputError: a layer that the model has not, or none of it is of use.
+    """
+    root = root_of(model)
+    every, known = {name for name, _ in root.named_modules()}, layers_by_part(model, root)
+    if strange := [name for name in layers if name not in every]:
+        raise InputError(
+            f"{where}: is an adapter of another model than '{model.spec.name}', which has no layer {strange[0]}; say "
+            "which model it goes onto: --set 'model_arguments={base: FOLDER}'"
+        )
+    encoders = [what for what, names in known.items() if any(name in names for name in layers)]
+    read = [name for name in layers if any(name in known[what] for what in encoders)]
+    if not read:
+        raise InputError(f"{where}: adds to no layer that a mask of '{model.spec.name}' depends on")
+    return read, encoders, [name for name in layers if name not in read]
+
+
 def _can_be_added_to(layer: nn.Module) -> bool:
     """What PEFT does right: of dilation and of padding by anything but zeros its convolutions know nothing."""
     if type(layer) is nn.Conv2d:

@@ -1,4 +1,4 @@
-"""PEFT's files of an adapter: adapter_config.json and adapter_model.safetensors, with its names."""
+"""PEFT's files of an adapter: adapter_config.json and adapter_model.safetensors (or .bin), with its names."""
 
 import json
 from collections.abc import Mapping
@@ -38,6 +38,41 @@ def read_tensors_of(folder: Path) -> dict[str, Tensor]:
     Raises:
         InputError: they are not there, or cannot be read.
     """
-    if not (folder / WEIGHTS).exists():
+    found = next((folder / name for name in (WEIGHTS, "adapter_model.bin") if (folder / name).exists()), None)
+    if found is None:
         raise InputError(f"{folder / WEIGHTS}: not found; the folder of the adapter is incomplete")
-    return read_tensors(folder / WEIGHTS)
+    return read_tensors(found)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether PEFT saved an adapter there (ours, beside whose files config.json lies, are asked for before)."""
+    return (folder / CONFIG).is_file()
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """What an adapter that PEFT saved says of itself: of `adapter_config.json` all that is not empty.
+
+    Raises:
+        InputError: it is no plain LoRA.
+    """
+    values = read_json(folder / CONFIG, "PEFT writes it beside the adapter's weights")
+    if not isinstance(values, dict) or type(values.get("r")) is not int:
+        raise InputError(f"{folder / CONFIG}: says no rank of a LoRA ('r'); save the adapter again")
+    kind, bias = values.get("peft_type", "LORA"), values.get("bias", "none")
+    beyond = [key for key in BEYOND if values.get(key)]
+    if kind != "LORA" or bias != "none" or beyond:
+        told = f"peft_type {kind}" if kind != "LORA" else f"bias {bias}" if bias != "none" else ", ".join(beyond)
+        raise InputError(f"{folder / CONFIG}: {told} is not read; merge the adapter by PEFT and give the whole model")
+    return {key: value for key, value in values.items() if value}
+
+
+BEYOND = (
+    *("use_dora", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "trainable_token_indices", "target_parameters"),
+    *("layer_replication", "use_qalora", "lora_bias", "alora_invocation_tokens"),
+)
+"""Of PEFT's settings of LoRA: those that make it another computation."""
+
+
+def layers_of(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The layers that an adapter's tensors were put beside."""
+    return [key.removeprefix(PREFIX).partition(".lora_A.")[0] for key in tensors if ".lora_A." in key]
