@@ -18,7 +18,7 @@ def merge(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Fold what LoRA added into the weights: a plain model, which answers the same to rounding and as fast as before."""
+    """Fold what LoRA added into the weights: a plain model, which answers the same to rounding."""
     from vlseg.jobs.merge import merge_into
     from vlseg.jobs.settings import model_settings
     from vlseg.models.device import set_threads

@@ -181,9 +181,7 @@ def _load_addition(
     return load_extended(path, ours, base_model, moved)
 
 
-def _load_adapter(
-    path: Path, name: str | None, protocol: str | None, arguments: Mapping[str, Any] | None
-) -> Segmenter:
+def _load_adapter(path: Path, name: str | None, protocol: str | None, arguments: Mapping[str, Any] | None) -> Segmenter:
     """A LoRA adapter in PEFT's layout, on the model that the argument `base`, or the adapter itself, says."""
     place, given = _base_of(arguments)
     return load_adapter(

@@ -17,7 +17,6 @@ from transformers import CLIPSegForImageSegmentation
 from vlseg.models import Segmenter, as_module, load_model
 from vlseg.models.additions.base import Base
 from vlseg.models.additions.extended import Extended
-from vlseg.models.additions.loading import extend
 from vlseg.models.clipseg.model import ClipSeg
 from vlseg.records import InputError
 from vlseg.training.freezing import apply_regime, train_mode
@@ -207,7 +206,7 @@ def test_adapters_that_are_something_else_are_refused(tmp_path: Path) -> None:
         load_model(str(tmp_path / "theirs"))
 
 
-def test_what_cannot_be_is_said(tmp_path: Path) -> None:
+def test_what_cannot_be_is_said() -> None:
     for name, arguments, words in (
         ("clipseg", {"rank": 0}, "rank is 0; give a whole number"),
         ("clipseg", {"alpha": "x"}, "alpha is 'x'"),
@@ -226,13 +225,8 @@ def test_what_cannot_be_is_said(tmp_path: Path) -> None:
         put_onto(made("clipseg", protocol="published"), {})
 
 
-def test_under_published_biomedclipsegs_text_encoder_alone_takes_it(tmp_path: Path) -> None:
-    from vlseg.models import build_model
-
-    def published() -> Segmenter:
-        return build_model("biomedclipseg", arguments={"size": "tiny"}, protocol="published")
-
+def test_under_published_biomedclipsegs_text_encoder_alone_takes_it() -> None:
     with pytest.raises(InputError, match=r"encoders: \[text\]"):
-        put_onto(published(), {})
-    model = put_onto(published(), {"encoders": ["text"]})
+        put_onto(made("biomedclipseg", protocol="published"), {})
+    model = put_onto(made("biomedclipseg", protocol="published"), {"encoders": ["text"]})
     assert model.leaves_images

@@ -124,7 +124,9 @@ def load_adapter(folder: Path, load: Callable[[str], Segmenter], given: str | No
     layers = peft_files.layers_of(tensors)
     targets, encoders, unread = lora.found_in(model, layers, str(folder))
     if unread:
-        warnings.warn(f"{folder}: no mask depends on {len(unread)} of its layers ({unread[0]}, ...): left out", stacklevel=4)
+        warnings.warn(
+            f"{folder}: no mask depends on {len(unread)} of its layers ({unread[0]}, ...): left out", stacklevel=4
+        )
     arguments = {
         "rank": settings["r"],
         "alpha": settings.get("lora_alpha", 8),  # PEFT's default

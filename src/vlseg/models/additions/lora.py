@@ -4,11 +4,11 @@ B starts at zero, so the model starts as it was. PEFT puts its layers into the m
 those, so that gradients reach them (through transformers' forward of CLIPSeg none does).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from vlseg.models.additions import peft_files
@@ -94,16 +94,31 @@ class Lora:
         """For `Extended`."""
         modules = {part: self._tree(names) for part, names in self.chosen.items()}
         self.modules = modules
-        return Addition(modules, inside=True, merge=self.merge, write=self.write, read=self.read)
+        return Addition(modules, inside=True, apart=self.apart, merge=self.merge, write=self.write, read=self.read)
 
     def merge(self) -> Segmenter:
         """The model with B A added to its own weights, in plain layers."""
         for name in self.names:
             layer: Any = self.root.get_submodule(name)
             layer.merge(safe_merge=True)
-            parent, _, own = name.rpartition(".")
-            setattr(self.root.get_submodule(parent), own, layer.get_base_layer())
+            self._put(name, layer.get_base_layer())
         return self.model
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """While this lasts the model is as it was."""
+        layers: dict[str, Any] = {name: self.root.get_submodule(name) for name in self.names}
+        try:
+            for name, layer in layers.items():
+                self._put(name, layer.get_base_layer())
+            yield
+        finally:
+            for name, layer in layers.items():
+                self._put(name, layer)
+
+    def _put(self, name: str, layer: nn.Module) -> None:
+        parent, _, own = name.rpartition(".")
+        setattr(self.root.get_submodule(parent), own, layer)
 
     def write(self, folder: Path, tensors: Mapping[str, Tensor]) -> None:
         """PEFT's adapter_config.json and adapter_model.safetensors; a decoder that trained is one of its saved modules.
@@ -179,9 +194,7 @@ def layers_by_part(model: Segmenter, root: nn.Module) -> dict[str, dict[str, nn.
     for what, (part, _) in PLACES.items():
         inside = {id(inner) for module in model.parts().get(part, []) for inner in module.modules()} - closed
         found[what] = {
-            name: module
-            for name, module in root.named_modules()
-            if id(module) in inside and _can_be_added_to(module)
+            name: module for name, module in root.named_modules() if id(module) in inside and _can_be_added_to(module)
         }
     return found
 

@@ -26,8 +26,8 @@ def write(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]
     """
     from peft import LoraConfig
 
-    values = LoraConfig(**{**config, "inference_mode": True}).to_dict()
-    plain = {key: sorted(value) if isinstance(value, set) else value for key, value in values.items()}
+    whole: Any = LoraConfig(**{**config, "inference_mode": True})
+    plain = {key: sorted(value) if isinstance(value, set) else value for key, value in whole.to_dict().items()}
     save_tensors(folder / WEIGHTS, tensors, {"format": "pt"})
     write_text(folder / CONFIG, json.dumps(plain, indent=2, sort_keys=True) + "\n")
 
