@@ -23,6 +23,7 @@ COMMANDS = [
     "compare",
     "predict",
     "probe",
+    "merge",
     "report",
     "study",
     "cache",

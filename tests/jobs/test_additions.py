@@ -110,7 +110,7 @@ def test_what_cannot_be_is_said_before_anything_is_written(make_dataset: MakeDat
         (config(data, regime, model, {"train_decoder": "yes"}, **tiny), "true or false"),
         (config(data, regime, "unet", {}, **unet), "is not for 'unet'"),
         (config(data, regime, model, {}, **tiny, protocol="published"), "take corrected"),
-        (config(data, "full", model, {}, **first), "or merge it"),
+        (config(data, "full", model, {}, **first), "start from the weights that it was put onto"),
         (config(data, regime, model, {"width": 5}, **first), "cannot go onto"),
     ):
         with pytest.raises(InputError, match=words):

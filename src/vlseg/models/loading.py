@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from vlseg.models.additions.base import Base
-from vlseg.models.additions.loading import load_extended
+from vlseg.models.additions.loading import load_adapter, load_extended
+from vlseg.models.additions.peft_files import is_adapter
 from vlseg.models.folder import (
     carry_over,
     load_strictly,
@@ -76,6 +77,8 @@ def load_model(
             )
         return _load(name, path, protocol, arguments)
     ours, config = _saved(path)
+    if ours is None and is_adapter(path):
+        return _load_adapter(path, name, protocol, arguments)
     if ours is None:
         return _load(whose(path, config, name), path, protocol, arguments)
     if "addition" in ours:
@@ -166,10 +169,7 @@ def _load_addition(
     path: Path, ours: Mapping[str, Any], protocol: str | None, arguments: Mapping[str, Any] | None
 ) -> Segmenter:
     """What a regime added, on what it was added to, which the argument `base` says the place of where it has moved."""
-    given, targets = dict(arguments or {}), tuple(ours["targets"])
-    moved = given.pop("base", None)
-    if moved is not None and not isinstance(moved, str):
-        raise InputError(f"model_arguments: base is {moved!r}; give the folder, file or hub id of what was added to")
+    (moved, given), targets = _base_of(arguments), tuple(ours["targets"])
     protocol = protocol or ours["protocol"]
 
     def base_model(base: Base, place: str | None) -> Segmenter:
@@ -182,6 +182,23 @@ def _load_addition(
         return retargeted(model, targets, place, revision=base.revision, arguments=chosen)
 
     return load_extended(path, ours, base_model, moved)
+
+
+def _load_adapter(path: Path, name: str | None, protocol: str | None, arguments: Mapping[str, Any] | None) -> Segmenter:
+    """A LoRA adapter in PEFT's layout, on the model that the argument `base`, or the adapter itself, says."""
+    place, given = _base_of(arguments)
+    return load_adapter(
+        path, lambda base: load_model(base, name=name, protocol=protocol, arguments=given or None), place
+    )
+
+
+def _base_of(arguments: Mapping[str, Any] | None) -> tuple[str | None, dict[str, Any]]:
+    """The argument that says where what was added to lies, and the others."""
+    given = dict(arguments or {})
+    place = given.pop("base", None)
+    if place is not None and not isinstance(place, str):
+        raise InputError(f"model_arguments: base is {place!r}; give the folder, file or hub id of what was added to")
+    return place, given
 
 
 def _load(name: str, path: Path, protocol: str | None, arguments: Mapping[str, Any] | None) -> Segmenter:

@@ -47,6 +47,7 @@ ADDITIONS: Mapping[str, Kind] = {
         image=True,
         told="adapters placed as the Telescopic ones, widths of our own",
     ),
+    "lora": Kind(later("vlseg.models.additions.lora:lora"), image=True, told="LoRA, in both encoders, by PEFT"),
 }
 """By the regime's name. A further one is a file of this folder and a line here."""
 
