@@ -29,12 +29,23 @@ class Kind:
 
 
 _ADAPTERS = "vlseg.models.additions.adapters:"
+_PROMPTS = "vlseg.models.additions.prompt_tuning:"
 
 ADDITIONS: Mapping[str, Kind] = {
     "dense_v": Kind(
         later(_ADAPTERS + "dense", text=False), image=True, told="VLSM-Adapter's dense ones, image encoder"
     ),
     "dense_vl": Kind(later(_ADAPTERS + "dense"), image=True, told="VLSM-Adapter's dense ones, both encoders"),
+    "coop": Kind(later(_PROMPTS + "coop"), image=False, told="CoOp: learned words"),
+    "cocoop": Kind(later(_PROMPTS + "cocoop"), image=False, told="CoCoOp: learned words that shift with the image"),
+    "vpt": Kind(later(_PROMPTS + "vpt"), image=True, told="VPT: learned tokens of the image"),
+    "maple": Kind(later(_PROMPTS + "maple"), image=True, told="MaPLe: learned words, and image tokens made of them"),
+    "shared_separate": Kind(
+        later(_PROMPTS + "shared_separate"), image=True, told="TuneVLSeg's shared vectors, two projections"
+    ),
+    "shared_attention": Kind(
+        later(_PROMPTS + "shared_attention"), image=True, told="TuneVLSeg's shared vectors, attention among them"
+    ),
 }
 """By the regime's name. A further one is a file of this folder and a line here."""
 
