@@ -39,4 +39,6 @@ def extended(folder: Path, regime: str, model: str, arguments: Mapping[str, Any]
     if not folder.exists():
         made(model).save(folder)
     base = Base(model, str(folder.absolute()), None, {})
-    return extend(load_model(str(folder)), regime, arguments, base, lambda: made(model))
+    result = extend(load_model(str(folder)), regime, arguments, base, lambda: made(model))
+    result.eval()
+    return result

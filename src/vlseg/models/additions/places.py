@@ -28,7 +28,7 @@ class InText:
     vectors: Vectors
 
     def enter(self, tower: Tower, depth: int) -> None:
-        """Put the vectors in place of the fillers' embeddings, and at the input of each further one of `depth` blocks."""
+        """Put the vectors in place of the fillers' embeddings, and at each further one of the first `depth` blocks."""
         assert self.towers.token_embedding is not None  # of a text tower
         self.towers.token_embedding.register_forward_hook(self._embedded)
         for index in range(1, depth):
@@ -62,7 +62,7 @@ class InImage:
     vectors: Vectors
 
     def enter(self, tower: Tower, depth: int) -> None:
-        """Put the vectors behind the tokens, and in their own place at the input of each further one of `depth` blocks."""
+        """Put the vectors behind the tokens, and in their place at each further one of the first `depth` blocks."""
         first = tower.blocks[0] if tower.entry is None else tower.entry
         first.register_forward_pre_hook(partial(self._before, 0, tower.batch_first))
         for index in range(1, depth):

@@ -252,8 +252,15 @@ def shared_attention(
         raise InputError(f"regime_arguments: heads is {heads}, which does not divide {text.width + image.width}")
     if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
         raise InputError(f"regime_arguments: dropout is {dropout!r}; give a number from 0 to below 1")
-    layers = {"heads": heads, "feedforward": feedforward, "dropout": float(dropout)}
-    learned = Attending(text.width, image.width, **layers, depth=depth, length=length, std=std)
+    learned = Attending(
+        *(text.width, image.width),
+        heads=heads,
+        feedforward=feedforward,
+        dropout=float(dropout),
+        depth=depth,
+        length=length,
+        std=std,
+    )
     return _entered(learned, text, image, towers)
 
 
@@ -276,7 +283,7 @@ def _entered(learned: Coupled | Shared | Attending, text: Tower, image: Tower, t
 def _embedded(model: Segmenter, towers: Towers, words: str | None, length: int) -> Tensor | None:
     """The embeddings (length, width) of words; None where None were told and the usual ones are not as many."""
     tokens = model.tokenize([WORDS if words is None else words])
-    assert tokens is not None and towers.token_embedding is not None  # of a text tower
+    assert tokens is not None  # of a text tower
     ids, mask = tokens.tensors[towers.ids][0], tokens.tensors[towers.mask][0]
     inner = ids[1 : int(mask.sum()) - 1]
     if len(inner) != length:
@@ -286,6 +293,7 @@ def _embedded(model: Segmenter, towers: Towers, words: str | None, length: int) 
             f"regime_arguments: words '{words}' are {len(inner)} tokens, length is {length}; make them one"
         )
     embedding = towers.token_embedding
+    assert embedding is not None  # as above
     result: Tensor = embedding(inner.to(next(embedding.parameters()).device))
     return result
 
