@@ -199,6 +199,7 @@ def test_cocoop_is_coop_with_the_bias_of_each_rows_image(name: str, depth: int, 
     inputs, prompts = model.prepare(pictures()), [TARGETS[1], f"one small {TARGETS[0]}"]
     stored = {key.removeprefix(f"{TEXT_PART}."): tensor for key, tensor in model.stored().items()}
     vectors = other.stored()[f"{TEXT_PART}.vectors"]
+    stored["up.weight"] *= 10  # a small random network sees hardly any difference between images
     image = model.encode_image(inputs)
     rows, said = torch.tensor([0, 1, 0]), torch.tensor([0, 1, 1])
     encoded = model.encode_prompts(model.tokenize(prompts))
@@ -266,6 +267,9 @@ def test_as_many_parameters_as_the_papers_sizes_give(regime: str, name: str) -> 
         count = sum(parameter.numel() for module in addition.modules.values() for parameter in module.parameters())
         once = COUNTS[regime, name](0) if regime == "cocoop" else 0
         assert count == depth * (COUNTS[regime, name](5) - once) + once
+    page = (Path(__file__).parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith(f"| `{regime}` |"))
+    assert f"{COUNTS[regime, name](4):,}" in row
 
 
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:
