@@ -29,7 +29,7 @@ from vlseg.models.device import check_precision, resolve_device, set_threads, sl
 from vlseg.models.features import FeatureStore
 from vlseg.prompts import Prompted
 from vlseg.records import InputError, RunConfig, RunRecord, write_config, write_record
-from vlseg.training import Fit, FitResult, with_fitting_pieces
+from vlseg.training import Fit, FitResult, trained_parts, with_fitting_pieces
 from vlseg.training.batches import group_by_image
 from vlseg.training.distributed import add_up, broadcast, is_first, rank, world
 from vlseg.training.trackers import Tracking
@@ -202,6 +202,7 @@ def _model(config: RunConfig, pool: Pool, train: Sequence[Prompted]) -> Segmente
         base = Base(config.model, config.weights, config.revision, config.model_arguments)
         again = partial(_plain_model, config, pool)
         model = extend(model, config.regime, config.regime_arguments, base, again)
+    trained_parts(model, config.regime)  # whether the regime is for this model is known before anything is written
     if not model.spec.uses_text:
         unnamed = [item.sample.id for item in train if item.sample.target is None]
         if unnamed:
