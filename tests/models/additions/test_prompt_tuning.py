@@ -17,6 +17,7 @@ from vlseg.models.additions.addition import IMAGE_PART, TEXT_PART
 from vlseg.models.additions.base import Base
 from vlseg.models.additions.extended import Extended
 from vlseg.records import InputError
+from vlseg.training.freezing import apply_regime
 
 END = 49407
 PROMPTS = ["", TARGETS[0], "x marks a small x", "word " * 71, "word " * 72, "word " * 400]
@@ -228,6 +229,17 @@ def test_cocoop_starts_as_coop_and_reads_nothing_without_an_image(tmp_path: Path
     assert torch.equal(model.forward(inputs, tokens).logits, other.forward(inputs, tokens).logits)
     with pytest.raises(ValueError, match="depend on the image"):
         model.model.encode_prompts(tokens)
+
+
+@pytest.mark.parametrize("regime", ["coop", "cocoop", "vpt", *IN_BOTH])
+def test_the_plain_decoder_gets_them_too(regime: str, tmp_path: Path) -> None:
+    model, plain = pair(tmp_path, regime, "clipseg-rd64", depth=2, **IN_BOTH.get(regime, {}))
+    apply_regime(model, regime)
+    logits = model.forward(model.prepare(pictures()), model.tokenize(TARGETS)).logits
+    assert logits.shape == plain.forward(plain.prepare(pictures()), plain.tokenize(TARGETS)).logits.shape
+    logits.square().mean().backward()
+    vectors: Any = next(iter(model.addition.modules.values()))
+    assert (vectors.vectors.grad.abs().amax(dim=2) > 0).all()  # each of each block
 
 
 @torch.no_grad()
