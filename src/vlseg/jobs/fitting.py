@@ -32,6 +32,7 @@ from vlseg.records import InputError, RunConfig, RunRecord, write_config, write_
 from vlseg.training import Fit, FitResult, trained_parts, with_fitting_pieces
 from vlseg.training.batches import group_by_image
 from vlseg.training.distributed import add_up, broadcast, is_first, rank, world
+from vlseg.training.semi import check_pseudo_labels
 from vlseg.training.trackers import Tracking
 
 VAL_THRESHOLDS = tuple(step / 20 for step in range(1, 20))
@@ -84,6 +85,7 @@ def open_run(started: Started, held: ExitStack, threads: int | None = None) -> O
     if (slow := slow_precision(config.precision, device)) and is_first():
         print(slow, file=sys.stderr)
     model = _model(config, pool, chosen.train)
+    check_pseudo_labels(config, model, chosen.train)
     if is_first():
         claim(started, held)
     record = started.earlier or _new_record(config, started.out, pool, model, device, threads)
@@ -240,6 +242,8 @@ def _from_weights(config: RunConfig, pool: Pool) -> Segmenter:
     )
     if model.spec.name != config.model:
         raise InputError(f"--weights: {config.weights} holds a '{model.spec.name}', not a '{config.model}'")
+    if (random := getattr(model, "random_part", None)) and is_first():
+        print(f"--weights: {config.weights} leaves the {random} of '{config.model}' random", file=sys.stderr)
     if model.spec.uses_text or model.spec.targets == pool.targets:
         return model
     return retargeted(

@@ -75,7 +75,10 @@ class Architecture:
         initial: arguments that only say what a new model starts from; a saved one is asked for them in vain.
         resizable: arguments that the weights leave open, such as the size of the input or what may train: they may be
             changed when a saved model is loaded.
+        starts_from: models whose saved folders `load` takes, too: they hold a part of this one, from which a training
+            starts.
         composed: made of other models; it has no size, text encoder or weights of its own.
+        about: what it is, in a line, for `vlseg models`.
         text_encoder: what `vlseg models` says of it; None: the model reads no text.
         protocols: those it knows; none named: the one that it is built with.
         published: where weights are.
@@ -90,7 +93,9 @@ class Architecture:
     restored: Callable[[Path], Mapping[str, Any]] = nothing_more
     initial: frozenset[str] = frozenset()
     resizable: frozenset[str] = frozenset({"image_size"})
+    starts_from: frozenset[str] = frozenset()
     composed: bool = False
+    about: str = ""
     text_encoder: str | None = None
     protocols: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()

@@ -58,7 +58,8 @@ def load_model(
 
     Args:
         source: folder, file or hub id.
-        name: which model it is; needed for files, and where a layout serves several.
+        name: which model it is; needed for files, where a layout serves several, and for a model that starts from
+            another one's weights (`Architecture.starts_from`).
         revision: of a hub id.
         protocol: instead of the weights' own.
         arguments: for published layouts those of their loader, e.g. {"clip": FOLDER} beside CLIPSeg's original decoder;
@@ -79,6 +80,8 @@ def load_model(
         return _load(whose(path, config, name), path, protocol, arguments)
     if "addition" in ours:
         return _load_addition(path, ours, protocol, arguments)
+    if name is not None and ours["model"] in architecture_of(name).starts_from:
+        return _load(name, path, protocol, arguments)
     changed = _changed(ours, arguments, source)
     if architecture_of(ours["model"]).loads_saved:
         return _load(ours["model"], path, protocol, changed)
