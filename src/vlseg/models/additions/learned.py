@@ -43,14 +43,12 @@ class Conditioned(Learned):
         self._bias: Tensor | None = None
 
     def at(self, index: int) -> Tensor:
-        """Those of a block's input, (B, length, width)."""
-        if self._bias is None:
-            raise ValueError("these words depend on the image; call decode")
-        return self.vectors[index] + self._bias[:, None]
+        """Those of a block's input, (B, length, width) as an image is decoded, else (length, width) without a bias."""
+        return self.vectors[index] if self._bias is None else self.vectors[index] + self._bias[:, None]
 
     def encode_prompts(self, tokens: Tokens) -> PromptFeatures:
         """The tokens: what is read of them depends on the image."""
-        return PromptFeatures(tokens.tensors)
+        return tokens
 
     def decode(self, image: ImageFeatures, prompts: PromptFeatures) -> Output:
         """Each row's sentence is read with its image's bias, then the model decodes."""
