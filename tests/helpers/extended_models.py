@@ -15,6 +15,15 @@ CASES: list[tuple[str, str, Mapping[str, Any]]] = [
     ("dense_v", "clipseg", {"width": 8}),
     ("dense_vl", "clipseg", {"width": 8}),
     ("dense_vl", "clipseg-rd64", {"width": 8}),
+    ("coop", "clipseg", {"depth": 2}),
+    ("coop", "cris", {"depth": 2}),
+    ("cocoop", "clipseg", {"width": 8}),
+    ("cocoop", "cris", {"width": 8, "depth": 2}),
+    ("vpt", "clipseg", {"depth": 2}),
+    ("maple", "clipseg", {"width": 8, "depth": 2}),
+    ("maple", "clipseg-rd64", {"width": 8}),
+    ("shared_separate", "clipseg", {"width": 8, "depth": 2}),
+    ("shared_attention", "clipseg", {"heads": 4, "feedforward": 32, "depth": 2}),
     ("lora", "clipseg", {"rank": 4, "alpha": 16}),
     ("lora", "clipseg-rd64", {"encoders": ["text"], "train_decoder": True}),
     ("lora", "biomedclipseg", {"rank": 2}),
@@ -40,6 +49,6 @@ def extended(folder: Path, regime: str, model: str, arguments: Mapping[str, Any]
     if not folder.exists():
         made(model).save(folder)
     base = Base(model, str(folder.absolute()), None, {})
-    model_with = extend(load_model(str(folder)), regime, arguments, base, lambda: made(model))
-    model_with.eval()
-    return model_with
+    result = extend(load_model(str(folder)), regime, arguments, base, lambda: made(model))
+    result.eval()
+    return result

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from vlseg.data.seeds import generator
 from vlseg.models import Rows, Segmenter
+from vlseg.models.additions.extended import Extended
 from vlseg.models.device import autocast
 from vlseg.models.features import prompt_features
 from vlseg.prompts import Prompted
@@ -82,7 +83,10 @@ def text_vectors(
             continue
         with torch.no_grad(), autocast(precision, device):
             tokens = model.tokenize(some)
-            encoded = model.encode_prompts(tokens.to(device) if tokens is not None else None)
+            told = tokens.to(device) if tokens is not None else None
+            encoded = model.encode_prompts(told)
+            if isinstance(model, Extended) and encoded is told:  # it reads them with each image: here without one
+                encoded = model.model.encode_prompts(told)
         assert encoded is not None  # asked only of models that read
         found.append(_sentences(encoded).cpu())
     return torch.cat(found)

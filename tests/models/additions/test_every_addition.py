@@ -27,7 +27,8 @@ def pictures(*sizes: tuple[int, int]) -> list[Tensor]:
 
 
 def answers(model: Segmenter) -> Tensor:
-    as_module(model).eval()
+    # torch's attention rounds otherwise where weights could train.
+    as_module(model).eval().requires_grad_(False)
     with torch.no_grad():
         inputs = model.prepare(pictures((32, 40), (50, 21)))
         return model.forward(inputs, model.tokenize([TARGETS[0], f"one small {TARGETS[1]} there"])).logits
@@ -149,7 +150,9 @@ def test_empty_and_endless_prompts(case: Extended) -> None:
 @torch.no_grad()
 def test_what_leaves_the_images_leaves_them_bit_by_bit(case: Extended, tmp_path: Path) -> None:
     inputs = case.prepare(pictures((32, 32)))
-    plain = load_model(str(tmp_path / "base")).encode_image(inputs).tensors
+    base = load_model(str(tmp_path / "base"))
+    as_module(base).eval()
+    plain = base.encode_image(inputs).tensors
     mine = case.encode_image(inputs).tensors
     if case.leaves_images:
         assert all(torch.equal(mine[name], plain[name]) for name in plain)

@@ -28,6 +28,7 @@ class Kind:
     told: str
 
 
+_PROMPTS = "vlseg.models.additions.prompt_tuning:"
 _WHOSE = "VLSM-Adapter's"
 _DENSE, _SHALLOW = "vlseg.models.additions.adapters:dense", "vlseg.models.additions.adapters:shallow"
 
@@ -36,6 +37,16 @@ ADDITIONS: Mapping[str, Kind] = {
     "dense_vl": Kind(later(_DENSE), image=True, told=f"{_WHOSE} dense adapters, both encoders"),
     "dense_vlc": Kind(
         later(_DENSE, sentence=True), image=True, told=f"{_WHOSE} dense adapters, sentence's vector, too"
+    ),
+    "coop": Kind(later(_PROMPTS + "coop"), image=False, told="CoOp: learned words"),
+    "cocoop": Kind(later(_PROMPTS + "cocoop"), image=False, told="CoCoOp: learned words that shift with the image"),
+    "vpt": Kind(later(_PROMPTS + "vpt"), image=True, told="VPT: learned tokens of the image"),
+    "maple": Kind(later(_PROMPTS + "maple"), image=True, told="MaPLe: learned words, and image tokens made of them"),
+    "shared_separate": Kind(
+        later(_PROMPTS + "shared_separate"), image=True, told="TuneVLSeg's shared vectors, two projections"
+    ),
+    "shared_attention": Kind(
+        later(_PROMPTS + "shared_attention"), image=True, told="TuneVLSeg's shared vectors, attention among them"
     ),
     "shallow_v": Kind(later(_SHALLOW, text=False), image=False, told=f"{_WHOSE} shallow adapters, image's taps"),
     "shallow_vl": Kind(later(_SHALLOW), image=False, told=f"{_WHOSE} shallow adapters, both encoders' taps"),
