@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vlseg.models.additions.addition import IMAGE_PART, TEXT_PART, Addition
+from vlseg.models.additions.arguments import whole_number
 from vlseg.models.additions.learned import Attending, Conditioned, Coupled, Learned, Shared
 from vlseg.models.additions.places import InImage, InText
 from vlseg.models.additions.towers import Tower, Towers, image_tower, text_tower, towers_of
@@ -61,7 +62,7 @@ def cocoop(
     """
     towers, tower = towers_of(model, "cocoop"), text_tower(model, "cocoop")
     _check(length, depth, std, [tower], towers)
-    _whole("width", width)
+    whole_number("width", width)
     first = _embedded(model, towers, words, length)
     sizes = {"length": length, "width": tower.width, "std": std}
     learned = Conditioned(model, towers, width, first=first, depth=depth, **sizes)
@@ -96,7 +97,7 @@ def maple(
 ) -> Addition:
     """MaPLe: learned words, and tokens of the image that a network of `width` makes of them; arguments as `cocoop`."""
     text, image, towers = _both(model, "maple", length, depth, std)
-    _whole("width", width)
+    whole_number("width", width)
     first = _embedded(model, towers, words, length)
     learned = Coupled(text.width, image.width, width, depth=depth, first=first, length=length, std=std)
     return _entered(learned, text, image, towers)
@@ -107,7 +108,7 @@ def shared_separate(
 ) -> Addition:
     """Vectors of `width`, from which words and tokens of the image are two linear maps."""
     text, image, towers = _both(model, "shared_separate", length, depth, std)
-    _whole("width", width)
+    whole_number("width", width)
     learned = Shared(text.width, image.width, depth=depth, length=length, width=width, std=std)
     return _entered(learned, text, image, towers)
 
@@ -124,8 +125,8 @@ def shared_attention(
 ) -> Addition:
     """Vectors that attend to each other before they part into words and tokens of the image."""
     text, image, towers = _both(model, "shared_attention", length, depth, std)
-    _whole("heads", heads)
-    _whole("feedforward", feedforward)
+    whole_number("heads", heads)
+    whole_number("feedforward", feedforward)
     if (text.width + image.width) % heads:
         raise InputError(f"regime_arguments: heads is {heads}, which does not divide {text.width + image.width}")
     if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
@@ -178,8 +179,8 @@ def _embedded(model: Segmenter, towers: Towers, words: str | None, length: int) 
 
 def _check(length: int, depth: int, std: float, towers: Sequence[Tower], text: Towers | None = None) -> None:
     """Refuse what a model has no room for."""
-    _whole("length", length)
-    _whole("depth", depth)
+    whole_number("length", length)
+    whole_number("depth", depth)
     blocks = min(len(tower.blocks) for tower in towers)
     if depth > blocks:
         raise InputError(f"regime_arguments: depth is {depth}; of this model 1 to {blocks} blocks can have vectors")
@@ -187,8 +188,3 @@ def _check(length: int, depth: int, std: float, towers: Sequence[Tower], text: T
         raise InputError(f"regime_arguments: length is {length}; this model reads {text.context} tokens: give fewer")
     if isinstance(std, bool) or not isinstance(std, int | float) or not std > 0:
         raise InputError(f"regime_arguments: std is {std!r}; give a number above 0")
-
-
-def _whole(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"regime_arguments: {name} is {value!r}; give a whole number from 1 on")
