@@ -39,6 +39,8 @@ CASES: list[tuple[str, str, Mapping[str, Any]]] = [
     ("shallow_vlc", "biomedclipseg", {"width": 8, "sentence_width": 16}),
     ("telescopic_like", "clipseg", {}),
     ("telescopic_like", "biomedclipseg", {}),
+    ("coop", "biomedclipseg", {"length": 2}),
+    ("vpt", "biomedclipseg", {"length": 2}),
 ]
 """Regime, model, the regime's arguments. A regime without a row fails `test_the_table_is_complete`."""
 IDS = [f"{regime}-{model}" for regime, model, _ in CASES]
