@@ -41,6 +41,9 @@ CASES: list[tuple[str, str, Mapping[str, Any]]] = [
     ("telescopic_like", "biomedclipseg", {}),
     ("coop", "biomedclipseg", {"length": 2}),
     ("vpt", "biomedclipseg", {"length": 2}),
+    ("cocoop", "biomedclipseg", {"length": 2, "width": 8}),
+    ("maple", "biomedclipseg", {"length": 2, "width": 8}),
+    ("shared_separate", "biomedclipseg", {"length": 2}),
 ]
 """Regime, model, the regime's arguments. A regime without a row fails `test_the_table_is_complete`."""
 IDS = [f"{regime}-{model}" for regime, model, _ in CASES]
