@@ -39,6 +39,9 @@ CASES: list[tuple[str, str, Mapping[str, Any]]] = [
     ("shallow_vlc", "biomedclipseg", {"width": 8, "sentence_width": 16}),
     ("telescopic_like", "clipseg", {}),
     ("telescopic_like", "biomedclipseg", {}),
+    ("coop", "biomedclipseg", {"length": 2}),
+    ("vpt", "biomedclipseg", {"length": 2}),
+    ("shared_separate", "biomedclipseg", {"length": 2}),
     ("cocoop", "biomedclipseg", {"width": 8}),
     ("maple", "biomedclipseg", {"width": 8, "depth": 2}),
 ]

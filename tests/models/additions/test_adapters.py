@@ -174,3 +174,9 @@ def test_states_as_wide_as_no_sentence_go_through_the_models_projection(tmp_path
     found = model.encode_prompts(tokens)
     assert found is not None
     torch.testing.assert_close(found.tensors["embedding"], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_under_published_biomedclipsegs_image_encoder_takes_none() -> None:
+    model = made("biomedclipseg", protocol="published")
+    with pytest.raises(InputError, match="may not train under protocol 'published'"):
+        ADDITIONS["dense_v"].add(model=model)

@@ -88,12 +88,12 @@ class BiomedClipSeg(nn.Module):
         return parts
 
     def towers(self) -> Towers:
-        """Both encoders; the image's up to the last tapped block."""
+        """Both encoders, the image's up to the last tapped block; it is not there under "published"."""
         clip, shape = self.network.biomedclip, SHAPES[self.size_name]
         image = list(clip.visual.trunk.blocks[: max(self.taps) + 1])
         text = list(clip.text.transformer.encoder.layer)
         return Towers(
-            image=_tower(image, "attn", "mlp", shape.width),
+            image=None if self.spec.protocol == "published" else _tower(image, "attn", "mlp", shape.width),
             # BERT adds, then normalises, inside of its "output" modules: what is added is what their first layer gives.
             text=_tower(text, "attention.output.dense", "output.dense", shape.text_width),
             taps=self.taps,
