@@ -99,6 +99,9 @@ def figures(runs: dict[tuple[str, int], Path]) -> dict[str, Any]:
         summary = read_record(out / "run.json").summary
         rows.append(
             {"arm": arm, "seed": seed, "dice": dice.mean, "ci95": dice.ci95, "n": dice.n}
+            | {"dice_present": mean(row.dice for row in scores if not row.empty_target)}
+            | {"absent": sum(row.empty_target for row in scores)}
+            | {"absent_left_empty": sum(row.empty_target and row.empty_pred for row in scores)}
             | {key: summary[key] for key in ("best_val_dice", "best_step", "steps")}
         )
     pairs = []
