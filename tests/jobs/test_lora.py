@@ -91,6 +91,27 @@ def test_the_way_out_of_lora_is_told_and_works(train: Callable[..., Any], tmp_pa
     assert train("yes", weights="run").code == 0
 
 
+def test_outputs_of_new_targets_train_and_a_run_has_its_own_targets_alone(
+    train: Callable[..., Any], vlseg: Callable[..., Any], make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    """Of the base's targets the data have none: their outputs are random, and would stay so."""
+    assert train("run", model="unet").code == 0
+    model = load_model(str(tmp_path / "run"))
+    assert isinstance(model, Extended)
+    assert model.trains_decoder
+    assert model.spec.targets == ("bright disc", "dark disc")
+    other = make_dataset("other", counts=(2, 0, 0))
+    for path in (other / "anns").iterdir():
+        path.write_text(path.read_text().replace("bright disc", "grey disc"))
+    done = train("no", "--data", other, model="unet", weights="run")
+    assert done.code == 2
+    assert "bright disc, dark disc, and the data have bright disc, dark disc, grey disc" in done.err
+    assert "vlseg merge RUN" in done.err
+    assert not (tmp_path / "no").exists()
+    assert vlseg("merge", tmp_path / "run", "--out", tmp_path / "plain").code == 0
+    assert train("yes", "--data", other, model="unet", weights="plain").code == 0
+
+
 @pytest.mark.slow
 def test_words_alone_keep_the_images_features_of_the_plain_model(
     train: Callable[..., Any], vlseg: Callable[..., Any], tmp_path: Path
