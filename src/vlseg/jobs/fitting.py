@@ -249,8 +249,8 @@ def _from_weights(config: RunConfig, pool: Pool) -> Segmenter:
         return model
     if isinstance(model, Extended):
         raise InputError(
-            f"--weights: {config.weights} is a model with '{model.regime}' for {', '.join(model.spec.targets)}, and the "
-            f"data have {', '.join(pool.targets)}; {model.way_out}"
+            f"--weights: {config.weights} is a model with '{model.regime}' for {', '.join(model.spec.targets)}, and "
+            f"the data have {', '.join(pool.targets)}; {model.way_out}"
         )
     return retargeted(
         model, pool.targets, str(config.weights), revision=config.revision, arguments=config.model_arguments
