@@ -181,5 +181,5 @@ def test_states_as_wide_as_no_sentence_go_through_the_models_projection(tmp_path
 
 def test_under_published_biomedclipsegs_image_encoder_takes_none() -> None:
     model = made("biomedclipseg", protocol="published")
-    with pytest.raises(InputError, match="may not train under protocol 'published'"):
+    with pytest.raises(InputError, match=r"under protocol 'published'.*take --set protocol=corrected, coop, cocoop"):
         ADDITIONS["dense_v"].add(model=model)
