@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from resuming import straight_and_resumed
 from tiny_models import TINY, made
 from transformers import CLIPSegForImageSegmentation
 from weights_here import installed
@@ -15,7 +16,7 @@ from vlseg.models import as_module, load_model
 from vlseg.models.additions.extended import Extended
 from vlseg.models.additions.lora import Lora
 from vlseg.models.feature_keys import feature_contexts
-from vlseg.records import read_config, read_scores
+from vlseg.records import RunConfig, read_config, read_scores
 
 MakeDataset = Callable[..., Path]
 CPU = torch.device("cpu")
@@ -91,6 +92,27 @@ def test_the_way_out_of_lora_is_told_and_works(train: Callable[..., Any], tmp_pa
     assert train("yes", weights="run").code == 0
 
 
+def test_outputs_of_new_targets_train_and_a_run_has_its_own_targets_alone(
+    train: Callable[..., Any], vlseg: Callable[..., Any], make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    """Of the base's targets the data have none: their outputs are random, and would stay so."""
+    assert train("run", model="unet").code == 0
+    model = load_model(str(tmp_path / "run"))
+    assert isinstance(model, Extended)
+    assert model.trains_decoder
+    assert model.spec.targets == ("bright disc", "dark disc")
+    other = make_dataset("other", counts=(2, 0, 0))
+    for path in (other / "anns").iterdir():
+        path.write_text(path.read_text().replace("bright disc", "grey disc"))
+    done = train("no", "--data", other, model="unet", weights="run")
+    assert done.code == 2
+    assert "bright disc, dark disc, and the data have bright disc, dark disc, grey disc" in done.err
+    assert "vlseg merge RUN" in done.err
+    assert not (tmp_path / "no").exists()
+    assert vlseg("merge", tmp_path / "run", "--out", tmp_path / "plain").code == 0
+    assert train("yes", "--data", other, model="unet", weights="plain").code == 0
+
+
 @pytest.mark.slow
 def test_words_alone_keep_the_images_features_of_the_plain_model(
     train: Callable[..., Any], vlseg: Callable[..., Any], tmp_path: Path
@@ -128,7 +150,33 @@ def test_features_of_lora_in_the_images_are_its_own() -> None:
 
 
 @pytest.mark.slow
-def test_two_runs_answer_together_and_a_killed_one_in_half_precision_goes_on(
+def test_killed_in_half_precision_with_dropout_it_goes_on(
+    make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made("clipseg").save(tmp_path / "base")
+    wanted = RunConfig(
+        model="clipseg",
+        weights=str(tmp_path / "base"),
+        regime="lora",
+        regime_arguments={"dropout": 0.1},
+        data=[str(make_dataset(counts=(4, 0, 1)))],
+        prompt="p1",
+        device="cpu",
+        threads=1,
+        precision="bf16",
+        batch_size=2,
+        max_steps=4,
+        learning_rate=0.01,
+    )
+    one, two = straight_and_resumed(wanted, tmp_path, monkeypatch)
+    added = [key for key in one if "lora_B" in key]
+    assert added
+    assert all(one[key].any() for key in added)
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.slow
+def test_two_runs_in_half_precision_answer_together(
     train: Callable[..., Any], vlseg: Callable[..., Any], tmp_path: Path
 ) -> None:
     for seed in (0, 1):

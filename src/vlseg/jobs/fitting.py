@@ -24,6 +24,7 @@ from vlseg.jobs.subsets import spread, write_chosen
 from vlseg.models import Segmenter, build_model, load_model, retargeted
 from vlseg.models.additions import ADDITIONS
 from vlseg.models.additions.base import Base
+from vlseg.models.additions.extended import Extended
 from vlseg.models.additions.loading import extend
 from vlseg.models.device import check_precision, resolve_device, set_threads, slow_precision
 from vlseg.models.features import FeatureStore
@@ -246,6 +247,11 @@ def _from_weights(config: RunConfig, pool: Pool) -> Segmenter:
         print(f"--weights: {config.weights} leaves the {random} of '{config.model}' random", file=sys.stderr)
     if model.spec.uses_text or model.spec.targets == pool.targets:
         return model
+    if isinstance(model, Extended):
+        raise InputError(
+            f"--weights: {config.weights} is a model with '{model.regime}' for {', '.join(model.spec.targets)}, and "
+            f"the data have {', '.join(pool.targets)}; {model.way_out}"
+        )
     return retargeted(
         model, pool.targets, str(config.weights), revision=config.revision, arguments=config.model_arguments
     )

@@ -38,8 +38,11 @@ def method_of(record: RunRecord | None, spec: EvaluationSpec) -> str:
         told.append(f"protocol={spec.protocol}")
     if spec.cached_features:
         told.append("cached features")
-    built = {name: value for name, value in config.get("model_arguments", {}).items() if len(str(value)) <= SHORT}
-    told += [f"{name}={value}" for name, value in (built | spec.model_arguments).items()]
+    built, added = (
+        {name: value for name, value in config.get(key, {}).items() if len(str(value)) <= SHORT}
+        for key in ("model_arguments", "regime_arguments")
+    )
+    told += [f"{name}={value}" for name, value in (*added.items(), *(built | spec.model_arguments).items())]
     mark = hashlib.sha256(repr(sorted(config.items(), key=lambda one: one[0])).encode()).hexdigest()[:6]
     return f"{', '.join(told)} [{mark}]"
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,11 +103,27 @@ class Architecture:
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def later(place: str, **fixed: Any) -> Callable[..., Any]:
+@dataclass(frozen=True)
+class Later:
     """The function at "module:name", imported when it is first called, with some arguments given."""
 
-    def call(**arguments: Any) -> Any:
-        module, _, function = place.partition(":")
-        return getattr(import_module(module), function)(**fixed, **arguments)
+    place: str
+    fixed: Mapping[str, Any]
 
-    return call
+    def __call__(self, **arguments: Any) -> Any:
+        """What it gives."""
+        return self._function()(**self.fixed, **arguments)
+
+    def open(self) -> list[str]:
+        """The arguments that are not given yet."""
+        return [name for name in signature(self._function()).parameters if name not in self.fixed]
+
+    def _function(self) -> Callable[..., Any]:
+        module, _, name = self.place.partition(":")
+        found: Callable[..., Any] = getattr(import_module(module), name)
+        return found
+
+
+def later(place: str, **fixed: Any) -> Later:
+    """As `Later`, the given arguments by name."""
+    return Later(place, fixed)

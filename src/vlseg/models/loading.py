@@ -30,6 +30,9 @@ from vlseg.models.registry import architecture_of, model_folder, whose
 from vlseg.models.tensors import read_tensors
 from vlseg.records import InputError, unknown_name
 
+RANDOM_PART = "random_part"
+"""Attribute of a model that tells what of it the weights that were loaded lack."""
+
 
 def build_model(
     name: str,
@@ -103,7 +106,7 @@ def retargeted(
 
     Args:
         model: loaded from `source`.
-        targets: the new ones, which start from random weights where they are new.
+        targets: the new ones, which start from random weights where they are new (`random_part` of the result says so).
         source: folder, file or hub id.
         revision: of a hub id.
         arguments: that it was loaded with.
@@ -128,6 +131,8 @@ def retargeted(
     rows = [(known.index(target), row) for row, target in enumerate(targets) if target in known]
     axes = target_axes(as_module(fresh), as_module(wider))
     carry_over(as_module(model), as_module(fresh), axes, rows, source)
+    if len(rows) < len(targets):
+        setattr(fresh, RANDOM_PART, "outputs of new targets")
     return fresh
 
 

@@ -137,7 +137,9 @@ def test_rows_stand_alone_and_words_steer(case: Extended, tmp_path: Path) -> Non
         torch.testing.assert_close(together[row : row + 1], alone, rtol=1e-4, atol=1e-4 * scale)
     plain = load_model(str(tmp_path / "base"))
     as_module(plain).eval()
-    assert steered(case, prompts) > 0.01 * steered(plain, prompts) > 1e-5  # random words of BERT's are much alike
+    # Random words of BERT's are much alike, and an untrained adapter behind each block makes them more so.
+    share = 0.05 if (case.regime, case.spec.name) == ("dense_vlc", "biomedclipseg") else 0.3
+    assert steered(case, prompts) > share * steered(plain, prompts) > 1e-4
 
 
 @torch.no_grad()

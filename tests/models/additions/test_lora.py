@@ -215,6 +215,7 @@ def test_what_cannot_be_is_said() -> None:
         ("clipseg", {"encoders": ["txt"]}, "encoder of lora 'txt'"),
         ("clipseg", {"targets": ["k_proj", "q_prj"]}, "q_prj"),
         ("clipseg", {"width": 3}, "regime_arguments of 'lora'"),
+        ("clipseg", {"alpha": float("inf")}, "alpha is inf"),
         ("clipseg", {"encoders": ["decoder"], "train_decoder": True}, "train_decoder: false"),
         ("unet", {"encoders": ["text"]}, "no text encoder"),
         ("ensemble", {}, "finds no layer"),

@@ -301,6 +301,8 @@ def test_what_cannot_be_is_said(tmp_path: Path) -> None:
         ("coop", "clipseg", {"length": 75}, "reads 77 tokens"),
         ("coop", "clipseg", {"length": True}, "whole number"),
         ("coop", "clipseg", {"std": 0}, "std is 0"),
+        ("coop", "clipseg", {"std": float("inf")}, "std is inf"),
+        ("coop", "clipseg", {"words": 5}, "words is 5; give them in quotes"),
         ("coop", "clipseg", {"words": "an image"}, "2 tokens, length is 4"),
         ("vpt", "clipseg", {"words": "a photo of a"}, "words"),
         ("maple", "clipseg", {"width": 0}, "width is 0"),

@@ -50,8 +50,8 @@ class _Behind:
 def dense(
     model: Segmenter,
     *,
-    text: bool = True,
-    sentence: bool = False,
+    text: bool,
+    sentence: bool,
     width: int = DENSE_WIDTH,
     sentence_width: int = SENTENCE_WIDTH,
 ) -> Addition:
@@ -70,12 +70,13 @@ def dense(
         InputError: a width that is none, or a model that it is not for.
     """
     whole_number("width", width)
-    towers, tower = towers_of(model, "dense"), image_tower(model, "dense")
+    regime = _regime("dense", text=text, sentence=sentence)
+    towers, tower = towers_of(model, regime), image_tower(model, regime)
     blocks = max(towers.taps)
     modules: dict[str, nn.Module] = {IMAGE_PART: _in_blocks(tower, blocks, width)}
     told = nn.ModuleDict()
     if text:
-        told["blocks"] = _in_blocks(text_tower(model, "dense"), blocks, width)
+        told["blocks"] = _in_blocks(text_tower(model, regime), blocks, width)
     if sentence:
         told["sentence"] = _on_sentence(towers, sentence_width)
     return Addition({**modules, TEXT_PART: told} if len(told) else modules)
@@ -84,8 +85,8 @@ def dense(
 def shallow(
     model: Segmenter,
     *,
-    text: bool = True,
-    sentence: bool = False,
+    text: bool,
+    sentence: bool,
     width: int = SHALLOW_WIDTH,
     sentence_width: int = SENTENCE_WIDTH,
 ) -> Addition:
@@ -103,13 +104,13 @@ def shallow(
         InputError: a width that is none, or a model that it is not for.
     """
     whole_number("width", width)
-    towers, tower = towers_of(model, "shallow"), image_tower(model, "shallow")
+    regime = _regime("shallow", text=text, sentence=sentence)
+    towers, tower = towers_of(model, regime), image_tower(model, regime)
     taps = OnTaps(model, len(towers.taps), tower.width, width)
     told: dict[str, nn.Module] = {}
     states = None
     if text:
-        text_tower(model, "shallow")
-        told["states"] = states = OnStates(model, towers, width)
+        told["states"] = states = OnStates(model, towers, text_tower(model, regime), width)
     if sentence:
         told["sentence"] = _on_sentence(towers, sentence_width)
     return Addition(
@@ -137,9 +138,8 @@ class OnTaps(nn.Module):
 class OnStates(nn.Module):
     """Adapters on the sentence's states inside the text encoder, which the decoder gets with its projected vector."""
 
-    def __init__(self, model: Segmenter, towers: Towers, bottleneck: int) -> None:
+    def __init__(self, model: Segmenter, towers: Towers, tower: Tower, bottleneck: int) -> None:
         super().__init__()
-        tower = text_tower(model, "shallow")
         numbers = sorted({min(tap, len(tower.blocks) - 1) for tap in towers.taps})
         self._model, self._towers = [model], towers
         self._blocks = [tower.blocks[number] for number in numbers]
@@ -177,6 +177,10 @@ class OnStates(nn.Module):
             return state
         projected: Tensor = self._towers.projection.forward(state)  # not called: an adapter may hang on the call
         return projected
+
+
+def _regime(kind: str, *, text: bool, sentence: bool) -> str:
+    return f"{kind}_{'vlc' if sentence else 'vl' if text else 'v'}"
 
 
 def _in_blocks(tower: Tower, count: int, width: int) -> nn.ModuleDict:

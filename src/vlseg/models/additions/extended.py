@@ -168,10 +168,12 @@ def _decoder(model: Segmenter) -> list[nn.Module]:
 
 
 def _put_in(model: Segmenter, regime: str, arguments: Mapping[str, Any]) -> Addition:
-    try:
-        addition = ADDITIONS[regime].add(model=model, **arguments)
-    except TypeError as error:
-        raise InputError(f"regime_arguments of '{regime}': {error}") from error
+    add = ADDITIONS[regime].add
+    known = [name for name in add.open() if name != "model"]
+    for name in arguments:
+        if name not in known:
+            raise unknown_name(f"regime_arguments of '{regime}'", name, [*known, "train_decoder"])
+    addition: Addition = add(model=model, **arguments)
     for module in addition.modules.values():
         module.to(next(as_module(model).parameters()).device)
     return addition

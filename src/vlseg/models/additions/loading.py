@@ -23,7 +23,8 @@ Build = Callable[[], Segmenter]
 def extend(model: Segmenter, regime: str, arguments: Mapping[str, Any], base: Base, again: Build) -> Extended:
     """Put a regime's weights onto a model that is to be trained.
 
-    Where the decoder starts from random weights it trains as well, unless `train_decoder` says otherwise.
+    Where the decoder, or an output of it, starts from random weights it trains as well, unless `train_decoder` says
+    otherwise.
 
     Args:
         model: what is added to; changed in place.
@@ -44,8 +45,7 @@ def extend(model: Segmenter, regime: str, arguments: Mapping[str, Any], base: Ba
         )
     fresh = base.weights is None or getattr(model, "random_part", None) is not None
     chosen = {"train_decoder": fresh, **arguments}
-    sure = not fresh and model.spec.uses_text  # for other targets an image-only model's outputs are random, too
-    beside = None if sure or _comes_again(model, chosen, again) else deepcopy(model)
+    beside = None if not fresh or _comes_again(model, chosen, again) else deepcopy(model)
     return Extended(model, regime, chosen, base, beside=beside)
 
 

@@ -6,6 +6,7 @@ those, so that gradients reach them (through transformers' forward of CLIPSeg no
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -283,7 +284,7 @@ def _checked(rank: Any, alpha: Any, dropout: Any, *, rslora: Any) -> dict[str, A
     """PEFT's names of the settings."""
     for name, value, right, told in (
         ("rank", rank, type(rank) is int and rank > 0, "a whole number from 1"),
-        ("alpha", alpha, type(alpha) in (int, float) and alpha > 0, "a number over 0"),
+        ("alpha", alpha, type(alpha) in (int, float) and 0 < alpha < inf, "a number over 0"),
         ("dropout", dropout, type(dropout) in (int, float) and 0 <= dropout < 1, "a number from 0 to below 1"),
         ("rslora", rslora, isinstance(rslora, bool), "true or false"),
     ):

@@ -7,6 +7,7 @@ its own; 1 is the input of the encoder. `std` is the deviation of random ones.
 """
 
 from collections.abc import Sequence
+from math import inf
 
 import torch
 from torch import Tensor
@@ -129,7 +130,7 @@ def shared_attention(
     whole_number("feedforward", feedforward)
     if (text.width + image.width) % heads:
         raise InputError(f"regime_arguments: heads is {heads}, which does not divide {text.width + image.width}")
-    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
         raise InputError(f"regime_arguments: dropout is {dropout!r}; give a number from 0 to below 1")
     learned = Attending(
         *(text.width, image.width),
@@ -161,6 +162,8 @@ def _entered(learned: Coupled | Shared | Attending, text: Tower, image: Tower, t
 @torch.no_grad()
 def _embedded(model: Segmenter, towers: Towers, words: str | None, length: int) -> Tensor | None:
     """The embeddings (length, width) of words; None where None were told and the usual ones are not as many."""
+    if words is not None and not isinstance(words, str):
+        raise InputError(f"regime_arguments: words is {words!r}; give them in quotes")
     tokens = model.tokenize([WORDS if words is None else words])
     assert tokens is not None  # of a text tower
     ids, mask = tokens.tensors[towers.ids][0], tokens.tensors[towers.mask][0]
@@ -186,5 +189,5 @@ def _check(length: int, depth: int, std: float, towers: Sequence[Tower], text: T
         raise InputError(f"regime_arguments: depth is {depth}; of this model 1 to {blocks} blocks can have vectors")
     if text is not None and length > text.context - 3:  # first token, one word, last token
         raise InputError(f"regime_arguments: length is {length}; this model reads {text.context} tokens: give fewer")
-    if isinstance(std, bool) or not isinstance(std, int | float) or not std > 0:
+    if isinstance(std, bool) or not isinstance(std, int | float) or not 0 < std < inf:
         raise InputError(f"regime_arguments: std is {std!r}; give a number above 0")

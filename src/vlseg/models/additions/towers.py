@@ -97,7 +97,12 @@ def image_tower(model: Segmenter, regime: str) -> Tower:
         InputError: it is no transformer.
     """
     if (tower := towers_of(model, regime).image) is None:
-        raise _not_for(model, regime, _why(model))
+        if model.spec.protocol == "published":
+            raise InputError(
+                f"regime: '{regime}' is not for '{model.spec.name}' under protocol 'published', in which no gradient "
+                "reaches its image encoder; take --set protocol=corrected, coop, cocoop or decoder"
+            )
+        raise _not_for(model, regime, "its image encoder is no transformer")
     return tower
 
 
@@ -110,12 +115,6 @@ def text_tower(model: Segmenter, regime: str) -> Tower:
     if (tower := towers_of(model, regime).text) is None:
         raise _not_for(model, regime, "its text encoder is no transformer")
     return tower
-
-
-def _why(model: Segmenter) -> str:
-    if model.spec.protocol == "published":
-        return "its image encoder is no transformer, or may not train under protocol 'published'"
-    return "its image encoder is no transformer"
 
 
 def _not_for(model: Segmenter, regime: str, why: str) -> InputError:
