@@ -9,8 +9,8 @@ SMOOTH = 1e-5
 """Keeps Dice defined when truth and prediction are empty (the value MONAI uses)."""
 
 
-def soft_dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """1 - Dice of probabilities, per sample, averaged; in [0, 1].
+def soft_dice_losses(logits: Tensor, mask: Tensor) -> Tensor:
+    """1 - Dice of probabilities, (B,) in [0, 1].
 
     Args:
         logits: (B, 1, h, w).
@@ -20,7 +20,12 @@ def soft_dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
     truth = mask.float().flatten(1)
     overlap = (probabilities * truth).sum(1)
     total = probabilities.sum(1) + truth.sum(1)
-    return (1 - (2 * overlap + SMOOTH) / (total + SMOOTH)).mean()
+    return 1 - (2 * overlap + SMOOTH) / (total + SMOOTH)
+
+
+def soft_dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """`soft_dice_losses`, averaged."""
+    return soft_dice_losses(logits, mask).mean()
 
 
 def dice_bce_loss(logits: Tensor, mask: Tensor, *, bce_weight: float = 1.0, positive_weight: float = 1.0) -> Tensor:
