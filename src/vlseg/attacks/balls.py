@@ -15,7 +15,8 @@ def steepest(gradient: Tensor, norm: Norm) -> Tensor:
     # Scaled first: squares of gradients of sure answers are below single precision.
     scaled = gradient / _each(gradient.abs().flatten(1).amax(1)).clamp_min(torch.finfo(gradient.dtype).tiny)
     length = _lengths(scaled)
-    return scaled / _each(torch.where(length > 0, length, torch.ones_like(length)))
+    direction: Tensor = scaled / _each(torch.where(length > 0, length, torch.ones_like(length)))
+    return direction
 
 
 def projected(change: Tensor, norm: Norm, epsilon: float) -> Tensor:
@@ -39,7 +40,7 @@ def drawn_noise(shape: torch.Size, norm: Norm, epsilon: float, rng: torch.Genera
     if norm == "linf":
         return (2.0 * torch.randint(0, 2, shape, generator=rng) - 1) * epsilon
     normal = torch.randn(shape, generator=rng)
-    return normal * (epsilon / torch.linalg.vector_norm(normal, dtype=torch.float64)).float()
+    return normal * float(epsilon / torch.linalg.vector_norm(normal, dtype=torch.float64))
 
 
 def generator(*parts: object) -> torch.Generator:
@@ -48,14 +49,9 @@ def generator(*parts: object) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def image_key(image: Tensor) -> str:
-    """What draws for an image derive from: its values."""
-    pixels = image.detach().cpu().contiguous()
-    return hashlib.sha256(pixels.numpy().tobytes() + str(tuple(pixels.shape)).encode()).hexdigest()
-
-
 def _lengths(change: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(change.flatten(1), dim=1, dtype=torch.float64).to(change.dtype)
+    lengths: Tensor = torch.linalg.vector_norm(change.flatten(1), dim=1, dtype=torch.float64)
+    return lengths.to(change.dtype)
 
 
 def _each(values: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ which it lies in the input, without padding. The network is given its own input 
 change; no change is no change to the last bit.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,11 +29,13 @@ class Canvas:
     Attributes:
         image: (3, h, w), RGB in [0, 1].
         inputs: one row, the model's own for the image as it came.
+        key: what random draws derive from: the values of the image as it came.
         again: one row, the model's for `image`; None at "native", where both are one.
     """
 
     image: Tensor
     inputs: Inputs
+    key: str
     again: Inputs | None = None
 
 
@@ -49,13 +52,13 @@ def canvas_of(model: Segmenter, rgb: Tensor, place: Place) -> Canvas:
     with torch.no_grad():
         inputs = model.prepare([rgb])
         if place == "native":
-            return Canvas(rgb, inputs)
+            return Canvas(rgb, inputs, key_of(rgb))
         name = _pixels(inputs, model)
         image = _solved(model, rgb, inputs.tensors[name], name)
         again = model.prepare([image])
         if not _alike(model, rgb, image) or not _close(inputs.tensors[name], again.tensors[name]):
             raise _refused(model, "its members lay the image out in different ways, or it is not a plain resizing")
-        return Canvas(image, inputs, again)
+        return Canvas(image, inputs, key_of(rgb), again)
 
 
 def inputs_of(model: Segmenter, canvases: Sequence[Canvas], images: Tensor) -> Inputs:
@@ -73,11 +76,19 @@ def inputs_of(model: Segmenter, canvases: Sequence[Canvas], images: Tensor) -> I
     )
 
 
+def key_of(image: Tensor) -> str:
+    """A name for an image by its values."""
+    pixels = image.detach().cpu().contiguous()
+    return hashlib.sha256(pixels.numpy().tobytes() + str(tuple(pixels.shape)).encode()).hexdigest()
+
+
 def _check(rgb: Tensor) -> None:
     if rgb.ndim != 3 or rgb.shape[0] != 3 or not rgb.is_floating_point():
         raise InputError(f"image: must be (3, H, W) of floats, RGB in [0, 1], is {rgb.dtype} of {tuple(rgb.shape)}")
     if not bool(((rgb >= 0) & (rgb <= 1)).all()):
-        raise InputError(f"image: values must be in [0, 1], are from {rgb.min():g} to {rgb.max():g}; divide by the range")
+        raise InputError(
+            f"image: values must be in [0, 1], are from {rgb.min():g} to {rgb.max():g}; divide by the range"
+        )
 
 
 def _pixels(inputs: Inputs, model: Segmenter) -> str:
@@ -103,7 +114,8 @@ def _solved(model: Segmenter, rgb: Tensor, pixels: Tensor, name: str) -> Tensor:
         raise _refused(model, "its channels are not weighed alike everywhere")
     values = (pixels[0][box] - black[box]).double()
     solved = torch.linalg.solve(weights.T.double(), values.flatten(1)).reshape(values.shape)
-    return solved.to(rgb.dtype).clamp(0, 1)
+    image: Tensor = solved.to(rgb.dtype).clamp(0, 1)
+    return image
 
 
 def _probed(model: Segmenter, rgb: Tensor, name: str) -> tuple[Tensor, Tensor]:

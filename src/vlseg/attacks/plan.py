@@ -76,7 +76,7 @@ class Search:
             budget, a new one each step), "universal" (one for all images; Moosavi-Dezfooli et al. 2017, by PGD).
         steps: None: as `STEPS` says. fgsm takes one.
         step_size: in the budget's units. None: epsilon for fgsm, 2.5 epsilon / steps for the others; apgd starts from
-            2 epsilon and halves it itself.
+            2 epsilon and halves it itself; universal takes 2.5 epsilon / the number of its updates.
         restarts: searches from other random starts.
         random_start: None: as the method has it (fgsm, spsa and universal start from the image).
         momentum: of the gradients, each divided by its mean absolute value (Dong et al. 2018); 0 is none.

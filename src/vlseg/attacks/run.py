@@ -2,20 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from vlseg.attacks.balls import image_key
 from vlseg.attacks.plan import Attack
-from vlseg.attacks.samples import Samples, at_rest, samples_of
-from vlseg.attacks.search import Batch, Clean, Row, Trace, search
+from vlseg.attacks.samples import Row, Samples, at_rest, chunks, parts, samples_of
+from vlseg.attacks.search import Batch, Clean, Trace, search
 from vlseg.models import Inputs, Rows, Segmenter
 from vlseg.records import InputError
 
-T = TypeVar("T")
 AS_IT_IS = -1
 """The step of the image without any change."""
 
@@ -87,8 +83,7 @@ def run_attack(
     with at_rest(model), torch.inference_mode(False):
         samples = samples_of(attack, model, images, prompts, masks, wanted, threshold)
         clean = clean_answers(samples, rows)
-        keys = [image_key(canvas.image) for canvas in samples.canvases]
-        traces = (search(Batch(samples, chunk, clean, keys)) for chunk in _chunks(samples, attack.search.restarts, rows))
+        traces = (search(Batch(samples, chunk, clean)) for chunk in chunks(samples, attack.search.restarts, rows))
         return gathered(samples, clean, traces)
 
 
@@ -97,7 +92,7 @@ def clean_answers(samples: Samples, rows: int) -> Clean:
     dice, success = (torch.zeros(len(samples), dtype=torch.float64) for _ in range(2))
     loss, areas = torch.zeros(len(samples)), [0] * len(samples)
     with torch.no_grad():
-        for chunk in _parts(sorted(range(len(samples)), key=lambda one: samples.image[one]), rows):
+        for chunk in parts(sorted(range(len(samples)), key=lambda one: samples.image[one]), rows):
             images = sorted({samples.image[one] for one in chunk})
             of = [images.index(samples.image[one]) for one in chunk]
             inputs = Rows.join([samples.canvases[image].inputs for image in images])
@@ -111,32 +106,14 @@ def clean_answers(samples: Samples, rows: int) -> Clean:
     return Clean(dice, success, loss, areas)
 
 
-def _chunks(samples: Samples, restarts: int, rows: int) -> Iterator[list[Row]]:
-    """Rows of one size of image, those of one image and restart beside each other."""
-
-    def size(row: Row) -> tuple[int, ...]:
-        return tuple(samples.canvas(row[0]).image.shape)
-
-    every = [(sample, restart) for sample in range(len(samples)) for restart in range(restarts)]
-    every.sort(key=lambda row: (size(row), samples.image[row[0]], row[1]))
-    for _, members in groupby(every, key=size):
-        yield from _parts(list(members), rows)
-
-
-def _parts(items: Sequence[T], rows: int) -> Iterator[list[T]]:
-    if rows < 1:
-        raise InputError(f"rows: {rows} is no number of images of at least 1")
-    return (list(items[start : start + rows]) for start in range(0, len(items), rows))
-
-
-def gathered(samples: Samples, clean: Clean, traces: Iterator[Trace]) -> Attacked:
-    """The best row of each sample, and the curves of all."""
+def gathered(samples: Samples, clean: Clean, traces: Iterator[Trace], *, given: bool = False) -> Attacked:
+    """The best row of each sample, and the curves of all; the image as it is does not count where changes are given."""
     attack, count = samples.attack, len(samples)
     images = [samples.canvas(number).image for number in range(count)]
     clipped, raw = list(images), list(images)
     dice, success, loss = clean.dice.clone(), clean.success.clone(), clean.loss.clone()
     restart, step = (torch.full((count,), AS_IT_IS) for _ in range(2))
-    if attack.search.keep == "last":
+    if given or attack.search.keep == "last":
         success[:] = -1  # less than anything that is reached
     curves: dict[Row, tuple[Tensor, Tensor]] = {}
     for trace in traces:

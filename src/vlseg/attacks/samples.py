@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +15,9 @@ from vlseg.attacks.plan import Attack
 from vlseg.models import Inputs, PromptFeatures, Rows, Segmenter, as_module
 from vlseg.records import InputError, unknown_name
 
+T = TypeVar("T")
+Row = tuple[int, int]
+"""A sample's number and a restart's."""
 PROMPTS_AT_ONCE = 16
 
 
@@ -41,6 +46,7 @@ class Samples:
     Attributes:
         canvases: of the distinct images; sample i's is `canvases[image[i]]`.
         prompts: features of the distinct prompts, row `prompt[i]` is sample i's; None where the model reads nothing.
+        told: N prompts.
         channels: (N,) of the logits.
         masks: N of (H_i, W_i) bool, the truth.
         wanted: N of (H_i, W_i) bool, or None.
@@ -54,6 +60,7 @@ class Samples:
     image: list[int]
     prompts: PromptFeatures | None
     prompt: list[int]
+    told: list[str]
     channels: Tensor
     masks: list[Tensor]
     wanted: list[Tensor] | None
@@ -76,7 +83,7 @@ class Samples:
         return inputs_of(self.model, [self.canvas(row) for row in rows], images)
 
     def logits(self, inputs: Inputs, rows: Sequence[int], of: Sequence[int] | None = None) -> Tensor:
-        """Logits (B, 1, h, w) of the samples `rows`; row i sees input of[i] (None: input i). Inputs are encoded once."""
+        """Logits (B, 1, h, w) of the samples `rows`; row i sees input of[i] (None: input i), encoded once."""
         features = self.model.encode_image(inputs)
         reads = self.prompts is not None
         if of is not None and reads:
@@ -134,6 +141,7 @@ def samples_of(
         [order.index(id(image)) for image in images],
         features,
         numbers,
+        list(prompts),
         channels,
         truths,
         aims,
@@ -175,12 +183,34 @@ def _check(
     if (wanted is None) != (kind in ("untargeted", "erase")):
         mend = "give wanted, a mask for each sample" if wanted is None else "leave wanted out"
         raise InputError(f"goal: '{kind}' is {'' if wanted is None else 'not '}told which mask is wanted; {mend}")
-    lists = {"images": images, "prompts": prompts, "masks": masks} | ({} if wanted is None else {"wanted": wanted})
+    lists: dict[str, Sequence[object]] = {"images": images, "prompts": prompts, "masks": masks}
+    if wanted is not None:
+        lists["wanted"] = wanted
     if not len(images) or any(len(one) != len(images) for one in lists.values()):
         told = ", ".join(f"{len(one)} {name}" for name, one in lists.items())
         raise InputError(f"samples: {told}; give one of each for every sample, and at least one")
-    for name in ("masks", "wanted"):
-        for number, (image, mask) in enumerate(zip(images, lists.get(name, images), strict=True)):
-            if mask is not image and tuple(mask.shape) != tuple(image.shape[-2:]):
-                size, other = tuple(mask.shape), tuple(image.shape[-2:])
-                raise InputError(f"{name}: number {number} is {size} and its image {other}; give masks of its size")
+    for name, given in (("masks", masks), ("wanted", wanted or [])):
+        for number, (image, mask) in enumerate(zip(images, given, strict=False)):
+            size, own = tuple(image.shape[-2:]), tuple(mask.shape)
+            if own != size:
+                raise InputError(f"{name}: number {number} is {own} and its image {size}; give masks of its size")
+
+
+def chunks(samples: Samples, restarts: int, rows: int, some: Sequence[int] | None = None) -> Iterator[list[Row]]:
+    """Rows of one size of image, those of one image and restart beside each other; of all samples or of some."""
+
+    def size(row: Row) -> tuple[int, ...]:
+        return tuple(samples.canvas(row[0]).image.shape)
+
+    chosen = range(len(samples)) if some is None else some
+    every = [(sample, restart) for sample in chosen for restart in range(restarts)]
+    every.sort(key=lambda row: (size(row), samples.image[row[0]], row[1]))
+    for _, members in groupby(every, key=size):
+        yield from parts(list(members), rows)
+
+
+def parts(items: Sequence[T], rows: int) -> Iterator[list[T]]:
+    """At most `rows` at a time, in order."""
+    if rows < 1:
+        raise InputError(f"rows: {rows} is no number of images of at least 1")
+    return (list(items[start : start + rows]) for start in range(0, len(items), rows))

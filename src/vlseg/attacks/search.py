@@ -8,11 +8,9 @@ from torch import Tensor
 
 from vlseg.attacks.balls import drawn_noise, drawn_start, generator
 from vlseg.attacks.rules import rule_for
-from vlseg.attacks.samples import Samples
+from vlseg.attacks.samples import Row, Samples
 from vlseg.records import InputError
 
-Row = tuple[int, int]
-"""A sample's number and a restart's."""
 SPSA_PAIRS, SPSA_REACH = 16, 0.01
 """Random directions a step, each looked at both ways, and how far, in units of the image's range."""
 
@@ -49,18 +47,14 @@ class Trace:
 
 
 class Batch:
-    """The rows of one pass, all of one size.
+    """The rows of one pass, all of one size."""
 
-    Args:
-        keys: of the distinct images, what draws for them derive from.
-    """
-
-    def __init__(self, samples: Samples, rows: Sequence[Row], clean: Clean, keys: Sequence[str]) -> None:
+    def __init__(self, samples: Samples, rows: Sequence[Row], clean: Clean) -> None:
         self.samples, self.rows = samples, list(rows)
         self.numbers = [sample for sample, _ in rows]
         self.clean = torch.stack([samples.canvas(sample).image for sample in self.numbers])
         self.areas = [clean.areas[sample] for sample in self.numbers]
-        self.keys = [(keys[samples.image[sample]], restart) for sample, restart in rows]
+        self.keys = [(samples.canvas(sample).key, restart) for sample, restart in rows]
         self.objective = samples.objective(self.numbers)
         # Noise is drawn for an image, whatever the prompt: it is encoded once for all of them.
         same = {key: number for number, key in reversed(list(enumerate(self.keys)))}
