@@ -114,12 +114,13 @@ def trained(seed: int = 0, steps: int = 120, name: str = "clipseg-tiny") -> Segm
 
 
 def wave(pixels: Tensor) -> Tensor:
-    """A bumpy function of the first channel of a few pixels; every logit depends on all of them."""
+    """A small random network of the first channel of a few pixels, with several maxima."""
     first = pixels[:, 0].flatten(1)
-    number = first.shape[1]
-    mixing = torch.linspace(0.3, 1.7, number * number, dtype=pixels.dtype).reshape(number, number).sin()
-    mixed = first @ mixing.T
-    return (1.5 * torch.sin(9 * mixed) + mixed + 0.3 * first.square()).reshape(len(pixels), 1, *pixels.shape[-2:])
+    rng = torch.Generator().manual_seed(first.shape[1])
+    hidden = torch.randn(first.shape[1], 12, generator=rng)
+    outer = torch.randn(12, first.shape[1], generator=rng)
+    logits = torch.cos(2.5 * first @ hidden + torch.randn(12, generator=rng)) @ outer
+    return logits.reshape(len(pixels), 1, *pixels.shape[-2:])
 
 
 def plain_loss(logits: Tensor, masks: Tensor) -> Tensor:
