@@ -51,7 +51,7 @@ def works(device: str = "cpu") -> Iterator[Work]:
 
 def _work(name: str, model: Segmenter, *, images: int, steps: int, device: str) -> Work:
     rng = torch.Generator().manual_seed(0)
-    pictures = [torch.rand(3, 352, 352, generator=rng).to(device) for _ in range(images) for _ in range(1)]
+    pictures = [torch.rand(3, 352, 352, generator=rng).to(device) for _ in range(images)]
     mask = torch.zeros(352, 352, device=device)
     mask[100:200, 100:200] = 1
     samples = [(picture, prompt) for picture in pictures for prompt in PROMPTS]
@@ -118,7 +118,9 @@ def main() -> None:
             {"work": work.name, "ratio": statistics.median(ratios), "spread": [ratios[0], ratios[-1]]}
             | {"milliseconds_a_step": steps, "equality": same, "target": 2.0}
         )
-        print(f"{work.name:<70} {rows[-1]['ratio']:5.2f}  {steps[0]:7.1f} against {steps[1]:7.1f} ms a step")
+        print(
+            f"{work.name:<70} {rows[-1]['ratio']:5.2f}  {steps[0]:7.1f} against {steps[1]:7.1f} ms a step", flush=True
+        )
     options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
