@@ -10,6 +10,15 @@ SMOOTH = 1e-5
 """Keeps Dice defined when truth and prediction are empty (the value MONAI uses)."""
 
 
+def soft_dice_losses(probabilities: Tensor, mask: Tensor) -> Tensor:
+    """1 - Dice, (B,) in [0, 1], of probabilities and masks (B, 1, h, w) in [0, 1]."""
+    probabilities = probabilities.flatten(1)
+    truth = mask.float().flatten(1)
+    overlap = (probabilities * truth).sum(1)
+    total = probabilities.sum(1) + truth.sum(1)
+    return 1 - (2 * overlap + SMOOTH) / (total + SMOOTH)
+
+
 def soft_dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """1 - Dice of probabilities, per sample, averaged; in [0, 1].
 
@@ -17,11 +26,7 @@ def soft_dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
         logits: (B, 1, h, w).
         mask: (B, 1, h, w) in [0, 1].
     """
-    probabilities = logits.float().sigmoid().flatten(1)
-    truth = mask.float().flatten(1)
-    overlap = (probabilities * truth).sum(1)
-    total = probabilities.sum(1) + truth.sum(1)
-    return (1 - (2 * overlap + SMOOTH) / (total + SMOOTH)).mean()
+    return soft_dice_losses(logits.float().sigmoid(), mask).mean()
 
 
 def dice_bce_loss(logits: Tensor, mask: Tensor, *, bce_weight: float = 1.0, positive_weight: float = 1.0) -> Tensor:

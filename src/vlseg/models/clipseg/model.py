@@ -52,7 +52,9 @@ class ClipSeg(nn.Module):
 
     def encode_image(self, inputs: Inputs) -> ImageFeatures:
         """`taps` (B, number of taps, tokens, width): outputs of the tapped blocks."""
-        with torch.set_grad_enabled(self._encoders_may_train()):
+        # An attack asks for the gradient of the pixels, whatever may train.
+        asked = torch.is_grad_enabled() and inputs.tensors["pixel_values"].requires_grad
+        with torch.set_grad_enabled(asked or self._encoders_may_train()):
             vision = self.network.clip.vision_model
             hidden = vision.pre_layrnorm(
                 vision.embeddings(inputs.tensors["pixel_values"], interpolate_pos_encoding=True)
