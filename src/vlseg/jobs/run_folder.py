@@ -216,7 +216,7 @@ def _say(config: RunConfig, pool: Pool, chosen: Chosen) -> None:
     told = [f"training on {_amount(labelled)}" if labelled else "not training"]
     if rest:
         use = (
-            "left out" if config.pseudo_labels == "none" else f"given pseudo-labels from epoch {config.warmup_epochs} on"
+            "left out" if config.pseudo_labels == "none" else f"given pseudo-labels after {config.warmup_epochs} of {config.epochs} epochs"
         )
         told.append(f"{_amount(rest)} without a mask {use}")
     told.append(f"validating on {_amount(chosen.val)}" if chosen.val else "not validating")
