@@ -246,7 +246,7 @@ def _chosen(asked: _Asked, current: Wording, step: int) -> list[Wording]:
     if found.method == "greedy":
         return _applied(current, every, found.candidates, rng)
     some = _applied(current, every, RANKED, rng)
-    return _ranked(asked, some)[: found.candidates] if some else []
+    return _ranked(asked, some)[: found.candidates] if len(some) > found.candidates else some
 
 
 def _applied(current: Wording, every: Sequence[Change], count: int, rng: Random) -> list[Wording]:
@@ -266,8 +266,8 @@ def _ranked(asked: _Asked, some: list[Wording]) -> list[Wording]:
     """The sentences by their loss as gradients estimate it, the largest first.
 
     A gradient tells of sentences of as many tokens as the one it was taken at: sentences are estimated by number of
-    tokens, the mean from `REFERENCES` drawn among them, that is, where one goes and not where one is. At a sentence that
-    the model was trained on the loss is lowest, and its gradient there tells nothing of other words.
+    tokens, the mean from `REFERENCES` drawn among them, that is, where one goes and not where one is. At a sentence
+    that the model was trained on the loss is lowest, and the gradient there tells nothing of other words.
     """
     vectors = asked.reader.vectors
     assert vectors is not None  # made where the method is "gradient"
