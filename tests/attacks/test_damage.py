@@ -179,3 +179,15 @@ def test_votes_have_no_gradient_and_their_mean_does() -> None:
     changes = [after - before for after, before in zip(done.clipped, done.images, strict=True)]
     transferred = apply_changes(attack, voting, images, prompts, masks, changes)
     assert float(transferred.dice.mean()) <= float(transferred.clean_dice.mean())
+
+
+def test_the_plain_loop_finds_the_same() -> None:
+    """What `make bench` compares with: the losses of every restart and step agree to rounding."""
+    from attack_speed import plain_loop
+
+    images, prompts, masks, _ = samples(1, 77)
+    attack = Attack(Budget(epsilon=8 / 255), search=Search("pgd", steps=4, restarts=2))
+    done = run_attack(attack, trained(), images, prompts, masks)
+    for row, sample in enumerate(zip(images, prompts, masks, strict=True)):
+        plain = plain_loop(attack, trained(), *sample)
+        assert torch.allclose(done.losses[row], plain, rtol=1e-3)

@@ -10,7 +10,7 @@ from vlseg.attacks import (
 )
 from vlseg.attacks.balls import drawn_noise, drawn_start, generator, projected, steepest
 from vlseg.attacks.objective import Objective, cross_entropy, dice_of, probability, success_of
-from vlseg.attacks.rules import Pgd
+from vlseg.attacks.rules import Apgd, Pgd, checkpoints
 from vlseg.losses import soft_dice_loss
 
 
@@ -110,3 +110,63 @@ def test_dice_and_success_by_hand() -> None:
     assert success_of(Goal("erase"), full, full, None, 2) == 0.0
     assert [success_of(Goal("erase"), one, full, None, 0) for one in (none, half)] == [1.0, 0.0]
     assert success_of(Goal("make"), half, none, full, 0) == pytest.approx(2 / 3)
+
+
+def bumpy(x: np.ndarray) -> tuple[float, np.ndarray]:
+    """A value with many maxima, and its gradient."""
+    slopes = np.linspace(20, 60, x.size).reshape(x.shape)
+    return float(np.sin(slopes * x).sum() + 3 * x.sum()), slopes * np.cos(slopes * x) + 3
+
+
+def paper_apgd(start: np.ndarray, clean: np.ndarray, epsilon: float, marks: list[int], steps: int) -> list[np.ndarray]:
+    """Algorithm 1 of Croce and Hein (2020) for one image and linf, step by step."""
+
+    def nearest(x: np.ndarray) -> np.ndarray:
+        return np.clip(np.clip(x, clean - epsilon, clean + epsilon), 0, 1)
+
+    size, images, values = 2 * epsilon, [start], [bumpy(start)[0]]
+    images.append(nearest(start + size * np.sign(bumpy(start)[1])))
+    values.append(bumpy(images[1])[0])
+    sizes, bests, last, before = [size], [values[0]], 0, start
+    for step in range(1, steps):
+        best = int(np.argmax(values))
+        now = images[step]
+        if step in marks:
+            risen = sum(values[one + 1] > values[one] for one in range(last, step))
+            few = risen < 0.75 * (step - last)
+            stuck = (len(sizes) == 1 or sizes[-1] == sizes[-2]) and values[best] == bests[-1]
+            sizes.append(sizes[-1] / 2 if few or stuck else sizes[-1])
+            bests.append(values[best])
+            last = step
+            now = images[best] if few or stuck else now
+        ahead = nearest(now + sizes[-1] * np.sign(bumpy(now)[1]))
+        images.append(nearest(now + 0.75 * (ahead - now) + 0.25 * (now - before)))
+        values.append(bumpy(images[-1])[0])
+        before = now  # where it went back to the best, that
+    return images
+
+
+@pytest.mark.parametrize("epsilon", [0.02, 0.1, 0.3])
+def test_apgd_is_the_papers_algorithm_in_every_row(epsilon: float) -> None:
+    rng = np.random.default_rng(4)
+    clean = rng.uniform(size=(5, 3, 2, 3))
+    start = np.clip(clean + rng.uniform(-epsilon, epsilon, clean.shape), 0, 1)
+    steps = 40
+    theirs = [paper_apgd(one, base, epsilon, checkpoints(steps), steps) for one, base in zip(start, clean, strict=True)]
+    rule, image = Apgd(torch.from_numpy(clean), Budget("linf", epsilon), steps), torch.from_numpy(start)
+    for step in range(steps):
+        found = [bumpy(one) for one in image.numpy()]
+        values, gradients = (torch.from_numpy(np.array(side)) for side in zip(*found, strict=True))
+        image = (torch.from_numpy(clean) + rule(image, gradients, values)).clamp(0, 1)
+        expected = np.stack([images[step + 1] for images in theirs])
+        assert np.allclose(image.numpy(), expected, atol=1e-9), step
+
+
+def test_apgd_halves_where_it_climbs_below_its_best() -> None:
+    """The second condition alone: nearly every step rises, and none gets as far as the start."""
+    clean = torch.full((2, 3, 2, 2), 0.5)
+    rule = Apgd(clean, Budget("linf", 0.1), 100)
+    for step in range(23):
+        below, above = (10.0, 10.0) if step == 0 else (float(step) / 4, 10.0 + step)
+        rule(clean, torch.ones_like(clean), torch.tensor([below, above]))
+    assert rule._state["size"].tolist() == pytest.approx([0.1, 0.2])
