@@ -26,6 +26,7 @@ from vlseg.attacks.samples import at_rest
 from vlseg.attacks.text_embedding import TokenVectors
 from vlseg.metrics import dice_score
 from vlseg.models import Segmenter, as_module
+from vlseg.prompts import known_words
 from vlseg.records import InputError
 
 RARE = "abacus bassoon fjord gargoyle ibex kumquat lanyard obelisk quince rhubarb sextant viaduct yurt zeppelin"
@@ -141,20 +142,24 @@ def test_greedy_lies_between_one_change_and_all_sentences_of_the_budget(budget: 
 
 @pytest.mark.slow
 def test_gradients_choose_better_than_chance() -> None:
-    """At no more sentences in all, those whose gradient is taken counted three times: lower Dice on average."""
-    budgets = (TextBudget("suffix", 1), TextBudget("words", 1, "vocabulary"))
+    """Among 259 words, five of which the model was trained on; a gradient counts as three sentences."""
+    words = sorted(word for word in known_words() if word.isascii() and word.isalpha() and len(word) > 3)[::500]
+    lexicon = Lexicon((*words, *"dark bright black square disc".split()))
+    images, prompts, masks, _ = samples(3, 77)
     by: dict[str, list[float]] = {"gradient": [], "random": [], "greedy": []}
-    for model, budget, seed in product([trained(one) for one in range(2)], budgets, range(3)):
-        guided = attacked(TextAttack(budget, search=TextSearch("gradient", 1, 4, seed)), 3, model)
-        assert int(guided.queries.max()) == 4
-        total = int((guided.queries + 3 * guided.gradients).max())
-        by["gradient"].append(float(guided.dice.mean()))
-        for name in ("random", "greedy"):
-            blind = attacked(TextAttack(budget, search=TextSearch(name, 1, total, seed)), 3, model)  # type: ignore[arg-type]
-            assert int(blind.queries.max()) <= total
-            by[name].append(float(blind.dice.mean()))
+    for model, size, seed in product([trained(0), trained(1)], (1, 2), (0, 1, 2)):
+        budget, candidates, total = TextBudget("suffix", size), 4, 0
+        for name in ("gradient", "random", "greedy"):
+            search = TextSearch(name, size, candidates, seed)  # type: ignore[arg-type]
+            done = run_text_attack(TextAttack(budget, search=search), model, images, prompts, masks, lexicon=lexicon)
+            if name == "gradient":
+                total = int((done.queries + 3 * done.gradients).min())
+                candidates = total // size
+            else:
+                assert int(done.queries.max()) <= total
+            by[name].append(float(done.dice.mean()))
     means = {name: sum(values) / len(values) for name, values in by.items()}
-    assert means["gradient"] < min(means["random"], means["greedy"]) - 0.05, means
+    assert means["gradient"] < min(means["random"], means["greedy"]) - 0.1, means
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -172,8 +177,9 @@ def test_a_sample_is_attacked_alike_alone_and_in_any_batch(method: Any) -> None:
         assert alone.sentences == together.sentences[some] == back.sentences[3 - number : 4 - number]
         assert torch.equal(alone.dices[0], together.dices[number])
         assert torch.equal(alone.dices[0], back.dices[3 - number])
-    other = attacked(replace(attack, search=replace(attack.search, seed=4)))
-    assert not torch.equal(other.dices, together.dices)
+    if method == "random":
+        other = attacked(replace(attack, search=replace(attack.search, seed=4)))
+        assert other.sentences != together.sentences
 
 
 def test_images_and_sentences_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +203,15 @@ def test_images_and_sentences_are_encoded_once(monkeypatch: pytest.MonkeyPatch) 
     assert images == [2, 1, 1]
     assert int(done.queries.min()) > 4
     assert len(sentences) == len(set(sentences)) == 1 + int(done.queries[0])
+
+
+def test_no_room_for_features_changes_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    attack = TextAttack(TextBudget("words", 2, "vocabulary"), search=TextSearch(candidates=10))
+    with_room = attacked(attack)
+    monkeypatch.setattr("vlseg.attacks.text_run.KEPT_BYTES", 0)
+    without = attacked(attack)
+    assert without.sentences == with_room.sentences
+    assert torch.equal(without.dices, with_room.dices)
 
 
 def test_the_model_is_left_as_it_was() -> None:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 from vlseg.attacks import Lexicon, TextBudget, vocabulary_of
 from vlseg.attacks.text_words import Wording, changed, changes, drawn, wording_of
-from vlseg.prompts import known_words, meaning, synonyms
+from vlseg.prompts import known_words
 
 TEXTS = (
     "bright disc",
@@ -160,20 +159,8 @@ def test_an_order_is_as_many_swaps_away_at_most(size: int) -> None:
     assert changes(wording_of("same Same"), TextBudget("order", size), LEXICON, pools) == []
 
 
-def test_vocabularies_and_synonyms() -> None:
+def test_vocabularies() -> None:
     assert vocabulary_of(["The left lung.", "left, 2 lungs_x"]) == ("left", "lung", "the")
-    assert synonyms("Round") == ("circle", "circular", "rounded", "roundish")
-    assert synonyms("tumors") == ("tumours",)
-    assert synonyms("left") == synonyms("x") == ()
-
-
-def test_synonyms_say_the_same() -> None:
-    for word in "round oval middle triangular bottom gray solitary woman".split():
-        assert synonyms(word)
-        for other in synonyms(word):
-            assert word in synonyms(other)
-            assert meaning(word) == meaning(other)
-        assert all(one < two for one, two in pairwise(synonyms(word)))
 
 
 def test_drawn_sentences_take_the_whole_budget_where_there_is_room() -> None:

@@ -27,7 +27,7 @@ class Adding(nn.Module):
             self.vectors.weight[FIRST:] = torch.randn(len(WORDS), 1, generator=rng) * 0.4
 
     def weight(self, word: str) -> float:
-        return float(self.vectors.weight[FIRST + WORDS.index(word)]) if word in WORDS else 0.0
+        return float(self.vectors.weight.detach()[FIRST + WORDS.index(word)]) if word in WORDS else 0.0
 
     def prepare(self, rgb: Sequence[Tensor]) -> Inputs:
         return resize_and_normalise(rgb, self.spec.image_size, (0.0, 0.0, 0.0), (0.25, 0.25, 0.25))

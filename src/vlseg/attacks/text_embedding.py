@@ -159,7 +159,7 @@ def _columns(tokens: Tokens) -> Iterator[tuple[str, int | None, Tensor]]:
             continue
         parts = [(None, tensor)] if tensor.ndim == 2 else list(enumerate(tensor.unbind(2)))
         for column, ids in parts:
-            if int(ids.amax()) > 1 and not torch.equal(ids[0], ids[1]):
+            if not torch.equal(ids[0], ids[1]):
                 yield name, column, ids
 
 
