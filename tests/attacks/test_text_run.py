@@ -292,7 +292,7 @@ def test_near_words_are_near_in_the_models_own_vectors() -> None:
     model = Adding()
     vectors = TokenVectors(model, torch.device("cpu"))
     signs = {word: model.weight(word) > 0 for word in WORDS}
-    near = vectors.nearest("alfa", WORDS, sum(sign == signs["alfa"] for sign in signs.values()) - 1)
+    near = vectors.nearest(WORDS, sum(sign == signs["alfa"] for sign in signs.values()) - 1)("alfa")
     assert all(signs[word] == signs["alfa"] for word in near)  # of numbers: those of its sign
     assert "alfa" not in near
     tiny = TokenVectors(trained(), torch.device("cpu"))
@@ -305,7 +305,7 @@ def test_near_words_are_near_in_the_models_own_vectors() -> None:
         (word for word in weights if word != "dark"),
         key=lambda word: float(torch.cosine_similarity(weights["dark"], weights[word], dim=0)),
     )
-    assert tiny.nearest("dark", LEXICON.vocabulary)[0] == best
+    assert tiny.nearest(LEXICON.vocabulary)("dark")[0] == best
 
 
 @pytest.mark.parametrize(

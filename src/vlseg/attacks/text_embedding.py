@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vlseg.attacks.samples import parts
 from vlseg.models import PromptFeatures, Segmenter, Tokens, as_module
 from vlseg.records import InputError
 
 NEAR = 16
 """Words that count as near to one."""
+WORDS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -103,24 +105,30 @@ class TokenVectors:
             total += each[1:] - each[0]
         return total
 
-    def nearest(self, word: str, vocabulary: Sequence[str], count: int = NEAR) -> list[str]:
-        """The words whose mean vector has the largest cosine with this word's, the nearest first."""
-        others = [one for one in vocabulary if one != word]
-        vectors = self._means([word, *others])
-        cosines = nn.functional.cosine_similarity(vectors[:1], vectors[1:])
-        order = torch.argsort(cosines, descending=True, stable=True)[:count]
-        return [others[one] for one in order.tolist()]
+    def nearest(self, vocabulary: Sequence[str], count: int = NEAR) -> Callable[[str], list[str]]:
+        """Gives to a word those whose mean vector has the largest cosine with its own, the nearest first."""
+        means = self._means(vocabulary)
+
+        def near(word: str) -> list[str]:
+            cosines = nn.functional.cosine_similarity(self._means([word]), means)
+            order = torch.argsort(cosines, descending=True, stable=True)[: count + 1].tolist()
+            return [vocabulary[one] for one in order if vocabulary[one] != word][:count]
+
+        return near
 
     def _means(self, words: Sequence[str]) -> Tensor:
         """(N, width): over the tokens of a word that the empty sentence has not, the tables beside each other."""
-        parts = []
-        for table, ids, empty in zip(self.tables, self.ids(words), self.empty, strict=True):
-            own = ~torch.isin(ids, empty)
-            columns = int(own.any(0).nonzero().amax()) + 1 if bool(own.any()) else 1
-            vectors = table.module(ids[:, :columns])
-            weights = own[:, :columns, None].to(vectors.dtype)
-            parts.append((vectors * weights).sum(1) / weights.sum(1).clamp_min(1))
-        return torch.cat(parts, 1)
+        rows = []
+        for some in parts(words, WORDS_AT_ONCE):
+            beside = []
+            for table, ids, empty in zip(self.tables, self.ids(some), self.empty, strict=True):
+                own = ~torch.isin(ids, empty)
+                columns = int(own.any(0).nonzero().amax()) + 1 if bool(own.any()) else 1
+                vectors = table.module(ids[:, :columns])
+                weights = own[:, :columns, None].to(vectors.dtype)
+                beside.append((vectors * weights).sum(1) / weights.sum(1).clamp_min(1))
+            rows.append(torch.cat(beside, 1))
+        return torch.cat(rows)
 
     def _tokens(self, sentences: Sequence[str]) -> Tokens:
         tokens = self.model.tokenize(list(sentences))

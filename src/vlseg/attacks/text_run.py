@@ -1,7 +1,7 @@
 """An attack on the sentences of samples: images are encoded once, sentences in batches."""
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from random import Random
@@ -141,7 +141,7 @@ class _Reader:
         self.device = samples.grids.device
         watched = attack.search.method == "gradient" or attack.budget.source == "near"
         self.vectors = TokenVectors(samples.model, self.device) if watched else None
-        self.pool = cache(self._pool)
+        self.pool = cache(self._pools())
 
     def read(self, sentences: Sequence[str]) -> PromptFeatures:
         """One row for each."""
@@ -157,14 +157,14 @@ class _Reader:
             self.kept.popitem(last=False)
         return found
 
-    def _pool(self, word: str) -> Sequence[str]:
-        """What may be put in the word's place."""
+    def _pools(self) -> Callable[[str], Sequence[str]]:
+        """What may be put in a word's place."""
         source = self.attack.budget.source
-        if source == "synonyms":
-            return self.lexicon.synonyms.get(word, ())
         if source == "near" and self.vectors is not None:
-            return self.vectors.nearest(word, self.lexicon.vocabulary)
-        return self.lexicon.vocabulary
+            return self.vectors.nearest(self.lexicon.vocabulary)
+        if source == "synonyms":
+            return lambda word: self.lexicon.synonyms.get(word, ())
+        return lambda word: self.lexicon.vocabulary
 
 
 class _Asked:
