@@ -41,14 +41,20 @@ def _drawn(wording: Wording, reader: Reader, rng: Random) -> Wording:
 
 
 def _chosen(asked: Asked, current: Wording, step: int) -> list[Wording]:
-    """The sentences to ask, one change away from the current one."""
+    """The sentences to ask, one change away from the current one.
+
+    Estimates can mislead, most where vectors of unknown words are random: half of the sentences are drawn all the same.
+    """
     reader, found = asked.reader, asked.attack.search
     every = changes(current, asked.attack.budget, reader.lexicon, reader.pool)
     rng = asked.rng("step", step, current.text)
     if found.method == "greedy":
         return _applied(current, every, found.candidates, rng)
     some = _applied(current, every, RANKED, rng)
-    return _ranked(asked, some)[: found.candidates] if len(some) > found.candidates else some
+    if len(some) <= found.candidates:
+        return some
+    ranked, first = _ranked(asked, some), -(-found.candidates // 2)
+    return [*ranked[:first], *rng.sample(ranked[first:], found.candidates - first)]
 
 
 def _applied(current: Wording, every: Sequence[Change], count: int, rng: Random) -> list[Wording]:
