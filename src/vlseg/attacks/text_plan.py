@@ -75,8 +75,8 @@ class TextSearch:
     Attributes:
         method: "greedy": of the sentences that are one change away the one that serves the goal most, step by step;
             only answers are asked of the model. "gradient": the same, and gradients of the loss at the tokens' vectors
-            choose half of those that are asked (after HotFlip, Ebrahimi et al. 2018, and GCG, Zou et al. 2023). "random": sentences
-            of the whole budget, drawn; the control.
+            choose half of those that are asked (after HotFlip, Ebrahimi et al. 2018, and GCG, Zou et al. 2023).
+            "random": sentences of the whole budget, drawn; the control.
         steps: None: as many as the budget's size for typos and order, twice as many for words and suffix, whose words
             can be changed again.
         candidates: sentences that are asked at each step; drawn where there are more, or half of them those of the
