@@ -249,6 +249,18 @@ def test_goals() -> None:
                 assert float(done.success[number]) == pytest.approx(reached)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_what_has_nothing_to_change_is_not_asked(method: Any) -> None:
+    few = Lexicon(synonyms={"bright": ("light",)})
+    images, prompts, masks, _ = samples(1, 77)
+    attack = TextAttack(TextBudget("words", 1), search=TextSearch(method, candidates=3))
+    done = run_text_attack(attack, trained(), images, prompts, masks, lexicon=few)
+    assert prompts == [BRIGHT, DARK]
+    assert done.queries.tolist() == [1, 0]
+    assert done.spent[1] == 0
+    assert done.dice[1] == done.clean_dice[1]
+
+
 @pytest.mark.parametrize("name", READING)
 def test_token_vectors_are_found_and_their_gradient_is_that_of_the_answer(name: str) -> None:
     """A step along the gradient in the vectors of one token changes the answer as the slope says."""
@@ -315,6 +327,7 @@ def test_near_words_are_near_in_the_models_own_vectors() -> None:
         ({"model": "unet-target"}, "unet-target reads no sentences"),
         ({"attack": TextAttack(TextBudget("suffix")), "lexicon": Lexicon()}, "vocabulary"),
         ({"attack": TextAttack(TextBudget("words")), "lexicon": None}, "synonyms"),
+        ({"attack": TextAttack(TextBudget("words")), "lexicon": Lexicon(("a",), {"a": ()})}, "synonyms"),
         ({"attack": TextAttack(goal=Goal("move"))}, "wanted"),
         ({"prompts": [BRIGHT]}, "1 prompts"),
         ({"rows": 0}, "rows"),

@@ -27,7 +27,8 @@ class TextAttacked:
         spent: (N,) of the budget.
         clean_dice, dice: (N,) Dice with the truth at the mask's own size, before and after.
         success: (N,) how far the goal was reached, in [0, 1].
-        queries: (N,) sentences that the model was asked about this image, the clean one not counted.
+        queries: (N,) sentences that the model was asked about this image, the clean one not counted; 0: there was
+            nothing to change, which is no robustness.
         gradients: (N,) sentences whose gradient was taken besides.
         dices: (N, S + 1) Dice of the sentence that served the goal most so far, the clean one first.
     """
@@ -112,5 +113,5 @@ def _check(attack: TextAttack, model: Segmenter, lexicon: Lexicon) -> None:
         raise InputError(f"model: {name} reads no sentences, so there is none to attack; take run_attack on its images")
     if source in ("vocabulary", "near") and not lexicon.vocabulary:
         raise InputError("lexicon: has no vocabulary; give Lexicon(vocabulary_of(the dataset's sentences))")
-    if source == "synonyms" and not lexicon.synonyms:
+    if source == "synonyms" and not any(lexicon.synonyms.values()):
         raise InputError("lexicon: has no synonyms; give Lexicon(synonyms=...), or take the source vocabulary")
