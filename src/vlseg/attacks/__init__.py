@@ -12,18 +12,31 @@ and Dice of every restart and step.
 
 `fit_universal` finds one change for many images, `apply_changes` lays given ones over images (universal ones, or those
 of another model), `check_masking` tells when a white box does less than a black one.
+
+On the sentence, the image as it is: `TextAttack` is a `TextBudget`, a `Goal` and a `TextSearch`, `run_text_attack` does
+it, a `Lexicon` holds the words. `keeps_meaning` tells whether the sentence still asks for the same.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from vlseg.attacks.plan import Attack, Budget, Goal, Search, attack_from, attack_to_json, parse_attack
+from vlseg.attacks.text_plan import (
+    TextAttack,
+    TextBudget,
+    TextSearch,
+    parse_text_attack,
+    text_attack_from,
+    text_attack_to_json,
+)
+from vlseg.attacks.text_words import Lexicon, vocabulary_of
 
 if TYPE_CHECKING:
     from vlseg.attacks.apply import apply_changes
     from vlseg.attacks.canvas import Canvas, canvas_of
     from vlseg.attacks.masking import Masking, check_masking
     from vlseg.attacks.run import Attacked, run_attack
+    from vlseg.attacks.text_run import TextAttacked, run_text_attack
     from vlseg.attacks.universal import Universal, fit_universal
 
 _LATER = {
@@ -31,6 +44,7 @@ _LATER = {
     **dict.fromkeys(("Canvas", "canvas_of"), "vlseg.attacks.canvas"),
     **dict.fromkeys(("Masking", "check_masking"), "vlseg.attacks.masking"),
     **dict.fromkeys(("Attacked", "run_attack"), "vlseg.attacks.run"),
+    **dict.fromkeys(("TextAttacked", "run_text_attack"), "vlseg.attacks.text_run"),
     **dict.fromkeys(("Universal", "fit_universal"), "vlseg.attacks.universal"),
 }
 """What needs torch is imported when it is first asked for."""
@@ -50,8 +64,13 @@ __all__ = [
     "Budget",
     "Canvas",
     "Goal",
+    "Lexicon",
     "Masking",
     "Search",
+    "TextAttack",
+    "TextAttacked",
+    "TextBudget",
+    "TextSearch",
     "Universal",
     "apply_changes",
     "attack_from",
@@ -60,5 +79,10 @@ __all__ = [
     "check_masking",
     "fit_universal",
     "parse_attack",
+    "parse_text_attack",
     "run_attack",
+    "run_text_attack",
+    "text_attack_from",
+    "text_attack_to_json",
+    "vocabulary_of",
 ]

@@ -4,15 +4,14 @@ The repr of each evaluates to it again (`vlseg.attacks.parse_attack` does so saf
 tables and records name an attack by.
 """
 
-import ast
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from vlseg.records import InputError, unknown_name
+from vlseg.attacks.reading import check_known, number, plan_from, read_plan, whole
+from vlseg.records import InputError
 
 Norm = Literal["linf", "l2"]
 Place = Literal["input", "native"]
@@ -38,9 +37,9 @@ class Budget:
     place: Place = "input"
 
     def __post_init__(self) -> None:
-        _known("norm", self.norm, get_args(Norm))
-        _known("place", self.place, get_args(Place))
-        object.__setattr__(self, "epsilon", _number("epsilon", self.epsilon, least=0))
+        check_known("norm", self.norm, get_args(Norm))
+        check_known("place", self.place, get_args(Place))
+        object.__setattr__(self, "epsilon", number("epsilon", self.epsilon, least=0))
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,8 @@ class Goal:
     loss: Loss = "both"
 
     def __post_init__(self) -> None:
-        _known("kind", self.kind, get_args(Kind))
-        _known("loss", self.loss, get_args(Loss))
+        check_known("kind", self.kind, get_args(Kind))
+        check_known("loss", self.loss, get_args(Loss))
 
 
 STEPS: Mapping[str, int] = {"fgsm": 1, "pgd": 20, "segpgd": 20, "apgd": 20, "spsa": 20, "noise": 20, "universal": 5}
@@ -98,22 +97,21 @@ class Search:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _known("method", self.method, get_args(Method))
-        _known("keep", self.keep, get_args(Keep))
+        check_known("method", self.method, get_args(Method))
+        check_known("keep", self.keep, get_args(Keep))
         for name, default in (("steps", STEPS[self.method]), ("random_start", self.method in _STARTS_AT_RANDOM)):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
         for name, least in (("steps", 1), ("restarts", 1)):
-            object.__setattr__(self, name, _whole(name, getattr(self, name), least))
-        object.__setattr__(self, "momentum", _number("momentum", self.momentum, least=0))
+            object.__setattr__(self, name, whole(name, getattr(self, name), least))
+        object.__setattr__(self, "momentum", number("momentum", self.momentum, least=0))
         if self.step_size is not None:
-            object.__setattr__(self, "step_size", _number("step_size", self.step_size, least=0))
+            object.__setattr__(self, "step_size", number("step_size", self.step_size, least=0))
         self._check()
 
     def _check(self) -> None:
         method = self.method
-        if not isinstance(self.seed, int) or isinstance(self.seed, bool):
-            raise InputError(f"seed: {self.seed!r} is no whole number")
+        whole("seed", self.seed, None)
         if not isinstance(self.random_start, bool):
             raise InputError(f"random_start: {self.random_start!r} is neither true nor false")
         if method == "fgsm" and self.steps != 1:
@@ -152,8 +150,7 @@ class Attack:
         return factor * self.budget.epsilon
 
 
-_PARTS = {"Attack": Attack, "Budget": Budget, "Goal": Goal, "Search": Search}
-_FIELDS: Mapping[str, type[Budget] | type[Goal] | type[Search]] = {"budget": Budget, "goal": Goal, "search": Search}
+_PARTS: Mapping[str, type] = {"budget": Budget, "goal": Goal, "search": Search}
 
 
 def attack_to_json(attack: Attack) -> str:
@@ -167,20 +164,7 @@ def parse_attack(text: str) -> Attack:
     Raises:
         InputError: neither, an unknown name, or a value that a part refuses.
     """
-    if text.lstrip().startswith("{"):
-        try:
-            return attack_from(json.loads(text))
-        except ValueError as error:
-            raise InputError(f"attack: is no JSON ({error}); give what attack_to_json writes") from error
-    try:
-        made = _made(ast.parse(text.strip(), mode="eval").body)
-    except (SyntaxError, ValueError) as error:
-        raise InputError(
-            f"attack: {text[:80]!r} is no attack; give Attack(budget=..., goal=..., search=...)"
-        ) from error
-    if not isinstance(made, Attack):
-        raise InputError(f"attack: {text[:80]!r} is a {type(made).__name__}; give Attack(...)")
-    return made
+    return read_plan(text, Attack, _PARTS)
 
 
 def attack_from(values: Mapping[str, Any]) -> Attack:
@@ -189,43 +173,4 @@ def attack_from(values: Mapping[str, Any]) -> Attack:
     Raises:
         InputError: an unknown name, or a value that a part refuses.
     """
-    for name in values:
-        if name not in _FIELDS:
-            raise unknown_name("part of an attack", name, _FIELDS)
-    return Attack(**{name: _built(_FIELDS[name], name, given) for name, given in values.items()})
-
-
-def _built(part: Any, name: str, given: Any) -> Any:
-    if not isinstance(given, Mapping):
-        raise InputError(f"{name}: must be a mapping of its settings, is {given!r}")
-    known = [one.name for one in dataclasses.fields(part)]
-    for key in given:
-        if key not in known:
-            raise unknown_name(f"setting of {name}", str(key), known)
-    return part(**given)
-
-
-def _made(node: ast.expr) -> Any:
-    if not isinstance(node, ast.Call):
-        return ast.literal_eval(node)
-    if not isinstance(node.func, ast.Name) or node.func.id not in _PARTS or node.args:
-        raise ValueError("no part of an attack")
-    values = {str(word.arg): _made(word.value) for word in node.keywords}
-    return _built(_PARTS[node.func.id], node.func.id, values)
-
-
-def _known(name: str, value: object, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise unknown_name(name, str(value), known)
-
-
-def _number(name: str, value: object, *, least: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < least:
-        raise InputError(f"{name}: {value!r} is no number of at least {least:g}")
-    return float(value)
-
-
-def _whole(name: str, value: object, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name}: {value!r} is no whole number of at least {least}")
-    return value
+    return plan_from(values, Attack, _PARTS)

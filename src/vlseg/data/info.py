@@ -40,6 +40,8 @@ class _DatasetFile(pydantic.BaseModel):
     """The foreground's value (a palette's index) in masks whose entries give none."""
     generator: dict[str, Any] = {}
     """What drew the images, where nobody took them."""
+    modality: str = ""
+    """With what they were taken, in the words of the cards ("ultrasound", "chest X-ray")."""
 
 
 def read_info(root: Path) -> DatasetInfo:
@@ -80,6 +82,7 @@ def read_info(root: Path) -> DatasetInfo:
         aliases=read.aliases,
         mask_value=read.mask_value,
         generator=read.generator,
+        modality=read.modality,
     )
 
 

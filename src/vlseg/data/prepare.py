@@ -421,6 +421,7 @@ def _write_info(
         intensity = {key: value for key, value in asdict(card.intensity).items() if value is not None}
         values |= {
             "licence": card.licence,
+            "modality": card.modality,
             "symmetries": sorted(card.symmetries),
             "intensity": intensity,
             "citation": card.citation,

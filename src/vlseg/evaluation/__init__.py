@@ -11,6 +11,7 @@ from vlseg.evaluation.predict_files import PredictedMask, find_images, predict_f
 from vlseg.evaluation.predictor import Predictor, load
 from vlseg.evaluation.probe import blind_queries, probe_queries
 from vlseg.evaluation.query import Query, clean_queries, swapped_queries
+from vlseg.evaluation.scanners import SCANNERS
 from vlseg.evaluation.scene import Scene
 from vlseg.evaluation.setting import Setting
 from vlseg.evaluation.tensor_scores import score_tensors
@@ -20,6 +21,7 @@ from vlseg.evaluation.uncertainty import with_flip_uncertainty
 
 __all__ = [
     "CORRUPTIONS",
+    "SCANNERS",
     "SEVERITIES",
     "Answer",
     "MaskReader",

@@ -23,18 +23,18 @@ Corrupt = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 
 def gaussian_noise(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
     """Additive noise with a standard deviation of 0.02 to 0.32 of the range."""
-    return _clipped(image + _noise(image, rng) * (0.02, 0.04, 0.08, 0.16, 0.32)[severity - 1])
+    return clipped(image + _noise(image, rng) * (0.02, 0.04, 0.08, 0.16, 0.32)[severity - 1])
 
 
 def speckle(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
     """Noise in proportion to the brightness, as coherent imaging (ultrasound) has it: 0.1 to 0.8."""
-    return _clipped(image * (1 + _noise(image, rng) * (0.1, 0.2, 0.35, 0.55, 0.8)[severity - 1]))
+    return clipped(image * (1 + _noise(image, rng) * (0.1, 0.2, 0.35, 0.55, 0.8)[severity - 1]))
 
 
 def blur(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
     """A Gaussian blur of 0.3 to 4.8 % of the shorter side."""
     sigma = min(image.shape[:2]) * (0.003, 0.006, 0.012, 0.024, 0.048)[severity - 1]
-    return _clipped(ndimage.gaussian_filter(image, (sigma, sigma, 0)))
+    return clipped(ndimage.gaussian_filter(image, (sigma, sigma, 0)))
 
 
 def jpeg(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
@@ -49,7 +49,7 @@ def jpeg(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarr
 def contrast(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
     """Contrast around the image's mean lowered to 0.7 to 0.1 of what it was."""
     mean = image.mean(axis=(0, 1), keepdims=True)
-    return _clipped(mean + (image - mean) * (0.7, 0.5, 0.35, 0.2, 0.1)[severity - 1])
+    return clipped(mean + (image - mean) * (0.7, 0.5, 0.35, 0.2, 0.1)[severity - 1])
 
 
 def occlusion(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
@@ -73,13 +73,25 @@ CORRUPTIONS: Mapping[str, Corrupt] = {
 }
 
 
-def corrupted_queries(prompted: Sequence[Prompted], seed: int) -> list[Query]:
-    """Every sample's first wording on its image as it is, then under every corruption and severity."""
+def corrupted_queries(
+    prompted: Sequence[Prompted], seed: int, scanners: Mapping[str, Mapping[str, Corrupt]] | None = None
+) -> list[Query]:
+    """Every sample's first wording on its image as it is, then under every corruption and severity.
+
+    Args:
+        prompted: the samples.
+        seed: of what is drawn.
+        scanners: by dataset, further corruptions of its pictures.
+    """
     queries = [Query(item, item.wordings[0], item.sample, (Truth(item.sample),), reference=True) for item in prompted]
-    for name, corrupt in CORRUPTIONS.items():
+    own = {
+        name: {**CORRUPTIONS, **(scanners or {}).get(name, {})} for name in {item.sample.dataset for item in prompted}
+    }
+    kinds = {name: corrupt for one in sorted(own) for name, corrupt in own[one].items()}
+    for name, corrupt in kinds.items():
         for severity in SEVERITIES:
             views: dict[tuple[str, str], View] = {}
-            for item in prompted:
+            for item in (one for one in prompted if name in own[one.sample.dataset]):
                 image = (item.sample.dataset, item.sample.image_id)
                 view = views.setdefault(image, _view(corrupt, severity, (seed, *image, name)))
                 truth = Truth(item.sample, {"severity": severity})
@@ -99,6 +111,7 @@ def _noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.broadcast_to(noise, image.shape)
 
 
-def _clipped(image: np.ndarray) -> np.ndarray:
+def clipped(image: np.ndarray) -> np.ndarray:
+    """In [0, 1] and single precision."""
     result: np.ndarray = np.clip(image, 0, 1).astype(np.float32)
     return result

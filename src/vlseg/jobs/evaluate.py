@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vlseg.evaluation import (
+    SCANNERS,
     Query,
     Setting,
     choose_text_blind_rule,
@@ -264,7 +265,8 @@ def _queries(prompted: list[Prompted], pool: Pool, condition: Condition, seed: i
     if condition in ("clean", "blind"):
         return [replace(query, condition=condition) for query in clean_queries(prompted)]
     if condition == "corrupted":
-        return corrupted_queries([item for item in prompted if item.sample.mask_paths], seed)
+        scanners = {name: SCANNERS.get(info.modality, {}) for name, info in pool.infos.items()}
+        return corrupted_queries([item for item in prompted if item.sample.mask_paths], seed, scanners)
     queries = []
     for name in pool.infos:
         inside = [item for item in prompted if item.sample.dataset == name]

@@ -10,11 +10,11 @@ from vlseg.prompts.annotate import (
     sources_of,
     with_targets,
 )
-from vlseg.prompts.meaning import meaning, same_words
+from vlseg.prompts.meaning import meaning, same_words, synonyms
 from vlseg.prompts.mirror import mirrored, mirrored_name, names_a_place
 from vlseg.prompts.phrases import Phrase, other_values, phrases, with_words
 from vlseg.prompts.proofread import TextCase, head_noun, mend, proofread
-from vlseg.prompts.spelling import Spelling, spelling_of
+from vlseg.prompts.spelling import Spelling, known_words, spelling_of
 from vlseg.prompts.template import BUILT_IN, Rendered, Template, read_template, render
 from vlseg.prompts.variants import (
     FOREIGN,
@@ -43,6 +43,7 @@ __all__ = [
     "chooser",
     "describe",
     "head_noun",
+    "known_words",
     "meaning",
     "mend",
     "mirrored",
@@ -63,6 +64,7 @@ __all__ = [
     "shuffled",
     "sources_of",
     "spelling_of",
+    "synonyms",
     "translated",
     "with_targets",
     "with_words",

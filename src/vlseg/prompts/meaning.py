@@ -25,6 +25,21 @@ _SAME = {
     "man": "male",
     "woman": "female",
 }
+_SPELLINGS = (
+    "tumor tumour",
+    "edema oedema",
+    "hemorrhage haemorrhage",
+    "hematoma haematoma",
+    "esophagus oesophagus",
+    "anesthesia anaesthesia",
+    "fiber fibre",
+    "color colour",
+    "colored coloured",
+    "localized localised",
+)
+"""American and British, beside those of `_SAME`."""
+_NOUNS = frozenset("tumor tumour hemorrhage haemorrhage hematoma haematoma fiber fibre color colour".split())
+"""Those of them that have a plural."""
 
 
 @lru_cache(maxsize=100_000)
@@ -36,6 +51,25 @@ def words_of(text: str) -> tuple[str, ...]:
 def same_words(first: str, second: str) -> bool:
     """True for texts that differ in case, punctuation or spaces at most."""
     return words_of(first) == words_of(second)
+
+
+def synonyms(word: str) -> tuple[str, ...]:
+    """The words, in lower case and sorted, that say the same as this one in a prompt; a plural has its own."""
+    plain = word.casefold()
+    if found := _groups().get(plain):
+        return tuple(one for one in found if one != plain)
+    single = plain.removesuffix("s")
+    return tuple(f"{one}s" for one in _groups().get(single, ()) if one != single) if single in _NOUNS else ()
+
+
+@lru_cache(maxsize=1)
+def _groups() -> dict[str, tuple[str, ...]]:
+    """By word, all that say the same, itself as well."""
+    groups = [set(one.split()) for one in _SPELLINGS]
+    for same in sorted(set(_SAME.values())):
+        groups.append({same, *(word for word, other in _SAME.items() if other == same)})
+    single = [sorted(word for word in group if " " not in word) for group in groups]
+    return {word: tuple(group) for group in single for word in group}
 
 
 @lru_cache(maxsize=100_000)

@@ -58,6 +58,12 @@ def spelling_of(texts: Iterable[str]) -> Spelling:
 
 
 @cache
+def known_words() -> frozenset[str]:
+    """The words of the English list, in lower case."""
+    return frozenset(_checker().word_frequency.keys())
+
+
+@cache
 def _checker() -> Any:
     from spellchecker import SpellChecker
 

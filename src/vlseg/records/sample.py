@@ -112,7 +112,7 @@ class DatasetInfo:
     `left_out` says in words what was found and not used.
     `symmetries` are the allowed ones of
     ("horizontal", "vertical", "rotation"). `aliases` maps p0..p9 to content names. `generator` says what drew
-    the images of a phantom; empty = they were taken.
+    the images of a phantom; empty = they were taken. `modality` says with what, in the words of the cards.
     """
 
     name: str
@@ -135,6 +135,7 @@ class DatasetInfo:
     fingerprint: str = ""
     text_blind_ceiling: float | None = None
     generator: Mapping[str, Any] = field(default_factory=dict)
+    modality: str = ""
 
 
 @dataclass(frozen=True)
