@@ -127,72 +127,55 @@ def attack(
 def _lines(values: dict[str, Any]) -> list[str]:
     from vlseg.cli.terminal import shown
 
-    heading = f"{values['dataset']} {values['split']}, prompt {values['prompt']}, {values['n']} samples"
+    names = [
+        f"{row['method']} {row['epsilon']:g}: {row['attack']}" for row in values["results"] if not row["published"]
+    ]
     return shown(
-        heading,
-        _table(values),
+        f"{values['dataset']} {values['split']}, prompt {values['prompt']}, {values['n']} samples",
+        *_table(values),
         _matrix(values["matrix"]),
-        then=[
-            *(f"{row['method']} {row['epsilon']:g}: {row['attack']}" for row in values["results"]),
-            f"scores: {values['scores']}",
-        ],
+        then=[*names, f"scores: {values['scores']}"],
     )
 
 
-def _table(values: dict[str, Any]) -> "Table":
-    from vlseg.cli.terminal import table
-    from vlseg.reports.words.numbers import interval, percent, points, why
+def _table(values: dict[str, Any]) -> "list[str | Table]":
+    from vlseg.cli.terminal import Notes, table
+    from vlseg.reports.words.numbers import decimal, epsilon, interval, percent, points, why
 
-    results = values["results"]
-    rows = [("as it is", "", "", interval(values["clean_dice"], values["clean_ci95"]), "", "", "", "", "")]
+    results, notes = values["results"], Notes()
+    first = results[0]
+    dice = interval(values["clean_dice"], values["clean_ci95"])
+    rows = [("as it is", "", "", dice, "", "", percent(first["clean_left_empty"]), decimal(first["clean_presence"]))]
     for row in results:
         drop = row["drop"]
+        missing = "" if row["ci95"] else notes(why(row["reason"], groups_known=values["groups_known"]))
         rows.append(
             (
                 f"{'published ' if row['published'] else ''}{row['method']}",
-                epsilon_text(row["epsilon"], normalised=row["published"]),
-                interval(row["noise_dice"], row["noise_ci95"]) if row["noise_dice"] is not None else "",
-                interval(row["robust_dice"], row["ci95"]),
+                epsilon(row["epsilon"], normalised=row["published"]),
+                "" if row["noise_dice"] is None else decimal(row["noise_dice"]),
+                interval(row["robust_dice"], row["ci95"]) + missing,
                 points(drop["difference"], drop["ci95"]),
-                interval(row["wanted_dice"], row["wanted_ci95"]) if row["wanted_dice"] is not None else "",
-                percent(row["left_empty"]) if row["left_empty"] is not None else "",
-                "" if row["presence"] is None else f"{row['clean_presence']:.2f} to {row['presence']:.2f}",
-                "" if row["ci95"] else why(row["reason"]),
+                "" if row["wanted_dice"] is None else decimal(row["wanted_dice"]),
+                percent(row["left_empty"]),
+                decimal(row["presence"]),
             )
         )
-    names = (
-        "attack",
-        "epsilon",
-        "noise [95 %]",
-        "Dice [95 %]",
-        "points [95 %]",
-        "Dice, wanted mask",
-        "left empty",
-        "presence",
-        "",
-    )
-    return table(names, rows)
-
-
-def epsilon_text(value: float, *, normalised: bool = False) -> str:
-    """In grey levels of 8 bits where it is a quarter of one or more, as it is asked for."""
-    levels = value * 255
-    if normalised or not 0.25 <= levels <= 255 or abs(levels * 4 - round(levels * 4)) > 1e-6:
-        return f"{value:g}{' normalised' if normalised else ''}"
-    return f"{levels:g}/255"
+    names = ("attack", "epsilon", "noise", "Dice [95 %]", "points [95 %]", "with wanted", "left empty", "presence")
+    return [table(names, rows), str(notes)]
 
 
 def _matrix(rows: list[dict[str, Any]]) -> "Table":
     """Found on one model, scored on another."""
     from vlseg.cli.terminal import table
-    from vlseg.reports.words.numbers import decimal, interval, points
+    from vlseg.reports.words.numbers import decimal, epsilon, interval, points
 
     cells = [
         (
             row["found_on"],
             row["onto"],
             row["method"],
-            epsilon_text(row["epsilon"]),
+            epsilon(row["epsilon"]),
             decimal(row["clean_dice"]),
             interval(row["dice"], row["ci95"]),
             points(row["drop"]["difference"], row["drop"]["ci95"]),

@@ -135,7 +135,8 @@ def published(options: AttackOptions, deviation: float) -> list[Planned]:
         for epsilon in epsilons:
             search = Search(method=method, steps=PUBLISHED_STEPS[method], seed=options.seed)
             honest = Attack(Budget("linf", epsilon * deviation), Goal(), search)
-            found += [Planned(None, published=(method, epsilon)), Planned(honest)]
+            extra = {"epsilon_of_range": epsilon * deviation}
+            found += [Planned(None, published=(method, epsilon), extra=extra), Planned(honest)]
     return found
 
 

@@ -28,6 +28,7 @@ def summary(runs: Sequence[AttackedRun]) -> dict[str, Any]:
         "clean_ci95": whole.dice.ci95,
         "n": whole.n,
         "n_groups": whole.n_groups,
+        "groups_known": whole.groups_known,
         "results": results,
         "monotone": not rises,
         "rises": [told(*pair) for pair in rises],

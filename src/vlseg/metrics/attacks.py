@@ -72,9 +72,14 @@ def attack_effects(rows: Rows, *, groups_known: bool) -> list[AttackEffect]:
 
 
 def rising(effects: Sequence[AttackEffect]) -> list[tuple[AttackEffect, AttackEffect]]:
-    """Neighbouring budgets of one attack under which the mean Dice rises: no budget helps the defender."""
+    """Neighbouring budgets of one attack under which the mean Dice rises: the larger one holds all of the smaller one.
+
+    Of untargeted searches: what goes for another mask, and noise, need not lower Dice further.
+    """
     alike: dict[str, list[AttackEffect]] = {}
     for effect in effects:
+        if effect.arguments["goal"]["kind"] != "untargeted" or effect.method == "noise":
+            continue
         rest = {name: value for name, value in effect.arguments.items() if name != "budget"}
         budget = {name: value for name, value in effect.arguments["budget"].items() if name != "epsilon"}
         search = {name: value for name, value in rest.get("search", {}).items() if name != "step_size"}
