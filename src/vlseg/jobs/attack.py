@@ -17,6 +17,7 @@ from vlseg.evaluation import Answer, Prediction, Query, evaluate
 from vlseg.evaluation.answers import prompt_of
 from vlseg.evaluation.predict import answer_prompts
 from vlseg.evaluation.query import Truth
+from vlseg.jobs.attack_pictures import attack_picture, shown_attacks, shown_samples
 from vlseg.jobs.attack_plan import AttackOptions, Planned, planned, published
 from vlseg.jobs.attack_published import as_published, deviation, wording
 from vlseg.jobs.attack_samples import Chosen, choose
@@ -49,7 +50,7 @@ from vlseg.models.ensemble.model import averaged
 from vlseg.prompts import Prompted
 from vlseg.records import SPLITS, EvaluationSpec, InputError, SampleScore, read_scores, write_scores
 from vlseg.records.console import error_console
-from vlseg.records.pictures import Pictures, write_pictures
+from vlseg.records.pictures import AttackPicture, Pictures, write_attack_pictures, write_pictures
 
 IMAGES_AT_ONCE = 8
 """Images whose attacked inputs are in memory; what is done is kept after so many."""
@@ -91,6 +92,7 @@ class _Side:
     planned: list[Planned]
     rows: list[SampleScore] = field(default_factory=list)
     pictures: Pictures | None = None
+    attacked: list[AttackPicture] = field(default_factory=list)
 
     @property
     def partial(self) -> Path:
@@ -219,9 +221,14 @@ def _attack(sides: Sequence[_Side], chosen: Chosen, asked: AttackOptions, option
                 universals = _universals(first, target, options.split, options.seed)
             some = read_some(items, first.job.pool.infos, target, chosen.wanted)
             found: dict[str, Mapping[Key, Found]] = {}
+            kept = len(sides) > 1 or first.pictures is not None
             for one in first.planned:
-                found[one.name] = _found(one, target, some, universals.get(one.name), asked.seed, len(sides) > 1)
+                found[one.name] = _found(one, target, some, universals.get(one.name), asked.seed, kept)
                 advance(len(_images(items)))
+            if first.pictures is not None:
+                shown = [key for key in some.keys if key in shown_samples(chosen.items)]
+                attacks = shown_attacks(first.planned)
+                first.attacked += [attack_picture(key, one, found[one.name][key]) for one in attacks for key in shown]
             for side in sides:
                 given = found if side is first else _transferred(side, items, chosen, found)
                 _score(side, items, chosen, given, asked.seed, number)
@@ -333,6 +340,7 @@ def _written(side: _Side, begin: float) -> Evaluated:
     with replacing_evaluation(side.folder) as new:
         if side.pictures is not None:
             write_pictures(new, list(side.pictures.images.values()), side.pictures.outlines)
+            write_attack_pictures(new, side.attacked)
         spec = write_evaluation(new, side.spec, side.rows, Calibration(), NO_CEILINGS, begin)
     shutil.rmtree(side.partial, ignore_errors=True)
     whole = aggregate(plain_rows(side.rows), groups_known=spec.groups_known)

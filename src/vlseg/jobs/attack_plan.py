@@ -135,7 +135,7 @@ def published(options: AttackOptions, deviation: float) -> list[Planned]:
         for epsilon in epsilons:
             search = Search(method=method, steps=PUBLISHED_STEPS[method], seed=options.seed)
             honest = Attack(Budget("linf", epsilon * deviation), Goal(), search)
-            extra = {"epsilon_of_range": epsilon * deviation}
+            extra = {"epsilon_of_range": epsilon * deviation, "seed": options.seed}
             found += [Planned(None, published=(method, epsilon), extra=extra), Planned(honest)]
     return found
 

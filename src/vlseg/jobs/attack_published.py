@@ -62,7 +62,8 @@ def as_published(method: str, epsilon: float, target: Attackable, some: Some, se
             filed = after_file(changed, "jpeg" if jpeg else "8bit")
             with torch.no_grad():
                 inputs = samples.inputs([number], filed[None])
-            rows[id(some.images[one])] = Found(inputs, filed - samples.canvas(number).image)
+            before = samples.canvas(number).image
+            rows[id(some.images[one])] = Found(inputs, filed - before, before)
     return {key: rows[id(image)] for key, image in zip(some.keys, some.images, strict=True)}
 
 

@@ -64,11 +64,13 @@ class Found:
 
     Attributes:
         inputs: one row of the network's inputs; None where they are those of the image as it is.
-        change: (3, h, w) of the image that was attacked.
+        change: (3, h, w) of the image that was attacked, where it was to be kept.
+        image: (3, h, w) that was attacked, likewise.
     """
 
     inputs: Inputs | None
     change: Tensor
+    image: Tensor | None = None
 
 
 def key_of(item: Prompted) -> Key:
@@ -123,7 +125,7 @@ def found_by(
     """What an attack finds for each sample; `universal` is the change where it is one for all.
 
     Args:
-        changes: keep them, for other models.
+        changes: keep them, for other models and for pictures.
     """
     attack = planned.attack
     assert attack is not None
@@ -141,8 +143,9 @@ def found_by(
     found = {}
     for number, key in enumerate(some.keys):
         row, mine = rows[[number]], own[id(some.images[number])]
-        change = after[number] - attacked.images[number] if changes else after[number].new_zeros(())
-        found[key] = Found(None if _same(row, mine) else row, change)
+        before = attacked.images[number]
+        kept = (after[number] - before, before) if changes else (before.new_zeros(()), None)
+        found[key] = Found(None if _same(row, mine) else row, *kept)
     return found
 
 

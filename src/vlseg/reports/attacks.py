@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vlseg.metrics import AttackEffect, Estimate, aggregate, attack_effects
+from vlseg.metrics import ATTACKED, AttackEffect, Estimate, aggregate, attack_effects
+from vlseg.records.pictures import read_attack_pictures
 from vlseg.reports.figures import robustness
-from vlseg.reports.load import EvaluationOnDisk
+from vlseg.reports.load import EvaluationOnDisk, data_uri
 from vlseg.reports.words.numbers import decimal, epsilon, estimate, points
 
 
@@ -40,8 +41,65 @@ def attack_facts(evaluation: EvaluationOnDisk, name: str) -> dict[str, Any]:
         "lines": lines,
         "sentence": _sentence(lines, clean),
         "figure": robustness(_curves(lines, clean), levels=_levels(effects), name=f"attacks-{name}"),
+        "looks": looks(evaluation),
         "wants": any(line.effect.wanted for line in lines),
     }
+
+
+@dataclass(frozen=True)
+class Look:
+    """One sample under one attack: three pictures from left to right.
+
+    Attributes:
+        sample: target, sample, dataset.
+        fact: what the attack did.
+        width, height: of the outlines' grid.
+        panels: caption, data URL, truth and answer as outlines; None: not drawn.
+    """
+
+    sample: list[str]
+    fact: str
+    width: int
+    height: int
+    panels: list[tuple[str, str, str | None, str | None]]
+
+
+def looks(evaluation: EvaluationOnDisk) -> list[Look]:
+    """What the evaluation kept pictures of.
+
+    Raises:
+        InputError: files that cannot be read.
+    """
+    kept, found = evaluation.pictures, []
+    if kept is None:
+        return []
+    rows = {}
+    for place, row in enumerate(evaluation.scores):
+        arguments = json.loads(row.condition_arguments)
+        if arguments.pop("against", "original") == "original":
+            told = json.dumps(arguments, sort_keys=True) if row.condition == ATTACKED else ""
+            rows[row.dataset, row.sample_id, told] = place
+    for one in read_attack_pictures(evaluation.folder):
+        key = one.dataset, one.sample_id
+        own, after = (evaluation.scores[rows[(*key, told)]] for told in ("", one.arguments))
+        lines = [kept.outlines[rows[(*key, told)]] for told in ("", one.arguments)]
+        image = kept.images[one.dataset, own.image_id]
+        arguments = json.loads(one.arguments)
+        fact = f"{search_name(arguments)}, epsilon {_epsilon(arguments)}: "
+        fact += f"Dice {decimal(own.dice)} as it is, {decimal(after.dice)} under attack"
+        panels = [
+            ("As it is", one.before, lines[0].truth, lines[0].answer),
+            ("The change, ten times", one.change, None, None),
+            ("Under attack", one.after, lines[1].truth, lines[1].answer),
+        ]
+        shown = [(caption, data_uri("image/webp", file), *drawn) for caption, file, *drawn in panels]
+        named = [word for word in (own.target, own.sample_id, own.dataset) if word]
+        found.append(Look(named, fact, image.width, image.height, shown))  # type: ignore[arg-type]
+    return found
+
+
+def _epsilon(arguments: Mapping[str, Any]) -> str:
+    return epsilon(arguments["budget"]["epsilon"], normalised=bool(arguments.get("published")))
 
 
 def search_name(arguments: Mapping[str, Any]) -> str:

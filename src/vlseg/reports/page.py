@@ -48,7 +48,12 @@ def write_report(
     """
     loaded = [load_run(run) for run in runs]
     rows = result_rows(loaded)
-    values = {"title": title, **_first_screen(loaded, rows, comparison, images), **_sections(loaded, comparison)}
+    values = {
+        "title": title,
+        "images": images,
+        **_first_screen(loaded, rows, comparison, images),
+        **_sections(loaded, comparison),
+    }
     write_text(out, page_environment().get_template("report.html.j2").render(values))
     if figures is not None:
         for figure in _named_apart(_all_figures(values)):
