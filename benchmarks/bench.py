@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from attack_speed import equality as attacked_alike
+from attack_speed import works as attack_works
 from peers import WORDS, model_and_processor, synchronise, transformers_answer
 from PIL import Image
 from scipy.stats import spearmanr
@@ -299,6 +301,16 @@ def surfaces(repeats: int) -> list[Row]:
     return [work | figures | {"equality": {"largest_difference": worst}, "floor": None}]
 
 
+def attacks(repeats: int, device: str) -> list[Row]:
+    """A step of PGD, several prompts and restarts an image."""
+    return [
+        {"work": work.name, "against": "plain loop, one sample and restart at a time", "target": 2.0}
+        | in_turn(work.mine, work.theirs, repeats)
+        | {"equality": attacked_alike(work)}
+        for work in attack_works(device)
+    ]
+
+
 def dataset(root: Path, sources: list[Path]) -> Path:
     """The images of several folders, with their masks, as one training split; made-up ones where there is no source."""
     for name in ("images", "masks", "anns"):
@@ -350,7 +362,7 @@ def main() -> None:
     """Run what is asked for, print the table, write results/latest.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, nargs="*", help="folders with images/ and masks/ of equal names")
-    parser.add_argument("--only", nargs="*", choices=["prompts", "frozen", "full", "surfaces"])
+    parser.add_argument("--only", nargs="*", choices=["prompts", "frozen", "full", "surfaces", "attacks"])
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--out", type=Path, default=HERE / "results" / "latest.json")
@@ -367,6 +379,7 @@ def main() -> None:
             "frozen": lambda: frozen_training(root, options.repeats, options.device),
             "full": lambda: full_training(options.repeats, options.device),
             "surfaces": lambda: surfaces(options.repeats),
+            "attacks": lambda: attacks(max(1, options.repeats // 2), options.device),
         }
         here = machine(options.device) | {"images": f"{len(pictures)} {'real' if sources else 'made-up'} ones"}
         rows = [row | {"machine": here} for name in options.only or works for row in works[name]()]

@@ -159,3 +159,10 @@ def test_a_prepare_that_is_no_plain_resizing_is_refused() -> None:
 def test_what_is_no_image_is_refused(image: Tensor, named: str) -> None:
     with pytest.raises(InputError, match=named):
         canvas_of(Toy((8, 8), lambda pixels: pixels[:, :1]), image, "native")
+
+
+def test_double_precision_images_are_taken() -> None:
+    model, rgb = model_of("clipseg-tiny", "corrected"), picture()
+    one, two = (canvas_of(model, image, "input") for image in (rgb, rgb.double()))
+    assert torch.equal(one.image, two.image)
+    assert one.key == two.key

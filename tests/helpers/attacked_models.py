@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vlseg.attacks import Attack, Attacked, run_attack
 from vlseg.losses import dice_bce_loss
+from vlseg.metrics import dice_score
 from vlseg.models import Inputs, Output, Rows, Segmenter, Spec, build_model
 from vlseg.models.images import resize_and_normalise, resize_masks, restore_bilinear
 
@@ -126,3 +129,18 @@ def wave(pixels: Tensor) -> Tensor:
 def plain_loss(logits: Tensor, masks: Tensor) -> Tensor:
     """Cross-entropy, (B,), by the library."""
     return F.binary_cross_entropy_with_logits(logits, masks.float(), reduction="none").flatten(1).mean(1)
+
+
+def attacked(attack: Attack, count: int = 4, model: Any = None) -> Attacked:
+    """Two samples of each of `count` images, by the trained model or another."""
+    images, prompts, masks, _ = samples(count, 77)
+    return run_attack(attack, model or trained(), images, prompts, masks)
+
+
+def dices(model: Any, done: Attacked, prompts: list[str], masks: list[Tensor]) -> list[float]:
+    """By the model's own steps and the metrics' own Dice, from the inputs that come back."""
+    with torch.no_grad():
+        logits = model.forward(done.inputs, model.tokenize(prompts)).logits
+        maps = model.restore(logits, done.inputs)
+    pairs = zip(maps, masks, strict=True)
+    return [dice_score((one[0].sigmoid() > model.spec.threshold).numpy(), mask.numpy() > 0.5) for one, mask in pairs]

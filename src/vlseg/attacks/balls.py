@@ -31,7 +31,7 @@ def drawn_start(shape: torch.Size, norm: Norm, epsilon: float, rng: torch.Genera
     """A change (3, h, w), uniform in the ball."""
     if norm == "linf":
         return (2 * torch.rand(shape, generator=rng) - 1) * epsilon
-    radius = float(torch.rand((), generator=rng, dtype=torch.float64)) ** (1 / shape.numel())
+    radius: float = float(torch.rand((), generator=rng, dtype=torch.float64)) ** (1 / shape.numel())
     return drawn_noise(shape, norm, epsilon, rng) * radius
 
 

@@ -49,6 +49,7 @@ def canvas_of(model: Segmenter, rgb: Tensor, place: Place) -> Canvas:
             channels, or members that lay the image out differently.
     """
     _check(rgb)
+    rgb = rgb.float()
     with torch.no_grad():
         inputs = model.prepare([rgb])
         if place == "native":
