@@ -40,7 +40,7 @@ def robustness(curves: Mapping[str, Curve], *, levels: bool, name: str = "attack
     axes = plot.subplots()
     for index, (label, curve) in enumerate(drawn.items()):
         points = [(value * scale, one) for value, one in sorted(curve.items()) if finite(one.mean)]
-        means = [one.mean for _, one in points]
+        means = [one.mean or 0.0 for _, one in points]
         style = series(index)
         axes.plot([x for x, _ in points], means, label=label, zorder=3 - index / 100, **style)
         for x, one in points:
