@@ -295,6 +295,13 @@ def test_rounding_to_8_bits_undoes_less_than_half_a_level(root: Path) -> None:
     ), "a large change survives"
 
 
+def test_more_than_half_a_level_is_rounded_up_to_a_whole_one() -> None:
+    """0.01 of CLIPSeg's normalised input is 0.6 of a grey level."""
+    image = torch.randint(1, 254, (3, 8, 8), generator=torch.Generator().manual_seed(0)) / 255
+    change = (2.0 * torch.randint(0, 2, (3, 8, 8), generator=torch.Generator().manual_seed(1)) - 1) * 0.01 * 0.226
+    assert torch.equal(((after_file(image + change, "8bit") - image) * 255).round(), change.sign())
+
+
 def test_files_are_those_that_pillow_writes(tmp_path: Path) -> None:
     image = torch.rand(3, 20, 24, generator=torch.Generator().manual_seed(0))
     levels = np.round(image.permute(1, 2, 0).numpy() * 255).astype(np.uint8)
