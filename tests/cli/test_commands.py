@@ -188,6 +188,8 @@ def test_models_table(vlseg: Callable[..., object]) -> None:
         "CIDAS/clipseg-rd64-refined",
     ]
     assert "never published weights" in vlseg("models", "cris").out
+    assert "vlsm-ensemble-b: VLSM-Ensemble B: CLIPSeg and UNet-D" in vlseg("models", "vlsm-ensemble-b").out
+    assert cards["lvit-tw"]["about"].startswith("LViT-TW: LViT without text")
     assert cards["clipseg"]["parameters"] == 150_747_746
     assert cards["clipseg"]["decoder"] == 1_127_009
     assert cards["cris"]["protocols"] == ["corrected", "original", "medvlsm", "attention_mask"]

@@ -24,6 +24,7 @@ COMMANDS = [
     "predict",
     "probe",
     "attack",
+    "merge",
     "report",
     "study",
     "cache",

@@ -15,7 +15,7 @@ from vlseg.jobs.train import train_run
 from vlseg.models import load_model
 from vlseg.models.additions import suits_cache
 from vlseg.models.additions.extended import Extended
-from vlseg.records import InputError, RunConfig, read_scores
+from vlseg.records import InputError, RunConfig, read_record, read_scores
 
 MakeDataset = Callable[..., Path]
 Row = tuple[str, str, Mapping[str, Any]]
@@ -110,7 +110,7 @@ def test_what_cannot_be_is_said_before_anything_is_written(make_dataset: MakeDat
         (config(data, regime, model, {"train_decoder": "yes"}, **tiny), "true or false"),
         (config(data, regime, "unet", {}, **unet), "is not for 'unet'"),
         (config(data, regime, model, {}, **tiny, protocol="published"), "take corrected"),
-        (config(data, "full", model, {}, **first), "or merge it"),
+        (config(data, "full", model, {}, **first), "start from the weights that it was put onto"),
         (config(data, regime, model, {"width": 5}, **first), "cannot go onto"),
     ):
         with pytest.raises(InputError, match=words):
@@ -118,3 +118,38 @@ def test_what_cannot_be_is_said_before_anything_is_written(make_dataset: MakeDat
         assert not (tmp_path / "no").exists()
     with pytest.raises(InputError, match="inside the image encoder"):
         train_run(config(data, regime, model, arguments, **tiny, feature_cache=str(tmp_path / "c")), tmp_path / "no")
+
+
+def test_members_of_an_ensemble_keep_what_was_added(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    data, (regime, model, arguments) = make_dataset(), CASES[SHOWN]
+    made(model).save(tmp_path / "base")
+    for seed in (0, 1):
+        one = config(data, regime, model, arguments, weights=str(tmp_path / "base"), seed=seed, max_steps=1)
+        train_run(one, tmp_path / str(seed))
+    members = {"members": [str(tmp_path / "0"), str(tmp_path / "1")], "combine": "stack"}
+    train_run(config(data, "full", "ensemble", {}, model_arguments=members, max_steps=1), tmp_path / "all")
+    for seed in (0, 1):
+        (tmp_path / str(seed)).rename(tmp_path / f"moved-{seed}")
+    both: Any = load_model(str(tmp_path / "all"))
+    for seed, member in enumerate(both.segmenters):
+        alone: Any = load_model(str(tmp_path / f"moved-{seed}"))
+        assert all(torch.equal(tensor, alone.stored()[name]) for name, tensor in member.stored().items())
+    (tmp_path / "base").rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="put it back there"):
+        load_model(str(tmp_path / "all"))
+    (tmp_path / "elsewhere").rename(tmp_path / "base")
+    load_model(str(tmp_path / "all"))
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    data, (regime, model, arguments) = make_dataset(), CASES[SHOWN]
+    made(model).save(tmp_path / "base")
+    found = []
+    for devices in (1, 2):
+        wanted = config(data, regime, model, arguments, weights=str(tmp_path / "base"), max_steps=2)
+        train_run(wanted.model_copy(update={"devices": devices}), tmp_path / str(devices))
+        trained: Any = load_model(str(tmp_path / str(devices)))
+        found.append(trained.stored())
+    assert all(torch.allclose(tensor, found[1][name], atol=2e-5) for name, tensor in found[0].items())
+    assert read_record(tmp_path / "2" / "run.json").processes == 2

@@ -120,6 +120,22 @@ def test_a_methods_name_tells_what_its_model_was_built_with(tmp_path: Path) -> N
     assert methods[1].startswith("model=guide, text=minilm [")
 
 
+def test_a_methods_name_tells_how_many_labels_it_had(tmp_path: Path) -> None:
+    """Other labels make other methods, and no comparison of two of them is refused."""
+    settings = [{"label_share": 0.25}, {"label_share": 0.25, "pseudo_labels": "epi", "lv_weight": 0.1}, {}]
+    usual = {"model": "guide", "label_share": 1.0, "pseudo_labels": "none", "lv_weight": 0.0, "data": ["d"]}
+    for number, changes in enumerate(settings):
+        folder = run(tmp_path / str(number), config={**usual, "seed": 0, **changes})
+        evaluation(folder / "evaluations" / "x", rows(DICE), run_id=str(number))
+    found = compare_runs([tmp_path / str(number) for number in range(3)])
+    names = [row["method"].partition(" [")[0] for row in found["methods"][:3]]
+    assert names == [
+        "model=guide, label_share=0.25",
+        "model=guide, label_share=0.25, pseudo_labels=epi, lv_weight=0.1",
+        "model=guide",
+    ]
+
+
 def test_a_run_scored_otherwise_on_another_dataset_is_compared_on_one(tmp_path: Path) -> None:
     first, second = run(tmp_path / "r"), run(tmp_path / "q")
     for folder, name in ((first, "r"), (second, "q")):

@@ -297,17 +297,26 @@ def test_devices_of_a_resumed_run_are_looked_at(trained: Path) -> None:
         train_run(None, trained / "run", resume=True, places={"devices": 0})
 
 
+SPEC = EvaluationSpec(
+    id="e", model="m", run_id="run", dataset="d", data_fingerprint="f", split="test", prompt="p1",
+    prompt_sources=[], deployable=True, protocol="corrected",
+)  # fmt: skip
+
+
+def test_a_methods_name_tells_the_regimes_arguments(trained: Path) -> None:
+    record = read_record(trained / "run" / "run.json")
+    for rank in (4, 8):
+        config = {**record.config, "regime": "lora", "regime_arguments": {"rank": rank}}
+        assert f", regime=lora, rank={rank}, " in method_of(record.model_copy(update={"config": config}), SPEC)
+
+
 def test_devices_make_no_other_method_but_parted_batch_norm_does(trained: Path) -> None:
     record = read_record(trained / "run" / "run.json")
-    spec = EvaluationSpec(
-        id="e", model="m", run_id="run", dataset="d", data_fingerprint="f", split="test", prompt="p1",
-        prompt_sources=[], deployable=True, protocol="corrected",
-    )  # fmt: skip
 
     def method(devices: int, parts: int) -> str:
         changes = {"config": {**record.config, "devices": devices}, "processes": devices, "batch_parts": parts}
-        return method_of(RunRecord(**{**record.model_dump(), **changes}), spec)
+        return method_of(RunRecord(**{**record.model_dump(), **changes}), SPEC)
 
     earlier = {key: value for key, value in record.config.items() if key not in ("devices", "nodes")}
-    assert method(1, 1) == method(2, 1) == method_of(record.model_copy(update={"config": earlier}), spec)
+    assert method(1, 1) == method(2, 1) == method_of(record.model_copy(update={"config": earlier}), SPEC)
     assert method(2, 2) != method(1, 1)

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -61,6 +62,53 @@ def test_shares_are_nested_and_by_group(make_dataset: MakeDataset) -> None:
         rest = [item for item in train if item not in items]
         assert not groups(items) & groups(rest)
     assert choose(train, val, config(root, train_share=0.25, seed=5)).train == chosen[0.25]
+
+
+def with_mask(items: list[Prompted]) -> list[Prompted]:
+    return [item for item in items if item.sample.mask_paths]
+
+
+def test_label_shares_are_nested_and_by_group(make_dataset: MakeDataset) -> None:
+    """All samples stay; smaller shares of masks are parts of larger ones, also of a share of the images."""
+    root = grouped(make_dataset(counts=(40, 2, 2)), 2)
+    pool = open_pool([str(root)], "p1")
+    train, val = pool.split("train"), pool.split("val")
+    for images_kept in (1.0, 0.5):
+        within = choose(train, val, config(root, train_share=images_kept)).train
+        shares = (0.1, 0.25, 0.5, 1.0)
+        settings = [config(root, train_share=images_kept, label_share=share) for share in shares]
+        chosen = [choose(train, val, one) for one in settings]
+        assert all([i.sample.id for i in one.train] == [i.sample.id for i in within] for one in chosen)
+        assert all(one.val == val for one in chosen)
+        kept = [images(with_mask(one.train)) for one in chosen]
+        assert all(
+            abs(len(one) - share * 40 * images_kept) <= 2 for one, share in zip(kept, shares, strict=True)
+        )  # a group
+        assert all(smaller < larger for smaller, larger in pairwise(kept))
+        for one in chosen:
+            rest = [item for item in one.train if not item.sample.mask_paths]
+            assert not groups(with_mask(one.train)) & groups(rest)
+            assert all(item.sample.mask_paths == () for item in rest)
+    assert (
+        choose(train, val, config(root, label_share=0.25, seed=5)).train
+        == choose(train, val, settings[0].model_copy(update={"train_share": 1.0, "label_share": 0.25})).train
+    )
+    quarter = choose(train, val, config(root, label_share=0.25)).train
+    assert with_mask(quarter) == choose(train, val, config(root, train_share=0.25)).train
+
+
+def test_a_label_share_is_one_of_the_images_that_have_masks(make_dataset: MakeDataset) -> None:
+    root = make_dataset(counts=(20, 1, 1))
+    path = root / "anns" / "train.json"
+    entries = json.loads(path.read_text())
+    for entry in entries[:20]:
+        entry["mask_name"] = None
+    path.write_text(json.dumps(entries))
+    train = open_pool([str(root)], "p1").split("train")
+    assert len(images(with_mask(choose(train, [], config(root, label_share=0.5)).train))) == 5
+    assert (
+        with_mask(choose([i for i in train if not i.sample.mask_paths], [], config(root, label_share=0.5)).train) == []
+    )
 
 
 def test_folds_part_groups_and_cover_everything(make_dataset: MakeDataset) -> None:

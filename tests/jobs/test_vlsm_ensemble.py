@@ -20,13 +20,13 @@ def test_trained_and_evaluated_on_real_ultrasound(
 ) -> None:
     data, run = shared / "data" / "busi_sample", tmp_path / "run"
     arguments = yaml.safe_dump(dict(TINY[name]), default_flow_style=True, width=10**6).strip()
-    settings = {"model_arguments": arguments, "max_steps": 10, "threads": 1}
+    settings = {"model_arguments": arguments, "max_steps": 3, "threads": 1}
     flags = [flag for key, value in settings.items() for flag in ("--set", f"{key}={value}")]
     start = ("train", "--model", name, "--data", data, "--prompt", "p6", "--device", "cpu", "--out", run)
     done = vlseg(*start, *flags)
     assert done.code == 0, done.err
     record = read_record(run / "run.json")
-    assert (record.status, record.summary["steps"]) == ("done", 10)
+    assert (record.status, record.summary["steps"]) == ("done", 3)
     done = vlseg("evaluate", run, "--data", data, "--device", "cpu", "--json")
     assert done.code == 0, done.err
     rows = read_scores(Path(done.json["scores"]))

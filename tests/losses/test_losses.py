@@ -2,7 +2,7 @@ import pytest
 import torch
 from monai.losses import DiceLoss
 
-from vlseg.losses import dice_bce_loss, lvit_loss, published_loss, soft_dice_loss
+from vlseg.losses import dice_bce_loss, language_vision_loss, lvit_loss, published_loss, soft_dice_loss
 
 
 @pytest.fixture
@@ -49,3 +49,22 @@ def test_lvit_loss_equals_monai_and_two_means(pair: tuple[torch.Tensor, torch.Te
     assert torch.isfinite(lvit_loss(logits, few))
     empty = lvit_loss(torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4))
     torch.testing.assert_close(empty, 0.25 * torch.tensor(2.0).log() + 0.5 * (1 - 4e-5 / torch.tensor(4 + 4e-5)))
+
+
+def test_language_vision_loss_equals_torchs_cosine(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
+    logits, mask = pair
+    cosines = torch.nn.CosineSimilarity()(logits.sigmoid().flatten(1), mask.flatten(1))
+    torch.testing.assert_close(language_vision_loss(logits, mask), (1 - cosines).mean())
+    assert language_vision_loss((mask - 0.5) * 200, mask) < 1e-6  # of the mask itself
+    apart = language_vision_loss((0.5 - mask) * 200, mask)  # of all but the mask
+    torch.testing.assert_close(apart, torch.tensor(1.0), atol=1e-4, rtol=0)
+
+
+def test_an_empty_reference_says_nothing() -> None:
+    """Neither NaN, as of a vector without a direction, nor a pull to answer less or more."""
+    logits = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    loss = language_vision_loss(logits, torch.zeros(2, 1, 4, 4))
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert torch.isfinite(logits.grad).all()
+    assert float(logits.grad.abs().max()) == 0

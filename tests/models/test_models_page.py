@@ -33,6 +33,12 @@ def test_the_tables_name_every_model() -> None:
     assert sorted(costed) == sorted(name for name in MODELS if not architecture_of(name).composed)
 
 
+def test_every_model_says_what_it_is() -> None:
+    said = [architecture_of(name).about for name in MODELS]
+    assert all(said)
+    assert len(set(said)) == len(said)
+
+
 @pytest.mark.slow
 def test_the_table_says_what_they_are_built_with() -> None:
     sizes = {card.name: card.image_size for card in model_cards()}

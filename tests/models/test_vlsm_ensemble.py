@@ -1,7 +1,7 @@
 """UNet-D and VLSM-Ensemble's networks against stored outputs, and the files they come in."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import CLIPSegForImageSegmentation
 
 from vlseg.jobs.settings import config_from_options
-from vlseg.models import Rows, as_module, build_model, load_model, retargeted
+from vlseg.models import Rows, Segmenter, as_module, build_model, load_model, retargeted
 from vlseg.models.biomedclipseg.build import build_biomedclipseg
 from vlseg.models.biomedclipseg.tokenizer import spelling_tokenizer
 from vlseg.models.folder import load_strictly
@@ -24,6 +24,7 @@ from vlseg.records import InputError
 
 TOLERANCES = {"unet_d_352": 5e-4, "vlsm_ensemble_a_224": 1e-4, "vlsm_ensemble_b_352": 2e-4}
 LETTERS = ("vlsm-ensemble-a", "vlsm-ensemble-b", "vlsm-ensemble-c")
+ALL = ("unet-d", *LETTERS)
 
 
 def test_unet_ds_stored_output(golden_network: Callable[[str], Any]) -> None:
@@ -123,6 +124,10 @@ def test_the_page_gives_the_tolerances_that_are_tested(golden: Path) -> None:
         assert abs(float(said[2]) - spread.mean()) < 0.05
 
 
+def network_at_full_size(name: str) -> nn.Module:
+    return as_module(build_model(name)).get_submodule("network")
+
+
 def network_of(name: str, **more: Any) -> Any:
     return as_module(made(name, **more)).get_submodule("network")
 
@@ -145,6 +150,44 @@ def test_sizes_are_the_published_ones() -> None:
     assert round(millions(b) - millions(b.get_submodule("clipseg")), 2) == 14.84
     for place in ("decoder2", "clip_seg.decoder2"):
         assert round(millions(c.get_submodule(place)), 2) == 12.15
+
+
+def test_sizes_to_the_number() -> None:
+    """Of MedVLSM's two segmenters and of UNet-D, what is new is their difference."""
+    with torch.device("meta"):
+        counts = {
+            name: sum(parameter.numel() for parameter in network_at_full_size(name).parameters())
+            for name in ("clipseg", "biomedclipseg", "unet-d", *LETTERS)
+        }
+    assert (counts["unet-d"], counts["vlsm-ensemble-b"]) == (11_833_596, 165_592_188)
+    assert counts["vlsm-ensemble-b"] - counts["clipseg"] == 14_844_442
+    assert counts["vlsm-ensemble-a"] - counts["biomedclipseg"] == 13_377_914
+    assert counts["vlsm-ensemble-c"] - counts["biomedclipseg"] - counts["clipseg"] == 53_791_275
+    page = (Path(__file__).resolve().parents[2] / "docs" / "models.md").read_text()
+    for name, new in (("vlsm-ensemble-a", "13.38"), ("vlsm-ensemble-b", "14.84"), ("vlsm-ensemble-c", "53.79")):
+        assert re.search(rf"`{name}` .* {counts[name] / 1e6:.1f} million, of which {new} are new", page)
+
+
+@pytest.mark.parametrize(("name", "protocol"), [("vlsm-ensemble-a", "published"), *((one, "corrected") for one in ALL)])
+@torch.no_grad()
+def test_an_images_mask_does_not_depend_on_its_batch_mates(name: str, protocol: str) -> None:
+    """Alone, in a batch, in another order, and beside other images and other sentences."""
+    model = made(name, protocol=protocol)
+    generator = torch.Generator().manual_seed(0)
+    pictures = [torch.rand(3, 40, 56, generator=generator) for _ in range(5)]
+    sentences = ["dark cyst", "a large bright nodule in the upper left", "", "bright nodule", "dark"]
+
+    def logits(rows: list[int]) -> Tensor:
+        inputs = model.prepare([pictures[row] for row in rows])
+        return model.forward(inputs, model.tokenize([sentences[row] for row in rows])).logits
+
+    together, turned, others = logits([0, 1, 2, 3]), logits([2, 3, 0, 1]), logits([4, 1, 4, 4])
+    close = {"rtol": 1e-5, "atol": 1e-5 * float(together.std())}
+    for row in range(4):
+        torch.testing.assert_close(together[row], logits([row])[0], **close)
+        torch.testing.assert_close(together[row], turned[(row + 2) % 4], **close)
+    torch.testing.assert_close(together[1], others[1], **close)
+    assert (together[0] - together[1]).abs().max() > 1e3 * close["atol"]
 
 
 @torch.no_grad()
@@ -192,7 +235,7 @@ def test_c_asks_each_text_encoder_in_its_own_words_and_joins_twice_by_one_layer(
         assert (model.decode(image, Rows(other)).logits - base).abs().max() > 1e-4 * base.std()
 
 
-@pytest.mark.parametrize("name", ["unet-d", *LETTERS])
+@pytest.mark.parametrize("name", ALL)
 def test_checkpoints_fit_both_ways(name: str, tmp_path: Path) -> None:
     """As MedVLSM's trainer writes them; the names in our files are the published ones behind `network.`"""
     made(name, **({} if name != "unet-d" else {"targets": ("lesion",)})).save(tmp_path / "ours")
@@ -277,6 +320,26 @@ def test_unet_d_from_a_file_keeps_all_but_new_outputs(tmp_path: Path) -> None:
             assert torch.equal(wider.state_dict()[key], tensor), key
 
 
+@torch.no_grad()
+def assert_branches_answer_as_alone(model: Segmenter, folders: Mapping[str, Path]) -> None:
+    """Each tower's taps of an image and each text encoder's vector of a sentence are those of its own segmenter."""
+    as_module(model).eval()
+    picture, side = torch.rand(3, 40, 40), model.spec.image_size[0]
+    inputs = model.prepare([picture])
+    image, prompts = model.encode_image(inputs), model.encode_prompts(model.tokenize(["a dark cyst"]))
+    assert prompts is not None
+    branches = {name.partition(".")[0] for name in prompts.tensors}
+    assert branches == {name.partition(".")[0] for name in image.tensors} - {"pixels"}
+    for branch in branches:
+        more = {"size": "tiny"} if branch == "biomedclip" else {}
+        alone = load_model(str(folders[branch]), protocol="corrected", arguments={"image_size": side, **more})
+        as_module(alone).eval()
+        own = alone.encode_prompts(alone.tokenize(["a dark cyst"]))
+        assert own is not None
+        assert torch.equal(prompts.tensors[f"{branch}.embedding"], own.tensors["embedding"])
+        assert torch.equal(image.tensors[f"{branch}.taps"], alone.encode_image(inputs).tensors["taps"])
+
+
 @pytest.mark.slow
 def test_on_published_encoders(tmp_path: Path) -> None:
     """The rest is random, which predicts nothing: `random_part` says so."""
@@ -298,6 +361,7 @@ def test_on_published_encoders(tmp_path: Path) -> None:
         if name != "vlsm-ensemble-a":
             start = "network.clipseg." if name == "vlsm-ensemble-b" else "network.clip_seg.clipseg."
             assert all(torch.equal(found[f"{start}{key}"], tensor) for key, tensor in of_clip.items())
+        assert_branches_answer_as_alone(model, {"biomedclip": biomed, CLIP: clip})
         model.save(tmp_path / name)
         assert load_model(str(tmp_path / name)).spec == model.spec
     assert load_model(str(biomed), arguments={"size": "tiny"}).spec.name == "biomedclipseg"  # whose folders they are

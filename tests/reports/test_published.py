@@ -93,11 +93,14 @@ def test_a_number_of_one_prompt_stands_beside_no_other_question() -> None:
 def test_shares_are_found_as_numbers() -> None:
     table = published_table("lvit/shares/dice")
     labels = {"model": "lvit", "data": "qata-cov19"}
-    whole, half = table.find({**labels, "share": "1.0"}), table.find({**labels, "share": "0.50"})
+    whole, half = table.find({**labels, "label_share": "1.0"}), table.find({**labels, "label_share": "0.50"})
     assert whole is not None
     assert half is not None
     assert (whole.tag, half.tag) == ("README", "3RD")
-    assert table.find({**labels, "share": "0.3"}) is None
+    assert table.find({**labels, "label_share": "0.3"}) is None
+    results = published_table("lvit/results/dice")  # of all labels
+    assert results.find({**labels, "trained_on": "qata-cov19"}) is not None
+    assert results.find({**labels, "trained_on": "qata-cov19", "label_share": "0.5"}) is None
 
 
 def test_an_unknown_key_lists_near_ones_in_one_line() -> None:
@@ -108,6 +111,12 @@ def test_an_unknown_key_lists_near_ones_in_one_line() -> None:
     assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="unknown published table 'nobody/x'"):
         published_table("nobody/x")
+
+
+def test_a_share_of_labels_is_not_a_share_of_images() -> None:
+    """LViT's other images were there without a mask."""
+    labels = {"model": "lvit", "data": "qata-cov19"}
+    assert published_table("lvit/shares/dice").find({**labels, "label_share": "0.5", "share": "0.5"}) is None
 
 
 SMALL = """

@@ -1,11 +1,12 @@
 """The studies that come with vlseg: expanded as a whole, and run at tiny scale."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from vlseg.records.study import LEFT_OUT, Plan
 from vlseg.reports.tables import check_specs
@@ -39,7 +40,14 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Pla
 
 
 def test_each_expands_under_each_protocol(plans: dict[tuple[str, str], Plan]) -> None:
-    assert {name for name, _ in plans} == {"medvlsm", "unet-transfer", "what-is-the-sentence-worth"}
+    assert {name for name, _ in plans} == {
+        "lvit",
+        "medvlsm",
+        "unet-transfer",
+        "vlsm-adapter",
+        "vlsm-ensemble",
+        "what-is-the-sentence-worth",
+    }
     for (name, protocol), plan in plans.items():
         assert plan.runs, name
         assert not [hole for hole in plan.holes if hole.what != LEFT_OUT], name
@@ -90,6 +98,39 @@ def test_the_papers_grid_is_whole(plans: dict[tuple[str, str], Plan]) -> None:
                 assert any(one[:4] == (name, model, on or data, data) for one in there), (key, model, data)
 
 
+def test_adapters_are_beside_their_published_numbers(plans: dict[tuple[str, str], Plan]) -> None:
+    from vlseg.reports.published import published_table
+
+    plan = plans["vlsm-adapter", "corrected"]
+    runs = [run for run in plan.runs if run.kind == "train"]
+    assert len(runs) == 9 * 8 * 2  # models, datasets, prompts; of three seeds the first
+    there = {(run.labels["model"], run.labels["trained_on"]): run.config for run in runs}
+    for metric in ("dice", "iou", "hd95"):
+        for cell in published_table(f"vlsm-adapter/table1/{metric}").cells:
+            if cell.labels["model"] != "san":
+                assert (cell.labels["model"], cell.labels["data"]) in there
+    trained = {model: (config["regime"], config["learning_rate"]) for (model, _), config in there.items()}
+    assert trained["clipseg"] == ("decoder", 1e-3)  # what trained under the paper's "full"
+    assert trained["clipseg-sa"] == ("shallow_vlc", 3e-4)  # of 4.2 million
+    assert trained["clipseg-da"] == ("dense_vl", 1e-3)  # of 3 million
+    published = [run for run in plans["vlsm-adapter", "published"].runs if run.kind == "train"]
+    assert {run.config["protocol"] for run in published if run.labels["model"].startswith("clipseg-")} == {"corrected"}
+
+
+def test_vlsm_ensembles_networks_stand_beside_what_they_are_made_of(plans: dict[tuple[str, str], Plan]) -> None:
+    """On the paper's five sets; encoders are frozen, and UNet-D, which has none of theirs, is not."""
+    sets = ("kvasir-seg", "cvc-clinicdb", "bkai-igh", "busi", "chexlocalize")
+    readers = ("clipseg", "biomedclipseg", "vlsm-ensemble-a", "vlsm-ensemble-b", "vlsm-ensemble-c")
+    expected = {(model, data, prompt, "decoder") for model in readers for data in sets for prompt in ("p6", "class")}
+    expected |= {("unet-d", data, "class", "full") for data in sets}
+    for protocol in ("corrected", "published"):
+        plan = plans["vlsm-ensemble", protocol]
+        labels = [run.labels for run in plan.runs if run.kind == "train"]
+        assert {(one["model"], one["trained_on"], one["prompt"], one["regime"]) for one in labels} == expected
+    biomed = read_study("vlsm-ensemble").models["vlsm-ensemble-c"]
+    assert biomed.set == {"model_arguments": {"clipseg": read_study("vlsm-ensemble").models["clipseg"].weights}}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["what-is-the-sentence-worth", "unet-transfer"])
 def test_tiny_fills_every_table(name: str, tmp_path: Path, vlseg: Callable[..., Any]) -> None:
@@ -112,6 +153,93 @@ def test_tiny_fills_every_table(name: str, tmp_path: Path, vlseg: Callable[..., 
     again = vlseg("report", tmp_path / "s", "--json")
     assert again.code == 0
     assert (tmp_path / "s" / "report" / "tables" / "index.md").read_text() == index
+
+
+def test_lvits_shares_of_labels_are_whole(plans: dict[tuple[str, str], Plan]) -> None:
+    """What has a published number is a run of the part that trains as the paper did, and each has its control."""
+    from vlseg.reports.published import published_table
+
+    plan = plans["lvit", "corrected"]
+    trained = [run for run in plan.runs if run.kind == "train"]
+    there = {
+        (run.labels["model"], run.labels["trained_on"], float(run.labels["label_share"]), part): run.config
+        for run in trained
+        for part in run.parts
+    }
+    assert len(there) == len(trained)
+    for cell in published_table("lvit/shares/dice").cells:
+        model, data, share = cell.labels["model"], cell.labels["data"], float(cell.labels["label_share"])
+        part = "text" if model == "lvit" else "no-text"
+        config = there[model, data, share, part if share == 1 else f"{part}-fewer"]
+        lv_weight = 0.1 if share < 1 and model == "lvit" else 0.0
+        assert (config["label_share"], config["lv_weight"]) == (share, lv_weight)
+        assert config["pseudo_labels"] == ("epi" if share < 1 else "none")
+        if share < 1:
+            assert there[model, data, share, f"{part}-labelled-alone"]["pseudo_labels"] == "none"
+    sets = {"qata-cov19", "mosmeddata-plus", "monuseg"}
+    assert {data for _, data, share, _ in there if share == 1} == sets
+    asked = {(run.labels["model"], run.labels["asked"]) for run in plan.runs if run.kind == "evaluate"}
+    assert asked == {("lvit", "text"), ("lvit", "class"), ("lvit-tw", "class")}
+
+
+def part_of(name: str, file: Path, models: Collection[str], data: str) -> Path:
+    """The built-in study with some of its models, one dataset, the first of its axes' values, and all of its tables."""
+    values = yaml.safe_load(built_in()[name].read_text())
+    for part in values["parts"]:
+        part["models"] = [model for model in part["models"] if model in models]
+        part |= {"data": [data]} | ({"prompts": part["prompts"][:1]} if "prompts" in part else {})
+        part["axes"] = {key: listed[:1] for key, listed in part.get("axes", {}).items()}
+    values["parts"] = [part for part in values["parts"] if part["models"]]
+    left = [part["name"] for part in values["parts"]]
+    for table in values["tables"]:
+        if "part" in table.get("where", {}):
+            table["where"]["part"] = [name for name in table["where"]["part"] if name in left]
+    file.write_text(yaml.safe_dump(values))
+    return file
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "models", "data"),
+    [
+        ("vlsm-ensemble", ("biomedclipseg", "vlsm-ensemble-c", "unet-d"), "bkai-igh"),
+        ("lvit", ("lvit",), "qata-cov19"),
+    ],
+)
+def test_tiny_of_a_part_fills_every_table(
+    name: str, models: tuple[str, ...], data: str, tmp_path: Path, vlseg: Callable[..., Any]
+) -> None:
+    study = part_of(name, tmp_path / "study.yaml", models, data)
+    done = vlseg("study", "run", study, "--scale", "tiny", "--out", tmp_path / "s", "--workers", 1, "--json")
+    assert done.code == 0, done.err
+    assert done.json["done"] == done.json["total"]
+    for table in Plan.read(tmp_path / "s").study.tables:
+        text = (tmp_path / "s" / "report" / "tables" / f"{table.name}.csv").read_text()
+        rows = [row for row in csv.DictReader(text.splitlines()) if row["n"] or row["hole"]]  # others are published
+        assert rows, table.name
+        if table.kind != "probe":  # three images may hold too little
+            assert all(row["mean"] and not row["hole"] for row in rows), table.name
+
+
+@pytest.mark.slow
+def test_adapters_run_at_tiny_scale(tmp_path: Path, vlseg: Callable[..., Any]) -> None:
+    """The whole grid is 144 trainings: here one dataset and one prompt of it."""
+    spec = read_study("vlsm-adapter").model_dump(mode="json", exclude_none=True)
+    spec["parts"] = [{**spec["parts"][0], "data": ["busi"], "prompts": ["class"]}]
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(spec))
+    place = tmp_path / "s"
+    done = vlseg("study", "run", tmp_path / "study.yaml", "--scale", "tiny", "--out", place, "--workers", 1, "--json")
+    assert done.code == 0, done.err
+    assert done.json["done"] == done.json["total"] == 9 * 3  # trained, evaluated, probed
+    rows = list(csv.DictReader((place / "report" / "tables" / "table1-dice.csv").read_text().splitlines()))
+    assert sum(bool(row["mean"]) for row in rows) == 9
+    stored = {
+        run.config["regime"]: place / "runs" / run.name / "model"
+        for run in Plan.read(place).runs
+        if run.kind == "train"
+    }
+    assert (stored["dense_vl"] / "added.safetensors").stat().st_size < 100_000
+    assert not (stored["dense_vl"] / "base").exists()  # it lies with the study's weights
 
 
 @pytest.mark.slow

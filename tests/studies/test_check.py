@@ -182,7 +182,7 @@ def test_a_built_in_study_goes_on_from_any_folder() -> None:
 
 def test_folds_and_shares_hold_back_what_the_run_before_has_seen(data: dict[str, str]) -> None:
     first = {"name": "a"}
-    for apart in ({"folds": 2}, {"shares": [0.5]}):
+    for apart in ({"folds": 2}, {"shares": [0.5]}, {"set": {"label_share": 0.5}}, {"axes": {"label_share": [0.5]}}):
         second = {"name": "b", "start_from": "a", **apart}
         refused("have seen images of 'one'", lambda second=second: planned(data, first, second))
         planned(data, {**first, **apart}, second)

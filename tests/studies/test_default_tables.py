@@ -21,6 +21,11 @@ ASKED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "splits": ({"evaluate": [{}, {"split": "val"}]}, ["split"]),
     "prompts asked anew": ({"prompts": ["p1", "p2"], "evaluate": [{}, {"prompts": ["p1"]}]}, ["prompt"]),
     "axes": ({"axes": {"learning_rate": [0.1, 0.2]}, "shares": [0.5, 1.0]}, ["share", "learning_rate"]),
+    "labels": ({"axes": {"label_share": [0.25, 0.5, 1.0]}, "set": {"pseudo_labels": "epi"}}, ["label_share"]),
+    "pseudo-labels": (
+        {"axes": {"pseudo_labels": ["none", "epi"]}, "set": {"label_share": 0.25}},
+        ["pseudo_labels"],
+    ),
     "regimes": ({"regimes": ["full", "decoder"]}, ["regime"]),
 }
 

@@ -152,6 +152,25 @@ def test_a_training_starts_from_another(places: dict[str, str]) -> None:
         plan(places, {"models": ["unet"], "data": ["two"], "start_from": "part7"})
 
 
+def test_a_training_starts_from_the_run_of_another_model_that_holds_a_part_of_it(places: dict[str, str]) -> None:
+    small = {"set": {"model_arguments": {"width": 8}}}
+    entries = {"models": {"cnn": {"model": "lvit-unet", **small}, "lvit": {}, "unet": {}}}
+    first = {"models": ["cnn"], "data": ["one"], "seeds": [0, 1], "evaluate": []}
+    second = {"models": ["lvit"], "data": ["one"], "seeds": [0, 1], "prompts": ["class"], "start_from": "part0"}
+    found = of(plan(places, first, {**second, "start_model": "cnn"}, **entries), "train")
+    by_name = {run.name: run for run in found}
+    started = [run for run in found if run.labels["model"] == "lvit"]
+    assert [run.labels["seed"] for run in started] == ["0", "1"]
+    for run in started:
+        (source,) = run.needs
+        assert (by_name[source].labels["model"], by_name[source].labels["seed"]) == ("cnn", run.labels["seed"])
+        assert run.config["weights"].endswith(source)
+    with pytest.raises(InputError, match="'unet' starts from weights of no other model, not of 'lvit-unet'"):
+        plan(places, first, {**second, "models": ["unet"], "start_model": "cnn"}, **entries)
+    with pytest.raises(InputError, match="start_model is of the part that start_from names; give that, too"):
+        plan(places, {**first, "start_model": "cnn"}, **entries)
+
+
 def test_what_is_missing_is_told_all_at_once(places: dict[str, str], tmp_path: Path, vlseg: Callable[..., Any]) -> None:
     values = {
         "name": "holes",

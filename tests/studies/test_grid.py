@@ -29,6 +29,17 @@ def test_axes_are_combined(make_dataset: MakeDataset) -> None:
     assert all("p2" in run.name and "epochs-1" in run.name and "_s2" not in run.name for run in found[6:8])
 
 
+def test_label_shares_are_an_axis(make_dataset: MakeDataset) -> None:
+    data = make_dataset(counts=(4, 1, 1))
+    options = {"data": [str(data)], "model": "unet", "pseudo_labels": "epi"}
+    found = runs(options, ["label_share=[0.25, 0.5, 1.0]"])
+    assert [(r.config["label_share"], r.config["pseudo_labels"]) for r in found] == [
+        (share, "epi") for share in (0.25, 0.5, 1.0)
+    ]
+    assert [run.labels["label_share"] for run in found] == ["0.25", "0.5", "1.0"]
+    assert len({run.name for run in found}) == 3
+
+
 @pytest.mark.parametrize(
     ("axes", "words"),
     [

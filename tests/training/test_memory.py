@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from extended_models import extended
 from tiny_models import TINY, made
 
 from vlseg.jobs.datasets import open_pool
@@ -50,6 +51,27 @@ def test_checkpointing_keeps_less_and_gives_the_same_gradients(name: str) -> Non
         found.append((kept, {n: p.grad for n, p in as_module(model).named_parameters() if p.grad is not None}))
     (plain, gradients), (saved, again) = found
     assert saved < plain
+    assert gradients.keys() == again.keys()
+    assert all(torch.equal(gradients[key], again[key]) for key in gradients)
+
+
+@pytest.mark.parametrize("regime", ["dense_vl", "shallow_vl"])
+def test_what_is_added_to_a_frozen_model_takes_less_too(regime: str, tmp_path: Path) -> None:
+    found = []
+    made("clipseg").save(tmp_path / "base")
+    for saving in (False, True):
+        torch.manual_seed(2)
+        model = extended(tmp_path / "base", regime, "clipseg", {"width": 8})
+        training = apply_regime(model, regime)
+        if saving:
+            assert checkpoint_blocks(model) > BLOCKS["clipseg"]  # the last image block, which no mask depends on, too
+        train_mode(model, training)
+        kept = kept_bytes(lambda m=model: loss_of(m), as_module(model).parameters())
+        loss_of(model).backward()
+        found.append((kept, {n: p.grad for n, p in as_module(model).named_parameters() if p.grad is not None}))
+    (plain, gradients), (saved, again) = found
+    assert saved < plain
+    assert gradients
     assert gradients.keys() == again.keys()
     assert all(torch.equal(gradients[key], again[key]) for key in gradients)
 

@@ -122,7 +122,7 @@ def test_a_run_in_half_precision_learns_what_one_in_single_does(make_dataset: Ma
         run = trainer(data, tmp_path / precision, made("clipseg-tiny"), precision=precision, epochs=6)
         run.arithmetic.restore({**run.arithmetic.state(), "scale": 2.0**7})  # from which no step overflows here
         kept = losses.setdefault(precision, [])
-        run.journal.step = lambda progress, loss, rate, kept=kept: kept.append(loss)  # type: ignore[method-assign]
+        run.journal.step = lambda progress, loss, rate, parts, kept=kept: kept.append(loss)  # type: ignore[method-assign]
         assert run.run().skipped == 0
     assert losses["fp32"][0] > losses["fp32"][-1]
     assert losses["fp16"] == pytest.approx(losses["fp32"], rel=0.02)

@@ -15,6 +15,7 @@ from vlseg.cli.compare import compare
 from vlseg.cli.data import data_app
 from vlseg.cli.demo import demo
 from vlseg.cli.evaluate import evaluate
+from vlseg.cli.merge import merge
 from vlseg.cli.models import models
 from vlseg.cli.predict import predict
 from vlseg.cli.probe import probe
@@ -43,6 +44,7 @@ app.command()(compare)
 app.command()(predict)
 app.command()(probe)
 app.command()(attack)
+app.command()(merge)
 app.add_typer(study_app, name="study")
 app.command()(report)
 app.add_typer(cache_app, name="cache")

@@ -27,7 +27,7 @@ def models(
         f"{c.text_encoder or 'none':<23}{', '.join(c.protocols)}"
         for c in cards
     ]
-    lines += ["", "weights:"]
+    lines += ["", *(f"{card.name}: {card.about}" for card in cards if card.about), "", "weights:"]
     users: dict[Published, list[str]] = {}
     for card in cards:
         for one in card.published:

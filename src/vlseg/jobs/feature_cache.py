@@ -47,7 +47,7 @@ def open_features(config: RunConfig, model: Segmenter, train: Sequence[Prompted]
     store = open_store(place, model, device, config.precision, config.feature_precision, config.feature_limit_gib)
     store.note_user(" ".join([config.model, *(f"{name}={one}" for name, one in config.model_arguments.items())]))
     views = config.feature_views if config.augment else 1
-    groups = group_by_image(train)
+    groups = group_by_image(train, unlabelled=config.pseudo_labels != "none")
     one = feature_bytes(model, device, config.precision, store.dtype)
     if is_first():
         _say(place, store, one, len(groups), views)

@@ -24,6 +24,7 @@ from vlseg.jobs.subsets import spread, write_chosen
 from vlseg.models import Segmenter, build_model, load_model, retargeted
 from vlseg.models.additions import ADDITIONS
 from vlseg.models.additions.base import Base
+from vlseg.models.additions.extended import Extended
 from vlseg.models.additions.loading import extend
 from vlseg.models.device import check_precision, resolve_device, set_threads, slow_precision
 from vlseg.models.features import FeatureStore
@@ -32,6 +33,7 @@ from vlseg.records import InputError, RunConfig, RunRecord, write_config, write_
 from vlseg.training import Fit, FitResult, trained_parts, with_fitting_pieces
 from vlseg.training.batches import group_by_image
 from vlseg.training.distributed import add_up, broadcast, is_first, rank, world
+from vlseg.training.semi import check_pseudo_labels
 from vlseg.training.trackers import Tracking
 
 VAL_THRESHOLDS = tuple(step / 20 for step in range(1, 20))
@@ -84,6 +86,7 @@ def open_run(started: Started, held: ExitStack, threads: int | None = None) -> O
     if (slow := slow_precision(config.precision, device)) and is_first():
         print(slow, file=sys.stderr)
     model = _model(config, pool, chosen.train)
+    check_pseudo_labels(config, model, chosen.train)
     if is_first():
         claim(started, held)
     record = started.earlier or _new_record(config, started.out, pool, model, device, threads)
@@ -240,8 +243,15 @@ def _from_weights(config: RunConfig, pool: Pool) -> Segmenter:
     )
     if model.spec.name != config.model:
         raise InputError(f"--weights: {config.weights} holds a '{model.spec.name}', not a '{config.model}'")
+    if (random := getattr(model, "random_part", None)) and is_first():
+        print(f"--weights: {config.weights} leaves the {random} of '{config.model}' random", file=sys.stderr)
     if model.spec.uses_text or model.spec.targets == pool.targets:
         return model
+    if isinstance(model, Extended):
+        raise InputError(
+            f"--weights: {config.weights} is a model with '{model.regime}' for {', '.join(model.spec.targets)}, and "
+            f"the data have {', '.join(pool.targets)}; {model.way_out}"
+        )
     return retargeted(
         model, pool.targets, str(config.weights), revision=config.revision, arguments=config.model_arguments
     )

@@ -16,6 +16,8 @@ from vlseg.records import EvaluationSpec, RunRecord, read_record
 
 NO_METHOD = ("seed", "devices", "nodes")
 """Settings that make no other method: what more devices change beyond rounding is `RunRecord.batch_parts`."""
+TOLD = {"train_share": 1.0, "label_share": 1.0, "pseudo_labels": "none", "lv_weight": 0.0}
+"""Settings that a method's name tells where they are not the usual ones."""
 SHORT = 24
 """Letters of an argument's value that a method's name may hold; longer ones (paths, configurations) are in its mark."""
 
@@ -27,6 +29,7 @@ def method_of(record: RunRecord | None, spec: EvaluationSpec) -> str:
         return f"{spec.model}, {spec.prompt}, {spec.run_id}{mark}"
     config = _without_seed(record)
     told = [f"{key}={config[key]}" for key in ("model", "prompt", "regime", "fold") if config.get(key)]
+    told += [f"{key}={config[key]}" for key, usual in TOLD.items() if config.get(key, usual) != usual]
     if spec.prompt != record.prompt:
         told.append(f"asked={spec.prompt}")
     if spec.threshold_origin == "fixed":
@@ -35,8 +38,11 @@ def method_of(record: RunRecord | None, spec: EvaluationSpec) -> str:
         told.append(f"protocol={spec.protocol}")
     if spec.cached_features:
         told.append("cached features")
-    built = {name: value for name, value in config.get("model_arguments", {}).items() if len(str(value)) <= SHORT}
-    told += [f"{name}={value}" for name, value in (built | spec.model_arguments).items()]
+    built, added = (
+        {name: value for name, value in config.get(key, {}).items() if len(str(value)) <= SHORT}
+        for key in ("model_arguments", "regime_arguments")
+    )
+    told += [f"{name}={value}" for name, value in (*added.items(), *(built | spec.model_arguments).items())]
     mark = hashlib.sha256(repr(sorted(config.items(), key=lambda one: one[0])).encode()).hexdigest()[:6]
     return f"{', '.join(told)} [{mark}]"
 

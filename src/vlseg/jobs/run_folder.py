@@ -1,7 +1,7 @@
 """A run's folder before anything is trained: configuration, data, earlier record. Free of torch."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,17 @@ from vlseg.jobs.processes import check_devices
 from vlseg.jobs.subsets import Chosen, choose
 from vlseg.models import MODELS, architecture_of
 from vlseg.models.additions import check_regime
-from vlseg.records import InputError, RunConfig, RunRecord, check_folder, parse_config, read_config, read_record
+from vlseg.prompts import Prompted
+from vlseg.records import (
+    InputError,
+    RunConfig,
+    RunRecord,
+    check_folder,
+    parse_config,
+    read_config,
+    read_record,
+    started_place,
+)
 
 PLACES = ("data", "weights", "feature_cache")
 """Settings that say where something lies: a resumed run may find them elsewhere."""
@@ -70,6 +80,7 @@ def begin(
     if not locked:
         _check_new(out, resume)
     check_devices(config, resumed=locked)
+    _check_pseudo_labels(config)
     config = with_absolute_places(config)
     _check_places(config, out, earlier)
     if config.trackers:
@@ -85,6 +96,26 @@ def begin(
     chosen = choose(pool.split("train"), pool.split("val"), config)
     _say(config, pool, chosen)
     return Started(out, config, earlier, pool, chosen, locked)
+
+
+def _check_pseudo_labels(config: RunConfig) -> None:
+    """What the configuration alone tells; see `vlseg.training.semi.check_pseudo_labels`."""
+    if config.pseudo_labels == "none":
+        if config.lv_weight:
+            raise InputError(
+                f"lv_weight: {config.lv_weight} is for images without a mask, which pseudo_labels=none leaves out; add "
+                "--set pseudo_labels=epi, or leave lv_weight out"
+            )
+        return
+    if config.lv_weight and _reads_no_text(config.model):
+        raise InputError(
+            f"lv_weight: finds reference masks by their texts, and '{config.model}' reads none; leave lv_weight out"
+        )
+    if started_place() is not None or config.devices * config.nodes > 1:
+        raise InputError(
+            "pseudo_labels: epi keeps a map of every sample in a file of one process; train in one process: leave "
+            "devices, nodes, srun and torchrun out"
+        )
 
 
 def _reads_no_text(model: str) -> bool:
@@ -180,8 +211,29 @@ def _check_same_data(pool: Pool, out: Path, earlier: RunRecord | None) -> None:
 
 
 def _say(config: RunConfig, pool: Pool, chosen: Chosen) -> None:
-    told = []
-    for what, items in (("training", chosen.train), ("validating", chosen.val)):
-        images = len({(item.sample.dataset, item.sample.image_id) for item in items})
-        told.append(f"{what} on {len(items)} samples of {images} images" if items else f"not {what}")
+    labelled = [item for item in chosen.train if item.sample.mask_paths]
+    rest = [item for item in chosen.train if not item.sample.mask_paths]
+    told = [f"training on {_amount(labelled)}" if labelled else "not training"]
+    if rest:
+        use = (
+            "left out" if config.pseudo_labels == "none" else f"given pseudo-labels after {config.warmup_epochs} epochs"
+        )
+        told.append(f"{_amount(rest)} without a mask {use}")
+    told.append(f"validating on {_amount(chosen.val)}" if chosen.val else "not validating")
     print(f"{config.model} on {pool.name}, prompt {config.prompt}: {', '.join(told)}", file=sys.stderr)
+    if config.pseudo_labels == "none":
+        return
+    if not rest:
+        print("pseudo_labels: every training sample has a mask, so that epi changes nothing", file=sys.stderr)
+    elif not pool.deployable:
+        sources = ", ".join(sorted(pool.sources))
+        print(
+            f"pseudo_labels: prompt {config.prompt} is not deployable ({sources}): what an image without a mask is "
+            "told may come from its mask",
+            file=sys.stderr,
+        )
+
+
+def _amount(items: Sequence[Prompted]) -> str:
+    images = len({(item.sample.dataset, item.sample.image_id) for item in items})
+    return f"{len(items)} samples of {images} images"

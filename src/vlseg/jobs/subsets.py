@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vlseg.data import circle, split_by_group
@@ -27,6 +27,8 @@ def choose(train: Sequence[Prompted], val: Sequence[Prompted], config: RunConfig
 
     With `folds` = k, train and val together are parted into k folds by group, of which number `fold` (0 to k - 1)
     validates. `train_share` keeps about that share of the images, so that 10 % is part of 25 %, and that of 50 %.
+    `label_share` takes away the masks of all but that share of what is left: those samples have no truth then. The
+    images that keep theirs are those that a `train_share` of the same size would keep.
     Neither looks at a group's size: small and large ones are chosen alike. Groups are per dataset; where unknown,
     every image is one.
 
@@ -40,6 +42,8 @@ def choose(train: Sequence[Prompted], val: Sequence[Prompted], config: RunConfig
         raise InputError("fold: give the number of folds as well, e.g. --set folds=5")
     if config.train_share < 1:
         chosen = Chosen(_share(chosen.train, config.train_share), chosen.val)
+    if config.label_share < 1:
+        chosen = Chosen(_with_labels(chosen.train, config.label_share), chosen.val)
     return chosen
 
 
@@ -88,10 +92,11 @@ def _interleaved(indices: Sequence[int], kind: Callable[[int], tuple[object, ...
 
 
 def write_chosen(path: Path, chosen: Chosen) -> None:
-    """Ids of the samples in a file, so that anybody can see what a run saw."""
+    """Ids of the samples in a file, so that anybody can see what a run saw; of "train" the "unlabelled" once more."""
+    unlabelled = [item for item in chosen.train if not item.sample.mask_paths]
     values = {
         name: [f"{item.sample.dataset}: {item.sample.id}" for item in items]
-        for name, items in (("train", chosen.train), ("val", chosen.val))
+        for name, items in (("train", chosen.train), ("val", chosen.val), ("unlabelled", unlabelled))
     }
     write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
@@ -119,6 +124,17 @@ def _share(items: Sequence[Prompted], share: float) -> list[Prompted]:
     places = circle(list(groups), groups, start)
     taken = {group for group, place in places.items() if place < share} or {min(places, key=lambda g: places[g])}
     return [item for item in items if _group(item) in taken]
+
+
+def _with_labels(items: Sequence[Prompted], share: float) -> list[Prompted]:
+    """All samples, those outside a share of the labelled images' groups without their masks."""
+    labelled = [item for item in items if item.sample.mask_paths]
+    kept = {_group(item) for item in _share(labelled, share)} if labelled else set()
+    return [item if _group(item) in kept else _without_mask(item) for item in items]
+
+
+def _without_mask(item: Prompted) -> Prompted:
+    return replace(item, sample=replace(item.sample, mask_paths=()))
 
 
 def _ordered(items: Sequence[Prompted], purpose: str) -> dict[tuple[str, str], int]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from torch import Tensor
+from torch.linalg import vector_norm
 from torch.nn import functional as F
 
 SMOOTH = 1e-5
@@ -78,6 +79,22 @@ def lvit_loss(logits: Tensor, mask: Tensor) -> Tensor:
     foreground, background = (truth > 0.5).float(), (truth < 0.5).float()
     halves = [(each * side).sum() / side.sum().clamp(min=1) for side in (foreground, background)]
     return 0.5 * dice + 0.25 * (halves[0] + halves[1])
+
+
+def language_vision_loss(logits: Tensor, reference: Tensor) -> Tensor:
+    """1 - the cosine of probabilities and a reference mask, per sample, averaged; in [0, 1].
+
+    LViT's LV loss (Li et al., arXiv 2206.14718), whose reference is the mask that belongs to the closest text. An empty
+    reference has no direction and says nothing: its loss is 0.
+
+    Args:
+        logits: (B, 1, h, w).
+        reference: (B, 1, h, w) in [0, 1].
+    """
+    probabilities, mask = logits.float().sigmoid().flatten(1), reference.float().flatten(1)
+    lengths = vector_norm(probabilities, dim=1) * vector_norm(mask, dim=1)
+    cosine: Tensor = ((probabilities * mask).sum(1) + SMOOTH) / (lengths + SMOOTH)
+    return (1 - cosine).mean()
 
 
 PUBLISHED_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

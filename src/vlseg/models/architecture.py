@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,10 @@ class Architecture:
         initial: arguments that only say what a new model starts from; a saved one is asked for them in vain.
         resizable: arguments that the weights leave open, such as the size of the input or what may train: they may be
             changed when a saved model is loaded.
+        starts_from: models whose saved folders `load` takes, too: they hold a part of this one, from which a training
+            starts.
         composed: made of other models; it has no size, text encoder or weights of its own.
+        about: what it is, in a line, for `vlseg models`.
         text_encoder: what `vlseg models` says of it; None: the model reads no text.
         protocols: those it knows; none named: the one that it is built with.
         published: where weights are.
@@ -90,18 +94,36 @@ class Architecture:
     restored: Callable[[Path], Mapping[str, Any]] = nothing_more
     initial: frozenset[str] = frozenset()
     resizable: frozenset[str] = frozenset({"image_size"})
+    starts_from: frozenset[str] = frozenset()
     composed: bool = False
+    about: str = ""
     text_encoder: str | None = None
     protocols: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def later(place: str, **fixed: Any) -> Callable[..., Any]:
+@dataclass(frozen=True)
+class Later:
     """The function at "module:name", imported when it is first called, with some arguments given."""
 
-    def call(**arguments: Any) -> Any:
-        module, _, function = place.partition(":")
-        return getattr(import_module(module), function)(**fixed, **arguments)
+    place: str
+    fixed: Mapping[str, Any]
 
-    return call
+    def __call__(self, **arguments: Any) -> Any:
+        """What it gives."""
+        return self._function()(**self.fixed, **arguments)
+
+    def open(self) -> list[str]:
+        """The arguments that are not given yet."""
+        return [name for name in signature(self._function()).parameters if name not in self.fixed]
+
+    def _function(self) -> Callable[..., Any]:
+        module, _, name = self.place.partition(":")
+        found: Callable[..., Any] = getattr(import_module(module), name)
+        return found
+
+
+def later(place: str, **fixed: Any) -> Later:
+    """As `Later`, the given arguments by name."""
+    return Later(place, fixed)

@@ -20,6 +20,7 @@ class ModelCard:
     """
 
     name: str
+    about: str
     image_size: int | None
     parameters: int | None
     decoder: int | None
@@ -47,20 +48,21 @@ def model_cards(name: str | None = None) -> list[ModelCard]:
 
 
 def _card(name: str) -> ModelCard:
-    about = architecture_of(name)
-    if about.composed:
+    architecture = architecture_of(name)
+    if architecture.composed:
         theirs = "its members'"
-        return ModelCard(name, None, None, None, theirs, (theirs,), theirs, theirs, ())
+        return ModelCard(name, architecture.about, None, None, None, theirs, (theirs,), theirs, theirs, ())
     with torch.device("meta"):
         model = build_model(name, targets=("target",))
-    published = about.published
+    published = architecture.published
     return ModelCard(
         name=name,
+        about=architecture.about,
         image_size=model.spec.image_size[0],
         parameters=_count([as_module(model)]),
         decoder=_count(model.parts()["mask_decoder"]),
-        text_encoder=about.text_encoder or ("its own" if model.spec.uses_text else None),
-        protocols=about.protocols or (model.spec.protocol,),
+        text_encoder=architecture.text_encoder or ("its own" if model.spec.uses_text else None),
+        protocols=architecture.protocols or (model.spec.protocol,),
         weights=published[0].place if published else "random",
         licence=published[0].licence if published else "random weights, yours once trained",
         published=published,

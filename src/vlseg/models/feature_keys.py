@@ -53,8 +53,10 @@ def feature_contexts(model: Segmenter, device: torch.device, precision: str) -> 
         raise InputError(f"feature cache: the encoders of '{spec.name}' depend on each other; train without")
     if isinstance(model, Extended):
         whole = _whole(model, device, precision)
-        own = feature_contexts(model.model, device, precision).images if model.leaves_images else whole
-        return Contexts(own, whole)
+        if not model.leaves_images:
+            return Contexts(whole, whole)
+        with model.addition.apart():  # then they are those of the model that was added to, for all that train so
+            return Contexts(feature_contexts(model.model, device, precision).images, whole)
     if not isinstance(model, Separable):
         return Contexts(_whole(model, device, precision))
     common = _common(spec, device, precision)

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from vlseg.models.additions.base import Base
-from vlseg.models.additions.loading import load_extended
+from vlseg.models.additions.loading import load_adapter, load_extended
+from vlseg.models.additions.peft_files import is_adapter
 from vlseg.models.folder import (
     carry_over,
     load_strictly,
@@ -28,6 +29,9 @@ from vlseg.models.protocol import (
 from vlseg.models.registry import architecture_of, model_folder, whose
 from vlseg.models.tensors import read_tensors
 from vlseg.records import InputError, unknown_name
+
+RANDOM_PART = "random_part"
+"""Attribute of a model that tells what of it the weights that were loaded lack."""
 
 
 def build_model(
@@ -58,7 +62,8 @@ def load_model(
 
     Args:
         source: folder, file or hub id.
-        name: which model it is; needed for files, and where a layout serves several.
+        name: which model it is; needed for files, where a layout serves several, and for a model that starts from
+            another one's weights (`Architecture.starts_from`).
         revision: of a hub id.
         protocol: instead of the weights' own.
         arguments: for published layouts those of their loader, e.g. {"clip": FOLDER} beside CLIPSeg's original decoder;
@@ -75,10 +80,14 @@ def load_model(
             )
         return _load(name, path, protocol, arguments)
     ours, config = _saved(path)
+    if ours is None and is_adapter(path):
+        return _load_adapter(path, name, protocol, arguments)
     if ours is None:
         return _load(whose(path, config, name), path, protocol, arguments)
     if "addition" in ours:
         return _load_addition(path, ours, protocol, arguments)
+    if name is not None and ours["model"] in architecture_of(name).starts_from:
+        return _load(name, path, protocol, arguments)
     changed = _changed(ours, arguments, source)
     if architecture_of(ours["model"]).loads_saved:
         return _load(ours["model"], path, protocol, changed)
@@ -97,7 +106,7 @@ def retargeted(
 
     Args:
         model: loaded from `source`.
-        targets: the new ones, which start from random weights where they are new.
+        targets: the new ones, which start from random weights where they are new (`random_part` of the result says so).
         source: folder, file or hub id.
         revision: of a hub id.
         arguments: that it was loaded with.
@@ -122,6 +131,8 @@ def retargeted(
     rows = [(known.index(target), row) for row, target in enumerate(targets) if target in known]
     axes = target_axes(as_module(fresh), as_module(wider))
     carry_over(as_module(model), as_module(fresh), axes, rows, source)
+    if len(rows) < len(targets):
+        setattr(fresh, RANDOM_PART, "outputs of new targets")
     return fresh
 
 
@@ -163,10 +174,7 @@ def _load_addition(
     path: Path, ours: Mapping[str, Any], protocol: str | None, arguments: Mapping[str, Any] | None
 ) -> Segmenter:
     """What a regime added, on what it was added to, which the argument `base` says the place of where it has moved."""
-    given, targets = dict(arguments or {}), tuple(ours["targets"])
-    moved = given.pop("base", None)
-    if moved is not None and not isinstance(moved, str):
-        raise InputError(f"model_arguments: base is {moved!r}; give the folder, file or hub id of what was added to")
+    (moved, given), targets = _base_of(arguments), tuple(ours["targets"])
     protocol = protocol or ours["protocol"]
 
     def base_model(base: Base, place: str | None) -> Segmenter:
@@ -179,6 +187,23 @@ def _load_addition(
         return retargeted(model, targets, place, revision=base.revision, arguments=chosen)
 
     return load_extended(path, ours, base_model, moved)
+
+
+def _load_adapter(path: Path, name: str | None, protocol: str | None, arguments: Mapping[str, Any] | None) -> Segmenter:
+    """A LoRA adapter in PEFT's layout, on the model that the argument `base`, or the adapter itself, says."""
+    place, given = _base_of(arguments)
+    return load_adapter(
+        path, lambda base: load_model(base, name=name, protocol=protocol, arguments=given or None), place
+    )
+
+
+def _base_of(arguments: Mapping[str, Any] | None) -> tuple[str | None, dict[str, Any]]:
+    """The argument that says where what was added to lies, and the others."""
+    given = dict(arguments or {})
+    place = given.pop("base", None)
+    if place is not None and not isinstance(place, str):
+        raise InputError(f"model_arguments: base is {place!r}; give the folder, file or hub id of what was added to")
+    return place, given
 
 
 def _load(name: str, path: Path, protocol: str | None, arguments: Mapping[str, Any] | None) -> Segmenter:

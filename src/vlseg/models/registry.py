@@ -26,6 +26,7 @@ MODELS: dict[str, str] = {
     "vlsm-ensemble-c": "vlseg.models.vlsm_ensemble:VLSM_ENSEMBLE_C",
     "lvit": "vlseg.models.lvit:LVIT",
     "lvit-tw": "vlseg.models.lvit:LVIT_TW",
+    "lvit-unet": "vlseg.models.lvit:LVIT_UNET",
     "ensemble": "vlseg.models.ensemble:ENSEMBLE",
     "clipseg-tiny": "vlseg.models.clipseg_tiny:CLIPSEG_TINY",
     "guide": "vlseg.models.guide:GUIDE",

@@ -1,6 +1,7 @@
 """A run: its typed configuration (config.yaml) and its record (run.json). A failed run is a record too."""
 
 import json
+import math
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -55,6 +56,19 @@ class RunConfig(Strict):
     that number's root, or the same for all."""
     train_share: float = pydantic.Field(1.0, gt=0, le=1)
     """Share of the training images, by group; smaller shares are parts of larger ones."""
+    label_share: float = pydantic.Field(1.0, gt=0, le=1)
+    """Share of the training images with a mask, by group, whose masks are used; smaller shares are parts of larger
+    ones. The rest are images without one."""
+    pseudo_labels: Literal["none", "epi"] = "none"
+    """What training images without a mask are good for. none: nothing, they are left out; epi: the model's own earlier
+    answers take the mask's place (LViT's exponential pseudo-label iteration, docs/runs.md)."""
+    pseudo_beta: float = pydantic.Field(0.99, ge=0, lt=1)
+    """How much of a pseudo-label stays from epoch to epoch; the rest is the model's new answer."""
+    pseudo_warmup: float = pydantic.Field(0.5, ge=0, lt=1)
+    """Share of `epochs`, the first ones, that train on images with masks alone, before the first pseudo-labels."""
+    lv_weight: float = pydantic.Field(0.0, ge=0)
+    """Weight of LViT's language-vision loss of images without a mask (theirs is 0.1): likeness to the mask of the
+    labelled training sample whose text is closest."""
     folds: int | None = pydantic.Field(default=None, ge=2)
     """Number of folds that train and val together are parted into, by group; None = the dataset's own val."""
     fold: int | None = pydantic.Field(default=None, ge=0)
@@ -133,6 +147,11 @@ class RunConfig(Strict):
     trackers: list[TrackerName] = []
     """Who is told the rows of history.csv, the settings and the summary as well (docs/runs.md); on this machine unless
     the tracker's own variables say otherwise. Never an image."""
+
+    @property
+    def warmup_epochs(self) -> int:
+        """Epochs before the first pseudo-labels, where there are images that need one; at least one epoch has them."""
+        return min(math.ceil(self.pseudo_warmup * self.epochs), self.epochs - 1)
 
 
 class RunRecord(Strict):

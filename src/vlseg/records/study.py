@@ -109,6 +109,8 @@ class Part(Strict):
     """Train from what another part's run of the same model, prompt and seed has learned: the name of that part."""
     start_data: str | None = None
     """Of that part's runs, those on this dataset or pool; None = on the same."""
+    start_model: str | None = None
+    """Of that part's runs, those of this model, which holds a part of this one (lvit-unet); None = of the same."""
     exclude: list[dict[str, Any]] = []
     """Combinations to leave out: a value or a list of values by label, e.g. {model: cris, data: [camus]}; `why` is told
     in tables."""
@@ -259,6 +261,10 @@ class StudySpec(Strict):
         for part in self.parts:
             if part.start_from is not None and part.start_from not in names[: names.index(part.name)]:
                 raise ValueError(f"part '{part.name}': start_from '{part.start_from}' is no part before it")
+            if part.start_model is not None and part.start_from is None:
+                raise ValueError(
+                    f"part '{part.name}': start_model is of the part that start_from names; give that, too"
+                )
         tables = [table.name for table in self.tables]
         doubled = sorted({name for name in tables if tables.count(name) > 1})
         if doubled:

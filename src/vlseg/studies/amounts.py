@@ -87,7 +87,8 @@ class Counting:
         val_images, limit = image_count(validated), config.validate_limit
         if limit is not None:  # which samples, and so how many images, is drawn
             val_images = min(val_images, limit)
-        steps, validations = lengths(config, images)
+        pseudo = image_count(chosen.train) - images if config.pseudo_labels != "none" else 0
+        steps, validations = lengths(config, images, pseudo)
         validations = validations if validated else 0
         parts = {
             "fixed": 1.0,
@@ -103,7 +104,7 @@ class Counting:
         if config.feature_cache is not None:
             epochs = math.ceil(steps / max(1, epoch_steps(config, images)))
             views = min(config.feature_views, epochs) if config.augment else 1
-            features = {f"{run.near} train {'+'.join(paths)}": images * views}
+            features = {f"{run.near} train {'+'.join(paths)}": (images + pseudo) * views}
             if validations:
                 features[f"{run.near} val {'+'.join(paths)}"] = val_images
         rows = len(_labelled(chosen.train)) / max(1, images)
@@ -159,12 +160,22 @@ def epoch_steps(config: RunConfig, images: int) -> int:
     return batches if config.accumulate == "auto" else math.ceil(batches / config.accumulate)
 
 
-def lengths(config: RunConfig, images: int) -> tuple[int, int]:
-    """Optimiser steps and validations of a training on so many images that is not stopped early."""
-    epoch = epoch_steps(config, images)
-    steps = min(config.max_steps or config.epochs * epoch, config.epochs * epoch)
-    between = epoch * config.validate_every
-    return steps, math.ceil(steps / between) if steps else 0
+def lengths(config: RunConfig, images: int, pseudo: int = 0) -> tuple[int, int]:
+    """Optimiser steps and validations of a training that is not stopped early.
+
+    Args:
+        config: of the training.
+        images: with a mask.
+        pseudo: without one, which get pseudo-labels.
+    """
+    warmup = config.warmup_epochs if pseudo else 0
+    early, later = epoch_steps(config, images), epoch_steps(config, images + pseudo)
+    whole = warmup * early + (config.epochs - warmup) * later
+    steps = min(config.max_steps or whole, whole)
+    if not steps:
+        return 0, 0
+    epochs = steps / early if steps < warmup * early else warmup + (steps - warmup * early) / later
+    return steps, math.ceil(epochs / config.validate_every)
 
 
 def new_features(amounts: Amounts, known: dict[str, int]) -> int:

@@ -72,7 +72,7 @@ def _check_weights(model: str, entry: ModelEntry) -> None:
     """
     name = entry.model or model
     holds = saved_model(Path(entry.weights)) if entry.weights else None
-    if holds is not None and holds != name:
+    if holds is not None and holds != name and holds not in architecture_of(name).starts_from:
         raise InputError(f"weights of '{model}': {entry.weights} holds a '{holds}', not a '{name}'")
 
 
@@ -129,7 +129,7 @@ def _trained(
         }
         needs: list[str] = []
         if part.start_from is not None:
-            source = _source(part, labels, earlier, places)
+            source = _source(part, labels, earlier, places, options.get("label_share", 1.0))
             needs, options["weights"] = [source.name], f"{RUN}{source.name}"
         make = partial(_training, part, places, entry, options, labels, needs, earlier)
         ask = partial(asked_of, part, places)
@@ -180,28 +180,36 @@ def _in_order(runs: list[Planned]) -> list[Planned]:
     return sorted(runs, key=lambda run: places[run.near])
 
 
-def _source(part: Part, labels: Mapping[str, str], earlier: Mapping[str, Planned], places: Places) -> Planned:
-    """The run of another part that a training starts from."""
-    on = part.start_data or labels["trained_on"]
+def _source(
+    part: Part, labels: Mapping[str, str], earlier: Mapping[str, Planned], places: Places, label_share: float
+) -> Planned:
+    """The run of another part that a training with so many labels starts from."""
+    on, model = part.start_data or labels["trained_on"], part.start_model or labels["model"]
+    held, own = (places.spec.models.get(one, ModelEntry()).model or one for one in (model, labels["model"]))
+    if held != own and held not in architecture_of(own).starts_from:
+        starts = ", ".join(sorted(architecture_of(own).starts_from)) or "no other model"
+        raise InputError(
+            f"start_model: '{own}' starts from weights of {starts}, not of '{held}'; leave start_model out"
+        )
     found = [
         run
         for run in earlier.values()
         if run.kind == "train"
         and part.start_from in run.parts
         and run.labels["trained_on"] == on
-        and run.labels["model"] == labels["model"]
+        and run.labels["model"] == model
     ]
-    for key in ("seed", "prompt", "fold", "share", "protocol"):  # where one fits, it is meant
-        fitting = [run for run in found if run.labels[key] == labels[key]]
+    for key in ("seed", "prompt", "fold", "share", "protocol", "label_share"):  # where one fits, it is meant
+        fitting = [run for run in found if run.labels.get(key) == labels.get(key)]
         found = fitting or found
     if len(found) != 1:
         what = "no run" if not found else f"{len(found)} runs"
         raise InputError(
-            f"start_from: part '{part.start_from}' has {what} of '{labels['model']}' on '{on}' to start from; "
+            f"start_from: part '{part.start_from}' has {what} of '{model}' on '{on}' to start from; "
             "there must be one for each seed"
         )
     source = found[0]
-    more = float(source.labels["share"]) > float(labels["share"])
+    more = float(source.labels["share"]) > float(labels["share"]) or source.config["label_share"] > label_share
     if set(source.data) & set(places.members(labels["trained_on"])) and (
         source.labels["fold"] != labels["fold"] or more
     ):

@@ -54,6 +54,23 @@ class Variant:
         changed = self._turned(mask)
         return self._warped(changed.astype(np.float32)[..., None])[..., 0] if self._warps else changed
 
+    def map(self, grid: np.ndarray, size: tuple[int, int], *, stretched: bool) -> np.ndarray:
+        """(h, w) float32 on the network's grid, with the same geometry, on the same grid.
+
+        Args:
+            grid: a map of the image as it is.
+            size: the image's (H, W).
+            stretched: the image fills the grid, whatever its sides; else it keeps its aspect ratio in it.
+        """
+        turned = np.ascontiguousarray(self._turned(grid))
+        if turned.shape != grid.shape:
+            resized = F.interpolate(torch.from_numpy(turned)[None, None], size=grid.shape, mode="bilinear")
+            turned = resized[0, 0].numpy()
+        if not self._warps:
+            return turned
+        sides = (size[::-1] if self.turns % 2 else size) if stretched else None
+        return self._warped(turned[..., None], sides)[..., 0]
+
     @property
     def _warps(self) -> bool:
         return self.scale != 1 or self.angle != 0
@@ -63,13 +80,16 @@ class Variant:
             array = np.flip(array, AXES[axis])
         return np.rot90(array, self.turns) if self.turns else array
 
-    def _warped(self, array: np.ndarray) -> np.ndarray:
-        """(H, W, C) of the same size, every pixel from where it comes from, between the nearest four."""
-        height, width = array.shape[:2]
+    def _warped(self, array: np.ndarray, sides: tuple[int, ...] | None = None) -> np.ndarray:
+        """(H, W, C) of the same size, every pixel from where it comes from, between the nearest four.
+
+        `sides` (height, width) are those of what the array is stretched from; None = its own.
+        """
+        height, width = sides or array.shape[:2]
         across, down = math.cos(math.radians(self.angle)) / self.scale, math.sin(math.radians(self.angle)) / self.scale
         # Places run from -1 to 1 on both axes, however long they are: the angle is one of pixels.
         back = torch.tensor([[across, -down * height / width, 0], [down * width / height, across, 0]])
-        grid = F.affine_grid(back[None], [1, 1, height, width], align_corners=False)
+        grid = F.affine_grid(back[None], [1, 1, *array.shape[:2]], align_corners=False)
         pixels = torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))[None]
         found: np.ndarray = F.grid_sample(pixels, grid, mode="bilinear", align_corners=False)[0].numpy()
         return found.transpose(1, 2, 0)

@@ -5,7 +5,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -55,6 +55,9 @@ class Batch:
         encoded, encoded_prompts: features take the place of inputs and tokens, in the precision they were kept in.
         one_each: row i belongs to image i.
         spare: another process has these images, and here they count for nothing (see `part_of`).
+        pseudo: (R,) bool, the mask is a pseudo-label; None where none is.
+        references: (U, 1, h, w), for each of the U rows with a pseudo-label the mask that its answer should be like;
+            None where that has no weight.
     """
 
     inputs: Mapping[str, Tensor]
@@ -67,6 +70,8 @@ class Batch:
     encoded_prompts: bool = False
     one_each: bool = False
     spare: bool = False
+    pseudo: Tensor | None = None
+    references: Tensor | None = None
 
     def tensors(
         self, device: torch.device
@@ -83,11 +88,11 @@ class Batch:
         return inputs, tokens, image_of, prompt_of, channel_of, masks
 
 
-def group_by_image(prompted: Sequence[Prompted]) -> list[ImageGroup]:
-    """Samples with a truth, grouped by image, in order of first appearance."""
+def group_by_image(prompted: Sequence[Prompted], *, unlabelled: bool = False) -> list[ImageGroup]:
+    """Samples with a truth, or also those without, grouped by image, in order of first appearance."""
     groups: dict[tuple[str, str], list[Prompted]] = {}
     for item in prompted:
-        if item.sample.mask_paths:
+        if item.sample.mask_paths or unlabelled:
             groups.setdefault((item.sample.dataset, item.sample.image_id), []).append(item)
     return [ImageGroup(image_id, tuple(items)) for (_, image_id), items in groups.items()]
 
@@ -187,8 +192,8 @@ class ImageCache:
             self.image(item)
         return self._sizes[key]
 
-    def mask(self, item: Prompted, size: tuple[int, int]) -> np.ndarray:
-        """(H, W) bool, or where it was reduced float32 in [0, 1]; `size` is the image's own (H, W)."""
+    def mask(self, item: Prompted, size: tuple[int, int] | None) -> np.ndarray:
+        """(H, W) bool, or where it was reduced float32 in [0, 1]; `size` is the image's own (H, W), or not known."""
 
         def load() -> np.ndarray:
             mask = load_mask(item.sample, self._infos[item.sample.dataset], size)
@@ -252,10 +257,24 @@ class Known:
     precision: str
 
 
+class Unlabelled(Protocol):
+    """What takes the place of masks that are not there."""
+
+    def label(self, item: Prompted, variant: Variant, size: tuple[int, int]) -> Tensor:
+        """(1, 1, h, w) in [0, 1] on the changed image, whose (H, W) was `size` before."""
+        ...
+
+    def reference(self, item: Prompted, epoch: int) -> Prompted | None:
+        """The labelled sample whose mask the answer should be like, if any."""
+        ...
+
+
 class EpochBatches:
     """The planned batches of one epoch, built on demand, by several threads if need be.
 
     Where features are known the encoders must be in eval mode: what is not there yet is encoded as in prediction.
+    Samples without a mask get what `unlabelled` has for them in `epoch`; without it their masks are zeros, for answers
+    that are held against nothing.
     """
 
     def __init__(
@@ -267,6 +286,8 @@ class EpochBatches:
         augmentation: Augmentation | None,
         known: Known | None = None,
         rewording: Rewording | None = None,
+        unlabelled: Unlabelled | None = None,
+        epoch: int = 0,
     ) -> None:
         self._plan = plan
         self._model = model
@@ -275,19 +296,24 @@ class EpochBatches:
         self._augmentation = augmentation
         self._known = known
         self._rewording = rewording
+        self._unlabelled = unlabelled
+        self._epoch = epoch
 
     def __len__(self) -> int:
         return len(self._plan)
 
     def __getitem__(self, index: int) -> Batch:
         images: list[Tensor | Rows] = []
-        masks, image_of, channels, told = [], [], [], []
+        masks, image_of, channels, told, pseudo, references = [], [], [], [], [], []
         for position, draw in enumerate(self._plan[index]):
             variant, words = self._variant(draw)
             image, size = self._image(draw, variant)
             images.append(image)
             for (item, _), said in zip(draw.chosen, words, strict=True):
-                masks.append(self._mask(item, variant, size))
+                pseudo.append(not item.sample.mask_paths)
+                masks.append(self._label(item, variant, size) if pseudo[-1] else self._mask(item, variant, size))
+                if pseudo[-1] and (like := self._reference(item, variant)) is not None:
+                    references.append(like)
                 told.append(said)
                 channels.append(channel_for(self._model, said))
                 image_of.append(position)
@@ -302,6 +328,8 @@ class EpochBatches:
             encoded=self._known is not None,
             encoded_prompts=self._known is not None and self._known.prompts,
             one_each=image_of == list(range(len(images))),
+            pseudo=torch.tensor(pseudo) if any(pseudo) else None,
+            references=torch.cat(references) if references else None,
         )
 
     def _variant(self, draw: Draw) -> tuple[Variant, list[str]]:
@@ -352,7 +380,18 @@ class EpochBatches:
         height, width = (int(side) for side in sizes.tensors[SIZE_KEY][0])
         return features, _turned((height, width), variant)
 
-    def _mask(self, item: Prompted, variant: Variant, size: tuple[int, int]) -> Tensor:
+    def _label(self, item: Prompted, variant: Variant, size: tuple[int, int]) -> Tensor:
+        """(1, 1, h, w) in place of a mask that is not there."""
+        if self._unlabelled is None:
+            return torch.zeros(1, 1, *self._model.spec.image_size)
+        return self._unlabelled.label(item, variant, size)
+
+    def _reference(self, item: Prompted, variant: Variant) -> Tensor | None:
+        """(1, 1, h, w), the mask of another sample, changed as this one's image and text are."""
+        like = self._unlabelled.reference(item, self._epoch) if self._unlabelled else None
+        return None if like is None else self._mask(like, variant, None)
+
+    def _mask(self, item: Prompted, variant: Variant, size: tuple[int, int] | None) -> Tensor:
         """(1, 1, h, w) on the network's grid."""
 
         def make() -> np.ndarray:

@@ -30,8 +30,8 @@ def trained_parts(model: Segmenter, regime: str) -> dict[str, list[nn.Module]]:
     if isinstance(model, Extended):
         if regime != model.regime:
             raise InputError(
-                f"regime: the weights are a model with '{model.regime}'; go on with --regime {model.regime}, or merge "
-                "it (vlseg merge)"
+                f"regime: the weights are a model with '{model.regime}'; go on with --regime {model.regime}, or "
+                f"{model.way_out}"
             )
         return model.parts()
     if regime in ADDITIONS:

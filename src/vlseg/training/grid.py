@@ -157,4 +157,4 @@ def _joint_losses(runs: Sequence[Fit], batches: Sequence[Batch]) -> Tensor:
     attention = sdpa_kernel(SDPBackend.MATH) if masks.device.type == "cpu" else nullcontext()
     with first.arithmetic.autocast(), attention:
         found = vmap(logits)(weights, inputs, tokens, image_of, prompt_of, channel_of)
-    return torch.stack([run.loss(found[index].float(), masks[index]) for index, run in enumerate(runs)])
+    return torch.stack([run.loss(found[index].float(), masks[index], batches[index]) for index, run in enumerate(runs)])

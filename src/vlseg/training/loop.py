@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,7 +49,8 @@ from vlseg.training.precision import Arithmetic, deterministic_on_cpu
 from vlseg.training.progress import ProgressBar
 from vlseg.training.rewording import Rewording
 from vlseg.training.schedule import Progress, learning_rate
-from vlseg.training.step import TrainingStep, configured_loss, counted_rows
+from vlseg.training.semi import SemiSupervised, has_unlabelled
+from vlseg.training.step import TrainingStep, counted_rows, training_loss
 from vlseg.training.weights import changing_weights, frozen_checksum, put_back, running_statistics
 
 SAVE_SECONDS, SAVE_SHARE = 2.0, 20
@@ -99,7 +101,7 @@ def fit(
 
     Args:
         model: a segmenter; also a torch module.
-        train: prompted samples; those without a truth are left out.
+        train: prompted samples; those without a truth are left out, or get pseudo-labels (see `RunConfig`).
         infos: dataset info by dataset name.
         config: see RunConfig.
         folder: the run's folder.
@@ -137,8 +139,8 @@ class Fit:
         self.known = known
         self.tell = tell or (lambda rows: None)
         self.network = as_module(model)
-        self.groups = group_by_image(train)
-        if not self.groups:
+        self.labelled = group_by_image(train)
+        if not self.labelled:
             raise InputError("data: no training sample has a mask; check the train split and the prompt's name")
         self.training = apply_regime(model, config.regime)
         device = resolve_device(config.device)
@@ -160,11 +162,19 @@ class Fit:
         self.stop, self.stops = Stop(), False
         self.progress = Progress()
         self.journal = Journal()
+        self.parts: list[dict[str, Tensor]] = []
         self.status: Literal["done", "interrupted"] = "done"
         reduced_to = max(model.spec.image_size) if config.image_cache == "reduced" else None
         self.cache = ImageCache(infos, reduced_to=reduced_to)
-        self.steps_per_epoch = len(self._chunks(0))
-        self.total_steps = min(config.max_steps or 10**12, config.epochs * self.steps_per_epoch)
+        self.semi: SemiSupervised | None = None
+        self.warmup, self.groups = 0, self.labelled
+        if has_unlabelled(train, config):
+            self.warmup, self.groups = config.warmup_epochs, group_by_image(train, unlabelled=True)
+            self.semi = SemiSupervised(model, train, config, folder / "checkpoints", device, known)
+        self.early_steps = len(self._chunks(0)) if self.warmup else 0
+        self.later_steps = len(self._chunks(self.warmup))
+        steps = self.warmup * self.early_steps + (config.epochs - self.warmup) * self.later_steps
+        self.total_steps = min(config.max_steps or 10**12, steps)
         self.saved, self.save_cost = time.monotonic(), 0.0
         if broadcast(resume and self._last.exists()):
             self._load()
@@ -235,13 +245,14 @@ class Fit:
     def _finished(self) -> bool:
         patience = self.config.patience
         stale = patience is not None and self.progress.since_best >= patience
-        return self.progress.step >= self.total_steps or stale
+        warming = self.semi is not None and self.semi.labels.epoch is None
+        return self.progress.step >= self.total_steps or (stale and not warming)
 
     def _chunks(self, epoch: int) -> list[list[list[Draw]]]:
         """The batches of an epoch, as many together as one optimiser step accumulates."""
         config = self.config
         plan = plan_epoch(
-            self.groups,
+            self.groups if epoch >= self.warmup else self.labelled,
             seed=config.seed,
             epoch=epoch,
             batch_size=config.batch_size,
@@ -254,16 +265,41 @@ class Fit:
 
     def _epoch(self) -> Iterator[list[Batch]]:
         """The rest of the current epoch, an optimiser step at a time."""
+        self._make_pseudo_labels()
         chunks = self._chunks(self.progress.epoch)[self.progress.batch :]
         plan = [part_of(draws, rank(), world()) for chunk in chunks for draws in chunk]
         config = self.config
         augmentation = (
             Augmentation(config.seed, self.progress.epoch, config.zoom, config.rotate) if config.augment else None
         )
-        batches = EpochBatches(plan, self.model, self.cache, self.infos, augmentation, self.known, self._rewording())
+        epoch, rewording = self.progress.epoch, self._rewording()
+        batches = EpochBatches(
+            plan, self.model, self.cache, self.infos, augmentation, self.known, rewording, self.semi, epoch
+        )
         stream = made_ahead(batches.__getitem__, len(plan), self.config.workers)
         for chunk in chunks:
             yield [replace(next(stream), spare=rank() >= len(draws)) for draws in chunk]
+
+    def _make_pseudo_labels(self) -> None:
+        """Those of the current epoch, by the weights that it starts from, unless they are there.
+
+        The first ones end the warm-up: what patience and plateau have counted until then was of another training.
+        """
+        semi, progress = self.semi, self.progress
+        if semi is None or progress.epoch < self.warmup or semi.labels.epoch == progress.epoch:
+            return
+        if semi.labels.epoch is None:
+            progress.since_best, progress.since_drop, progress.plateau_factor = 0, 0, 1.0
+        self.network.eval()
+        semi.labels.update(progress.epoch, self._answers(semi))
+
+    def _answers(self, semi: SemiSupervised) -> Iterator[np.ndarray]:
+        """Probabilities (h, w) of the samples without a mask, in order, on the images as they are."""
+        batches = EpochBatches(semi.plan, self.model, self.cache, self.infos, None, self.known)
+        for batch in made_ahead(batches.__getitem__, len(semi.plan), self.config.workers):
+            with torch.no_grad():
+                probabilities = self._forward(batch)[0].sigmoid()[:, 0].cpu().numpy()
+            yield from probabilities
 
     def _rewording(self) -> Rewording | None:
         config = self.config
@@ -323,14 +359,22 @@ class Fit:
 
     def batch_loss(self, batch: Batch) -> Tensor:
         """The mean loss of a batch."""
+        logits, masks = self._forward(batch)
+        return self.loss(logits, masks, batch)
+
+    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits and masks, both (R, 1, h, w) float32 on the device."""
         *arguments, masks = batch.tensors(self.arithmetic.device)
         with self.arithmetic.autocast():
             logits = self.module(*arguments, batch.encoded, batch.encoded_prompts, batch.one_each)
-        return self.loss(logits.float(), masks)
+        return logits.float(), masks
 
-    def loss(self, logits: Tensor, masks: Tensor) -> Tensor:
-        """The configured loss of logits (R, 1, h, w) against masks (R, 1, h, w) in [0, 1]."""
-        return configured_loss(self.config, logits, masks)
+    def loss(self, logits: Tensor, masks: Tensor, batch: Batch) -> Tensor:
+        """The loss of a batch's logits (R, 1, h, w) against its masks (R, 1, h, w) in [0, 1], on one device."""
+        loss, parts = training_loss(self.config, logits, masks, batch.pseudo, batch.references)
+        if parts:
+            self.parts.append({name: part.detach() for name, part in parts.items()})
+        return loss
 
     def _end_step(self, loss: float, rate: float) -> None:
         """Move the weights along their gradients."""
@@ -341,13 +385,16 @@ class Fit:
             progress.skipped += 1
         progress.step += 1
         progress.batch += 1
-        self.journal.step(progress, loss, rate)
+        self.journal.step(
+            progress, loss, rate, [{name: float(part) for name, part in parts.items()} for parts in self.parts]
+        )
+        self.parts = []
         if progress.step == self.total_steps:
             self.journal.close(progress)
 
     def _end_epoch(self, bar: ProgressBar) -> None:
         progress = self.progress
-        if progress.batch >= self.steps_per_epoch:
+        if progress.batch >= (self.later_steps if progress.epoch >= self.warmup else self.early_steps):
             progress.epoch, progress.batch = progress.epoch + 1, 0
         last = progress.step >= self.total_steps
         due = last or (progress.batch == 0 and progress.epoch % self.config.validate_every == 0)
@@ -405,8 +452,11 @@ class Fit:
             "rng": rng_state(),
             "data": checksum(self.groups),
             "frozen": self._frozen,
+            "pseudo_labels": self.semi.labels.epoch if self.semi else None,
         }
         save_checkpoint(self._last, state)
+        if self.semi:
+            self.semi.labels.forget_others()
         self._write_history()
         self.saved = time.monotonic()
         self.save_cost = self.saved - begin
@@ -425,6 +475,8 @@ class Fit:
         self.progress = Progress(**state["progress"])
         self.journal.restore(state)
         set_rng_state(state["rng"])
+        if self.semi:
+            self.semi.labels.restore(state["pseudo_labels"])
 
 
 def advance(steps: Generator[list[Batch], float, None], loss: float) -> list[Batch] | None:

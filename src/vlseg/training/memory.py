@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vlseg.models import Segmenter, as_module
+from vlseg.models.additions.extended import Extended
 from vlseg.records import InputError
 
 MEMORY_SHARE = 0.8
@@ -23,7 +24,8 @@ def checkpoint_blocks(model: Segmenter) -> int:
 
     Blocks are the members of module lists and sequences that share a class (transformer blocks). Those with a batch
     norm are left as they are: a second pass would move its running statistics twice. The gradients stay the same,
-    bit by bit.
+    bit by bit. Through a frozen model that a regime added weights to gradients pass to what was added: its blocks count
+    though nothing of them trains.
 
     Args:
         model: changed in place, where its parameters are set to train (see `apply_regime`); its state dict is not.
@@ -34,10 +36,11 @@ def checkpoint_blocks(model: Segmenter) -> int:
     Raises:
         InputError: a model without such blocks.
     """
-    blocks = _blocks(as_module(model))
+    passed = isinstance(model, Extended)
+    blocks = _blocks(as_module(model.model if isinstance(model, Extended) else model), frozen=passed)
     for block in blocks:
         if not getattr(block.forward, "recomputes", False):  # a second call must not wrap them again
-            block.forward = _recomputed(block)
+            block.forward = _recomputed(block, frozen=passed)
     if not blocks:
         raise InputError(
             f"checkpoint_activations: '{model.spec.name}' has no repeated blocks without batch norm under this regime; "
@@ -46,7 +49,7 @@ def checkpoint_blocks(model: Segmenter) -> int:
     return len(blocks)
 
 
-def _blocks(network: nn.Module) -> list[nn.Module]:
+def _blocks(network: nn.Module, *, frozen: bool) -> list[nn.Module]:
     found: dict[int, nn.Module] = {}
     inside: set[int] = set()
     for outer in network.modules():
@@ -55,7 +58,7 @@ def _blocks(network: nn.Module) -> list[nn.Module]:
         classes = Counter(type(child) for child in outer)
         for child in outer:
             repeated = classes[type(child)] > 1 and any(True for _ in child.children())
-            trains = any(parameter.requires_grad for parameter in child.parameters())
+            trains = frozen or any(parameter.requires_grad for parameter in child.parameters())
             if repeated and trains and id(child) not in inside and not _has_batch_norm(child):
                 found[id(child)] = child
                 inside |= {id(module) for module in child.modules()}
@@ -66,11 +69,11 @@ def _has_batch_norm(module: nn.Module) -> bool:
     return any(isinstance(inner, nn.modules.batchnorm._BatchNorm) for inner in module.modules())
 
 
-def _recomputed(block: nn.Module) -> Callable[..., Any]:
+def _recomputed(block: nn.Module, *, frozen: bool) -> Callable[..., Any]:
     forward = block.forward
 
     def call(*values: Any, **named: Any) -> Any:
-        if not (block.training and torch.is_grad_enabled()):
+        if not ((frozen or block.training) and torch.is_grad_enabled()):
             return forward(*values, **named)
         return checkpoint(forward, *values, use_reentrant=False, **named)
 

@@ -30,7 +30,8 @@ def with_fitting_pieces(
     """
     if config.accumulate != "auto":
         return config
-    one = config.model_copy(update={"batch_size": 1, "accumulate": 1, "compile": False})
+    changes = {"batch_size": 1, "accumulate": 1, "compile": False, "pseudo_labels": "none"}
+    one = config.model_copy(update=changes)
     with unchanged_buffers(as_module(model)):
         trial = Fit(model, train, infos, one, Path(), known=known)
         batch = trial.first_batch()

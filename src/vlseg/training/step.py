@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from vlseg.losses import PUBLISHED_LOSSES, dice_bce_loss, presence_loss
+from vlseg.losses import PUBLISHED_LOSSES, dice_bce_loss, language_vision_loss, presence_loss
 from vlseg.models import Output, Rows, Segmenter
 from vlseg.records import RunConfig
 
@@ -58,6 +58,48 @@ def configured_loss(config: RunConfig, logits: Tensor, masks: Tensor) -> Tensor:
     weights = {"bce_weight": config.bce_weight, "positive_weight": config.positive_weight}
     loss = dice_bce_loss(logits, masks, **weights)
     return loss + config.presence_weight * presence_loss(logits, masks) if config.presence_weight else loss
+
+
+def training_loss(
+    config: RunConfig, logits: Tensor, masks: Tensor, pseudo: Tensor | None = None, references: Tensor | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The mean over all rows: the configured loss of those with a mask, and of the others `pseudo_loss` and `lv_weight`
+    times the unlikeness to their references.
+
+    Args:
+        config: names the loss.
+        logits: (R, 1, h, w).
+        masks: (R, 1, h, w) in [0, 1].
+        pseudo: (R,) bool, the mask is a pseudo-label; None where none is.
+        references: (U, 1, h, w) of the rows with a pseudo-label.
+
+    Returns:
+        The loss, and where there are pseudo-labels what it is made of, by its column in history.csv: each the mean over
+        the rows that have it.
+    """
+    if pseudo is None:
+        return configured_loss(config, logits, masks), {}
+    share = float(pseudo.float().mean())
+    pseudo = pseudo.to(logits.device)
+    unlabelled = pseudo_loss(config, logits[pseudo], masks[pseudo])
+    parts, loss = {"pseudo_loss": unlabelled}, unlabelled
+    if references is not None:
+        parts["lv_loss"] = language_vision_loss(logits[pseudo], references.to(logits.device))
+        loss = loss + config.lv_weight * parts["lv_loss"]
+    if share < 1:
+        parts["labelled_loss"] = configured_loss(config, logits[~pseudo], masks[~pseudo])
+        loss = share * loss + (1 - share) * parts["labelled_loss"]
+    return loss, parts
+
+
+def pseudo_loss(config: RunConfig, logits: Tensor, labels: Tensor) -> Tensor:
+    """Dice and cross-entropy of logits against pseudo-labels, both (U, 1, h, w).
+
+    With loss=lvit both in LViT's own form; whatever else the configured loss is has no part in this.
+    """
+    if config.loss == "lvit":
+        return PUBLISHED_LOSSES["lvit"](logits, labels)
+    return dice_bce_loss(logits, labels, bce_weight=config.bce_weight, positive_weight=config.positive_weight)
 
 
 def counted_rows(config: RunConfig, masks: Tensor) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vlseg.records import InputError, RunConfig, RunRecord, write_text
-from vlseg.training.history import HistoryRow
+from vlseg.training.history import PARTS, HistoryRow
 from vlseg.training.tracker_libraries import LIBRARIES, Point, Tracked, Tracker
 
 FOLDER = "trackers"
@@ -125,7 +125,8 @@ def _point(row: HistoryRow) -> Point:
         return row.step, {"val_dice": row.val_dice}
     assert row.loss is not None
     told = {"loss": row.loss, "learning_rate": row.learning_rate, "epoch": row.epoch, "seconds": row.seconds}
-    return row.step, told
+    parts = {name: value for name in PARTS if (value := getattr(row, name)) is not None}
+    return row.step, {**told, **parts}
 
 
 def _metric(name: str) -> str:

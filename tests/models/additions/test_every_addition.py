@@ -27,7 +27,8 @@ def pictures(*sizes: tuple[int, int]) -> list[Tensor]:
 
 
 def answers(model: Segmenter) -> Tensor:
-    as_module(model).eval()
+    # torch's attention rounds otherwise where weights could train.
+    as_module(model).eval().requires_grad_(False)
     with torch.no_grad():
         inputs = model.prepare(pictures((32, 40), (50, 21)))
         return model.forward(inputs, model.tokenize([TARGETS[0], f"one small {TARGETS[1]} there"])).logits
@@ -51,7 +52,9 @@ def test_the_table_is_complete() -> None:
 @pytest.fixture(params=CASES, ids=IDS)
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Extended:
     torch.manual_seed(3)
-    return extended(tmp_path / "base", *request.param)
+    model = extended(tmp_path / "base", *request.param)
+    model.eval()
+    return model
 
 
 def test_a_gradient_reaches_all_that_is_added_and_nothing_else(case: Extended) -> None:
@@ -82,7 +85,9 @@ def test_a_step_leaves_the_base_as_it_was_and_only_what_was_added_is_stored(case
     assert not (tmp_path / "saved" / "base").exists()
     added = {tensor.data_ptr() for tensor in case.stored().values()} | {case.settings.data_ptr()}
     rest = {tensor.data_ptr(): tensor for tensor in case.state_dict().values() if tensor.data_ptr() not in added}
-    base = {tensor.data_ptr(): tensor for tensor in as_module(plain).state_dict().values()}
+    own = plain.parts()["mask_decoder"] if case.trains_decoder else []
+    trained = {tensor.data_ptr() for module in own for tensor in module.state_dict().values()}
+    base = {one.data_ptr(): one for one in as_module(plain).state_dict().values() if one.data_ptr() not in trained}
     assert sorted(map(digest, rest.values())) == sorted(map(digest, base.values()))
 
 
@@ -114,8 +119,15 @@ def test_a_copy_stands_on_its_own(case: Extended) -> None:
     assert not torch.equal(answers(copy), wanted)
 
 
+def steered(model: Segmenter, prompts: list[str]) -> float:
+    """The largest difference between the logits of two prompts on one image, in deviations."""
+    image = model.encode_image(model.prepare(pictures((32, 40))))
+    first, second = model.decode(image[[0, 0]], model.encode_prompts(model.tokenize(prompts))).logits
+    return float((first - second).abs().max() / first.std())
+
+
 @torch.no_grad()
-def test_rows_stand_alone_and_words_steer(case: Extended) -> None:
+def test_rows_stand_alone_and_words_steer(case: Extended, tmp_path: Path) -> None:
     inputs = case.prepare(pictures((32, 40), (50, 21)))
     prompts = [TARGETS[0], f"one small {TARGETS[1]} there"]
     together = case.forward(inputs, case.tokenize(prompts)).logits
@@ -123,9 +135,11 @@ def test_rows_stand_alone_and_words_steer(case: Extended) -> None:
     for row, prompt in enumerate(prompts):
         alone = case.forward(case.prepare(pictures((32, 40), (50, 21))[row : row + 1]), case.tokenize([prompt])).logits
         torch.testing.assert_close(together[row : row + 1], alone, rtol=1e-4, atol=1e-4 * scale)
-    image = case.encode_image(inputs[0:1])
-    first, second = case.decode(image[[0, 0]], case.encode_prompts(case.tokenize(prompts))).logits
-    assert (first - second).abs().max() > 1e-3 * first.std()
+    plain = load_model(str(tmp_path / "base"))
+    as_module(plain).eval()
+    # Random words of BERT's are much alike, and an untrained adapter behind each block makes them more so.
+    share = 0.05 if (case.regime, case.spec.name) == ("dense_vlc", "biomedclipseg") else 0.3
+    assert steered(case, prompts) > share * steered(plain, prompts) > 1e-4
 
 
 @torch.no_grad()
@@ -138,7 +152,9 @@ def test_empty_and_endless_prompts(case: Extended) -> None:
 @torch.no_grad()
 def test_what_leaves_the_images_leaves_them_bit_by_bit(case: Extended, tmp_path: Path) -> None:
     inputs = case.prepare(pictures((32, 32)))
-    plain = load_model(str(tmp_path / "base")).encode_image(inputs).tensors
+    base = load_model(str(tmp_path / "base"))
+    as_module(base).eval()
+    plain = base.encode_image(inputs).tensors
     mine = case.encode_image(inputs).tensors
     if case.leaves_images:
         assert all(torch.equal(mine[name], plain[name]) for name in plain)

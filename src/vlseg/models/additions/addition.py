@@ -1,6 +1,7 @@
 """What a regime puts into a model, and what it changes of the model's steps."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ class Addition:
     Attributes:
         modules: what trains, by part (`PARTS`).
         inside: they are already members of the model's own modules (LoRA); otherwise hooks of these call them.
+        apart: of what is inside: while it lasts the model is as it was.
         tokenize: of the tokens that the model's own tokenizer gives.
         image: of the features that the model's own image encoder gives.
         encode_prompts: instead of the model's own.
@@ -31,6 +33,7 @@ class Addition:
 
     modules: Mapping[str, nn.Module]
     inside: bool = False
+    apart: Callable[[], AbstractContextManager[None]] = nullcontext
     tokenize: Callable[[Tokens], Tokens] | None = None
     image: Callable[[ImageFeatures], ImageFeatures] | None = None
     encode_prompts: Callable[[Tokens], PromptFeatures] | None = None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vlseg.models.additions import ADDITIONS
-from vlseg.models.additions.addition import IMAGE_PART, Addition
+from vlseg.models.additions.addition import DECODER_PART, IMAGE_PART, Addition
 from vlseg.models.additions.base import BESIDE, Base, checksum
 from vlseg.models.folder import ADDED_FORMAT, our_part
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Segmenter, Tokens, as_module
@@ -57,6 +57,11 @@ class Extended(nn.Module):
         self.regime, self.arguments, self.origin = regime, dict(arguments), base
         self.checksum = checksum(as_module(model), without=_decoder(model) if self.trains_decoder else ())
         self.addition = _put_in(model, regime, own)
+        if self.trains_decoder and self.addition.inside and DECODER_PART in self.addition.modules:
+            raise InputError(
+                f"regime_arguments: with train_decoder the whole decoder trains, and '{regime}' inside it as well; "
+                "give train_decoder: false, or leave the decoder out of the others"
+            )
         self.spec = model.spec
         self.base = as_module(model)
         self._model, self._beside = [model], [beside]  # in lists: no members of this module
@@ -117,6 +122,13 @@ class Extended(nn.Module):
         """Whether images' features are those of the model that was added to."""
         return IMAGE_PART not in self.addition.modules
 
+    @property
+    def way_out(self) -> str:
+        """What to do where another regime is to go on with the model."""
+        start = "start from the weights that it was put onto"
+        merged = ", or from what vlseg merge RUN --out FOLDER makes of it"
+        return start if self.addition.merge is None else start + merged
+
     def stored(self) -> dict[str, Tensor]:
         """The tensors that are saved, live, by part, number of the module where a part has several, and name in it."""
         return {
@@ -156,10 +168,12 @@ def _decoder(model: Segmenter) -> list[nn.Module]:
 
 
 def _put_in(model: Segmenter, regime: str, arguments: Mapping[str, Any]) -> Addition:
-    try:
-        addition = ADDITIONS[regime].add(model=model, **arguments)
-    except TypeError as error:
-        raise InputError(f"regime_arguments of '{regime}': {error}") from error
+    add = ADDITIONS[regime].add
+    known = [name for name in add.open() if name != "model"]
+    for name in arguments:
+        if name not in known:
+            raise unknown_name(f"regime_arguments of '{regime}'", name, [*known, "train_decoder"])
+    addition: Addition = add(model=model, **arguments)
     for module in addition.modules.values():
         module.to(next(as_module(model).parameters()).device)
     return addition

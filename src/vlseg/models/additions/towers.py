@@ -1,12 +1,12 @@
 """A model's encoders as additions see them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 
-from vlseg.models.protocol import Segmenter
+from vlseg.models.protocol import ImageFeatures, Segmenter
 from vlseg.records import InputError
 
 
@@ -19,6 +19,7 @@ class Tower:
             (alone or first of a tuple) is the hidden state.
         attentions, mlps: of each block; what they give (alone or first of a tuple) is added to the hidden state.
         width: of the hidden state.
+        entry: what the sequence, its positions with it, goes into before the first block; None = that block.
         batch_first: hidden states are (B, L, width); otherwise (L, B, width).
     """
 
@@ -27,6 +28,12 @@ class Tower:
     mlps: Sequence[nn.Module]
     width: int
     batch_first: bool = True
+    entry: nn.Module | None = None
+
+
+def class_token(image: ImageFeatures) -> Tensor:
+    """The first token behind the last tapped block, (B, width), of features that are taps (B, taps, tokens, width)."""
+    return image.tensors["taps"][:, -1, 0]
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,9 @@ class Towers:
         context: how many tokens a sentence may have, the first and the last one with it.
         sentence_width: of the vector of a sentence that the decoder gets.
         projection: gives that vector, from the text tower's state.
+        image_vector: one vector (B, width) of each image, from its features.
+        image_vector_width: its width; 0 = the image tower's.
+        sentence_at_end: that state is the end-of-text token's, whose id is the highest; otherwise the first token's.
     """
 
     image: Tower | None = None
@@ -55,6 +65,9 @@ class Towers:
     context: int = 0
     sentence_width: int = 0
     projection: nn.Module | None = None
+    image_vector: Callable[[ImageFeatures], Tensor] = class_token
+    image_vector_width: int = 0
+    sentence_at_end: bool = True
 
 
 @runtime_checkable
@@ -84,6 +97,11 @@ def image_tower(model: Segmenter, regime: str) -> Tower:
         InputError: it is no transformer.
     """
     if (tower := towers_of(model, regime).image) is None:
+        if model.spec.protocol == "published":
+            raise InputError(
+                f"regime: '{regime}' is not for '{model.spec.name}' under protocol 'published', in which no gradient "
+                "reaches its image encoder; take --set protocol=corrected, coop, cocoop or decoder"
+            )
         raise _not_for(model, regime, "its image encoder is no transformer")
     return tower
 

@@ -32,6 +32,7 @@ def own_tokenizer(folder: Path) -> Mapping[str, Any]:
 
 
 BIOMEDCLIPSEG = Architecture(
+    about="BiomedCLIP's encoders, CLIPSeg's decoder from random weights (Poudel et al. 2024)",
     build=later("vlseg.models.biomedclipseg.build:build_biomedclipseg"),
     load=later("vlseg.models.biomedclipseg.build:load_biomedclipseg"),
     recognises=is_biomedclip,
@@ -47,6 +48,7 @@ BIOMEDCLIPSEG = Architecture(
 )
 BIOMEDCLIPSEG_D = replace(
     BIOMEDCLIPSEG,
+    about="BiomedCLIP's encoders, CLIPSeg's decoder from CLIPSeg (Poudel et al. 2024)",
     build=later("vlseg.models.biomedclipseg.build:build_biomedclipseg", name="biomedclipseg-d"),
     load=later("vlseg.models.biomedclipseg.build:load_biomedclipseg", name="biomedclipseg-d"),
     published=(WEIGHTS, replace(REFINED_WEIGHTS, note="the decoder of biomedclipseg-d", whole=False)),

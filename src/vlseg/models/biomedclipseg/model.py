@@ -11,12 +11,14 @@ from pathlib import Path
 from torch import Tensor, nn
 from transformers import BertTokenizer
 
-from vlseg.models.biomedclipseg.network import Network
-from vlseg.models.biomedclipseg.tokenizer import CONTEXT_LENGTH
+from vlseg.models.additions.towers import Tower, Towers
+from vlseg.models.biomedclipseg.network import SHAPES, Network
+from vlseg.models.biomedclipseg.tokenizer import CONTEXT_LENGTH, SPECIAL
 from vlseg.models.folder import our_part, write_model
 from vlseg.models.images import CLIP_MEAN, CLIP_STD, resize_and_normalise, resize_masks, restore_bilinear
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Spec, Tokens
 
+FILLER = SPECIAL.index("[UNK]")
 TAPS = {"published": (4, 7, 10), "corrected": (3, 6, 9)}
 
 
@@ -85,12 +87,35 @@ class BiomedClipSeg(nn.Module):
             parts["image_encoder"] = [ImageTower(self.network, max(self.taps) + 1)]
         return parts
 
+    def towers(self) -> Towers:
+        """Both encoders, the image's up to the last tapped block; it is not there under "published"."""
+        clip, shape = self.network.biomedclip, SHAPES[self.size_name]
+        image = list(clip.visual.trunk.blocks[: max(self.taps) + 1])
+        text = list(clip.text.transformer.encoder.layer)
+        return Towers(
+            image=None if self.spec.protocol == "published" else _tower(image, "attn", "mlp", shape.width),
+            # BERT adds, then normalises, inside of its "output" modules: what is added is what their first layer gives.
+            text=_tower(text, "attention.output.dense", "output.dense", shape.text_width),
+            taps=self.taps,
+            token_embedding=clip.text.transformer.embeddings.word_embeddings,
+            filler=FILLER,
+            context=CONTEXT_LENGTH,
+            sentence_width=shape.embed_dim,
+            projection=clip.text.proj,
+            sentence_at_end=False,
+        )
+
     def save(self, folder: Path) -> None:
         """config.json, model.safetensors and the tokenizer."""
         arguments = {"image_size": self.spec.image_size[0], "size": self.size_name}
         part = our_part(self.spec.name, self.spec.protocol, self.spec.targets, arguments)
         write_model(folder, {"vlseg": part}, self.state_dict())
         self.tokenizer.save_pretrained(folder)
+
+
+def _tower(blocks: Sequence[nn.Module], attention: str, mlp: str, width: int) -> Tower:
+    attentions, mlps = ([block.get_submodule(name) for block in blocks] for name in (attention, mlp))
+    return Tower(list(blocks), attentions, mlps, width)
 
 
 class ImageTower(nn.Module):

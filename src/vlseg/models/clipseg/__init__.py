@@ -35,6 +35,7 @@ def _is_clipseg(config: Mapping[str, Any]) -> bool:
 
 
 CLIPSEG = Architecture(
+    about="CLIPSeg (Lüddecke & Ecker 2022) with its refined decoder",
     build=later("vlseg.models.clipseg.build:build_clipseg"),
     load=later("vlseg.models.clipseg.build:load_clipseg"),
     recognises=is_refined,
@@ -51,6 +52,7 @@ CLIPSEG = Architecture(
 )
 CLIPSEG_RD64 = replace(
     CLIPSEG,
+    about="CLIPSeg with its plain decoder",
     build=later("vlseg.models.clipseg.build:build_clipseg", name="clipseg-rd64"),
     recognises=is_plain,
     published=(PLAIN_WEIGHTS,),

@@ -6,6 +6,7 @@ do not reach the mask and are not run.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,14 +14,11 @@ from torch import Tensor, nn
 from transformers import CLIPSegForImageSegmentation, CLIPTokenizer
 
 from vlseg.models.additions.towers import Tower, Towers
-from vlseg.models.clipseg.tokenizer import CONTEXT_LENGTH
+from vlseg.models.clipseg.tokenizer import CONTEXT_LENGTH, FILLER
 from vlseg.models.folder import our_part, write_model
 from vlseg.models.images import IMAGENET_MEAN, IMAGENET_STD, resize_and_normalise, resize_masks, restore_bilinear
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Spec, Tokens
 from vlseg.records import InputError
-
-FILLER = 343
-"""The token of the letter x and a space: nothing ends at it."""
 
 
 class ClipSeg(nn.Module):
@@ -118,7 +116,10 @@ class ClipSeg(nn.Module):
         vision, clip = self.network.clip.vision_model, self.network.clip
         text, config = clip.text_model, self.network.config
         return Towers(
-            image=_tower(vision.encoder.layers[: max(self.taps) + 1], config.vision_config.hidden_size),
+            image=replace(
+                _tower(vision.encoder.layers[: max(self.taps) + 1], config.vision_config.hidden_size),
+                entry=vision.pre_layrnorm,
+            ),
             text=_tower(text.encoder.layers, config.text_config.hidden_size),
             taps=tuple(self.taps),
             token_embedding=text.embeddings.token_embedding,

@@ -14,6 +14,8 @@ from vlseg.records import InputError
 
 VOCABULARY_SIZE = 49408
 CONTEXT_LENGTH = 77
+FILLER = 343
+"""The token of the letter x and a space: nothing ends at it."""
 FILES = (
     "vocab.json",
     "merges.txt",

@@ -37,6 +37,7 @@ WEIGHTS = (
 )
 
 CRIS = Architecture(
+    about="CRIS (Wang et al. 2022) on CLIP's ResNet-50 or -101",
     build=later("vlseg.models.cris.build:build_cris"),
     load=later("vlseg.models.cris.build:load_cris"),
     text_encoder="CLIP, 77 tokens",

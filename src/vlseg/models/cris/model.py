@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTokenizer
 
+from vlseg.models.additions.towers import Tower, Towers
+from vlseg.models.clipseg.tokenizer import CONTEXT_LENGTH, FILLER
 from vlseg.models.cris.backbone import Backbone
 from vlseg.models.cris.neck import Decoder, Neck, Projector
 from vlseg.models.cris.shape import CrisShape
@@ -75,7 +77,7 @@ class Cris(nn.Module):
 
     def tokenize(self, prompts: Sequence[str]) -> Tokens:
         """Sentences to `input_ids` and `attention_mask` (B, 77 or 17); longer ones are cut, their end kept."""
-        length = WORDS.get(self.spec.protocol, 77)
+        length = WORDS.get(self.spec.protocol, CONTEXT_LENGTH)
         encoded = self.tokenizer(
             list(prompts), padding="max_length", truncation=True, max_length=length, return_tensors="pt"
         )
@@ -135,12 +137,33 @@ class Cris(nn.Module):
             "mask_decoder": [network.neck, network.decoder, network.proj],
         }
 
+    def towers(self) -> Towers:
+        """The text encoder; the image's is no transformer."""
+        backbone = self.network.backbone
+        blocks = list(backbone.transformer.resblocks)
+        attentions, mlps = ([block.get_submodule(name) for block in blocks] for name in ("attn", "mlp"))
+        sentence_width = backbone.text_projection.shape[1]
+        return Towers(
+            text=Tower(blocks, attentions, mlps, backbone.token_embedding.embedding_dim),
+            token_embedding=backbone.token_embedding,
+            filler=FILLER,
+            context=WORDS.get(self.spec.protocol, CONTEXT_LENGTH),
+            sentence_width=sentence_width,
+            image_vector=mean_of_places,
+            image_vector_width=sentence_width,
+        )
+
     def save(self, folder: Path) -> None:
         """config.json, model.safetensors and the tokenizer."""
         arguments = {"image_size": self.spec.image_size[0], "backbone": self.size_name}
         part = our_part(self.spec.name, self.spec.protocol, self.spec.targets, arguments)
         write_model(folder, {"vlseg": part}, self.state_dict())
         self.tokenizer.save_pretrained(folder)
+
+
+def mean_of_places(image: ImageFeatures) -> Tensor:
+    """A vector of each image (B, 1024): the mean of its coarsest map, which lies in the sentences' space."""
+    return image.tensors["c5"].mean(dim=(2, 3))
 
 
 class TextTables(nn.Module):

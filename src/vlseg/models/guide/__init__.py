@@ -17,6 +17,7 @@ def _text_files(folder: Path) -> Mapping[str, Any]:
 
 
 GUIDE = Architecture(
+    about="pretrained image and text encoders, frozen by its recipe, and a small decoder that looks at the words",
     build=later("vlseg.models.guide.build:build_guide"),
     restored=_text_files,
     initial=frozenset({"encoder_weights"}),

@@ -1,4 +1,4 @@
-"""LViT, and LViT without text."""
+"""LViT, LViT without text, and the U-Net that a training of both may start from."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,10 +63,12 @@ _PUBLISHED = {
 }
 
 LVIT = Architecture(
+    about="LViT-T (Li et al. 2023): a convolutional U-Net beside one of transformers, which a sentence enters",
     build=later("vlseg.models.lvit.build:build_lvit"),
-    load=later("vlseg.models.lvit.build:load_lvit"),
+    load=later("vlseg.models.lvit.load:load_lvit"),
     recognises=is_lvit,
     restored=restored,
+    starts_from=frozenset({"lvit-unet"}),
     text_encoder="BERT, frozen",
     protocols=("corrected", "published"),
     published=(WEIGHTS, BERT, MINILM),
@@ -76,7 +78,17 @@ LVIT = Architecture(
     },
 )
 LVIT_TW = Architecture(
+    about="LViT-TW: LViT without text, a channel for each target",
     build=later("vlseg.models.lvit.build:build_lvit_tw"),
+    load=later("vlseg.models.lvit.load:load_lvit_tw"),
+    starts_from=frozenset({"lvit-unet"}),
+    protocols=("corrected", "published"),
+    recipes={"corrected": _OWN, "published": _PUBLISHED},
+)
+LVIT_UNET = Architecture(
+    about="LViT's U-Net alone, which LViT's trainings start from; a channel for each target",
+    build=later("vlseg.models.lvit.build:build_unet"),
+    load=later("vlseg.models.lvit.load:load_unet"),
     protocols=("corrected", "published"),
     recipes={"corrected": _OWN, "published": _PUBLISHED},
 )

@@ -1,27 +1,22 @@
-"""LViT with random weights, on a frozen text encoder, or from a checkpoint of the authors' code."""
+"""LViT and its U-Net with random weights, LViT on a frozen text encoder."""
 
-import math
 from pathlib import Path
 
-from torch import Tensor
-
-from vlseg.models.folder import load_strictly, note_protocol
 from vlseg.models.guide.text import HashedWords, Sentences, load_sentences
 from vlseg.models.hub import locate_part
-from vlseg.models.lvit import BERT, FILES
+from vlseg.models.lvit import BERT
 from vlseg.models.lvit.model import Lvit, Words
 from vlseg.models.lvit.network import PATCHES, Network, Shape
-from vlseg.models.lvit.pieces import HEADS, TABLE
+from vlseg.models.lvit.pieces import HEADS
+from vlseg.models.lvit.start import NAME
 from vlseg.models.lvit.text import TenWords
+from vlseg.models.lvit.unet import UNet
 from vlseg.models.packaged import PACKAGED
 from vlseg.models.protocol import Spec
-from vlseg.models.tensors import find_weights, network_in, read_tensors
 from vlseg.records import InputError, unknown_name
 
 STRIDE = PATCHES[0]
 PROTOCOLS = ("corrected", "published")
-TOWER = "downVit.embeddings.position_embeddings"
-"""A name that LViT surely has, by which a file is recognised."""
 
 
 def build_lvit(
@@ -73,51 +68,28 @@ def build_lvit_tw(
     Raises:
         InputError: an unknown protocol, a size that does not suit, a target that is named twice.
     """
-    if len(set(targets)) != len(targets):
-        raise InputError(f"targets: a name is given twice in {', '.join(targets)}; name each once")
-    spec = _spec("lvit-tw", image_size, width, targets or ("foreground",), protocol)
+    spec = _spec("lvit-tw", image_size, width, _named_once(targets), protocol)
     shape = Shape(width=width, text=None, outputs=len(spec.targets), published=protocol == "published")
     return Lvit(Network(shape), None, spec, {"image_size": image_size, "width": width})
 
 
-def load_lvit(
-    path: Path, *, protocol: str | None = None, text: str | None = None, image_size: int | None = None
+def build_unet(
+    *, image_size: int = 224, width: int = 64, targets: tuple[str, ...] = (), protocol: str = "corrected"
 ) -> Lvit:
-    """LViT from a checkpoint of the authors' code, or a folder that holds one; `published` unless said otherwise.
-
-    It holds no text encoder: `text` names one, BERT's published one unless given. Under `corrected` the layer that
-    reads words is another one and starts random, and the tensors that nothing reads are left behind.
+    """LViT's U-Net alone, a channel for each target; see `vlseg.models.lvit.unet`.
 
     Raises:
-        InputError: no LViT, weights that do not fit, or a text encoder that is not there or of another width.
+        InputError: as `build_lvit_tw`.
     """
-    file = find_weights(path, FILES) if path.is_dir() else path
-    found = network_in(read_tensors(file), (TOWER,), str(file))
-    if found is None:
-        raise InputError(f"{file}: holds no LViT (no {TOWER}); give a checkpoint of its authors' code")
-    shape, source = _shape(found.tensors, file), text or BERT.place
-    side, chosen = image_size or shape.side * STRIDE, protocol or "published"
-    model = build_lvit(text=source, image_size=side, width=shape.width, protocol=chosen)
-    if model.network.shape.text != shape.text:
-        raise InputError(
-            f"{file}: reads vectors of {shape.text} a word, and those of text '{source}' have "
-            f"{model.network.shape.text}: --set 'model_arguments={{text: FOLDER}}' with the encoder it was trained with"
-        )
-    note_protocol("published", chosen, str(path))
-    if chosen == "published":
-        load_strictly(model.network, found.tensors, str(file))
-        return model
-    if shape.side != TABLE:
-        raise InputError(
-            f"{file}: is made for images of {shape.side * STRIDE}; under protocol 'corrected' start from one for "
-            f"{TABLE * STRIDE}, or leave the protocol out"
-        )
-    whole = Network(shape)
-    load_strictly(whole, found.tensors, str(file))
-    theirs = whole.state_dict()
-    model.network.load_state_dict({name: theirs.get(name, own) for name, own in model.network.state_dict().items()})
-    model.random_part = "reader of words"
-    return model
+    spec = _spec(NAME, image_size, width, _named_once(targets), protocol)
+    network = UNet(width, len(spec.targets), published=protocol == "published")
+    return Lvit(network, None, spec, {"image_size": image_size, "width": width})
+
+
+def _named_once(targets: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(targets)) != len(targets):
+        raise InputError(f"targets: a name is given twice in {', '.join(targets)}; name each once")
+    return targets or ("foreground",)
 
 
 def _spec(name: str, image_size: int, width: int, targets: tuple[str, ...], protocol: str) -> Spec:
@@ -127,14 +99,12 @@ def _spec(name: str, image_size: int, width: int, targets: tuple[str, ...], prot
         raise InputError(f"image_size: {image_size} is not a multiple of {STRIDE}; take 224")
     if width < HEADS or width % HEADS:
         raise InputError(f"width: {width} is not a multiple of {HEADS}; take 64")
-    reads = name == "lvit"
     return Spec(
         name=name,
-        uses_text=reads,
+        uses_text=name == "lvit",
         image_size=(image_size, image_size),
         targets=targets,
         protocol=protocol,
-        image_features_depend_on_text=reads,
     )
 
 
@@ -160,17 +130,3 @@ def _located(text: str) -> Path:
             f"text: '{text}' is no folder here, and not to be had from the hub; fetch {', '.join(BERT.files)} of "
             f"{BERT.place} into a folder and give that: --set 'model_arguments={{text: FOLDER}}', or text: minilm"
         ) from error
-
-
-def _shape(tensors: dict[str, Tensor], file: Path) -> Shape:
-    """Of a checkpoint, off its tensors."""
-    names = ("inc.conv.weight", "text_module4.weight", TOWER)
-    lacking = [name for name in names if name not in tensors]
-    if lacking:
-        raise InputError(f"{file}: lacks {', '.join(lacking)} of LViT; give a checkpoint of its authors' code")
-    first, text, table = (tensors[name].shape for name in names)
-    if len(first) != 4 or len(text) != 3 or len(table) != 3:
-        raise InputError(
-            f"{file}: its {', '.join(names)} are not shaped as LViT's; give a checkpoint of its authors' code"
-        )
-    return Shape(width=first[0], text=text[1], published=True, side=math.isqrt(table[1]))

@@ -20,6 +20,7 @@ from vlseg.models.guide.text import HashedWords, Sentences
 from vlseg.models.images import resize_and_normalise, resize_masks, restore_bilinear
 from vlseg.models.lvit.network import Network
 from vlseg.models.lvit.text import TenWords
+from vlseg.models.lvit.unet import UNet
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Spec, Tokens
 
 Words = Sentences | HashedWords | TenWords
@@ -28,12 +29,12 @@ VISIBLE = 0.5 / 255
 
 
 class Lvit(nn.Module):
-    """A network, the encoder of its words (None: it reads none), and the arguments that build it again.
+    """A network, LViT's or its U-Net, the encoder of its words (None: it reads none), and what builds it again.
 
     `random_part` is what the weights that were loaded lack.
     """
 
-    def __init__(self, network: Network, words: Words | None, spec: Spec, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, network: Network | UNet, words: Words | None, spec: Spec, arguments: Mapping[str, Any]) -> None:
         super().__init__()
         self.network = network
         self.encoder = words
@@ -70,6 +71,7 @@ class Lvit(nn.Module):
             return None
         if tokens is None:
             raise ValueError("lvit needs tokens; call tokenize first")
+        assert isinstance(self.network, Network)  # a U-Net has no encoder of words
         vectors, words = self.encoder(tokens)
         length = longest(words)
         read = self.network.words(vectors[:, :length], words[:, :length])

@@ -84,6 +84,7 @@ class Network(nn.Module):
             self.text_module2 = nn.Conv1d(four, two, 3, padding=1)
             self.text_module1 = nn.Conv1d(two, one, 3, padding=1)
         self.reader = ReadWords(one) if reads and not whole else None
+        self.to(memory_format=torch.channels_last)
 
     def encode(self, pixels: Tensor) -> dict[str, Tensor]:
         """What of an image needs no sentence.
@@ -92,7 +93,7 @@ class Network(nn.Module):
             `map1` to `map5` (B, C, h / 2^n, w / 2^n); `places` (B, N, width), those of the first scale; `half2` to
             `half4` (B, N, C / 2), what the other scales make of theirs.
         """
-        map1 = self.inc(pixels)
+        map1 = self.inc(pixels.contiguous(memory_format=torch.channels_last))
         map2 = self.down1(map1)
         map3 = self.down2(map2)
         map4 = self.down3(map3)

@@ -34,6 +34,7 @@ def _of(name: str, library_class: str) -> Architecture:
         return config.get("_model_class") == library_class
 
     return Architecture(
+        about=f"{library_class} of segmentation-models-pytorch: a CNN that reads no text, a channel for each target",
         build=later("vlseg.models.smp.build:build_smp", name=name),
         load=later("vlseg.models.smp.build:load_smp", name=name),
         recognises=is_the_librarys,

@@ -14,6 +14,7 @@ _BIOMEDCLIP = replace(BIOMEDCLIP_WEIGHTS, note="the encoders; the rest is traine
 _CLIPSEG = replace(REFINED_WEIGHTS, note="CLIPSeg; UNet-D and what joins them is trained by you", whole=False)
 
 UNET_D = Architecture(
+    about="UNet-D (Dietlmeier et al. 2025): a U-Net with channel attention, no text, a channel for each target",
     build=later(f"{_BUILD}:build_unet_d"),
     load=later(f"{_BUILD}:load_unet_d"),
     recipes={
@@ -51,6 +52,7 @@ _PUBLISHED = {**RECIPE, "regime": "decoder", "protocol": "corrected"}
 
 VLSM_ENSEMBLE_A = _network(
     "a",
+    about="VLSM-Ensemble A (Dietlmeier et al. 2025): BiomedCLIPSeg and UNet-D stacked in one network",
     recognises=is_biomedclip,
     restored=own_tokenizer,
     text_encoder="PubMedBERT, 256 tokens",
@@ -63,6 +65,7 @@ VLSM_ENSEMBLE_A = _network(
 )
 VLSM_ENSEMBLE_B = _network(
     "b",
+    about="VLSM-Ensemble B: CLIPSeg and UNet-D stacked in one network",
     recognises=is_refined,
     text_encoder="CLIP, 77 tokens",
     protocols=("corrected",),
@@ -74,6 +77,7 @@ VLSM_ENSEMBLE_B = _network(
 )
 VLSM_ENSEMBLE_C = _network(
     "c",
+    about="VLSM-Ensemble C: BiomedCLIPSeg and CLIPSeg, a UNet-D beside each, in one network",
     recognises=is_biomedclip,
     restored=own_tokenizer,
     text_encoder="PubMedBERT and CLIP",

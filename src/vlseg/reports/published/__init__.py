@@ -35,7 +35,7 @@ UNITS = Literal["percent", "points", "px"]
 
 Number = Annotated[float, pydantic.Field(strict=True, allow_inf_nan=False)]
 
-USUAL = {"condition": "clean", "split": "test", "share": "1"}
+USUAL = {"condition": "clean", "split": "test", "share": "1", "label_share": "1"}
 """Of what a published number is where its labels do not say otherwise."""
 
 
@@ -130,8 +130,9 @@ class PublishedTable(Strict):
     def find(self, labels: Mapping[str, str]) -> PublishedCell | None:
         """The cell all of whose labels are among `labels`; None where there is none, or several.
 
-        A published number is of clean prompts, the test split and all training images unless its labels say
-        otherwise; a cell of a study that is of something else, or trained on something else, has none beside it.
+        A published number is of clean prompts, the test split and all training images with their masks unless its
+        labels say otherwise; a cell of a study that is of something else, or trained on something else, has none
+        beside it.
         """
         usual = all(
             _plain(labels.get(name) or value) == value for name, value in USUAL.items() if name not in self._names
