@@ -11,13 +11,13 @@ from vlseg.jobs.attack import attack_on
 from vlseg.jobs.attack_plan import AttackOptions
 from vlseg.jobs.attack_summary import summary
 from vlseg.jobs.scoring import EvaluateOptions
-from vlseg.metrics import Estimate
+from vlseg.metrics import Estimate, epsilon_words
 from vlseg.records.pictures import read_attack_pictures
 from vlseg.reports import write_report
 from vlseg.reports.attacks import search_name
 from vlseg.reports.chosen import condition_words
 from vlseg.reports.figures import robustness
-from vlseg.reports.words.numbers import decimal, epsilon
+from vlseg.reports.words.numbers import decimal
 
 
 def run_copy(trained: Path, place: Path) -> Path:
@@ -77,8 +77,8 @@ def test_a_row_under_attack_in_words(trained: Path, tmp_path: Path) -> None:
     [(2 / 255, "2/255"), (0.5 / 255, "0.5/255"), (0.01, "0.01"), (0.0, "0"), (3.0, "3"), (0.0226, "0.0226")],
 )
 def test_budgets_read_as_they_are_typed(value: float, words: str) -> None:
-    assert epsilon(value) == words
-    assert epsilon(0.1, normalised=True) == "0.1 normalised"
+    assert epsilon_words(value) == words
+    assert epsilon_words(0.1, normalised=True) == "0.1 normalised"
 
 
 def test_the_figure_draws_each_search_over_its_budgets() -> None:

@@ -140,7 +140,8 @@ def _lines(values: dict[str, Any]) -> list[str]:
 
 def _table(values: dict[str, Any]) -> "list[str | Table]":
     from vlseg.cli.terminal import Notes, table
-    from vlseg.reports.words.numbers import decimal, epsilon, interval, percent, points, why
+    from vlseg.metrics import epsilon_words
+    from vlseg.reports.words.numbers import decimal, interval, percent, points, why
 
     results, notes = values["results"], Notes()
     first = results[0]
@@ -152,7 +153,7 @@ def _table(values: dict[str, Any]) -> "list[str | Table]":
         rows.append(
             (
                 f"{'published ' if row['published'] else ''}{row['method']}",
-                epsilon(row["epsilon"], normalised=row["published"]),
+                epsilon_words(row["epsilon"], normalised=row["published"]),
                 "" if row["noise_dice"] is None else decimal(row["noise_dice"]),
                 interval(row["robust_dice"], row["ci95"]) + missing,
                 points(drop["difference"], drop["ci95"]),
@@ -168,14 +169,15 @@ def _table(values: dict[str, Any]) -> "list[str | Table]":
 def _matrix(rows: list[dict[str, Any]]) -> "Table":
     """Found on one model, scored on another."""
     from vlseg.cli.terminal import table
-    from vlseg.reports.words.numbers import decimal, epsilon, interval, points
+    from vlseg.metrics import epsilon_words
+    from vlseg.reports.words.numbers import decimal, interval, points
 
     cells = [
         (
             row["found_on"],
             row["onto"],
             row["method"],
-            epsilon(row["epsilon"]),
+            epsilon_words(row["epsilon"]),
             decimal(row["clean_dice"]),
             interval(row["dice"], row["ci95"]),
             points(row["drop"]["difference"], row["drop"]["ci95"]),

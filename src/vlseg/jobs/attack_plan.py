@@ -92,6 +92,21 @@ class Planned:
         return f"published {self.published[0]}, epsilon {self.published[1]:g} in normalised units"
 
 
+def attack_options(values: Mapping[str, Any], limit: int | None = None) -> AttackOptions:
+    """Of plain values, as a study has them."""
+    epsilons = tuple(str(one) for one in values.get("epsilons", ()))
+    return AttackOptions(**{**values, "epsilons": epsilons}, limit=limit)
+
+
+def attacks_of(options: AttackOptions) -> list[Planned]:
+    """As `planned`, or of the preset in units that do not matter: to tell what is wrong before anything is done.
+
+    Raises:
+        InputError: what is no number, does not go together, or is unknown.
+    """
+    return planned(options) if options.preset is None else published(options, 1.0)
+
+
 def planned(options: AttackOptions) -> list[Planned]:
     """The attacks of the options, by growing budget, each followed by noise of its budget; not for a preset.
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from vlseg.jobs.attack import AttackedRun
-from vlseg.metrics import AttackEffect, attack_effects, rising
+from vlseg.metrics import AttackEffect, attack_effects, epsilon_words, rising
 
 
 def effects_of(attacked: AttackedRun) -> list[AttackEffect]:
@@ -109,3 +109,23 @@ def _matrix(attacked: AttackedRun) -> list[dict[str, Any]]:
         for one, effect in zip(attacked.planned, effects_of(attacked), strict=True)
         if not one.control
     ]
+
+
+def study_values(attacked: AttackedRun) -> dict[str, Any]:
+    """What tables of a study read: `clean`, and by name of the budget `attacks`, each an estimate with its noise."""
+    values = summary([attacked])
+    attacks = []
+    for row in values["results"]:
+        told = f"{row['epsilon']:g}" if row["published"] else epsilon_words(row["epsilon"])
+        attacks.append(
+            {
+                "name": f"{'published ' if row['published'] else ''}{row['method']} {told}",
+                "dice": {"mean": row["robust_dice"], "ci95": row["ci95"], "n": row["n"], "reason": row["reason"]},
+                "drop": row["drop"],
+                "noise": {"mean": row["noise_dice"], "ci95": row["noise_ci95"], "n": row["n"], "reason": None},
+                **{key: row[key] for key in ("presence", "left_empty", "wanted_dice", "attack")},
+            }
+        )
+    clean = attacked.evaluated.aggregate.to_json()["dice"]
+    kept = ("method", "n", "monotone", "prompt", "threshold", "prompt_source")
+    return {"clean": clean, "attacks": attacks, **{key: values[key] for key in kept}}

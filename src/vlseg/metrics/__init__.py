@@ -9,7 +9,7 @@ from vlseg.metrics.aggregate import (
     independent_note,
     penalised_hd95,
 )
-from vlseg.metrics.attacks import ATTACKED, AttackEffect, attack_effects, rising
+from vlseg.metrics.attacks import ATTACKED, AttackEffect, attack_effects, epsilon_words, rising
 from vlseg.metrics.bootstrap import Estimate, bootstrap_mean, two_level_mean
 from vlseg.metrics.ceiling import Asked, Ceilings, best_text_blind_mask, ceilings, text_blind_ceiling
 from vlseg.metrics.crossing import Crossing, crossing
@@ -82,6 +82,7 @@ __all__ = [
     "count_lesions",
     "crossing",
     "dice_score",
+    "epsilon_words",
     "group_of",
     "hausdorff_distance",
     "hausdorff_distance_95",

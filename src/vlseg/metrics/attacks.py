@@ -91,6 +91,19 @@ def rising(effects: Sequence[AttackEffect]) -> list[tuple[AttackEffect, AttackEf
     return found
 
 
+def epsilon_words(value: float, *, normalised: bool = False) -> str:
+    """An attack's budget: "8/255" in quarters of grey levels of 8 bits where it is some of them, else as it is.
+
+    Args:
+        value: in units of the image's range.
+        normalised: in units of the normalised input instead.
+    """
+    levels = value * 255
+    if normalised or not 0.25 <= levels <= 255 or abs(levels * 4 - round(levels * 4)) > 1e-6:
+        return f"{value:.3g}{' normalised' if normalised else ''}"
+    return f"{levels:g}/255"
+
+
 def _effect(
     arguments: Mapping[str, Any],
     part: Mapping[str, Rows],

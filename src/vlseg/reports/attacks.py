@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vlseg.metrics import ATTACKED, AttackEffect, Estimate, aggregate, attack_effects
+from vlseg.metrics import ATTACKED, AttackEffect, Estimate, aggregate, attack_effects, epsilon_words
 from vlseg.records.pictures import read_attack_pictures
 from vlseg.reports.figures import robustness
 from vlseg.reports.load import EvaluationOnDisk, data_uri
-from vlseg.reports.words.numbers import decimal, epsilon, estimate, points
+from vlseg.reports.words.numbers import decimal, estimate, points
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def looks(evaluation: EvaluationOnDisk) -> list[Look]:
 
 
 def _epsilon(arguments: Mapping[str, Any]) -> str:
-    return epsilon(arguments["budget"]["epsilon"], normalised=bool(arguments.get("published")))
+    return epsilon_words(arguments["budget"]["epsilon"], normalised=bool(arguments.get("published")))
 
 
 def search_name(arguments: Mapping[str, Any]) -> str:
@@ -121,7 +121,7 @@ def _lines(effects: Sequence[AttackEffect]) -> list[Line]:
     return [
         Line(
             search_name(one.arguments),
-            epsilon(one.epsilon, normalised=one.published),
+            epsilon_words(one.epsilon, normalised=one.published),
             one,
             None if one.published else noise.get(_budget(one)),
             "" if one.published else json.dumps({part: one.arguments[part] for part in ("budget", "goal", "search")}),

@@ -109,19 +109,6 @@ def _zero(text: str) -> str:
     return text.lstrip("+-") if not text.strip("+-0.") else text
 
 
-def epsilon(value: float, *, normalised: bool = False) -> str:
-    """An attack's budget: "8/255" in quarters of grey levels of 8 bits where it is some of them, else as it is.
-
-    Args:
-        value: in units of the image's range.
-        normalised: in units of the normalised input instead.
-    """
-    levels = value * 255
-    if normalised or not 0.25 <= levels <= 255 or abs(levels * 4 - round(levels * 4)) > 1e-6:
-        return f"{value:.3g}{' normalised' if normalised else ''}"
-    return f"{levels:g}/255"
-
-
 def p_value(value: float | None) -> str:
     """E.g. "0.013"; below a thousandth "< 0.001", never zero."""
     if value is None:
