@@ -365,6 +365,16 @@ def test_noise_beside_an_attack_has_its_budget_and_looks_at_as_many_images() -> 
     assert len(planned(AttackOptions(method="noise", epsilons=("4/255",)))) == 1
 
 
+def test_ctrl_c_says_how_to_go_on(discs: Path, vlseg: Vlseg, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(attack_job, "found_by", stopped)
+    said = vlseg("attack", discs / "run", "--data", discs / "data", "--device", "cpu", "--threads", 1)
+    assert said.code == 130
+    assert "the same command goes on where it was" in said.err
+
+
 @pytest.mark.parametrize(("text", "value"), [("2/255", 2 / 255), ("0.01", 0.01), ("0", 0.0), ("0.5/255", 0.5 / 255)])
 def test_numbers_and_fractions(text: str, value: float) -> None:
     assert number("epsilon", text) == value

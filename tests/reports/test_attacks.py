@@ -74,7 +74,15 @@ def test_a_row_under_attack_in_words(trained: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(2 / 255, "2/255"), (0.5 / 255, "0.5/255"), (0.01, "0.01"), (0.0, "0"), (3.0, "3"), (0.0226, "0.0226")],
+    [
+        (2 / 255, "2/255"),
+        (0.5 / 255, "0.5/255"),
+        (0.01, "0.01"),
+        (0.0, "0"),
+        (3.0, "3"),
+        (0.0226, "0.0226"),
+        (0.05, "0.05"),
+    ],
 )
 def test_budgets_read_as_they_are_typed(value: float, words: str) -> None:
     assert epsilon_words(value) == words

@@ -118,7 +118,12 @@ def attack(
         round_trip=round_trip,
         preset=preset,
     )
-    values = summary(attack_on(sources, data, options, asked, onto=onto or (), out=out))
+    try:
+        values = summary(attack_on(sources, data, options, asked, onto=onto or (), out=out))
+    except KeyboardInterrupt:
+        if not save_images:
+            say("stopped; the same command goes on where it was")
+        raise
     for line in values["rises"]:
         say(f"warning: {line}")
     finish("attack", values, [] if json else _lines(values), as_json=json)

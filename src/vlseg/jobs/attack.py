@@ -1,65 +1,51 @@
 """`vlseg attack`: how far a mask is pushed by a change of the image that nobody sees."""
 
-import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from vlseg.evaluation import Answer, Prediction, Query, evaluate
-from vlseg.evaluation.answers import prompt_of
-from vlseg.evaluation.predict import answer_prompts
-from vlseg.evaluation.query import Truth
 from vlseg.jobs.attack_pictures import attack_picture, shown_attacks, shown_samples
 from vlseg.jobs.attack_plan import AttackOptions, Planned, planned, published
-from vlseg.jobs.attack_published import as_published, deviation, wording
+from vlseg.jobs.attack_published import as_published, deviation
+from vlseg.jobs.attack_rows import Given, Side, kept_rows, score_some, written
 from vlseg.jobs.attack_samples import Chosen, choose
 from vlseg.jobs.attack_search import (
     Attackable,
     Found,
     Key,
     Some,
-    aim,
     found_by,
     key_of,
     laid_over,
     read_some,
     universal_change,
 )
-from vlseg.jobs.evaluation_folder import evaluation_folder, replacing_evaluation
+from vlseg.jobs.evaluation_folder import evaluation_folder
 from vlseg.jobs.scoring import (
-    NO_CEILINGS,
     Evaluated,
     EvaluateOptions,
     Job,
     describe,
     open_job,
-    plain_rows,
-    write_evaluation,
 )
-from vlseg.metrics import ATTACKED, Calibration, aggregate
-from vlseg.models.device import autocast
+from vlseg.metrics import ATTACKED
 from vlseg.models.ensemble.model import averaged
 from vlseg.prompts import Prompted
-from vlseg.records import SPLITS, EvaluationSpec, InputError, SampleScore, read_scores, write_scores
+from vlseg.records import SPLITS, InputError
 from vlseg.records.console import error_console
-from vlseg.records.pictures import AttackPicture, Pictures, write_attack_pictures, write_pictures
+from vlseg.records.pictures import Pictures
 
 IMAGES_AT_ONCE = 8
 """Images whose attacked inputs are in memory; what is done is kept after so many."""
 UNIVERSAL_SAMPLES = 64
 """That a universal change is found on, at most."""
 MEAN_OF_MEMBERS = "the mean of its members"
-
-Given = Mapping[str, Mapping[Key, Found]]
-"""By attack and sample."""
 
 
 @dataclass(frozen=True)
@@ -74,30 +60,6 @@ class AttackedRun:
     found_on: str
     planned: list[Planned]
     evaluated: Evaluated
-
-    @property
-    def transferred(self) -> bool:
-        """Found on another model."""
-        return self.found_on != self.evaluated.spec.run_id
-
-
-@dataclass
-class _Side:
-    """A model whose answers are scored, and its rows so far; `items` by sample."""
-
-    job: Job
-    items: dict[Key, Prompted]
-    spec: EvaluationSpec
-    folder: Path
-    planned: list[Planned]
-    rows: list[SampleScore] = field(default_factory=list)
-    pictures: Pictures | None = None
-    attacked: list[AttackPicture] = field(default_factory=list)
-
-    @property
-    def partial(self) -> Path:
-        """Rows of a part of the images, for when the attack is cut off."""
-        return self.folder.resolve().with_name(f".attack-{self.spec.identity}.partial")
 
 
 def attack_on(
@@ -145,7 +107,7 @@ def attack_on(
         others = [job for place, job in enumerate(jobs) if place != number]
         sides = [_side(job, first, chosen, plans, asked) for job in (first, *others)]
         _attack(sides, chosen, asked, options)
-        done += [AttackedRun(first.setting.run_id, side.planned, _written(side, begin)) for side in sides]
+        done += [AttackedRun(first.setting.run_id, side.planned, written(side, begin)) for side in sides]
     return done
 
 
@@ -176,7 +138,7 @@ def _attackable(job: Job) -> Attackable:
     return Attackable(job.model, job.setting.threshold, job.setting.device)
 
 
-def _side(job: Job, first: Job, chosen: Chosen, plans: Sequence[Planned], asked: AttackOptions) -> _Side:
+def _side(job: Job, first: Job, chosen: Chosen, plans: Sequence[Planned], asked: AttackOptions) -> Side:
     assert job.model is not None
     extra: dict[str, Any] = {}
     if job is not first:
@@ -192,7 +154,7 @@ def _side(job: Job, first: Job, chosen: Chosen, plans: Sequence[Planned], asked:
     if missing is not None:
         raise InputError(f"--onto: {job.setting.run_id} is not asked about {missing} under its prompt; give --prompt")
     pictures = Pictures({}, []) if job.options.pictures else None
-    return _Side(job, every, spec, evaluation_folder(spec, job.base, job.out), plans, pictures=pictures)
+    return Side(job, every, spec, evaluation_folder(spec, job.base, job.out), plans, pictures=pictures)
 
 
 def _marks(plans: Sequence[Planned], asked: AttackOptions) -> list[str]:
@@ -205,13 +167,13 @@ def _marks(plans: Sequence[Planned], asked: AttackOptions) -> list[str]:
     return [*methods, *(one for one in told if one and one not in usual)]
 
 
-def _attack(sides: Sequence[_Side], chosen: Chosen, asked: AttackOptions, options: EvaluateOptions) -> None:
+def _attack(sides: Sequence[Side], chosen: Chosen, asked: AttackOptions, options: EvaluateOptions) -> None:
     """Rows of all sides: the first is attacked, its changes are laid over the images for the others."""
     first, target = sides[0], _attackable(sides[0].job)
     universals: dict[str, Tensor] | None = None
     with _bar(len(_images(chosen.items)) * len(first.planned)) as advance:
         for number, items in enumerate(_parts(chosen.items)):
-            before = [_kept(side, number) for side in sides]
+            before = [kept_rows(side, number) for side in sides]
             if all(rows is not None for rows in before):
                 for side, rows in zip(sides, before, strict=True):
                     side.rows += rows or []
@@ -231,7 +193,7 @@ def _attack(sides: Sequence[_Side], chosen: Chosen, asked: AttackOptions, option
                 first.attacked += [attack_picture(key, one, found[one.name][key]) for one in attacks for key in shown]
             for side in sides:
                 given = found if side is first else _transferred(side, items, chosen, found)
-                _score(side, items, chosen, given, asked.seed, number)
+                score_some(side, items, chosen, given, asked.seed, number)
 
 
 def _found(
@@ -242,7 +204,7 @@ def _found(
     return found_by(one, target, some, universal, changes=changes)
 
 
-def _transferred(side: _Side, items: Sequence[Prompted], chosen: Chosen, found: Given) -> Given:
+def _transferred(side: Side, items: Sequence[Prompted], chosen: Chosen, found: Given) -> Given:
     assert side.job.model is not None
     target = Attackable(side.job.model, side.job.setting.threshold, side.job.setting.device)
     some = read_some([side.items[key_of(item)] for item in items], side.job.pool.infos, target, chosen.wanted)
@@ -253,7 +215,7 @@ def _transferred(side: _Side, items: Sequence[Prompted], chosen: Chosen, found: 
     return given
 
 
-def _universals(side: _Side, target: Attackable, split: str, seed: int) -> dict[str, Tensor]:
+def _universals(side: Side, target: Attackable, split: str, seed: int) -> dict[str, Tensor]:
     """By attack, one change for all images, found on another split than the one that is scored where there is one."""
     asked = [one for one in side.planned if one.attack is not None and one.attack.search.method == "universal"]
     if not asked:
@@ -267,84 +229,6 @@ def _universals(side: _Side, target: Attackable, split: str, seed: int) -> dict[
         ready = read_some(some.items, side.job.pool.infos, target, some.wanted)
         changes[one.name] = universal_change(one.attack, target, ready)
     return changes
-
-
-def _score(side: _Side, items: Sequence[Prompted], chosen: Chosen, given: Given, seed: int, number: int) -> None:
-    """The rows of some images, as they are and under every attack."""
-    job = side.job
-    queries, names = [], {}
-    for item in (side.items[key_of(item)] for item in items):
-        queries.append(Query(item, item.wordings[0], item.sample, (Truth(item.sample),), reference=True))
-        wanted = None if chosen.wanted is None else chosen.wanted[key_of(item)]
-        for one in side.planned:
-            said = wording(item, seed, "score") if one.published else item.wordings[0]
-            query = Query(item, said, item.sample, _truths(one, item, wanted, job), ATTACKED)
-            names[id(query)] = one.name
-            queries.append(query)
-    rows = evaluate(_answers(job, given, names), queries, job.pool.infos, job.setting, pictures=side.pictures)
-    side.rows += rows
-    if side.pictures is None:
-        write_scores(side.partial / f"{number}.parquet", rows)
-
-
-def _truths(one: Planned, item: Prompted, wanted: Prompted | None, job: Job) -> tuple[Truth, ...]:
-    arguments = one.arguments()
-    if wanted is None:
-        return (Truth(item.sample, arguments),)
-    from vlseg.evaluation import read_truths
-
-    size = read_truths([item], job.pool.infos)[item.sample.id].shape
-    mask = aim(wanted, job.pool.infos, (size[0], size[1]))
-    return (
-        Truth(item.sample, {**arguments, "against": "original"}),
-        Truth(item.sample, {**arguments, "against": "wanted"}, mask=mask),
-    )
-
-
-def _answers(job: Job, given: Given, names: Mapping[int, str]) -> Answer:
-    """The model's answers to images as they are, and to what attacks made of them."""
-    model, setting = job.model, job.setting
-    assert model is not None
-
-    def answer(image: np.ndarray, group: Sequence[Query]) -> Iterable[Prediction]:
-        clean = [query for query in group if query.condition == "clean"]
-        own = dict(zip((key_of(query.prompted) for query in clean), job.answer(image, clean), strict=True))
-        for query in group:
-            key = key_of(query.prompted)
-            inputs = None if query.condition == "clean" else given[names[id(query)]][key].inputs
-            if inputs is None:
-                yield own[key]
-                continue
-            with torch.inference_mode(), autocast(setting.precision, setting.device):
-                features = model.encode_image(inputs)
-            yield from answer_prompts(
-                model,
-                features,
-                inputs,
-                [prompt_of(model, query)],
-                device=setting.device,
-                precision=setting.precision,
-                threshold=setting.threshold,
-            )
-
-    return answer
-
-
-def _kept(side: _Side, number: int) -> list[SampleScore] | None:
-    """The rows of some images from before the attack was cut off."""
-    file = side.partial / f"{number}.parquet"
-    return read_scores(file) if side.pictures is None and file.exists() else None
-
-
-def _written(side: _Side, begin: float) -> Evaluated:
-    with replacing_evaluation(side.folder) as new:
-        if side.pictures is not None:
-            write_pictures(new, list(side.pictures.images.values()), side.pictures.outlines)
-            write_attack_pictures(new, side.attacked)
-        spec = write_evaluation(new, side.spec, side.rows, Calibration(), NO_CEILINGS, begin)
-    shutil.rmtree(side.partial, ignore_errors=True)
-    whole = aggregate(plain_rows(side.rows), groups_known=spec.groups_known)
-    return Evaluated(spec, side.rows, whole, side.folder, Calibration())
 
 
 def _images(items: Sequence[Prompted]) -> list[Key]:
