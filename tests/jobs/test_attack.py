@@ -17,6 +17,7 @@ from PIL import Image
 import vlseg
 from vlseg.attacks import Attack, Budget, Goal, Search
 from vlseg.jobs import attack as attack_job
+from vlseg.jobs import attack_published
 from vlseg.jobs.attack import AttackedRun, attack_on
 from vlseg.jobs.attack_files import after_file
 from vlseg.jobs.attack_plan import AttackOptions, number, planned, published
@@ -198,7 +199,7 @@ def test_a_model_is_given_once_and_one_folder_is_of_one_model(discs: Path, vlseg
 
 
 def test_an_attack_that_was_cut_off_goes_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attack_job, "IMAGES_AT_ONCE", 1)
+    monkeypatch.setattr(attack_job, "SAMPLES_AT_ONCE", 1)
     asked: dict[str, Any] = {"method": "fgsm", "epsilons": ("8/255",)}
     (whole,) = attacked(root, **asked)
     shutil.rmtree(whole.evaluated.folder)
@@ -339,6 +340,62 @@ def test_the_published_attack_is_what_its_code_did(root: Path) -> None:
             (own,) = (row for row in rows if name in row.image_id and row.target == word)
             answer = predictor.segment(read, [word])[0].mask
             assert own.dice == pytest.approx(dice_score(answer, mask), abs=0.01)
+
+
+def test_published_rows_are_scored_with_another_drawn_wording_and_honest_ones_with_the_first(root: Path) -> None:
+    (one,) = attacked(root, preset="published", method="fgsm", epsilons=("0.03",), options={"prompt": "p2"})
+    rows = rows_of(one, "fgsm")
+    drawn = [row.wording for row in rows if json.loads(row.condition_arguments).get("published")]
+    honest = [row.wording for row in rows if not json.loads(row.condition_arguments).get("published")]
+    assert set(drawn) == {"bright disc", "a bright round disc", "dark disc", "a dark round disc"}
+    assert honest == [row.wording for row in rows_of(one)]
+    assert set(honest) == {"bright disc", "dark disc"}
+
+
+def test_published_files_are_of_the_kind_of_the_originals(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of JPEGs JPEGs, else of 8 bits without loss."""
+    images, file = root / "data" / "images", root / "data" / "anns" / "test.json"
+    Image.open(images / "test1.png").save(images / "test1.jpg")
+    file.write_text(file.read_text().replace('"test1.png"', '"test1.jpg"'))
+    kinds: list[str] = []
+    real = attack_published.after_file
+
+    def noted(image: torch.Tensor, kind: Any) -> torch.Tensor:
+        kinds.append(kind)
+        return real(image, kind)
+
+    monkeypatch.setattr(attack_published, "after_file", noted)
+    attacked(root, preset="published", method="fgsm", epsilons=("0.03",))
+    assert sorted(kinds) == ["8bit", "8bit", "8bit", "jpeg"], "an image is attacked once, whatever its targets"
+
+
+def test_an_image_only_model_is_attacked_by_target_and_its_changes_fit_others(root: Path) -> None:
+    config = RunConfig(
+        model="unet",
+        model_arguments={"image_size": 32},
+        data=[str(root / "data")],
+        prompt="p1",
+        threads=1,
+        device="cpu",
+        batch_size=6,
+        max_steps=10,
+    )
+    train_run(config, root / "unet")
+    found, laid = attacked(root, "unet", onto=("run",), epsilons=("0", "16/255"), steps=2, limit=2)
+    assert [as_clean(row) for row in rows_of(found, "pgd")[::2]] == rows_of(found)
+    assert [as_clean(row) for row in rows_of(laid, "pgd")[::2]] == rows_of(laid), "no change harms no other model"
+    assert {row.run_id for row in laid.evaluated.scores} == {"run"}
+
+
+def test_two_datasets_with_samples_of_one_name_are_kept_apart(root: Path, disc_writer: Callable[..., Path]) -> None:
+    second = disc_writer(root / "more", (1, 1, 4), 48)
+    options, asked = replace(OPTIONS, prompt="p1"), AttackOptions(method="fgsm", epsilons=("8/255",))
+    data = [str(root / "data"), str(second)]
+    (both,) = attack_on([str(root / "run")], data, options, asked)
+    for name in data:
+        (alone,) = attack_on([str(root / "run")], [name], options, asked)
+        own = [row for row in both.evaluated.scores if row.dataset == Path(name).name]
+        assert [replace(row, brier=None) for row in own] == [replace(row, brier=None) for row in alone.evaluated.scores]
 
 
 def test_a_normalised_unit_is_the_mean_deviation_of_the_channels() -> None:

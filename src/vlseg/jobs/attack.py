@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,8 @@ from vlseg.records import SPLITS, InputError
 from vlseg.records.console import error_console
 from vlseg.records.pictures import Pictures
 
-IMAGES_AT_ONCE = 8
-"""Images whose attacked inputs are in memory; what is done is kept after so many."""
+SAMPLES_AT_ONCE = 16
+"""Whose attacked inputs are in memory, and more where one image has more; what is done is kept after so many."""
 UNIVERSAL_SAMPLES = 64
 """That a universal change is found on, at most."""
 MEAN_OF_MEMBERS = "the mean of its members"
@@ -236,11 +237,15 @@ def _images(items: Sequence[Prompted]) -> list[Key]:
 
 
 def _parts(items: Sequence[Prompted]) -> Iterator[list[Prompted]]:
-    """All samples of some images at a time."""
-    images = _images(items)
-    for start in range(0, len(images), IMAGES_AT_ONCE):
-        part = set(images[start : start + IMAGES_AT_ONCE])
-        yield [item for item in items if (item.sample.dataset, item.sample.image_id) in part]
+    """All samples of one or more images at a time; those of an image follow each other."""
+    part: list[Prompted] = []
+    for _, inside in groupby(items, key=lambda item: (item.sample.dataset, item.sample.image_id)):
+        same = list(inside)
+        if part and len(part) + len(same) > SAMPLES_AT_ONCE:
+            yield part
+            part = []
+        part += same
+    yield part
 
 
 @contextmanager
