@@ -47,6 +47,31 @@ def packaged_weights() -> None:
         installed(name)
 
 
+def test_images_without_a_mask_join_by_hand(
+    vlseg: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_scans(Path("scans"), [f"{number}.png" for number in range(18)])
+    for number in range(6):
+        Path(f"scans/masks/{number}.png").unlink()
+    assert (
+        "left out: 6 images without a mask"
+        in vlseg("data", "prepare", "own", "--source", "scans", "--target", "tumour", "--out", "data/tumour").out
+    )
+    (snippet,) = blocks("runs.md", "python")
+    exec(snippet, {})
+    assert vlseg("data", "check", "data/tumour").code == 0
+    shown = vlseg("data", "show", "data/tumour")
+    assert "; 6 entries without a mask" in shown.out
+    assert "prompt class: class," in shown.out
+    small = ["--set", "model_arguments={image_size: 32}", "--set", "epochs=2", "--set", "pseudo_labels=epi"]
+    done = vlseg("train", "--data", "data/tumour", "--model", "clipseg-tiny", *small, "--out", "run")
+    assert done.code == 0
+    assert "6 samples of 6 images without a mask given pseudo-labels after 1 of 2 epochs" in done.err
+    assert "not deployable" not in done.err
+    assert vlseg("evaluate", "run", "--data", "data/tumour").code == 0
+
+
 @pytest.mark.slow
 def test_your_own_data(vlseg: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packaged_weights()

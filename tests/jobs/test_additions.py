@@ -67,6 +67,26 @@ def test_train_and_evaluate_from_the_command_line(
     assert all(row.dice is not None and 0 <= row.dice <= 1 for row in read_scores(Path(done.json["scores"])))
 
 
+REAL = [row for row in CASES if row[:2] in (("dense_vlc", "clipseg"), ("lora", "biomedclipseg"), ("maple", "clipseg"))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("regime", "model", "arguments"), REAL, ids=[row[0] for row in REAL])
+def test_trained_and_evaluated_on_real_ultrasound(
+    regime: str, model: str, arguments: Mapping[str, Any], shared: Path, tmp_path: Path, vlseg: Callable[..., Any]
+) -> None:
+    data, run = shared / "data" / "busi_sample", tmp_path / "run"
+    made(model).save(tmp_path / "base")
+    on = {"weights": str(tmp_path / "base"), "prompt": "p6", "max_steps": 3}
+    record = train_run(config(data, regime, model, arguments, **on), run)
+    assert (record.status, record.summary["steps"]) == ("done", 3)
+    done = vlseg("evaluate", run, "--data", data, "--device", "cpu", "--json")
+    assert done.code == 0, done.err
+    rows = read_scores(Path(done.json["scores"]))
+    assert len({row.image_id for row in rows}) == 20
+    assert all(row.dice is not None and 0 <= row.dice <= 1 for row in rows)
+
+
 @pytest.mark.parametrize(("regime", "model", "arguments"), ROWS)
 def test_resumed_ends_with_the_same_weights(
     regime: str,

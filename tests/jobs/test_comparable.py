@@ -134,6 +134,11 @@ def test_a_methods_name_tells_how_many_labels_it_had(tmp_path: Path) -> None:
         "model=guide, label_share=0.25, pseudo_labels=epi, lv_weight=0.1",
         "model=guide",
     ]
+    assert [pair["differs"] for pair in found["pairs"]] == [
+        ["pseudo_labels none, epi", "lv_weight 0.0, 0.1"],
+        ["label_share 0.25, 1.0"],
+        ["label_share 0.25, 1.0", "pseudo_labels epi, none", "lv_weight 0.1, 0.0"],
+    ]
 
 
 def test_a_run_scored_otherwise_on_another_dataset_is_compared_on_one(tmp_path: Path) -> None:

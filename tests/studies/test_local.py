@@ -133,8 +133,12 @@ def test_ctrl_c_lays_all_runs_down(tmp_path: Path, crew: Callable[[Execute], Non
         time.sleep(0.2)
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=press).start()
-    found = go(tmp_path)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    try:
+        threading.Thread(target=press).start()
+        found = go(tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (found.counts["interrupted"], found.counts["planned"]) == (2, 1)
     assert [folders(tmp_path, f"r{index}") for index in range(2)] == [["interrupted-0001"]] * 2
 

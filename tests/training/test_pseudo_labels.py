@@ -51,6 +51,7 @@ def test_a_small_lasting_difference_is_followed() -> None:
 def test_a_generation_is_written_whole_and_older_ones_go_when_told(tmp_path: Path) -> None:
     labels = PseudoLabels(tmp_path, items(2), (2, 2), 0.9)
     labels.update(4, [np.full((2, 2), 0.25, np.float32)] * 2)
+    labels.forget_others()  # as after a checkpoint, which names it
 
     def dies() -> object:
         yield np.ones((2, 2), np.float32)
@@ -70,6 +71,7 @@ def test_a_generation_is_written_whole_and_older_ones_go_when_told(tmp_path: Pat
 def test_another_generation_is_not_taken_for_the_one_that_is_meant(tmp_path: Path) -> None:
     labels = PseudoLabels(tmp_path, items(2), (2, 2), 0.9)
     labels.update(0, [np.zeros((2, 2), np.float32)] * 2)
+    labels.forget_others()
     labels.update(1, [np.ones((2, 2), np.float32)] * 2)
     again = PseudoLabels(tmp_path, items(2), (2, 2), 0.9)
     again.restore(0)
@@ -98,3 +100,18 @@ def test_a_first_answer_of_an_untrained_model_outweighs_all_later_ones() -> None
     assert label_after(0, 50) < 0.68
     assert label_after(10, 1) == pytest.approx(0.95, abs=1e-4)
     assert label_after(10, 50) == pytest.approx(0.95, abs=1e-4)
+
+
+def test_epochs_between_two_checkpoints_leave_no_files(tmp_path: Path) -> None:
+    """A slow disk's checkpoints are epochs apart; of a kill in mid-write nothing stays."""
+    labels = PseudoLabels(tmp_path, items(2), (2, 2), 0.9)
+    labels.update(3, [np.zeros((2, 2), np.float32)] * 2)
+    labels.forget_others()
+    for epoch in range(4, 9):
+        labels.update(epoch, [np.ones((2, 2), np.float32)] * 2)
+    assert {path.name for path in tmp_path.iterdir()} == {"pseudo-labels-3.npy", "pseudo-labels-8.npy"}
+    (tmp_path / ".pseudo-labels-9.npy.77-1.part").write_bytes(b"half")
+    again = PseudoLabels(tmp_path, items(2), (2, 2), 0.9)
+    again.restore(3)
+    again.update(4, [np.ones((2, 2), np.float32)] * 2)
+    assert {path.name for path in tmp_path.iterdir()} == {"pseudo-labels-3.npy", "pseudo-labels-4.npy"}

@@ -58,7 +58,9 @@ def _folder_lines(values: dict[str, Any]) -> list[str]:
         lines.append(f"  a phantom, its images are made up: {told}")
     for split, entries in values["entries"].items():
         groups = f"{values['groups'][split]} groups" if values["groups"][split] else "groups unknown"
-        lines.append(f"  {split}: {entries} entries, {values['images'][split]} images, {groups}")
+        bare = values["without_mask"][split]
+        without = f"; {bare} entries without a mask" if bare else ""
+        lines.append(f"  {split}: {entries} entries, {values['images'][split]} images, {groups}{without}")
     lines.append(f"  attributes: {', '.join(values['attributes']) or 'none'}")
     for row in values["prompts"]:
         lines.append(f'  prompt {row["name"]}: {", ".join(row["sources"])}, e.g. "{row["example"]}"')

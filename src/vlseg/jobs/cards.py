@@ -65,6 +65,7 @@ def describe_dataset(path: Path, target: str | None = None) -> dict[str, Any]:
         "entries": {split: len(dataset.split(split)) for split in SPLITS},
         "images": {split: len({s.image_id for s in dataset.split(split)}) for split in SPLITS},
         "groups": {split: len({s.group for s in dataset.split(split) if s.group}) for split in SPLITS},
+        "without_mask": {split: sum(not s.mask_paths for s in dataset.split(split)) for split in SPLITS},
         "sites": sorted({s.site for s in samples if s.site}),
         "attributes": sorted({a.name for s in samples for a in s.attributes}),
         "prompts": [row.to_json() for row in describe(dataset)],

@@ -92,6 +92,8 @@ ONLY_FOR: dict[str, tuple[str, ...]] = {
     "image_diagonal": ("hd95_penalised",),
 }
 """Fields that matter for these metrics alone."""
+TOLD = {"train_share": 1.0, "label_share": 1.0, "pseudo_labels": "none", "lv_weight": 0.0}
+"""What a run learned from, with the usual values: a method's name tells other ones, a comparison those that differ."""
 _MASK_FILES = "given"
 """The protocol of mask files, which have no precision."""
 
@@ -268,7 +270,13 @@ def _refuse_measured_unlike(first: Side, second: Side, metric: str, where: str) 
 
 def stated_differences(first: Side, second: Side) -> list[str]:
     """What two runs may differ in and whoever reads their difference must know: "threshold 0.5, 0.35"."""
+    learned = [(first.record.config, second.record.config)] if first.record and second.record else []
     return [
+        f"{name} {one.get(name, usual)}, {two.get(name, usual)}"
+        for one, two in learned
+        for name, usual in TOLD.items()
+        if one.get(name, usual) != two.get(name, usual)
+    ] + [
         f"{name} {_shown(getattr(first.spec, name))}, {_shown(getattr(second.spec, name))}"
         for name in (*_with_rule(SPEC, "stated"), *_with_rule(SPEC, "same_in_run"))
         if getattr(first.spec, name, None) != getattr(second.spec, name, None)

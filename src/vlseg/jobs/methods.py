@@ -9,15 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from vlseg.jobs.comparable import DISTANCES, RECORD
+from vlseg.jobs.comparable import DISTANCES, RECORD, TOLD
 from vlseg.jobs.results import Key, Result, compared
 from vlseg.metrics import two_level_mean
 from vlseg.records import EvaluationSpec, RunRecord, read_record
 
 NO_METHOD = ("seed", "devices", "nodes")
 """Settings that make no other method: what more devices change beyond rounding is `RunRecord.batch_parts`."""
-TOLD = {"train_share": 1.0, "label_share": 1.0, "pseudo_labels": "none", "lv_weight": 0.0}
-"""Settings that a method's name tells where they are not the usual ones."""
 SHORT = 24
 """Letters of an argument's value that a method's name may hold; longer ones (paths, configurations) are in its mark."""
 

@@ -215,9 +215,8 @@ def _say(config: RunConfig, pool: Pool, chosen: Chosen) -> None:
     rest = [item for item in chosen.train if not item.sample.mask_paths]
     told = [f"training on {_amount(labelled)}" if labelled else "not training"]
     if rest:
-        use = (
-            "left out" if config.pseudo_labels == "none" else f"given pseudo-labels after {config.warmup_epochs} epochs"
-        )
+        given = f"given pseudo-labels after {config.warmup_epochs} of {config.epochs} epochs"
+        use = "left out" if config.pseudo_labels == "none" else given
         told.append(f"{_amount(rest)} without a mask {use}")
     told.append(f"validating on {_amount(chosen.val)}" if chosen.val else "not validating")
     print(f"{config.model} on {pool.name}, prompt {config.prompt}: {', '.join(told)}", file=sys.stderr)

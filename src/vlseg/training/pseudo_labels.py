@@ -40,9 +40,10 @@ def next_label(before: Levels | None, predicted: NDArray[np.float32], beta: floa
 class PseudoLabels:
     """The pseudo-labels of all samples without a mask, (n, h, w), in a file of each generation.
 
-    A generation is written as a whole, under a name of its own, before a checkpoint names it; what no checkpoint names
-    any more goes after the next one. So a run that is killed at any moment finds what its last checkpoint knew, and a
-    checkpoint itself is not larger than without. Maps are read from the file as they are needed.
+    A generation is written as a whole, under a name of its own, before a checkpoint names it; what neither the last
+    checkpoint names nor is the present one goes at once, however many epochs pass between checkpoints. So a run that is
+    killed at any moment finds what its last checkpoint knew, and a checkpoint itself is not larger than without. Maps
+    are read from the file as they are needed.
     """
 
     def __init__(self, folder: Path, items: Sequence[Prompted], size: tuple[int, int], beta: float) -> None:
@@ -50,6 +51,8 @@ class PseudoLabels:
         self.folder, self.beta = folder, beta
         self.shape = (len(items), *size)
         self.epoch: int | None = None
+        self._named: int | None = None
+        """The generation that the last checkpoint names."""
         self._rows = {_key(item): row for row, item in enumerate(items)}
         self._kept: Levels | None = None
 
@@ -71,7 +74,8 @@ class PseudoLabels:
             for row, predicted in enumerate(predictions):
                 before = None if self._kept is None else self._kept[row]
                 file.write(next_label(before, predicted, self.beta).astype("<u2").tobytes())
-        self.restore(epoch)
+        self._open(epoch)
+        self._delete_all_but(self._named, epoch)
 
     def restore(self, epoch: int | None) -> None:
         """Go on with the generation of an epoch, which a checkpoint names.
@@ -79,6 +83,15 @@ class PseudoLabels:
         Raises:
             InputError: it is not there, or of other samples.
         """
+        self._named = epoch
+        self._open(epoch)
+
+    def forget_others(self) -> None:
+        """Delete generations that are not the present one: a checkpoint names it now."""
+        self._named = self.epoch
+        self._delete_all_but(self.epoch)
+
+    def _open(self, epoch: int | None) -> None:
         self.epoch, self._kept = epoch, None
         if epoch is None:
             return
@@ -91,11 +104,13 @@ class PseudoLabels:
             raise InputError(f"{path}: holds pseudo-labels of other samples; train into a new folder")
         self._kept = kept
 
-    def forget_others(self) -> None:
-        """Delete generations that are not the present one: a checkpoint names it now."""
+    def _delete_all_but(self, *epochs: int | None) -> None:
+        kept = {self._path(epoch) for epoch in epochs if epoch is not None}
         for path in self.folder.glob("pseudo-labels-*.npy"):
-            if self.epoch is None or path != self._path(self.epoch):
+            if path not in kept:
                 path.unlink(missing_ok=True)
+        for path in self.folder.glob(".pseudo-labels-*.part"):  # of a run that was killed as it wrote
+            path.unlink(missing_ok=True)
 
     def _path(self, epoch: int) -> Path:
         return self.folder / f"pseudo-labels-{epoch}.npy"
