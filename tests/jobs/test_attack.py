@@ -422,6 +422,16 @@ def test_noise_beside_an_attack_has_its_budget_and_looks_at_as_many_images() -> 
     assert len(planned(AttackOptions(method="noise", epsilons=("4/255",)))) == 1
 
 
+def test_each_search_has_its_own_noise_beside_it(root: Path) -> None:
+    texts = [repr(Attack(Budget("linf", 16 / 255), Goal(), Search("pgd", steps=steps))) for steps in (1, 4)]
+    (one,) = attacked(root, attacks=texts, limit=3)
+    few, many = summary([one])["results"]
+    noise: dict[int, list[float]] = {}
+    for row in rows_of(one, "noise"):
+        noise.setdefault(json.loads(row.condition_arguments)["search"]["steps"], []).append(row.dice or 0.0)
+    assert (few["noise_dice"], many["noise_dice"]) == pytest.approx((np.mean(noise[1]), np.mean(noise[4])))
+
+
 def test_ctrl_c_says_how_to_go_on(discs: Path, vlseg: Vlseg, monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt

@@ -122,7 +122,7 @@ def planned(options: AttackOptions) -> list[Planned]:
     for attack in dict.fromkeys(asked):
         found.append(Planned(attack, round_trip=options.round_trip))
         if attack.search.method != "noise":
-            found.append(Planned(_noise(attack), control=True, round_trip=options.round_trip))
+            found.append(Planned(noise_beside(attack), control=True, round_trip=options.round_trip))
     # Two searches of one budget share their noise where it looks at as many images.
     return list({one.name: one for one in reversed(found)}.values())[::-1]
 
@@ -190,7 +190,7 @@ def _attack(options: AttackOptions, epsilon: float) -> Attack:
     return Attack(Budget(options.norm, epsilon, options.place), Goal(options.goal, options.loss), search)
 
 
-def _noise(attack: Attack) -> Attack:
+def noise_beside(attack: Attack) -> Attack:
     """Noise of the budget that looks at as many images; a universal change is one draw for each image."""
     found, universal = attack.search, attack.search.method == "universal"
     search = Search(

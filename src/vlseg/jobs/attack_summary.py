@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from vlseg.jobs.attack import AttackedRun
+from vlseg.jobs.attack_plan import noise_beside
 from vlseg.metrics import AttackEffect, attack_effects, epsilon_words, rising
 
 
@@ -56,11 +57,11 @@ def _results(attacked: AttackedRun, effects: Sequence[AttackEffect]) -> list[dic
     rows, noise = [], {}
     for one, effect in zip(attacked.planned, effects, strict=True):
         if one.control:
-            noise[_budget(effect)] = effect
+            noise[one.attack] = effect
     for one, effect in zip(attacked.planned, effects, strict=True):
         if one.control:
             continue
-        control = None if effect.published else noise.get(_budget(effect))
+        control = None if one.attack is None else noise.get(noise_beside(one.attack))
         rows.append(
             {
                 "epsilon": effect.epsilon,
@@ -84,11 +85,6 @@ def _results(attacked: AttackedRun, effects: Sequence[AttackEffect]) -> list[dic
             }
         )
     return rows
-
-
-def _budget(effect: AttackEffect) -> tuple[str, str, float]:
-    budget = effect.arguments["budget"]
-    return budget["norm"], budget["place"], budget["epsilon"]
 
 
 def _matrix(attacked: AttackedRun) -> list[dict[str, Any]]:

@@ -117,21 +117,24 @@ def search_name(arguments: Mapping[str, Any]) -> str:
 
 def _lines(effects: Sequence[AttackEffect]) -> list[Line]:
     searched = [one for one in effects if one.method != "noise"] or list(effects)
-    noise = {_budget(one): one.dice for one in effects if one.method == "noise" and one not in searched}
+    noise = {_looks(one): one.dice for one in effects if one.method == "noise" and one not in searched}
     return [
         Line(
             search_name(one.arguments),
             epsilon_words(one.epsilon, normalised=one.published),
             one,
-            None if one.published else noise.get(_budget(one)),
+            None if one.published else noise.get(_looks(one)),
             "" if one.published else json.dumps({part: one.arguments[part] for part in ("budget", "goal", "search")}),
         )
         for one in searched
     ]
 
 
-def _budget(effect: AttackEffect) -> str:
-    return json.dumps(effect.arguments["budget"], sort_keys=True)
+def _looks(effect: AttackEffect) -> str:
+    """Equal for a search and for the noise beside it, which looks at as many images; of a universal change at one."""
+    search = effect.arguments["search"]
+    steps = 1 if effect.method == "universal" else search["steps"]
+    return json.dumps([effect.arguments["budget"], steps, search["restarts"]], sort_keys=True)
 
 
 def _curves(lines: Sequence[Line], clean: Estimate) -> dict[str, dict[float, Estimate]]:
