@@ -59,6 +59,12 @@ def write_discs(root: Path, counts: tuple[int, int, int], size: int) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def disc_writer() -> Callable[[Path, tuple[int, int, int], int], Path]:
+    """`write_discs`, for fixtures that last longer than a test."""
+    return write_discs
+
+
 @pytest.fixture
 def make_dataset(tmp_path: Path) -> Callable[..., Path]:
     """Writes the discs into a folder of the test's own."""

@@ -23,6 +23,7 @@ COMMANDS = [
     "compare",
     "predict",
     "probe",
+    "attack",
     "merge",
     "report",
     "study",

@@ -42,6 +42,7 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Pla
 
 def test_each_expands_under_each_protocol(plans: dict[tuple[str, str], Plan]) -> None:
     assert {name for name, _ in plans} == {
+        "adversarial",
         "lvit",
         "medvlsm",
         "unet-transfer",

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from vlseg import __version__
+from vlseg.cli.attack import attack
 from vlseg.cli.cache import cache_app
 from vlseg.cli.compare import compare
 from vlseg.cli.data import data_app
@@ -42,6 +43,7 @@ app.command()(evaluate)
 app.command()(compare)
 app.command()(predict)
 app.command()(probe)
+app.command()(attack)
 app.command()(merge)
 app.add_typer(study_app, name="study")
 app.command()(report)

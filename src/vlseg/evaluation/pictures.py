@@ -9,7 +9,7 @@ from PIL import Image
 
 from vlseg.evaluation.outlines import grid_size, outline
 from vlseg.evaluation.predict import Prediction
-from vlseg.evaluation.query import Query
+from vlseg.evaluation.query import Query, Truth
 from vlseg.evaluation.truths import MaskReader
 from vlseg.records import Sample
 from vlseg.records.pictures import GRID, Outline, SmallImage
@@ -51,9 +51,14 @@ class Outliner:
         """
         size = prediction.mask.shape
         answer = None if query.elsewhere else outline(prediction.mask)
-        return [Outline("" if truth.empty else self._truth(truth.sample, size), answer) for truth in query.truths]
+        return [Outline(self._truth(truth, size), answer) for truth in query.truths]
 
-    def _truth(self, sample: Sample, size: tuple[int, ...]) -> str | None:
+    def _truth(self, truth: Truth, size: tuple[int, ...]) -> str | None:
+        if truth.empty:
+            return ""
+        if truth.mask is not None:
+            return outline(truth.mask)
+        sample = truth.sample
         key = (sample.dataset, sample.id)
         if key not in self._truths:
             mask = self._masks(sample, size)

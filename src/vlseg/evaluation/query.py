@@ -21,12 +21,13 @@ View = Callable[[np.ndarray], np.ndarray]
 class Truth:
     """A sample whose mask an answer is compared with, and the row's condition arguments.
 
-    `empty`: nothing should be segmented, whatever the sample's mask.
+    `empty`: nothing should be segmented, whatever the sample's mask. `mask`: (H, W) bool, to compare with instead.
     """
 
     sample: Sample
     arguments: Mapping[str, Any] = field(default_factory=dict)
     empty: bool = False
+    mask: np.ndarray | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -49,12 +49,18 @@ def scored(
     size = prediction.mask.shape
     rows, pixels = [], Calibration()
     for truth in query.truths:
-        mask = np.zeros(size, dtype=bool) if truth.empty else masks(truth.sample, size)
+        mask = _truth(truth, masks, size)
         near = band(prediction.mask, mask) if prediction.soft and mask is not None else None
         rows.append(_row(query, truth, mask, near, prediction, setting, own))
         if calibrate and mask is not None and near is not None:
             pixels.add(prediction.probability, mask, near)
     return Scored(rows, pixels, outliner(query, prediction) if outliner else ())
+
+
+def _truth(truth: Truth, masks: MaskReader, size: tuple[int, ...]) -> np.ndarray | None:
+    if truth.empty:
+        return np.zeros(size, dtype=bool)
+    return masks(truth.sample, size) if truth.mask is None else truth.mask
 
 
 def _row(

@@ -15,8 +15,8 @@ from vlseg.evaluation.predictor import check_threshold
 from vlseg.jobs.datasets import Pool, open_pool
 from vlseg.jobs.evaluation_folder import evaluation_folder, identity, replacing_evaluation
 from vlseg.jobs.feature_cache import open_store
-from vlseg.metrics import Aggregate, Asked, Calibration, Ceilings, aggregate, ceilings
-from vlseg.models import Spec
+from vlseg.metrics import ATTACKED, Aggregate, Asked, Calibration, Ceilings, aggregate, ceilings
+from vlseg.models import Segmenter, Spec
 from vlseg.prompts import Prompted
 from vlseg.records import (
     SPLITS,
@@ -35,6 +35,8 @@ from vlseg.records.pictures import Pictures, write_pictures
 
 MASK_FILES = "masks"
 """The name that mask files have in place of a model's."""
+
+NO_CEILINGS = Ceilings(None, None, "not computed under this condition")
 
 Condition = Literal["clean", "swapped", "corrupted", "blind"]
 
@@ -70,7 +72,7 @@ class Job:
         base: folder that holds evaluations/; `out`, where given, is the evaluation's folder itself.
         digest: of the model's weights, or of the mask files.
         marks: what the evaluation's name says beyond data, split, prompt and condition: settings other than usual.
-        spec: of the model; None for mask files.
+        spec, model: None for mask files.
         arguments: of the condition, for the record.
     """
 
@@ -85,6 +87,7 @@ class Job:
     out: Path | None = None
     marks: tuple[str, ...] = ()
     spec: Spec | None = None
+    model: Segmenter | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -141,7 +144,9 @@ def open_job(source: str, data: list[str], options: EvaluateOptions, out: Path |
     origin = "fixed" if options.threshold is not None else record.threshold_origin if record else "weights"
     base = run if record else Path("evaluations") / slug(source)
     marks = _marks(options, setting, usual=predictor.threshold)
-    return Job(answer, pool, setting, options, prompt, origin, base, predictor.digest, out, marks, spec)
+    return Job(
+        answer, pool, setting, options, prompt, origin, base, predictor.digest, out, marks, spec, predictor.model
+    )
 
 
 def _marks(options: EvaluateOptions, setting: Setting, *, usual: float) -> tuple[str, ...]:
@@ -184,21 +189,34 @@ def score(
     calibration = Calibration()
     with replacing_evaluation(folder) as new:
         scores = _answered(job, queries, new, calibration)
-        found = _ceilings(queries, truths) if truths else Ceilings(None, None, "not computed under this condition")
-        further: dict[str, Any] = {
-            "groups_known": any(row.group is not None for row in scores),
-            "distance_units": sorted({row.distance_unit for row in scores}),
-            "text_blind_ceiling": found.text_blind,
-            "class_ceiling": found.by_class,
-            "ceiling_reason": found.reason,
-            "seconds": round(time.monotonic() - begin, 1),
-        }
-        spec = spec.model_copy(update=further)
-        write_scores(new / "scores.parquet", scores)
-        write_text(new / "calibration.json", json.dumps(calibration_values(spec, calibration), indent=1) + "\n")
-        write_text(new / "spec.json", spec.model_dump_json(indent=1) + "\n")
+        found = _ceilings(queries, truths) if truths else NO_CEILINGS
+        spec = write_evaluation(new, spec, scores, calibration, found, begin)
     whole = aggregate(plain_rows(scores), groups_known=spec.groups_known)
     return Evaluated(spec, scores, whole, folder, calibration)
+
+
+def write_evaluation(
+    new: Path,
+    spec: EvaluationSpec,
+    scores: Sequence[SampleScore],
+    calibration: Calibration,
+    ceilings: Ceilings,
+    begin: float,
+) -> EvaluationSpec:
+    """Scores, calibration and, last, the spec with what followed from the scores, which is given back."""
+    further: dict[str, Any] = {
+        "groups_known": any(row.group is not None for row in scores),
+        "distance_units": sorted({row.distance_unit for row in scores}),
+        "text_blind_ceiling": ceilings.text_blind,
+        "class_ceiling": ceilings.by_class,
+        "ceiling_reason": ceilings.reason,
+        "seconds": round(time.monotonic() - begin, 1),
+    }
+    spec = spec.model_copy(update=further)
+    write_scores(new / "scores.parquet", scores)
+    write_text(new / "calibration.json", json.dumps(calibration_values(spec, calibration), indent=1) + "\n")
+    write_text(new / "spec.json", spec.model_dump_json(indent=1) + "\n")
+    return spec
 
 
 def plain_rows(scores: Sequence[SampleScore], against: str = "original") -> list[SampleScore]:
@@ -257,6 +275,8 @@ def calibration_values(spec: EvaluationSpec, calibration: Calibration) -> dict[s
     values = calibration.to_json()
     if spec.model == MASK_FILES:
         return values | {"reason": "mask files hold no probabilities"}
+    if spec.condition == ATTACKED:
+        return values | {"reason": "not computed under attack"}
     if values["expected_calibration_error"] is None:
         return values | {"reason": "no pixel near a truth or a prediction under the prompts as they are"}
     return values

@@ -9,6 +9,7 @@ from vlseg.metrics.aggregate import (
     independent_note,
     penalised_hd95,
 )
+from vlseg.metrics.attacks import ATTACKED, AttackEffect, attack_effects, epsilon_words, rising
 from vlseg.metrics.bootstrap import Estimate, bootstrap_mean, two_level_mean
 from vlseg.metrics.ceiling import Asked, Ceilings, best_text_blind_mask, ceilings, text_blind_ceiling
 from vlseg.metrics.crossing import Crossing, crossing
@@ -41,10 +42,12 @@ from vlseg.metrics.surface import (
 )
 
 __all__ = [
+    "ATTACKED",
     "EMPTY_RULE",
     "INDEPENDENT_NOTE",
     "Aggregate",
     "Asked",
+    "AttackEffect",
     "Calibration",
     "Ceilings",
     "Choice",
@@ -63,6 +66,7 @@ __all__ = [
     "Surface",
     "SurfaceDistances",
     "aggregate",
+    "attack_effects",
     "average_symmetric_surface_distance",
     "band",
     "best_text_blind_mask",
@@ -78,6 +82,7 @@ __all__ = [
     "count_lesions",
     "crossing",
     "dice_score",
+    "epsilon_words",
     "group_of",
     "hausdorff_distance",
     "hausdorff_distance_95",
@@ -91,6 +96,7 @@ __all__ = [
     "penalised_hd95",
     "precision_recall",
     "presence_index",
+    "rising",
     "risk_coverage",
     "score_pair",
     "selection_index",

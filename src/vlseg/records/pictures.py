@@ -11,7 +11,7 @@ from vlseg.records.errors import InputError
 from vlseg.records.files import replacing
 
 PICTURES = "pictures"
-IMAGES, OUTLINES = "images.parquet", "outlines.parquet"
+IMAGES, OUTLINES, ATTACKED = "images.parquet", "outlines.parquet", "attacked.parquet"
 GRID = 256
 """Length of an image's longer side in the units of outlines; the longer side of the small copy in pixels, at most."""
 
@@ -50,6 +50,55 @@ class Pictures:
 
     images: dict[tuple[str, str], SmallImage]
     outlines: list[Outline]
+
+
+@dataclass(frozen=True)
+class AttackPicture:
+    """One sample under one attack, as WebP files at the size at which the image was attacked.
+
+    Attributes:
+        dataset, sample_id: as in the score rows.
+        arguments: the row's condition arguments, but for what it is held against.
+        before, after: the image as it is, and as it was attacked.
+        change: ten times what is between them, around grey.
+    """
+
+    dataset: str
+    sample_id: str
+    arguments: str
+    before: bytes
+    after: bytes
+    change: bytes
+
+
+def write_attack_pictures(evaluation: Path, pictures: Sequence[AttackPicture]) -> None:
+    """Write EVALUATION/pictures/attacked.parquet, whole or not at all."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    words, files = ("dataset", "sample_id", "arguments"), ("before", "after", "change")
+    schema = pa.schema([*((name, pa.string()) for name in words), *((name, pa.binary()) for name in files)])
+    with replacing(evaluation / PICTURES / ATTACKED) as temporary:
+        pq.write_table(pa.Table.from_pylist([asdict(one) for one in pictures], schema=schema), temporary)
+
+
+def read_attack_pictures(evaluation: Path) -> list[AttackPicture]:
+    """What an evaluation kept; none where it kept nothing.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = evaluation / PICTURES / ATTACKED
+    if not file.exists():
+        return []
+    try:
+        with pq.ParquetFile(file) as opened:
+            return [AttackPicture(**row) for row in opened.read().to_pylist()]
+    except (OSError, pa.ArrowException, TypeError) as error:
+        raise InputError(f"{file}: cannot be read ({error}); attack again, or delete the file") from error
 
 
 def write_pictures(evaluation: Path, images: Sequence[SmallImage], outlines: Sequence[Outline]) -> None:

@@ -14,11 +14,13 @@ PROTOCOLS: Mapping[str, int] = {
     "training": 1,
     "metrics": 1,
     "evaluation": 1,
+    "attacks": 1,
 }
 OF_KIND: Mapping[str, tuple[str, ...]] = {
     "train": ("data", "prompts", "models", "losses", "training"),
     "evaluate": ("data", "prompts", "models", "metrics", "evaluation"),
     "probe": ("data", "prompts", "models", "metrics", "evaluation"),
+    "attack": ("data", "prompts", "models", "losses", "metrics", "evaluation", "attacks"),
     "worth": ("data", "prompts", "models", "metrics", "evaluation"),
     "masks": ("data", "prompts", "metrics", "evaluation"),
 }

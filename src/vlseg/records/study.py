@@ -18,7 +18,7 @@ from vlseg.records.run import Strict
 
 STUDY_FORMAT = 1
 
-Kind = Literal["train", "evaluate", "probe", "masks", "worth"]
+Kind = Literal["train", "evaluate", "probe", "attack", "masks", "worth"]
 State = Literal["planned", "running", "interrupted", "failed", "done"]
 Names = Annotated[list[str], pydantic.Field(min_length=1)]
 OWN = "own"
@@ -60,6 +60,25 @@ class Probe(Strict):
     data: Literal["own"] | Names = "own"
     split: str = "test"
     limit: int | None = pydantic.Field(default=None, ge=1)
+    models: list[str] | None = None
+
+
+class Attacked(Strict):
+    """`vlseg attack` of each trained model, all budgets in one run; no images are kept."""
+
+    data: Literal["own"] | Names = "own"
+    method: Literal["fgsm", "pgd", "segpgd", "apgd", "spsa", "noise", "universal"] | None = None
+    epsilons: list[str | float] = []
+    """As on the command line: "2/255", 0.01."""
+    norm: Literal["linf", "l2"] = "linf"
+    goal: Literal["untargeted", "erase", "make", "move"] = "untargeted"
+    steps: int | None = pydantic.Field(default=None, ge=1)
+    restarts: int = pydantic.Field(default=1, ge=1)
+    round_trip: Literal["8bit", "jpeg"] | None = None
+    preset: Literal["published"] | None = None
+    split: str = "test"
+    limit: int | None = pydantic.Field(default=None, ge=1)
+    """Samples."""
     models: list[str] | None = None
 
 
@@ -116,6 +135,7 @@ class Part(Strict):
     in tables."""
     evaluate: list[Evaluate] = [Evaluate()]
     probe: list[Probe] = []
+    attack: list[Attacked] = []
     worth: list[Worth] = []
     search: Search | None = None
 
@@ -140,7 +160,7 @@ class TableSpec(Strict):
     columns: str | list[str] = "data"
     where: dict[str, Any] = {}
     """A value or a list of values by label."""
-    kind: Literal["evaluate", "probe", "masks", "worth"] | None = None
+    kind: Literal["evaluate", "probe", "attack", "masks", "worth"] | None = None
     """None: evaluations and mask files."""
     metric: str = "dice"
     """Of the cell's values, a dotted path: dice, dice_present, hd95, attributes.size.wrong."""

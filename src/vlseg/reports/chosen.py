@@ -4,8 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from vlseg.metrics import ATTACKED
 from vlseg.records import SampleScore
 from vlseg.records.pictures import OUTLINES, PICTURES
+from vlseg.reports.attacks import search_name
 from vlseg.reports.load import MEASURED, EvaluationOnDisk, RunOnDisk
 
 ELSEWHERE = ("mean_image", "other_image")
@@ -83,6 +85,11 @@ def condition_words(score: SampleScore, arguments: Mapping[str, object]) -> str:
     if score.condition == "clean":
         return "own prompt"
     held = {"original": "against the own target", "named": "against what the words name"}
+    if score.condition == ATTACKED:
+        given = json.loads(score.condition_arguments)
+        held["wanted"] = "against the mask that is wanted"
+        words = f"under {search_name(given)}, epsilon {given['budget']['epsilon']:.3g}"
+        return ", ".join([words, *(held[given[name]] for name in ("against",) if name in given)])
     given = {**arguments, **json.loads(score.condition_arguments)}
     more = [
         held.get(str(value), str(value)) if name == "against" else f"{name} {value}" for name, value in given.items()

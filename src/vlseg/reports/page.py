@@ -6,14 +6,14 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from vlseg.metrics import EMPTY_RULE, Comparison, independent_note
+from vlseg.metrics import ATTACKED, EMPTY_RULE, Comparison, independent_note
 from vlseg.records import write_text
 from vlseg.reports.environment import page_environment
 from vlseg.reports.examples import examples
 from vlseg.reports.figures import Figure, differences, intervals, learning_curves
 from vlseg.reports.gallery import gallery
 from vlseg.reports.load import RunOnDisk, load_run
-from vlseg.reports.parts import corruption, probe, subgroup, subgroup_columns, swapping
+from vlseg.reports.parts import attacks, corruption, probe, subgroup, subgroup_columns, swapping
 from vlseg.reports.results import Row, result_rows, worst
 from vlseg.reports.sections import attribute_table, by_prompt, calibrations, cross_dataset, leak_worths, risk_coverages
 from vlseg.reports.words import first_screen
@@ -48,7 +48,12 @@ def write_report(
     """
     loaded = [load_run(run) for run in runs]
     rows = result_rows(loaded)
-    values = {"title": title, **_first_screen(loaded, rows, comparison, images), **_sections(loaded, comparison)}
+    values = {
+        "title": title,
+        "images": images,
+        **_first_screen(loaded, rows, comparison, images),
+        **_sections(loaded, comparison),
+    }
     write_text(out, page_environment().get_template("report.html.j2").render(values))
     if figures is not None:
         for figure in _named_apart(_all_figures(values)):
@@ -125,8 +130,15 @@ def _sections(runs: Sequence[RunOnDisk], comparison: Mapping[str, Any] | None) -
         "probes": [(run, one) for run in runs for one in run.under("probe")],
         "subgroups": [(run, one) for run in runs for one in run.clean if subgroup_columns(one)],
         "corrupted": [(run, one) for run in runs for one in run.under("corrupted")],
+        "attacked": [(run, one) for run in runs for one in run.under(ATTACKED)],
     }
-    makers = {"language": swapping, "probes": probe, "subgroups": subgroup, "corrupted": corruption}
+    makers = {
+        "language": swapping,
+        "probes": probe,
+        "subgroups": subgroup,
+        "corrupted": corruption,
+        "attacked": attacks,
+    }
     parts = {name: [makers[name](run, one) for run, one in pairs[:MOST_SHOWN]] for name, pairs in found.items()}
     return {
         **parts,

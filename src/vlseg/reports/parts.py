@@ -3,6 +3,7 @@
 from typing import Any
 
 from vlseg.metrics import Aggregate, Estimate, aggregate, columns, corruption_effects, parted, subgroups
+from vlseg.reports.attacks import attack_facts
 from vlseg.reports.figures import differences, intervals, language_slopes, severities, swapped_prompts
 from vlseg.reports.formats import part_name
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike
@@ -55,6 +56,11 @@ def probe(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
         "figure": language_slopes(use.effects, name=f"language-use-{name}"),
         "changes": differences(changes, name=f"conditions-{name}", measured=measured),
     }
+
+
+def attacks(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
+    """Dice under attack by budget."""
+    return {**_part(run, evaluation), **attack_facts(evaluation, _name(run, evaluation))}
 
 
 def subgroup_columns(evaluation: EvaluationOnDisk) -> list[str]:

@@ -12,6 +12,7 @@ KINDS = {
     "train": "training",
     "evaluate": "evaluation",
     "probe": "probe",
+    "attack": "attack",
     "worth": "worth of a leak",
     "masks": "folder of masks",
 }

@@ -7,8 +7,8 @@ from typing import Any
 
 from vlseg.models.manifest import default_weights
 from vlseg.records import InputError, RunConfig
-from vlseg.records.study import OWN, Evaluate, ModelEntry, Part, Planned, Probe, StudySpec, several
-from vlseg.studies.check import EXTERNAL
+from vlseg.records.study import OWN, Attacked, Evaluate, ModelEntry, Part, Planned, Probe, StudySpec, several
+from vlseg.studies.check import EXTERNAL, NO_OPTION
 from vlseg.studies.naming import FEATURES, planned_run, settings_over
 from vlseg.studies.places import Places
 
@@ -17,7 +17,7 @@ WHY = "why"
 
 
 def asked_of(part: Part, places: Places, run: Planned, config: RunConfig) -> Iterator[Planned]:
-    """Evaluations and probes of a trained model."""
+    """Evaluations, probes and attacks of a trained model."""
     model = run.labels["model"]
     frozen = config.feature_cache == FEATURES
     for one in part.evaluate:
@@ -35,10 +35,20 @@ def asked_of(part: Part, places: Places, run: Planned, config: RunConfig) -> Ite
             values = {"prompt": run.labels["prompt"], "split": probe.split, "limit": probe.limit}
             values |= {"cache": FEATURES if frozen else None, "target": config.target}
             yield planned_run("probe", model, labels, values, places, [label], [run.name], {run.name: run})
+    for attack in part.attack:
+        if attack.models is not None and model not in attack.models:
+            continue
+        asked = attack.model_dump(exclude=NO_OPTION)
+        for label in _asked_about(attack, places, list(run.data)):
+            labels = {**run.labels, "data": label, "asked": run.labels["prompt"], "split": attack.split}
+            labels["attack"] = attack.preset or attack.method or "pgd"
+            how: dict[str, Any] = {"prompt": run.labels["prompt"], "split": attack.split, "limit": attack.limit}
+            how |= {"attack": asked, "target": config.target, "pictures": False}
+            yield planned_run("attack", model, labels, how, places, [label], [run.name], {run.name: run})
 
 
-def _asked_about(one: Evaluate | Probe, places: Places, own: Sequence[str]) -> list[str]:
-    """The datasets that an evaluation or probe is about, those that are there and have the split."""
+def _asked_about(one: Evaluate | Probe | Attacked, places: Places, own: Sequence[str]) -> list[str]:
+    """The datasets that an evaluation, probe or attack is about, those that are there and have the split."""
     wanted = list(own) if one.data == OWN else [label for name in one.data for label in places.members(name)]
     return [label for label in dict.fromkeys(wanted) if places.has(label, one.split)]
 

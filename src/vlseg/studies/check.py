@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
+from vlseg.jobs.attack_plan import attack_options, attacks_of
 from vlseg.models.additions import check_regime
 from vlseg.records import InputError, unknown_name
-from vlseg.records.study import OWN, Evaluate, ModelEntry, Part, Probe, StudySpec, Worth, several
+from vlseg.records.study import OWN, Attacked, Evaluate, ModelEntry, Part, Probe, StudySpec, Worth, several
 
 LISTED = {
     "model": "models",
@@ -63,6 +64,10 @@ def _check_set(settings: Iterable[str], where: str) -> None:
             raise InputError(f"{where}: '{key}' is listed by each part; give it under {LISTED[key]}")
 
 
+NO_OPTION = {"data", "split", "limit", "models"}
+"""Of a study's attack, what says on what and of whom."""
+
+
 def _check_part(part: Part, spec: StudySpec) -> None:
     _check_set(part.set, "set")
     _check_set(part.axes.keys() - {"weights", "revision"}, "axes")
@@ -72,17 +77,24 @@ def _check_part(part: Part, spec: StudySpec) -> None:
         levels = [spec.set, part.set, part.axes, *(spec.models.get(one, ModelEntry()).set for one in part.models)]
         if any("regime" in level for level in levels):
             raise InputError("regimes: the regime is set, too; give one of the two")
-    for name, some in (("evaluate", part.evaluate), ("probe", part.probe), ("worth", part.worth)):
+    for name, some in (
+        ("evaluate", part.evaluate),
+        ("probe", part.probe),
+        ("attack", part.attack),
+        ("worth", part.worth),
+    ):
         for one in some:
             _check_names(one.models or [], part.models, name)
     for rule in part.exclude:
         _check_names(several(rule.get("model", [])), part.models, "exclude")
-    asked: list[Evaluate | Probe | Worth] = [*part.evaluate, *part.probe, *part.worth]
+    asked: list[Evaluate | Probe | Attacked | Worth] = [*part.evaluate, *part.probe, *part.attack, *part.worth]
     if part.folds is not None and any(one.split != "test" for one in asked):
         raise InputError("folds: split 'test' alone can be asked about; each fold trains on images of the others")
     same = next((one.honest for one in part.worth if one.honest == one.leaking), None)
     if same is not None:
         raise InputError(f"worth: compares '{same}' with itself; give a leaking and an honest prompt")
+    for one in part.attack:
+        attacks_of(attack_options(one.model_dump(exclude=NO_OPTION)))
     if not part.train:
         _check_untrained(part)
 
@@ -96,7 +108,7 @@ def _check_names(names: Iterable[str], known: Sequence[str], where: str) -> None
 def _check_untrained(part: Part) -> None:
     """An untrained model has neither seeds nor settings of a training, and is asked what the part itself lists."""
     usual = Part(name=part.name, models=part.models, data=part.data)
-    names = ("regimes", "seeds", "folds", "shares", "axes", "set", "start_from", "probe", "worth", "search")
+    names = ("regimes", "seeds", "folds", "shares", "axes", "set", "start_from", "probe", "attack", "worth", "search")
     given = [name for name in names if getattr(part, name) != getattr(usual, name)]
     if given:
         raise InputError(f"train: false: takes no {', '.join(given)}; leave that out, or train")

@@ -140,6 +140,8 @@ def kind_of(
     if str(settings["weights"] or "").startswith("run:"):
         settings["weights"] = "run"
     settings["masks"] = run.config.get("masks")
+    if run.kind == "attack":
+        settings["attack"] = run.config["attack"]
     job = "evaluate" if run.kind == "worth" else run.kind  # several evaluations
     told = [job, run.labels["model"]]
     told += [source["regime"] if run.kind == "train" else settings["condition"]]

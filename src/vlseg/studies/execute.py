@@ -25,9 +25,8 @@ def execute(study: Path, run: Planned, at: At) -> Values | None:
         InputError: wrong data, weights or settings.
         Exception: whatever stopped the job.
     """
-    return {"train": _train, "evaluate": _evaluate, "probe": _probe, "masks": _masks, "worth": _worth}[run.kind](
-        study, run, at
-    )
+    makers = {"train": _train, "evaluate": _evaluate, "probe": _probe, "attack": _attack}
+    return (makers | {"masks": _masks, "worth": _worth})[run.kind](study, run, at)
 
 
 def training_config(study: Path, run: Planned) -> RunConfig:
@@ -102,6 +101,19 @@ def _probe(study: Path, run: Planned, at: At) -> Values:
     source, options = asked(study, run)
     probed = probe_on(source, list(run.data.values()), options, at.work, limit=run.config.get("limit"))
     return {label: _kept(summary(probed)) for label in run.data}
+
+
+def _attack(study: Path, run: Planned, at: At) -> Values:
+    from vlseg.jobs.attack import attack_on
+    from vlseg.jobs.attack_plan import attack_options
+    from vlseg.jobs.attack_summary import study_values
+
+    source, options = asked(study, run)
+    limit = run.config.get("limit")
+    runs = attack_on(
+        [source], list(run.data.values()), options, attack_options(run.config["attack"], limit), out=at.work
+    )
+    return {label: study_values(runs[0]) for label in run.data}
 
 
 def _masks(study: Path, run: Planned, at: At) -> Values:

@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 
+from vlseg.jobs.attack import attack_on
+from vlseg.jobs.attack_plan import attack_options
 from vlseg.jobs.datasets import open_pool
 from vlseg.jobs.evaluate import evaluate_job, evaluate_masks
 from vlseg.jobs.fitting import OpenRun, close_run, open_run, trainer_of, untrained
@@ -85,7 +87,12 @@ class Pilot:
         shutil.rmtree(self.scratch / "features", ignore_errors=True)  # to be encoded anew
         if run.kind == "train":
             return self._training(run)
-        return {"evaluate": self._evaluation, "probe": self._probe, "masks": self._masks}[run.kind](run, like)
+        return {
+            "evaluate": self._evaluation,
+            "probe": self._probe,
+            "attack": self._attack,
+            "masks": self._masks,
+        }[run.kind](run, like)
 
     def _new(self) -> Path:
         self._count += 1
@@ -248,13 +255,29 @@ class Pilot:
     def _probe(self, run: Planned, like: str | None) -> KindCost:
         source, options = self._source(run, like)
         paths = list(run.data.values())
+        return self._asking(
+            run, options, lambda limit: probe_on(source, paths, options, self._new(), limit=limit).evaluated
+        )
+
+    def _attack(self, run: Planned, like: str | None) -> KindCost:
+        source, options = self._source(run, like)
+        paths = list(run.data.values())
+
+        def attack(limit: int) -> Evaluated:
+            asked = attack_options(run.config["attack"], limit)
+            return attack_on([source], paths, options, asked, out=self._new())[0].evaluated
+
+        return self._asking(run, options, attack)
+
+    def _asking(self, run: Planned, options: EvaluateOptions, call: Callable[[int], Evaluated]) -> KindCost:
+        """Of a job that can be limited, by two limits."""
+        paths = list(run.data.values())
         size: Parts = {}
 
         def ask(limit: int) -> tuple[float, int]:
-            seconds, probed = self._timed(lambda: probe_on(source, paths, options, self._new(), limit=limit))
-            rows = probed.evaluated.scores
-            images = len({(row.dataset, row.image_id, row.condition == "val") for row in rows})
-            size.update(_size(probed.evaluated, max(1, images)))
+            seconds, evaluated = self._timed(lambda: call(limit))
+            images = len({(row.dataset, row.image_id, row.condition == "val") for row in evaluated.scores})
+            size.update(_size(evaluated, max(1, images)))
             return seconds, images
 
         few, one = ask(1)

@@ -197,6 +197,7 @@ def datasets(spec: StudySpec) -> list[str]:
     for part in spec.parts:
         named += part.data
         asked = [one.data for one in part.evaluate] + [one.data for one in part.probe]
+        asked += [one.data for one in part.attack]
         named += [label for names in asked if isinstance(names, list) for label in names]
         named += [part.start_data] if part.start_data else []
     for one in spec.external:

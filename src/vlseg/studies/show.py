@@ -112,6 +112,7 @@ NOUNS = {
     "train": "training",
     "evaluate": "evaluation",
     "probe": "probe",
+    "attack": "attack",
     "worth": "worth of a leak",
     "masks": "folder of masks",
 }

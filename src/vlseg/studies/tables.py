@@ -17,8 +17,8 @@ def check_tables(plan: Plan) -> None:
         InputError: a label that no cell will have, or a place in which several things would stand.
     """
     nothing: dict[str, Any] = {"value": None, "mean": None, "ci95": None, "n": 0, "reason": "planned"}
-    values = aggregate([], groups_known=False).to_json() | {"attributes": {}, "tests": []}
-    values |= dict.fromkeys(("selection_index", "presence_index", "chose_none", "worth"), nothing)
+    values = aggregate([], groups_known=False).to_json() | {"attributes": {}, "tests": [], "attacks": []}
+    values |= dict.fromkeys(("selection_index", "presence_index", "chose_none", "worth", "clean"), nothing)
     cells = [
         Cell(run.kind, {**run.labels, "part": part, "data": label}, values)
         for run in plan.runs

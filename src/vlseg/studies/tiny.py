@@ -14,6 +14,8 @@ from vlseg.studies.read import datasets
 
 PROBED = 3
 """Images that a probe asks about."""
+ATTACKED = 4
+"""Samples that are attacked."""
 COUNTS: Mapping[str, int] = {"train": 8, "val": 4, "test": 6}
 
 
@@ -58,7 +60,11 @@ def _sizes() -> dict[str, Any]:
 
 def _part(part: Part, fixed: set[str]) -> Part:
     probes = [Probe.model_validate({**one.model_dump(), "limit": PROBED}) for one in part.probe]
-    return part.model_copy(update={"set": _without(part.set, fixed), "seeds": part.seeds[:1], "probe": probes})
+    attacks = [
+        one.model_copy(update={"limit": ATTACKED, "steps": one.steps and min(one.steps, 2)}) for one in part.attack
+    ]
+    asked = {"probe": probes, "attack": attacks}
+    return part.model_copy(update={"set": _without(part.set, fixed), "seeds": part.seeds[:1], **asked})
 
 
 def _without(settings: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:

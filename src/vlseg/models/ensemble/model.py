@@ -1,6 +1,7 @@
 """Several models as one: folds, seeds or different architectures, in the segmenter's steps."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,6 +25,14 @@ from vlseg.models.protocol import (
 COMBINATIONS = ("mean", "majority", "stack")
 SMALLEST = 1e-6
 """Probabilities are kept this far from 0 and 1 before they become logits again."""
+
+
+def averaged(model: Segmenter) -> Segmenter | None:
+    """The mean of a vote's members, through which gradients pass; None for every other model."""
+    if not isinstance(model, Ensemble) or model.combine != "majority":
+        return None
+    spec = replace(model.spec, threshold=sum(model.thresholds) / len(model.thresholds))
+    return Ensemble(model.segmenters, spec, "mean", model.thresholds)
 
 
 class Ensemble(nn.Module):

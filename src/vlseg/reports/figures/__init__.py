@@ -1,5 +1,6 @@
 """Figures of a page, each also as a file."""
 
+from vlseg.reports.figures.attacks import robustness
 from vlseg.reports.figures.curves import learning_curves, reliability, risk_curves, severities
 from vlseg.reports.figures.intervals import differences, intervals
 from vlseg.reports.figures.language import attributes, language_slopes, swapped_prompts
@@ -20,6 +21,7 @@ __all__ = [
     "prompt_curves",
     "reliability",
     "risk_curves",
+    "robustness",
     "severities",
     "swapped_prompts",
 ]

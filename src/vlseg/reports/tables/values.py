@@ -16,6 +16,7 @@ MEANS = ("mean", "value", "delta_dice", "difference")
 EVALUATED = (*Aggregate.__dataclass_fields__, "ceilings", "named", "corruptions")
 KNOWN = {
     "probe": ("selection_index", "chose_none", "presence_index", "attributes", "tests"),
+    "attack": ("clean", "attacks"),
     "worth": ("worth", "seeds"),
 }
 """First parts of metrics, by kind of run; of evaluations and mask files `EVALUATED`."""

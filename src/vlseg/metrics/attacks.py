@@ -1,0 +1,141 @@
+"""What attacks did, from score rows alone."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from vlseg.metrics.bootstrap import Estimate, bootstrap_mean
+from vlseg.metrics.indices import group_of
+from vlseg.metrics.paired import Comparison, compare_paired
+from vlseg.records import SampleScore
+
+Rows = Sequence[SampleScore]
+ATTACKED = "attack"
+"""The condition of rows under attack."""
+
+
+@dataclass(frozen=True)
+class AttackEffect:
+    """One attack on the samples of an evaluation.
+
+    Attributes:
+        arguments: what was done: budget, goal and search as `vlseg.attacks` writes them, and what else was done.
+        dice: with the truth, under attack (robust Dice).
+        change: of Dice against the same samples as they are.
+        presence, clean_presence: mean presence score of targets that are there, under attack and as they are.
+        left_empty, clean_left_empty: share of targets that are there which are answered by an empty mask.
+        wanted: Dice with the mask that the attack wanted; None where it wanted none.
+    """
+
+    arguments: Mapping[str, Any]
+    dice: Estimate
+    change: Comparison
+    presence: float | None
+    clean_presence: float | None
+    left_empty: float | None
+    clean_left_empty: float | None
+    wanted: Estimate | None = None
+
+    @property
+    def epsilon(self) -> float:
+        """Of the budget, in its own units."""
+        return float(self.arguments["budget"]["epsilon"])
+
+    @property
+    def method(self) -> str:
+        """Of the search."""
+        return str(self.arguments["search"]["method"])
+
+    @property
+    def published(self) -> bool:
+        """Done as the published study did it, in its units."""
+        return bool(self.arguments.get("published"))
+
+
+def attack_effects(rows: Rows, *, groups_known: bool) -> list[AttackEffect]:
+    """By attack, in order of first appearance.
+
+    Args:
+        rows: of one evaluation of condition "attack": its clean rows and those of every attack.
+        groups_known: whether the group column names patients or sequences.
+    """
+    clean = {_key(row): row for row in rows if row.condition == "clean" and row.dice is not None}
+    parts: dict[str, dict[str, list[SampleScore]]] = {}
+    for row in rows:
+        if row.condition == ATTACKED and row.dice is not None and _key(row) in clean:
+            arguments = json.loads(row.condition_arguments)
+            against = arguments.pop("against", "original")
+            parts.setdefault(json.dumps(arguments, sort_keys=True), {}).setdefault(against, []).append(row)
+    return [_effect(json.loads(name), part, clean, groups_known) for name, part in parts.items()]
+
+
+def rising(effects: Sequence[AttackEffect]) -> list[tuple[AttackEffect, AttackEffect]]:
+    """Neighbouring budgets of one attack under which the mean Dice rises: the larger one holds all of the smaller one.
+
+    Of untargeted searches: what goes for another mask, and noise, need not lower Dice further.
+    """
+    alike: dict[str, list[AttackEffect]] = {}
+    for effect in effects:
+        if effect.arguments["goal"]["kind"] != "untargeted" or effect.method == "noise":
+            continue
+        rest = {name: value for name, value in effect.arguments.items() if name != "budget"}
+        budget = {name: value for name, value in effect.arguments["budget"].items() if name != "epsilon"}
+        search = {name: value for name, value in rest.get("search", {}).items() if name != "step_size"}
+        alike.setdefault(json.dumps([rest | {"search": search}, budget], sort_keys=True), []).append(effect)
+    found = []
+    for same in alike.values():
+        ordered = sorted(same, key=lambda one: one.epsilon)
+        found += [pair for pair in pairwise(ordered) if (pair[1].dice.mean or 0.0) > (pair[0].dice.mean or 0.0)]
+    return found
+
+
+def epsilon_words(value: float, *, normalised: bool = False) -> str:
+    """An attack's budget: "8/255", in halves of grey levels of 8 bits where it is some of them, else as it is.
+
+    Args:
+        value: in units of the image's range.
+        normalised: in units of the normalised input instead.
+    """
+    levels = value * 255
+    if normalised or not 0.5 <= levels <= 255 or abs(levels * 2 - round(levels * 2)) > 1e-6:
+        return f"{value:.3g}{' normalised' if normalised else ''}"
+    return f"{levels:g}/255"
+
+
+def _effect(
+    arguments: Mapping[str, Any],
+    part: Mapping[str, Rows],
+    clean: Mapping[tuple[str, str], SampleScore],
+    groups_known: bool,
+) -> AttackEffect:
+    rows = part.get("original", [])
+    groups = [group_of(row, groups_known) for row in rows]
+    before = [clean[_key(row)] for row in rows]
+    dices = [row.dice or 0.0 for row in rows]
+    there, there_before = ([row for row in some if not row.empty_target] for some in (rows, before))
+    wanted = part.get("wanted")
+    return AttackEffect(
+        arguments=arguments,
+        dice=bootstrap_mean(dices, groups, bounds=(0.0, 1.0)),
+        change=compare_paired([row.dice or 0.0 for row in before], dices, groups, largest=1.0),
+        presence=_mean([row.presence_score for row in there]),
+        clean_presence=_mean([row.presence_score for row in there_before]),
+        left_empty=_mean([float(row.empty_pred) for row in there]),
+        clean_left_empty=_mean([float(row.empty_pred) for row in there_before]),
+        wanted=bootstrap_mean(
+            [row.dice or 0.0 for row in wanted], [group_of(row, groups_known) for row in wanted], bounds=(0.0, 1.0)
+        )
+        if wanted
+        else None,
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _key(row: SampleScore) -> tuple[str, str]:
+    return row.dataset, row.sample_id
