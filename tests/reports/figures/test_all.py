@@ -30,6 +30,7 @@ FIGURES: dict[str, Callable[[], Figure | None]] = {
     "prompt_curves": lambda: figures.prompt_curves({"a": {"p0": estimate(0.3), "p1": estimate(0.5)}}, leaking={"p1"}),
     "reliability": lambda: figures.reliability([("a", [(0.1, 0.2, 10), (0.9, 0.7, 5)])]),
     "risk_curves": lambda: figures.risk_curves([("a", RiskCoverage((0.5, 1.0), (0.1, 0.2), 0.1, 0.1, 0.2))]),
+    "robustness": lambda: figures.robustness({"pgd": {0.0: estimate(0.9), 0.03: estimate(0.4)}}, levels=True),
     "severities": lambda: figures.severities({("blur", 1): EFFECT}, 0.7),
     "swapped_prompts": lambda: figures.swapped_prompts([("own", estimate(0.8)), ("other", estimate(0.1))]),
 }
