@@ -17,6 +17,7 @@ from vlseg.evaluation.predict import Prediction, answer_prompts, check_prompts, 
 from vlseg.models import ImageFeatures, Inputs, PromptFeatures, Rows, Segmenter, as_module, known_models, load_model
 from vlseg.models.device import autocast, resolve_device, set_threads, slow_precision
 from vlseg.models.manifest import default_weights, whence
+from vlseg.models.tensors import add_to_digest
 from vlseg.records import InputError, IntensityPolicy, read_record
 
 PROMPTS_KEPT = 512
@@ -52,9 +53,7 @@ class Predictor:
         """Sixteen hexadecimal digits of the model's specification and of all its weights and buffers."""
         digest = hashlib.sha256(repr(self.model.spec).encode())
         for name, tensor in sorted(as_module(self.model).state_dict().items()):
-            values = tensor.detach().cpu().contiguous()
-            digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-            digest.update(values.flatten().view(torch.uint8).numpy() if values.numel() else b"")
+            add_to_digest(digest, name, tensor)
         return digest.hexdigest()[:16]
 
     def segment(self, image: str | Path | Image.Image | np.ndarray, prompts: Sequence[str]) -> list[Prediction]:

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from vlseg.models.additions.extended import Extended
 from vlseg.models.protocol import Rows, Segmenter, Separable, Spec, as_module
+from vlseg.models.tensors import add_to_digest
 from vlseg.records import InputError
 
 LIBRARIES = ("torch", "transformers", "timm", "segmentation-models-pytorch", "vlseg")
@@ -183,7 +184,7 @@ def _digests(network: nn.Module, counted: Mapping[str, nn.Module]) -> dict[str, 
     weights = hashlib.sha256()
     for name, tensor in sorted(network.state_dict(keep_vars=True).items()):
         if id(tensor) in inside:
-            _add(weights, name, tensor)
+            add_to_digest(weights, name, tensor)
     told = [(name, type(module).__name__, _plain(vars(module))) for name, module in counted.items()]
     settings = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     return {"encoder": weights.hexdigest(), "settings": settings.hexdigest()}
@@ -216,13 +217,8 @@ def _digest_of(rows: Sequence[Rows | None]) -> str:
     digest = hashlib.sha256()
     for one in rows:
         for name, tensor in sorted(one.tensors.items() if one is not None else ()):
-            _add(digest, name, tensor)
+            add_to_digest(digest, name, tensor)
     return digest.hexdigest()
-
-
-def _add(digest: Any, name: str, tensor: Tensor) -> None:
-    digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-    digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
 
 
 def _processor() -> str:

@@ -248,3 +248,10 @@ def find_weights(folder: Path, names: Sequence[str]) -> Path:
             if found.exists():
                 return found
     raise InputError(f"{folder}: holds none of {', '.join(names)}; put the weights file there")
+
+
+def add_to_digest(digest: Any, name: str, tensor: Tensor) -> None:
+    """Let a digest depend on a tensor: its name, type, shape and values, wherever it lies."""
+    digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+    if tensor.numel():
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
+
+from vlseg.models.tensors import add_to_digest
 
 BESIDE = "base"
 """Sub-folder of a saved addition, with its base where nothing else brings it back."""
@@ -39,11 +40,5 @@ def checksum(network: nn.Module, without: Sequence[nn.Module] = ()) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict(keep_vars=True).items()):
         if id(tensor) not in skipped:
-            _add(digest, name, tensor.detach().cpu().contiguous())
+            add_to_digest(digest, name, tensor)
     return digest.hexdigest()
-
-
-def _add(digest: Any, name: str, tensor: Tensor) -> None:
-    digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-    if tensor.numel():
-        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
