@@ -216,10 +216,12 @@ def test_no_tensor_outside_a_key_changes_its_features(
     """Those whose bytes a context does not count may all change at once, and the features keep their bits."""
     model = made(name, **arguments)
     counted: list[set[int]] = []
-    digests, add = feature_keys._digests, feature_keys._add
+    digests, add = feature_keys._digests, feature_keys.add_to_digest
     monkeypatch.setattr(feature_keys, "_digests", lambda *a: counted.append(set()) or digests(*a))  # type: ignore[func-returns-value]
     monkeypatch.setattr(
-        feature_keys, "_add", lambda to, key, one: (counted[-1].add(id(one)) if counted else None, add(to, key, one))
+        feature_keys,
+        "add_to_digest",
+        lambda to, key, one: (counted[-1].add(id(one)) if counted else None, add(to, key, one)),
     )
     monkeypatch.setattr(feature_keys, "_digest_of", lambda _: "")
     feature_contexts(model, CPU, "fp32")
