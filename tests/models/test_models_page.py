@@ -1,5 +1,6 @@
 """What docs/models.md claims of the models and their recipes."""
 
+import json
 import re
 from pathlib import Path
 
@@ -114,3 +115,15 @@ def test_the_parity_that_the_page_gives_is_the_one_that_is_tested(golden: Path) 
         modes = [key for key in stored.files if re.fullmatch(r"(published|corrected|attention_mask)_stats", key)]
         deviations = np.concatenate([stored[key][:, 1] for key in modes])
         assert abs(float(deviations.mean()) - about) < 0.1 * about
+
+
+def test_the_table_of_regimes_on_phantoms_is_what_was_measured() -> None:
+    measured = json.loads((TESTS.parents[1] / "benchmarks" / "results" / "regimes.json").read_text())["rows"]
+    told = rows("| regime | trained | processor")
+    assert [row[0] for row in told[2:]] == [f"`{one['regime']}`" for one in measured[2:]]
+    for cells, one in zip(told, measured, strict=True):
+        low, high = one["dice_ci95"]
+        index = one["selection_index_of_seeds"]
+        assert cells[1] == f"{one['trained']:,}"
+        assert cells[3] == f"{one['dice']:.3f} [{low:.3f}, {high:.3f}]"
+        assert cells[4].split(" ")[0] == f"{sum(index) / len(index):.2f}"
