@@ -53,10 +53,10 @@ def score_some(side: Side, items: Sequence[Prompted], chosen: Chosen, given: Giv
     queries, names = [], {}
     for item in (side.items[key_of(item)] for item in items):
         queries.append(Query(item, item.wordings[0], item.sample, (Truth(item.sample),), reference=True))
-        wanted = None if chosen.wanted is None else chosen.wanted[key_of(item)]
+        wanted = None if chosen.wanted is None else _wanted_mask(item, chosen.wanted[key_of(item)], job)
         for one in side.planned:
             said = wording(item, seed, "score") if one.published else item.wordings[0]
-            query = Query(item, said, item.sample, _truths(one, item, wanted, job), ATTACKED)
+            query = Query(item, said, item.sample, _truths(one, item, wanted), ATTACKED)
             names[id(query)] = one.name
             queries.append(query)
     rows = evaluate(_answers(job, given, names), queries, job.pool.infos, job.setting, pictures=side.pictures)
@@ -65,15 +65,19 @@ def score_some(side: Side, items: Sequence[Prompted], chosen: Chosen, given: Giv
         write_scores(side.partial / f"{number}.parquet", rows)
 
 
-def _truths(one: Planned, item: Prompted, wanted: Prompted | None, job: Job) -> tuple[Truth, ...]:
+def _wanted_mask(item: Prompted, wanted: Prompted, job: Job) -> np.ndarray:
+    """The mask of another sample, at the size of this one's."""
+    height, width = read_truths([item], job.pool.infos)[item.sample.id].shape
+    return aim(wanted, job.pool.infos, (height, width))
+
+
+def _truths(one: Planned, item: Prompted, wanted: np.ndarray | None) -> tuple[Truth, ...]:
     arguments = one.arguments()
     if wanted is None:
         return (Truth(item.sample, arguments),)
-    size = read_truths([item], job.pool.infos)[item.sample.id].shape
-    mask = aim(wanted, job.pool.infos, (size[0], size[1]))
     return (
         Truth(item.sample, {**arguments, "against": "original"}),
-        Truth(item.sample, {**arguments, "against": "wanted"}, mask=mask),
+        Truth(item.sample, {**arguments, "against": "wanted"}, mask=wanted),
     )
 
 

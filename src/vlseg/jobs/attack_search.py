@@ -10,7 +10,7 @@ from torch import Tensor
 from vlseg.attacks import Attack, Attacked, Budget, apply_changes, canvas_of, fit_universal, run_attack
 from vlseg.attacks.canvas import inputs_of
 from vlseg.data import load_image
-from vlseg.evaluation import MaskReader
+from vlseg.evaluation import MaskReader, read_truths
 from vlseg.jobs.attack_files import after_file
 from vlseg.jobs.attack_plan import Planned, RoundTrip
 from vlseg.models import Inputs, Rows, Segmenter
@@ -109,8 +109,6 @@ def read_some(
 
 def aim(item: Prompted, infos: Mapping[str, DatasetInfo], size: tuple[int, int]) -> np.ndarray:
     """The mask (H, W) bool of another sample, brought to a size by the nearest pixel."""
-    from vlseg.evaluation import read_truths
-
     mask = read_truths([item], infos)[item.sample.id]
     rows, columns = (
         np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), old - 1)

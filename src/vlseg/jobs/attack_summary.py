@@ -19,7 +19,8 @@ def summary(runs: Sequence[AttackedRun]) -> dict[str, Any]:
     """The machine-readable last line of `vlseg attack`; the first model's own results stand on top."""
     first = runs[0]
     spec, whole = first.evaluated.spec, first.evaluated.aggregate
-    effects = effects_of(first)
+    found = [effects_of(one) for one in runs]
+    effects = found[0]
     results = _results(first, effects)
     methods = list(dict.fromkeys(row["method"] for row in results))
     rises = rising(effects)
@@ -33,7 +34,7 @@ def summary(runs: Sequence[AttackedRun]) -> dict[str, Any]:
         "results": results,
         "monotone": not rises,
         "rises": [told(*pair) for pair in rises],
-        "matrix": [row for one in runs for row in _matrix(one)] if len(runs) > 1 else [],
+        "matrix": [row for pair in zip(runs, found, strict=True) for row in _matrix(*pair)] if len(runs) > 1 else [],
         "dataset": spec.dataset,
         "split": spec.split,
         "prompt": spec.prompt,
@@ -87,7 +88,7 @@ def _results(attacked: AttackedRun, effects: Sequence[AttackEffect]) -> list[dic
     return rows
 
 
-def _matrix(attacked: AttackedRun) -> list[dict[str, Any]]:
+def _matrix(attacked: AttackedRun, effects: Sequence[AttackEffect]) -> list[dict[str, Any]]:
     """Found on one model, scored on another."""
     spec = attacked.evaluated.spec
     return [
@@ -102,7 +103,7 @@ def _matrix(attacked: AttackedRun) -> list[dict[str, Any]]:
             "drop": asdict(effect.change),
             "scores": str(attacked.evaluated.folder / "scores.parquet"),
         }
-        for one, effect in zip(attacked.planned, effects_of(attacked), strict=True)
+        for one, effect in zip(attacked.planned, effects, strict=True)
         if not one.control
     ]
 

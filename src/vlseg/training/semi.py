@@ -35,10 +35,10 @@ class SemiSupervised:
         self.items = [item for group in groups for item in group.prompted]
         self.labels = PseudoLabels(folder, self.items, model.spec.image_size, config.pseudo_beta)
         self.stretched = bool(model.prepare_masks([torch.ones(2, 6)]).min() > 0)
+        at_once = config.prompts_per_image
         whole = [
             Draw(group, tuple((item, item.wordings[0]) for item in group.prompted[start : start + at_once]))
             for group in groups
-            for at_once in (config.prompts_per_image,)
             for start in range(0, len(group.prompted), at_once)
         ]
         self.plan = [whole[start : start + config.batch_size] for start in range(0, len(whole), config.batch_size)]

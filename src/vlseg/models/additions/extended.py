@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +64,7 @@ class Extended(nn.Module):
             )
         self.spec = model.spec
         self.base = as_module(model)
-        self._model, self._beside = [model], [beside]  # in lists: no members of this module
+        self._beside = [beside]  # in a list: no member of this module
         self.added = nn.ModuleDict({} if self.addition.inside else dict(self.addition.modules))
         # Settings that no weight shows (LoRA's scale) are part of what the model is, and so of every digest of it.
         told = json.dumps([regime, self.arguments], sort_keys=True).encode()
@@ -73,7 +73,7 @@ class Extended(nn.Module):
     @property
     def model(self) -> Segmenter:
         """What was added to."""
-        return self._model[0]
+        return cast(Segmenter, self.base)
 
     def prepare(self, rgb: Sequence[Tensor]) -> Inputs:
         """As the model that was added to."""
