@@ -56,6 +56,7 @@ def trained_by_chance(model: Extended, scale: float = 0.1) -> Extended:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_it_starts_as_the_base_and_merged_it_is_the_same_to_rounding(name: str) -> None:
+    torch.set_num_threads(1)
     wanted = answers(made(name))
     model = put_onto(made(name), {"train_decoder": False})
     if "clipseg" in name:
