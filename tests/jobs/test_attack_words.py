@@ -19,14 +19,17 @@ from vlseg.attacks import Lexicon, TextAttack, TextBudget, TextSearch, run_text_
 from vlseg.attacks.text_words import wording_of
 from vlseg.evaluation.predictor import Predictor
 from vlseg.jobs import attack_parts, attack_words, scoring
+from vlseg.jobs.attack import attack_on
 from vlseg.jobs.attack_asked import attacks_of
 from vlseg.jobs.attack_plan import AttackOptions
+from vlseg.jobs.attack_summary import study_values, summary
 from vlseg.jobs.train import train_run
 from vlseg.metrics import dice_score
 from vlseg.models import Inputs, Output, Rows, Spec, as_module, build_model
 from vlseg.models.images import resize_and_normalise, resize_masks, restore_bilinear
 from vlseg.prompts import known_words, synonyms
 from vlseg.records import EvaluationSpec, InputError, RunConfig, SampleScore, read_scores
+from vlseg.reports.tables.values import read
 
 Vlseg = Callable[..., Any]
 COMMON = ("--device", "cpu", "--threads", 1)
@@ -490,3 +493,18 @@ def test_small_copies_are_kept_where_they_are_asked_for(attack: Callable[..., di
     values = attack("--words", "typos", "--size", 1, "--candidates", 2, "--limit", 2, "--save-images")
     names = {file.name for file in Path(values["scores"]).parent.rglob("*.parquet")}
     assert names == {"scores.parquet", "images.parquet", "outlines.parquet"}
+
+
+def test_what_tables_of_a_study_read(root: Path) -> None:
+    options = scoring.EvaluateOptions(device="cpu", threads=1, pictures=False)
+    asked = AttackOptions(words=("typos", "suffix"), sizes=(1,), candidates=3, limit=4)
+    (one,) = attack_on([str(root / "run")], [str(root / "data")], options, asked)
+    rows, values = summary([one])["results"], study_values(one)
+    cells = {labels["budget"]: number for labels, number in read(values, "attacks.{budget}.dice")}
+    assert {name: number.value for name, number in cells.items()} == {
+        "greedy 1 typo": rows[0]["robust_dice"],
+        "greedy 1 word appended (meaning not kept)": rows[1]["robust_dice"],
+    }
+    random = [number.value for _, number in read(values, "attacks.{budget}.random")]
+    assert random == [row["random_dice"] for row in rows]
+    assert {number.n for number in cells.values()} == {4}
