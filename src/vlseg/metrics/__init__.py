@@ -28,6 +28,7 @@ from vlseg.metrics.regions import (
     precision_recall,
     risk_coverage,
 )
+from vlseg.metrics.robustness import SCANNER_LIKE, Robustness, RobustnessRow, robustness, way_of
 from vlseg.metrics.subgroups import columns, parted, subgroups
 from vlseg.metrics.surface import (
     PairScores,
@@ -45,6 +46,7 @@ __all__ = [
     "ATTACKED",
     "EMPTY_RULE",
     "INDEPENDENT_NOTE",
+    "SCANNER_LIKE",
     "Aggregate",
     "Asked",
     "AttackEffect",
@@ -63,6 +65,8 @@ __all__ = [
     "Presence",
     "Ranks",
     "RiskCoverage",
+    "Robustness",
+    "RobustnessRow",
     "Surface",
     "SurfaceDistances",
     "aggregate",
@@ -98,10 +102,12 @@ __all__ = [
     "presence_index",
     "rising",
     "risk_coverage",
+    "robustness",
     "score_pair",
     "selection_index",
     "subgroups",
     "surface_distances",
     "text_blind_ceiling",
     "two_level_mean",
+    "way_of",
 ]
