@@ -243,6 +243,19 @@ def test_a_search_on_fewer_samples_stands_there_only_where_it_leaves_less_of_the
     ]
     assert (row_of(table, "attack", n=12).dice.mean or 0) > (row_of(table, "attack", n=24).dice.mean or 1)
     assert [len(row.samples) for row in made(whole, weaker).rows[1:]] == [24]
+    hard = clean(HARD)
+    weaker = attack(hard, changed(hard, 0.05, arguments=on_image(method="fgsm")), id="limit")
+    assert [len(row.samples) for row in made(weaker, whole).rows[1:]] == [24], "though hard ones keep least"
+
+
+def test_searches_on_samples_of_which_neither_has_all_stand_beside_each_other() -> None:
+    one, two = clean([*EASY, *HARD[:6]]), clean(HARD)
+    parts = [
+        attack(rows, changed(rows, lost, arguments=on_image()), id=str(lost)) for rows, lost in ((one, 0.1), (two, 0.2))
+    ]
+    table = made(*parts)
+    assert sorted(len(row.samples) for row in table.rows[1:]) == [12, 18]
+    assert {len(row.samples) for row in table.common} == {6}
 
 
 def test_other_goals_files_norms_and_sources_are_not_measured_against_each_other() -> None:
@@ -269,6 +282,9 @@ def test_targeted_attacks_do_not_narrow_what_all_share() -> None:
     assert table.same_samples
     assert not table.common
     assert [len(row.samples) for row in table.rows] == [24, 24, 12, 12]
+    alone = made((spec(), own), attack(own, changed(own, 0.2, arguments=on_image())), erase)
+    assert [(row.kind, len(row.samples)) for row in alone.rows] == [("clean", 24), ("attack", 24), ("attack", 12)]
+    assert not alone.common
     made_up = next(
         row for row in table.rows if row.targeted and row.after.presence is None and row.after.left_empty is None
     )

@@ -98,26 +98,26 @@ def _lines(measured: "Measured") -> list[str]:
     return shown(
         f"{spec.dataset} {spec.split}, prompt {spec.prompt}, threshold {spec.threshold:g}",
         about_robustness(table),
-        *_table(table.rows),
+        *_table(table.rows, spec.groups_known),
         shared,
-        *(_table(table.common) if table.common else []),
+        *(_table(table.common, spec.groups_known) if table.common else []),
         "\n".join(f"{note}." for note in [*robustness_notes(table, spec), COLUMNS]),
         then=[f"evaluations: {measured.folder}"],
     )
 
 
-def _table(rows: "Sequence[RobustnessRow]") -> "list[str | Table]":
+def _table(rows: "Sequence[RobustnessRow]", groups_known: bool) -> "list[str | Table]":
     from vlseg.cli.terminal import Notes, table
     from vlseg.reports.words.numbers import decimal, estimate, percent, points, why
     from vlseg.reports.words.robust import row_name
 
     notes, cells = Notes(), []
     for row in rows:
-        dice = estimate(row.dice) + ("" if row.dice.ci95 else notes(why(row.dice.reason)))
+        dice = estimate(row.dice) + ("" if row.dice.ci95 else notes(why(row.dice.reason, groups_known=groups_known)))
         change = ""
         if row.change is not None:
             change = points(row.change.difference, row.change.ci95)
-            change += "" if row.change.ci95 else notes(why(row.change.reason))
+            change += "" if row.change.ci95 else notes(why(row.change.reason, groups_known=groups_known))
         after = row.after
         cells.append(
             (

@@ -74,10 +74,11 @@ def robustness_of(
                 attack_on([source], data, bare, what)
             except InputError as error:  # a model that cannot be attacked so is asked all the rest
                 refused[name] = str(error)
-    folders = job.base / "evaluations"
-    table = robustness([(one, read_scores(folder / "scores.parquet")) for one, folder in _alike(job)])
+    found = [(one, read_scores(folder / "scores.parquet")) for one, folder in _alike(job)]
+    table = robustness(found)
     assert table is not None  # corruptions were asked about
-    return Measured(spec, table, folders, refused)
+    known = any(row.group is not None for _, rows in found for row in rows)
+    return Measured(spec.model_copy(update={"groups_known": known}), table, job.base / "evaluations", refused)
 
 
 def _attacks(asked: AttackOptions, job: Job) -> dict[str, AttackOptions]:
