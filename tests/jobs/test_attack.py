@@ -17,7 +17,7 @@ from PIL import Image
 import vlseg
 from vlseg.attacks import Attack, Budget, Goal, Search
 from vlseg.jobs import attack as attack_job
-from vlseg.jobs import attack_published
+from vlseg.jobs import attack_parts, attack_published
 from vlseg.jobs.attack import AttackedRun, attack_on
 from vlseg.jobs.attack_files import after_file
 from vlseg.jobs.attack_plan import AttackOptions, number, planned, published
@@ -199,7 +199,7 @@ def test_a_model_is_given_once_and_one_folder_is_of_one_model(discs: Path, vlseg
 
 
 def test_an_attack_that_was_cut_off_goes_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attack_job, "SAMPLES_AT_ONCE", 1)
+    monkeypatch.setattr(attack_parts, "SAMPLES_AT_ONCE", 1)
     asked: dict[str, Any] = {"method": "fgsm", "epsilons": ("8/255",)}
     (whole,) = attacked(root, **asked)
     shutil.rmtree(whole.evaluated.folder)

@@ -181,9 +181,9 @@ def test_a_model_that_reads_no_text_has_no_words_to_change() -> None:
         (words(), "greedy, 2 typos"),
         (words("typos", 1), "greedy, 1 typo"),
         (words("words", 1), "greedy, 1 synonym"),
-        (words("words", 2, kept=False), "greedy, 2 other words (vocabulary)"),
-        (words("suffix", 1, kept=False), "greedy, 1 word appended"),
-        (words("order", 2, kept=False, method="random"), "random, 2 swaps of words"),
+        (words("words", 2, kept=False), "greedy, 2 other words (meaning not kept)"),
+        (words("suffix", 1, kept=False), "greedy, 1 word appended (meaning not kept)"),
+        (words("order", 2, kept=False, method="random"), "random, 2 swaps of words (meaning not kept)"),
         (words() | {"found_on": "a"}, "greedy, found on a, 2 typos"),
     ],
 )

@@ -6,15 +6,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vlseg.jobs.attack import MEAN_OF_MEMBERS, attack_on
-from vlseg.jobs.attack_plan import AttackOptions, attacks_of
+from vlseg.jobs.attack import attack_on
+from vlseg.jobs.attack_asked import attacks_of
+from vlseg.jobs.attack_plan import AttackOptions
 from vlseg.jobs.attack_samples import choose
+from vlseg.jobs.attack_search import MEAN_OF_MEMBERS
 from vlseg.jobs.evaluate import evaluate_job, evaluate_on
 from vlseg.jobs.scoring import EvaluateOptions, Job, describe, open_job, prompted_split
 from vlseg.metrics import ATTACKED, Robustness, RobustnessRow, robustness, way_of
 from vlseg.records import EvaluationSpec, InputError, read_scores
 
 Say = Callable[[str], None]
+WORDS = ("typos", "synonyms", "suffix")
+"""How sentences are changed: two ways that keep what they ask for, and one that may not."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,10 @@ def robustness_of(
 
 
 def _attacks(asked: AttackOptions, job: Job) -> dict[str, AttackOptions]:
-    """By what is attacked."""
-    return {"attacks on the image": asked}
+    """By what is attacked; sentences only of a model that reads them."""
+    words = AttackOptions(words=WORDS, seed=asked.seed, limit=asked.limit)
+    reads = job.spec is not None and job.spec.uses_text
+    return {"attacks on the image": asked, **({"attacks on the sentence": words} if reads else {})}
 
 
 def _corrupt(job: Job, limit: int | None) -> None:

@@ -28,6 +28,7 @@ from vlseg.metrics.regions import (
     precision_recall,
     risk_coverage,
 )
+from vlseg.metrics.rewordings import Rewording, budget_words, rewordings
 from vlseg.metrics.robustness import SCANNER_LIKE, Robustness, RobustnessRow, robustness, way_of
 from vlseg.metrics.subgroups import columns, parted, subgroups
 from vlseg.metrics.surface import (
@@ -64,6 +65,7 @@ __all__ = [
     "PairScores",
     "Presence",
     "Ranks",
+    "Rewording",
     "RiskCoverage",
     "Robustness",
     "RobustnessRow",
@@ -76,6 +78,7 @@ __all__ = [
     "best_text_blind_mask",
     "bootstrap_mean",
     "brier_score",
+    "budget_words",
     "ceilings",
     "choices",
     "chosen",
@@ -100,6 +103,7 @@ __all__ = [
     "penalised_hd95",
     "precision_recall",
     "presence_index",
+    "rewordings",
     "rising",
     "risk_coverage",
     "robustness",

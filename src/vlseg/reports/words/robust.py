@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vlseg.metrics import Robustness, RobustnessRow, epsilon_words
+from vlseg.metrics import Robustness, RobustnessRow, budget_words
 from vlseg.records import EvaluationSpec
 from vlseg.reports.attacks import search_name
 from vlseg.reports.words.numbers import counted, estimate, points
@@ -30,28 +30,8 @@ def row_name(row: RobustnessRow) -> str:
 
 def attack_words(arguments: Mapping[str, Any]) -> str:
     """An attack's search and budget, e.g. "pgd to erase, after JPEG, 8/255", "greedy, 2 typos"."""
-    budget = arguments["budget"]
-    if arguments.get("words"):
-        goal = arguments["goal"]["kind"]
-        parts = [arguments["search"]["method"] + (f" to {goal}" if goal != "untargeted" else "")]
-        parts += [f"found on {arguments['found_on']}"] if "found_on" in arguments else []
-        return ", ".join([*parts, changed_words(budget)])
-    name = search_name(arguments)
-    size = epsilon_words(budget["epsilon"], normalised=bool(arguments.get("published")))
-    return f"{name}{',' if ',' in name else ''} {size}"
-
-
-def changed_words(budget: Mapping[str, Any]) -> str:
-    """A budget of sentences, e.g. "2 typos", "1 synonym", "3 words appended"."""
-    size, unit = int(budget["size"]), budget["unit"]
-    if unit == "typos":
-        return counted(size, "typo")
-    if unit == "order":
-        return counted(size, "swap") + " of words"
-    if unit == "suffix":
-        return counted(size, "word") + " appended"
-    source = budget.get("source")
-    return counted(size, "synonym") if source == "synonyms" else f"{counted(size, 'other word')} ({source})"
+    name, budget = search_name(arguments), budget_words(arguments).removeprefix("epsilon ")
+    return f"{name}{',' if ',' in name or arguments.get('words') else ''} {budget}"
 
 
 def about_robustness(table: Robustness) -> str:
@@ -141,6 +121,6 @@ def _difference(row: RobustnessRow) -> float:
 
 def _loss(row: RobustnessRow) -> str:
     assert row.change is not None
-    meaning = {True: ", meaning kept", False: ", meaning not kept"}[row.keeps_meaning] if row.kind == "words" else ""
+    meaning = " (meaning kept)" if row.kind == "words" and row.keeps_meaning else ""
     worst = f" (worst: {worst_words(row)})" if row.worst is not None and row.corruptions > 1 else ""
     return f"{row_name(row)}{meaning} {points(row.change.difference, row.change.ci95)}{worst}"
