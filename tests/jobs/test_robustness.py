@@ -21,6 +21,15 @@ Vlseg = Callable[..., Any]
 OPTIONS = EvaluateOptions(device="cpu", threads=1, pictures=False)
 
 
+IMAGE, SENTENCE = "attacks on the image", "attacks on the sentence"
+
+
+@pytest.fixture(autouse=True)
+def one_way_with_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three take their time."""
+    monkeypatch.setattr(robustness_job, "WORDS", ("typos",))
+
+
 @pytest.fixture
 def root(trained: Path, tmp_path: Path) -> Path:
     """data/ and run/ without evaluations, to write into."""
@@ -63,17 +72,24 @@ def test_the_command_measures_all_and_prints_what_the_rows_say(root: Path, vlseg
     assert said.code == 0, said.err
     assert said.json["command"] == "robustness"
     found = rows_in(root)
-    (clean, attacked, corrupted) = found.values()
-    assert list(found) == ["data-test-p1", "data-test-p1-attack-pgd-limit-4", "data-test-p1-corrupted-limit-4"]
+    (clean, attacked, reworded, corrupted) = found.values()
+    ends = ["", "-attack-pgd-limit-4", "-attack-words-typos-limit-4", "-corrupted-limit-4"]
+    assert list(found) == [f"data-test-p1{end}" for end in ends]
     rows = said.json["rows"]
-    assert [row["kind"] for row in rows] == ["clean", "same", *["natural"] * 5, "noise", "attack"]
-    assert [row["n"] for row in rows] == [6, *[4] * 8]
+    kinds_of = ["clean", "same", *["natural"] * 5, "noise", "attack", *["drawn", "words"] * 2]
+    assert [row["kind"] for row in rows] == kinds_of
+    assert [row["n"] for row in rows] == [6, *[4] * 12]
     assert rows[0]["dice"] == pytest.approx(np.mean(list(dices(clean, "clean").values())))
     own = dices(attacked, "clean")
     assert own == dices(corrupted, "clean"), "the same samples, spread alike"
-    for row, method in ((rows[-2], "noise"), (rows[-1], "pgd")):
-        after = dices(attacked, "attack", method=method)
-        assert (row["dice"], row["epsilon"]) == (pytest.approx(np.mean(list(after.values()))), 4 / 255)
+    assert own == dices(reworded, "clean")
+    typos = [(row, reworded, {"size": row["attack"]["budget"]["size"]}) for row in rows[9:]]
+    assert [one["size"] for _, _, one in typos] == [1, 1, 2, 2]
+    assert all(row["keeps_meaning"] for row in rows[9:])
+    for row, where, about in ((rows[7], attacked, {}), (rows[8], attacked, {}), *typos):
+        after = dices(where, "attack", method=row["attack"]["search"]["method"], **about)
+        assert row["dice"] == pytest.approx(np.mean(list(after.values())))
+        assert row["epsilon"] == (None if about else 4 / 255)
         assert row["change"]["difference"] == pytest.approx(np.mean([after[name] - own[name] for name in own]))
     kinds = {row.condition for row in corrupted} - {"clean"}
     assert len(kinds) == 6, "the dataset tells no modality"
@@ -93,6 +109,7 @@ def test_the_command_measures_all_and_prints_what_the_rows_say(root: Path, vlseg
     assert "corrupted, severity 5" in shown.out
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_measured_again_and_what_is_missing_is(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,14 +124,15 @@ def test_what_is_there_is_not_measured_again_and_what_is_missing_is(
             measured(root, epsilons=("4/255",), limit=2)
     first = {file: file.stat().st_mtime_ns for file in (root / "run" / "evaluations").rglob("scores.parquet")}
     assert len(first) == 2
+    there = ["as it is: is there", "worse images: is there"]
     values, said = measured(root, epsilons=("4/255",), limit=2)
-    assert said == ["as it is: is there", "worse images: is there", "attacks on the image: measuring"]
+    assert said == [*there, f"{IMAGE}: measuring", f"{SENTENCE}: measuring"]
     again, said = measured(root, epsilons=("4/255",), limit=2)
-    assert said == ["as it is: is there", "worse images: is there", "attacks on the image: is there"]
+    assert said == [*there, f"{IMAGE}: is there", f"{SENTENCE}: is there"]
     assert again == values
     assert all(file.stat().st_mtime_ns == when for file, when in first.items())
     more, said = measured(root, epsilons=("4/255", "8/255"), limit=2)
-    assert said[-1] == "attacks on the image: measuring"
+    assert said[2:] == [f"{IMAGE}: measuring", f"{SENTENCE}: is there"]
     assert [row["epsilon"] for row in more["rows"] if row["kind"] == "attack"] == [4 / 255, 8 / 255]
 
 
@@ -125,6 +143,7 @@ def test_the_evaluations_of_other_commands_are_those_that_are_looked_for(root: P
     evaluate_on(source, data, OPTIONS)
     evaluate_on(source, data, EvaluateOptions(device="cpu", threads=1, pictures=False, condition="corrupted"))
     attack_on([source], data, OPTIONS, AttackOptions(epsilons=("2/255", "4/255", "8/255")))
+    attack_on([source], data, OPTIONS, AttackOptions(words=("order", "typos")))
     values, said = measured(root, limit=3)
     assert all(line.endswith("is there") for line in said)
     assert {row["n"] for row in values["rows"]} == {6}
@@ -132,7 +151,7 @@ def test_the_evaluations_of_other_commands_are_those_that_are_looked_for(root: P
     for changes in ({"seed": 1}, {"threshold": 0.4}):
         options = EvaluateOptions(device="cpu", threads=1, pictures=False, **changes)  # type: ignore[arg-type]
         _, said = measured(root, epsilons=("4/255",), limit=2, options=options)
-        assert said[-1] == "attacks on the image: measuring"
+        assert said[2:] == [f"{IMAGE}: measuring", f"{SENTENCE}: measuring"]
 
 
 @pytest.mark.slow

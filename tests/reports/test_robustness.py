@@ -128,8 +128,8 @@ def test_the_sentence_has_the_largest_loss_of_each_kind_on_the_same_samples() ->
     order = [
         "noise 8/255 ",
         "pgd 8/255 ",
-        "greedy, 2 typos, meaning kept ",
-        "greedy, 1 word appended, meaning not kept ",
+        "greedy, 2 typos (meaning kept) ",
+        "greedy, 1 word appended (meaning not kept) ",
     ]
     places = [sentence.index(one) for one in order]
     assert places == sorted(places)
