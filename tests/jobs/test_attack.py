@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from attacked_models import Toy
+from attacked_models import Toy, disc_runs
 from PIL import Image
 
 import vlseg
@@ -36,22 +36,7 @@ OPTIONS = EvaluateOptions(device="cpu", threads=1, pictures=False)
 @pytest.fixture(scope="module")
 def discs(tmp_path_factory: pytest.TempPathFactory, disc_writer: Callable[..., Path]) -> Path:
     """data/ and two runs on it that have learned something."""
-    root = tmp_path_factory.mktemp("discs")
-    data = disc_writer(root / "data", (12, 2, 4), 32)
-    for seed, name in enumerate(("run", "other")):
-        config = RunConfig(
-            model="clipseg-tiny",
-            model_arguments={"image_size": 32},
-            data=[str(data)],
-            prompt="p1",
-            threads=1,
-            device="cpu",
-            batch_size=6,
-            max_steps=60,
-            seed=seed,
-        )
-        train_run(config, root / name)
-    return root
+    return disc_runs(tmp_path_factory.mktemp("discs"), disc_writer, "p1")
 
 
 @pytest.fixture

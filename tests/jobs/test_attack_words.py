@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from attacked_models import disc_runs
 from PIL import Image
-from torch import Tensor, nn
+from reading_models import Adding
 
 import vlseg as library
 from vlseg.attacks import Lexicon, TextAttack, TextBudget, TextSearch, run_text_attack, vocabulary_of
@@ -23,12 +24,10 @@ from vlseg.jobs.attack import attack_on
 from vlseg.jobs.attack_asked import attacks_of
 from vlseg.jobs.attack_plan import AttackOptions
 from vlseg.jobs.attack_summary import study_values, summary
-from vlseg.jobs.train import train_run
 from vlseg.metrics import dice_score
-from vlseg.models import Inputs, Output, Rows, Spec, as_module, build_model
-from vlseg.models.images import resize_and_normalise, resize_masks, restore_bilinear
+from vlseg.models import Output, Rows, as_module, build_model
 from vlseg.prompts import known_words, synonyms
-from vlseg.records import EvaluationSpec, InputError, RunConfig, SampleScore, read_scores
+from vlseg.records import EvaluationSpec, InputError, SampleScore, read_scores
 from vlseg.reports.tables.values import read
 
 Vlseg = Callable[..., Any]
@@ -40,22 +39,7 @@ SENTENCES = ("bright disc", "a bright round disc", "dark disc", "a dark round di
 @pytest.fixture(scope="module")
 def discs(tmp_path_factory: pytest.TempPathFactory, disc_writer: Callable[..., Path]) -> Path:
     """data/ and two runs on it that have learned something."""
-    root = tmp_path_factory.mktemp("discs")
-    data = disc_writer(root / "data", (12, 2, 4), 32)
-    for seed, name in enumerate(("run", "other")):
-        config = RunConfig(
-            model="clipseg-tiny",
-            model_arguments={"image_size": 32},
-            data=[str(data)],
-            prompt="p2",
-            threads=1,
-            device="cpu",
-            batch_size=6,
-            max_steps=60,
-            seed=seed,
-        )
-        train_run(config, root / name)
-    return root
+    return disc_runs(tmp_path_factory.mktemp("discs"), disc_writer, "p2")
 
 
 @pytest.fixture
@@ -332,27 +316,17 @@ def test_a_model_that_does_not_read_its_words_loses_nothing(root: Path, vlseg: V
     assert said.json["monotone"] is True
 
 
-class Oracle(nn.Module):
+class Oracle(Adding):
     """Finds bright or dark pixels, as the first of the two words says; nothing where neither is read."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.spec = Spec("oracle", uses_text=True, image_size=(32, 32))
-        self.weight = nn.Parameter(torch.ones(1))
-
-    def prepare(self, rgb: Sequence[Tensor]) -> Inputs:
-        return resize_and_normalise(rgb, self.spec.image_size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-
-    def prepare_masks(self, masks: Sequence[Tensor]) -> Tensor:
-        return resize_masks(masks, self.spec.image_size)
+        super().__init__(32)
+        self.spec = replace(self.spec, name="oracle")
 
     def tokenize(self, prompts: Sequence[str]) -> Rows:
         known = {"bright": 1, "dark": 2}
         told = [next((known[word] for word in wording_of(one).words if word in known), 0) for one in prompts]
         return Rows({"ids": torch.tensor(told)[:, None]})
-
-    def encode_image(self, inputs: Inputs) -> Rows:
-        return Rows({"pixels": inputs.tensors["pixel_values"][:, :1]})
 
     def encode_prompts(self, tokens: Rows | None) -> Rows:
         assert tokens is not None
@@ -360,21 +334,12 @@ class Oracle(nn.Module):
 
     def decode(self, image: Rows, prompts: Rows | None) -> Output:
         assert prompts is not None
-        pixels, ids = image.tensors["pixels"], prompts.tensors["ids"][..., None, None]
-        logits = torch.where(ids == 1, pixels - 0.6, torch.where(ids == 2, 0.25 - pixels, torch.full_like(pixels, -1)))
-        return Output(40 * self.weight * logits)
-
-    def restore(self, logits: Tensor, inputs: Inputs) -> list[Tensor]:
-        return restore_bilinear(logits, inputs)
-
-    def forward(self, inputs: Inputs, tokens: Rows | None) -> Output:
-        return self.decode(self.encode_image(inputs), self.encode_prompts(tokens))
-
-    def parts(self) -> dict[str, list[nn.Module]]:
-        return {}
-
-    def save(self, folder: Path) -> None:
-        raise NotImplementedError
+        grey, ids = (
+            image.tensors["pixels"] / 4,
+            prompts.tensors["ids"][..., None, None],
+        )  # the mean is 0, the deviation 1/4
+        logits = torch.where(ids == 1, grey - 0.6, torch.where(ids == 2, 0.25 - grey, torch.full_like(grey, -1)))
+        return Output(40 * logits)
 
 
 def test_an_oracle_of_one_word_falls_to_a_typo_of_that_word(
