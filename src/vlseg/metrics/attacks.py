@@ -86,6 +86,12 @@ class AttackEffect:
         return float(self.arguments["budget"]["size"]) if self.words else self.epsilon
 
     @property
+    def clean_dice(self) -> float | None:
+        """Mean Dice of the same samples as they are."""
+        mean, change = self.dice.mean, self.change.difference
+        return None if mean is None or change is None else mean - change
+
+    @property
     def keeps_meaning(self) -> bool:
         """The same was asked for; where not, a lower Dice may be the right answer."""
         return bool(self.arguments["budget"].get("keeps_meaning", True))
