@@ -117,8 +117,14 @@ def evaluate_on(source: str, data: list[str], options: EvaluateOptions, out: Pat
     return evaluated
 
 
-def evaluate_job(job: Job, prompted: list[Prompted], *, begin: float) -> Evaluated:
+def evaluate_job(job: Job, prompted: list[Prompted], *, begin: float, limit: int | None = None) -> Evaluated:
     """`evaluate_on` with what answers at hand, on the given samples of its split.
+
+    Args:
+        job: what answers, and how it is asked.
+        prompted: the samples.
+        begin: time.monotonic() at the start, for the record.
+        limit: how many samples were asked for, where they are not all of the split.
 
     Raises:
         InputError: a condition that these samples do not allow.
@@ -128,7 +134,7 @@ def evaluate_job(job: Job, prompted: list[Prompted], *, begin: float) -> Evaluat
         job = _blind(job)
     queries = _queries(prompted, job.pool, options.condition, options.seed)
     truths = _truths(prompted, job.pool) if options.condition in ("clean", "blind") else None
-    return score(job, queries, begin=begin, truths=truths)
+    return score(job, queries, begin=begin, limit=limit, truths=truths)
 
 
 def _tell_trackers(run: Path, evaluated: Evaluated, *, named: bool) -> None:

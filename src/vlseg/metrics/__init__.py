@@ -29,6 +29,7 @@ from vlseg.metrics.regions import (
     risk_coverage,
 )
 from vlseg.metrics.rewordings import Rewording, budget_words, rewordings
+from vlseg.metrics.robustness import SCANNER_LIKE, Robustness, RobustnessRow, robustness, way_of
 from vlseg.metrics.subgroups import columns, parted, subgroups
 from vlseg.metrics.surface import (
     PairScores,
@@ -46,6 +47,7 @@ __all__ = [
     "ATTACKED",
     "EMPTY_RULE",
     "INDEPENDENT_NOTE",
+    "SCANNER_LIKE",
     "Aggregate",
     "Asked",
     "AttackEffect",
@@ -65,6 +67,8 @@ __all__ = [
     "Ranks",
     "Rewording",
     "RiskCoverage",
+    "Robustness",
+    "RobustnessRow",
     "Surface",
     "SurfaceDistances",
     "aggregate",
@@ -102,10 +106,12 @@ __all__ = [
     "rewordings",
     "rising",
     "risk_coverage",
+    "robustness",
     "score_pair",
     "selection_index",
     "subgroups",
     "surface_distances",
     "text_blind_ceiling",
     "two_level_mean",
+    "way_of",
 ]

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vlseg.metrics import ATTACKED, budget_words
-from vlseg.records import SampleScore
+from vlseg.records import MEASURED, SampleScore
 from vlseg.records.pictures import OUTLINES, PICTURES
 from vlseg.reports.attacks import search_name
-from vlseg.reports.load import MEASURED, EvaluationOnDisk, RunOnDisk
+from vlseg.reports.load import EvaluationOnDisk, RunOnDisk
 
 ELSEWHERE = ("mean_image", "other_image")
 """Conditions under which another image was shown: an answer has no place on the sample's."""

@@ -15,6 +15,7 @@ from vlseg.reports.gallery import gallery
 from vlseg.reports.load import RunOnDisk, load_run
 from vlseg.reports.parts import attacks, corruption, probe, subgroup, subgroup_columns, swapping
 from vlseg.reports.results import Row, result_rows, worst
+from vlseg.reports.robustness import robustness_facts
 from vlseg.reports.sections import attribute_table, by_prompt, calibrations, cross_dataset, leak_worths, risk_coverages
 from vlseg.reports.words import first_screen
 
@@ -132,6 +133,7 @@ def _sections(runs: Sequence[RunOnDisk], comparison: Mapping[str, Any] | None) -
         "corrupted": [(run, one) for run in runs for one in run.under("corrupted")],
         "attacked": [(run, one) for run in runs for one in run.under(ATTACKED)],
     }
+    robust = [facts for run in runs for facts in robustness_facts(run)]
     makers = {
         "language": swapping,
         "probes": probe,
@@ -140,9 +142,11 @@ def _sections(runs: Sequence[RunOnDisk], comparison: Mapping[str, Any] | None) -
         "attacked": attacks,
     }
     parts = {name: [makers[name](run, one) for run, one in pairs[:MOST_SHOWN]] for name, pairs in found.items()}
+    counts = {name: len(pairs) for name, pairs in found.items()}
     return {
         **parts,
-        "left_out": {name: max(0, len(pairs) - MOST_SHOWN) for name, pairs in found.items()},
+        "robust": robust[:MOST_SHOWN],
+        "left_out": {name: max(0, many - MOST_SHOWN) for name, many in {**counts, "robust": len(robust)}.items()},
         "attributes": attribute_table(parts["probes"]),
         "by_prompt": by_prompt(runs),
         "comparison": comparison,
