@@ -12,6 +12,7 @@ from vlseg.metrics.aggregate import (
 from vlseg.metrics.attacks import ATTACKED, AttackEffect, attack_effects, epsilon_words, rising
 from vlseg.metrics.bootstrap import Estimate, bootstrap_mean, two_level_mean
 from vlseg.metrics.ceiling import Asked, Ceilings, best_text_blind_mask, ceilings, text_blind_ceiling
+from vlseg.metrics.certificates import Certificate, certificates
 from vlseg.metrics.crossing import Crossing, crossing
 from vlseg.metrics.indices import Choice, Index, choices, chosen, group_of, presence_index, selection_index
 from vlseg.metrics.language import Effect, LanguageUse, corruption_effects, language_use
@@ -27,6 +28,15 @@ from vlseg.metrics.regions import (
     count_lesions,
     precision_recall,
     risk_coverage,
+)
+from vlseg.metrics.smoothing import (
+    GUESSES,
+    SMOOTHED,
+    Smoothing,
+    certified_accuracy,
+    certified_dice,
+    certified_pixels,
+    draws_needed,
 )
 from vlseg.metrics.subgroups import columns, parted, subgroups
 from vlseg.metrics.surface import (
@@ -44,12 +54,15 @@ from vlseg.metrics.surface import (
 __all__ = [
     "ATTACKED",
     "EMPTY_RULE",
+    "GUESSES",
     "INDEPENDENT_NOTE",
+    "SMOOTHED",
     "Aggregate",
     "Asked",
     "AttackEffect",
     "Calibration",
     "Ceilings",
+    "Certificate",
     "Choice",
     "Comparison",
     "Crossing",
@@ -63,6 +76,7 @@ __all__ = [
     "Presence",
     "Ranks",
     "RiskCoverage",
+    "Smoothing",
     "Surface",
     "SurfaceDistances",
     "aggregate",
@@ -73,6 +87,10 @@ __all__ = [
     "bootstrap_mean",
     "brier_score",
     "ceilings",
+    "certificates",
+    "certified_accuracy",
+    "certified_dice",
+    "certified_pixels",
     "choices",
     "chosen",
     "columns",
@@ -82,6 +100,7 @@ __all__ = [
     "count_lesions",
     "crossing",
     "dice_score",
+    "draws_needed",
     "epsilon_words",
     "group_of",
     "hausdorff_distance",

@@ -63,7 +63,10 @@ def _part(part: Part, fixed: set[str]) -> Part:
     attacks = [
         one.model_copy(update={"limit": ATTACKED, "steps": one.steps and min(one.steps, 2)}) for one in part.attack
     ]
-    asked = {"probe": probes, "attack": attacks}
+    evaluations = [
+        one.model_copy(update={"limit": ATTACKED}) if "smoothed" in one.conditions else one for one in part.evaluate
+    ]
+    asked = {"evaluate": evaluations, "probe": probes, "attack": attacks}
     return part.model_copy(update={"set": _without(part.set, fixed), "seeds": part.seeds[:1], **asked})
 
 
