@@ -261,6 +261,10 @@ def test_noise_is_on_the_image_without_padding_has_sigma_and_is_not_clipped() ->
     std = torch.tensor([0.25, 0.5, 0.2])[:, None, None]
     noise = torch.cat(seen) * std + torch.tensor([0.5, 0.4, 0.3])[:, None, None] - 1
     assert len(noise) == 110
+    seen.clear()
+    answers(Toy((40, 40), answer), rgb, sigma=0.1)
+    weaker = torch.cat(seen) * std + torch.tensor([0.5, 0.4, 0.3])[:, None, None] - 1
+    torch.testing.assert_close(3 * weaker, noise, atol=1e-5, rtol=1e-5)
     assert noise.std().item() == pytest.approx(0.3, rel=0.02)
     assert noise.max() > 0.3
     flat_noise = noise.flatten(1)
