@@ -183,11 +183,11 @@ def test_without_noise_rows_are_the_plain_ones(trained: Path, tmp_path: Path) ->
 def test_each_way_of_smoothing_is_an_evaluation_of_its_own(trained: Path, tmp_path: Path) -> None:
     run = run_copy(trained, tmp_path / "run")
     ways = [Smoothing(), FEW, Smoothing(sigmas=(0.1, 0.5)), Smoothing(place="native"), Smoothing(alpha=0.01)]
-    made = [
-        evaluate_on(str(run), [str(trained / "data")], replace(OPTIONS, smoothing=one, limit=1)).folder.name
-        for one in ways
-    ]
-    assert len(set(made)) == len(ways)
+    asked = [*(replace(OPTIONS, smoothing=one, limit=1) for one in ways), replace(OPTIONS, limit=2)]
+    done = [evaluate_on(str(run), [str(trained / "data")], one) for one in asked]
+    made = [one.folder.name for one in done]
+    assert len(set(made)) == len(asked)
+    assert len({one.spec.identity for one in done}) == len(asked)
     assert "sigma-0.1-0.5" in made[2]
 
 
