@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -49,7 +49,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def decode_image(
-    stream: IO[bytes], name: str, *, one_page: bool = False, formats: Sequence[str] | None = None
+    stream: IO[bytes], name: str, *, one_page: bool = False, formats: tuple[str, ...] | None = None
 ) -> Image.Image:
     """The image in a stream, upright by its EXIF orientation; `name` stands in the errors.
 
@@ -160,7 +160,7 @@ def _deep_colour(upright: Image.Image, stream: IO[bytes], name: str) -> NDArray[
     """(H, W, 3) of a file with 16 bits per channel: Pillow keeps the high bytes, with the order of bytes turned round
     the low ones.
     """
-    values = np.asarray(upright.convert("RGB")).astype(np.uint16) << 8
+    values: NDArray[np.uint16] = np.left_shift(np.asarray(upright.convert("RGB")), 8, dtype=np.uint16)
     try:
         stream.seek(0)
         with Image.open(stream) as image:
@@ -203,7 +203,7 @@ def read_pixels(path: Path, policy: IntensityPolicy | None = None) -> NDArray[np
 
 
 def decode_pixels(
-    stream: IO[bytes], name: str, policy: IntensityPolicy | None = None, *, formats: Sequence[str] | None = None
+    stream: IO[bytes], name: str, policy: IntensityPolicy | None = None, *, formats: tuple[str, ...] | None = None
 ) -> NDArray[np.uint8] | NDArray[np.float32]:
     """As `read_pixels`, from a stream; the other arguments are those of `decode_image`.
 

@@ -25,7 +25,7 @@ MAX_NUMBERS = 2**19
 """In the tag directories of a file; a strip for each row of each channel makes half of it."""
 MAX_TAG_CHUNKS = 8
 """A PNG has one, and its pixels hold the name of the chunk by chance hardly ever."""
-_COMPRESSION, *_TILE = 259, 322, 323
+_COMPRESSION, _TILE = 259, (322, 323)
 _JPEG_IN_TIFF = (6, 7)
 _OTHERS: tuple[tuple[int, bytes, str], ...] = (
     (128, b"DICM", "DICOM; export the picture that you mean as PNG"),
@@ -130,10 +130,10 @@ def _check_header(data: bytes, stream: io.BytesIO, name: str, limits: Limits) ->
             line = f"{name}: begins as an image and cannot be decoded; it may be truncated, copy it again"
             raise Refused(422, "image_unreadable", line) from error
         raise Refused(415, "not_an_image", f"{name}: {_what(data)}") from error
-    _check_size(*image.size, name, limits)
+    _check_size(image.width, image.height, name, limits)
     tags = getattr(image, "tag_v2", {})
     if all(tag in tags for tag in _TILE):  # a tile is held whole, however small the image
-        _check_size(*(int(tags[tag]) for tag in _TILE), name, limits)
+        _check_size(int(tags[_TILE[0]]), int(tags[_TILE[1]]), name, limits)
     if image.format in ("JPEG", "MPO") or tags.get(_COMPRESSION) in _JPEG_IN_TIFF:
         _check_scans(data, name)
     _check_directories(image.info.get("exif", b""), name)
@@ -187,8 +187,5 @@ def _check_frames(image: Image.Image, name: str, limits: Limits) -> None:
         image.seek(limits.frames)
     except EOFError:
         return
-    raise Refused(
-        422,
-        "too_many_pictures",
-        f"{name}: holds more than {limits.frames} picture{'s' * (limits.frames > 1)}; save the one that you mean as PNG",
-    )
+    line = f"{name}: holds more pictures than {limits.frames}; save the one that you mean as PNG"
+    raise Refused(422, "too_many_pictures", line)
