@@ -41,6 +41,8 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 def guard(app: Any = echo, access: Access | None = None, **limits: Any) -> Guard:
+    if "bytes" in limits:
+        limits.setdefault("json_bytes", limits["bytes"])
     return Guard(app, access or Access(TOKEN), Limits(**limits))
 
 

@@ -275,6 +275,22 @@ def test_a_body_within_the_limit_arrives_whole(method: str) -> None:
         assert json.loads(got.body)["last"]
 
 
+def test_only_forms_may_be_as_large_as_an_image() -> None:
+    asked = guard(bytes=20, json_bytes=10)
+    for kind, most in (
+        ("multipart/form-data; boundary=x", 20),
+        ("Multipart/Form-Data", 20),
+        ("application/json", 10),
+        ("", 10),
+    ):
+        for length in (most, most + 1):
+            headers = {**BEARER, "content-type": kind, "content-length": str(length)}
+            assert ask(asked, "POST", headers=headers, pieces=[b"x" * length]).status == (
+                200 if length == most else 413
+            )
+    assert ask(asked, "POST", headers={**BEARER, "content-length": "11"}, pieces=[b"x" * 11]).status == 413
+
+
 def test_nothing_is_taken_in_from_who_has_no_token() -> None:
     taken = []
 
