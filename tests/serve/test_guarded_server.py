@@ -132,7 +132,7 @@ def test_prompts_are_in_the_log_where_it_is_asked_for(tmp_path: Path) -> None:
         (b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n%s\r\n\r\n", 400),
         (b"GET http://evil.example/v1/models HTTP/1.1\r\nHost: evil.example\r\n%s\r\n\r\n", 403),
         (
-            b"POST /x HTTP/1.1\r\nHost: localhost\r\n%s\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+            b"POST / HTTP/1.1\r\nHost: localhost\r\n%s\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
             400,
         ),
         (b"POST /x HTTP/1.1\r\nHost: localhost\r\n%s\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400),
