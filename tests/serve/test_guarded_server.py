@@ -1,8 +1,10 @@
 """The guard and the log behind a real server and raw sockets: what no client library would send."""
 
+import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +15,7 @@ from asking import TOKEN, echo, guard
 from forking import ended, fork
 
 from vlseg.serve.limits import Limits
-from vlseg.serve.logs import log_prompts, logged_path, uvicorn_settings
+from vlseg.serve.logs import PlaceOnly, log_prompts, logged_path, uvicorn_settings
 
 SECRET = "left-lower-lobe-secret"
 
@@ -150,6 +152,20 @@ def test_odd_requests(server: Running, raw: bytes, status: int) -> None:
     back = send(server.port, raw.replace(b"%s", BEARER.encode() + b"\r\nConnection: close"))
     assert back.split(b" ")[1] == str(status).encode()
     assert back.count(b"HTTP/1.1 ") == 1 or b" 400 " in back
+
+
+def test_of_an_error_the_log_has_types_and_places_of_the_whole_chain() -> None:
+    try:
+        try:
+            raise KeyError(SECRET)
+        except KeyError as error:
+            raise ValueError(SECRET) from error
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, "", 0, "failed", None, sys.exc_info())
+    said = PlaceOnly().format(record)
+    assert SECRET not in said
+    assert [line for line in said.splitlines() if not line.startswith("  ")] == ["failed", "ValueError", "KeyError"]
+    assert said.count(f"{Path(__file__).name}:") == 2
 
 
 def test_forwarded_headers_count_behind_a_proxy_alone() -> None:
