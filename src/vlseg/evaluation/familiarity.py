@@ -135,21 +135,29 @@ class Familiarity:
         return self.told.threshold
 
     def judge(self, pixels: np.ndarray, features: ImageFeatures | None) -> Verdict:
-        """An image by its pixels (H, W, 3) in [0, 1] and by its row of what the model's image encoder gave.
+        """An image by its pixels and by what the model's image encoder gave.
 
         What is not a number is unlike.
+
+        Args:
+            pixels: (H, W, 3) float32, RGB in [0, 1].
+            features: one row; None judges by colours alone.
+
+        Raises:
+            InputError: features of another model than it was fitted to.
         """
         colours = colour_statistics(pixels)
         pooled = None if features is None else pooled_features(features, self.model[2])
         vector = None if pooled is None else pooled[:1].numpy().astype(np.float64)
-        if any(part.features is not None and part.features.mean.shape != _shape(vector) for part in self.parts):
+        fitted = {part.features.mean.shape for part in self.parts if part.features is not None}
+        if vector is not None and fitted - {vector.shape[1:]}:
             raise InputError(
                 f"{self.model[0]}: what says which images are usual was fitted to another model's features; "
                 "run vlseg calibrate again"
             )
         signals = {name: float(found[0]) for name, found in self.signals(colours[None], vector).items()}
         score = max(signals.values())
-        if not np.isfinite(score):
+        if not np.isfinite(list(signals.values())).all():
             return Verdict("unlike", float("inf"), self.threshold, ("its pixels or features are not finite numbers",))
         above = sorted((name for name in signals if signals[name] > self.threshold), key=lambda name: -signals[name])
         reasons = tuple(self._reason(name, colours) for name in above)
@@ -202,13 +210,12 @@ def fit_familiarity(
         The judge, or a line that says why there is none.
     """
     drawn = one_a_group(val)
-    if len(drawn) < FEWEST_HELD_OUT:
-        return (
-            f"which images are usual is not told: val has {len(drawn)} patients (images where unknown), which allow a "
-            f"false-alarm rate of {1 / (len(drawn) + 1):.0%} at best; {FEWEST_HELD_OUT} or more are needed"
-        )
+    if (reason := too_few_held_out(len(drawn))) is not None:
+        return reason
     if not any(len(one) >= FEWEST_TRAINED for one in _by_dataset(train).values()):
         return f"which images are usual is not told: no training set has {FEWEST_TRAINED} images or more"
+    if not all(np.isfinite(one.features).all() for one in (*train, *drawn) if one.features is not None):
+        return "which images are usual is not told: features of the image encoder are not finite numbers"
     parts, scales = fit_parts(train, modalities), out_of_fold_scales(train, modalities)
     scores = np.max(list(scaled(nearest(parts, *stacked(drawn)), scales).values()), axis=0)
     threshold, reached = conformal_limit(scores, rate)
@@ -221,6 +228,16 @@ def fit_familiarity(
         trained=len(train),
     )
     return Familiarity(parts, scales, told, (spec.name, spec.protocol, spec.image_size))
+
+
+def too_few_held_out(groups: int) -> str | None:
+    """Why so many held-out patients (images where unknown) allow no limit, or None."""
+    if groups >= FEWEST_HELD_OUT:
+        return None
+    return (
+        f"which images are usual is not told: val has {groups} patients (images where unknown), which allow a "
+        f"false-alarm rate of {1 / (groups + 1):.0%} at best; {FEWEST_HELD_OUT} or more are needed"
+    )
 
 
 def conformal_limit(scores: np.ndarray, rate: float) -> tuple[float, float]:
@@ -298,7 +315,3 @@ def _most(part: Part, colours: np.ndarray) -> str:
     if word.startswith("where"):
         return word
     return word if word == "colour" else f"{'more' if off[index] > 0 else 'less'} {word}"
-
-
-def _shape(vector: np.ndarray | None) -> tuple[int, ...] | None:
-    return None if vector is None else vector.shape[1:]

@@ -41,6 +41,16 @@ class PresenceCalibration:
         return cls(float(values["slope"]), float(values["offset"]), int(values["n"]), int(values["present"]))
 
 
+def too_few(have: int, lack: int) -> str | None:
+    """Why nothing can be learned from so many held-out samples with and without the target, or None."""
+    if min(have, lack) >= FEWEST:
+        return None
+    return (
+        f"presence stays a score: val has {have} samples with and {lack} without the target; {FEWEST} of each are "
+        "needed to make it a probability"
+    )
+
+
 def fit_presence(raw: Sequence[float], present: Sequence[bool]) -> PresenceCalibration | str:
     """Platt's logistic curve on the logit of the score, with his smoothed labels (Platt 1999) and no falling slope.
 
@@ -59,11 +69,8 @@ def fit_presence(raw: Sequence[float], present: Sequence[bool]) -> PresenceCalib
     usable = np.isfinite(scores)
     scores, truth = scores[usable], truth[usable]
     have, lack = int(truth.sum()), int((~truth).sum())
-    if min(have, lack) < FEWEST:
-        return (
-            f"presence stays a score: val has {have} samples with and {lack} without the target; {FEWEST} of each are "
-            "needed to make it a probability"
-        )
+    if (reason := too_few(have, lack)) is not None:
+        return reason
     places = logit(np.clip(scores, SMALLEST, 1 - SMALLEST))
     wanted = np.where(truth, (have + 1) / (have + 2), 1 / (lack + 2))
 

@@ -5,11 +5,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vlseg.evaluation import Judging, load, write_judging
+from vlseg.evaluation import Judging, write_judging
 from vlseg.jobs.datasets import Pool, open_pool
 from vlseg.jobs.judging import Fitting, fit_judging, shown
 from vlseg.jobs.subsets import Chosen, choose
-from vlseg.models.device import resolve_device
+from vlseg.models import load_model
+from vlseg.models.device import check_precision, resolve_device, set_threads
 from vlseg.prompts import Prompted
 from vlseg.records import InputError, read_config, read_record
 
@@ -67,7 +68,8 @@ def calibrate(
         data: for a run where its data lie now, if not where they were; needed for a model's folder.
         prompt: of a model's folder; a run has its own.
         target: as prompt.
-        options: of `load`.
+        options: device, precision (of a model's folder; a run has its own), threads, protocol and arguments, as for
+            `load`.
 
     Raises:
         InputError: no folder to store it in, an unfinished run, or data that are not the run's.
@@ -86,9 +88,14 @@ def calibrate(
         trained = chosen.train
     else:
         raise InputError(f"{source}: no run's or model's folder, so nothing can be stored there; give one")
-    predictor = load(source, **{**options, "precision": precision})
+    set_threads(options.get("threads"))
     device = resolve_device(str(options.get("device", "auto")))
-    judging = fit_judging(Fitting(predictor.model, pool, trained, chosen.val, device, precision))
+    check_precision(precision, device)
+    # Not as a predictor, which would read what is stored already: that may be broken, and this is what mends it.
+    model = load_model(str(folder), protocol=options.get("protocol"), arguments=options.get("arguments"))
+    if random_part := getattr(model, "random_part", None):
+        raise InputError(f"{folder}: leaves the {random_part} random, which predicts nothing; train it first")
+    judging = fit_judging(Fitting(model, pool, trained, chosen.val, device, precision))
     write_judging(folder, judging)
     return Calibrated(folder, judging)
 

@@ -11,10 +11,10 @@ from vlseg.data.seeds import generator
 from vlseg.evaluation import ready
 from vlseg.evaluation.answers import prompt_of
 from vlseg.evaluation.colours import colour_statistics
-from vlseg.evaluation.familiarity import FEWEST_HELD_OUT, Familiarity, Seen, fit_familiarity
+from vlseg.evaluation.familiarity import Familiarity, Seen, fit_familiarity, too_few_held_out
 from vlseg.evaluation.judging import Judging
 from vlseg.evaluation.predict import answer_prompts
-from vlseg.evaluation.presence import FEWEST, PresenceCalibration, fit_presence
+from vlseg.evaluation.presence import PresenceCalibration, fit_presence, too_few
 from vlseg.evaluation.query import Query
 from vlseg.jobs.datasets import Pool
 from vlseg.models import ImageFeatures, Inputs, Segmenter
@@ -64,18 +64,20 @@ def fit_judging(fitting: Fitting) -> Judging:
     Nothing is encoded where val cannot tell anything.
     """
     ready(fitting.model, fitting.device)
-    train = _drawn_train(_pictures(fitting.trained))
     val = _drawn_val(_pictures(fitting.val))
     truths = _truths(val, fitting.pool)
-    wanted = _presence_reason(fitting.pool, truths)
-    enough = len({picture.owner for picture in val}) >= FEWEST_HELD_OUT
+    familiarity: Familiarity | str | None = too_few_held_out(len({picture.owner for picture in val}))
+    presence: PresenceCalibration | str | None = _presence_reason(fitting.pool, truths)
     raw: dict[Key, float] = {}
-    seen = list(_seen(fitting, val, raw if wanted is None else None)) if enough or wanted is None else []
-    familiarity = _familiarity(fitting, train if enough else [], seen if enough else [])
-    presence: PresenceCalibration | str = wanted or ""
-    if wanted is None:
-        known = [key for key in raw if key in truths]
-        presence = fit_presence([raw[key] for key in known], [truths[key] for key in known])
+    seen = []
+    if familiarity is None or presence is None:
+        seen = list(_seen(fitting, val, raw if presence is None else None))
+    if familiarity is None:
+        train = _seen(fitting, _drawn_train(_pictures(fitting.trained)), None)
+        modalities = {name: info.modality for name, info in fitting.pool.infos.items()}
+        familiarity = fit_familiarity(list(train), seen, fitting.model.spec, modalities)
+    if presence is None:
+        presence = fit_presence([raw[key] for key in raw], [truths[key] for key in raw])
     spec = fitting.model.spec
     targets = fitting.pool.targets or spec.targets
     return Judging(
@@ -84,11 +86,6 @@ def fit_judging(fitting: Fitting) -> Judging:
         vocabulary=vocabulary_of(fitting.trained, targets, reads_text=spec.uses_text),
         missing=tuple(one for one in (familiarity, presence) if isinstance(one, str)),
     )
-
-
-def _familiarity(fitting: Fitting, train: Sequence[_Picture], val: Sequence[Seen]) -> Familiarity | str:
-    modalities = {name: info.modality for name, info in fitting.pool.infos.items()}
-    return fit_familiarity(list(_seen(fitting, train, None)), val, fitting.model.spec, modalities)
 
 
 def _presence_reason(pool: Pool, truths: dict[Key, bool]) -> str | None:
@@ -101,10 +98,7 @@ def _presence_reason(pool: Pool, truths: dict[Key, bool]) -> str | None:
             "there, which nobody who asks can"
         )
     have = sum(truths.values())
-    if min(have, len(truths) - have) < FEWEST:
-        found = fit_presence([0.5] * len(truths), list(truths.values()))
-        return found if isinstance(found, str) else None
-    return None
+    return too_few(have, len(truths) - have)
 
 
 def _truths(pictures: Sequence[_Picture], pool: Pool) -> dict[Key, bool]:
