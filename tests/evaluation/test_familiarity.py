@@ -166,7 +166,8 @@ def test_reasons_say_what_is_unlike() -> None:
     found = fitted(seen(rng, 60), seen(rng, 60))
     coloured = found.judge(scene(rng) * np.array([1, 0.5, 0.5], np.float32), None).reasons
     assert any("more colour than any of the training images" in reason for reason in coloured)
-    assert "colours unlike the training images: more brightness" in found.judge(scene(rng) * 0.2 + 0.8, None).reasons
+    assert "colours unlike the training images: brighter" in found.judge(scene(rng) * 0.2 + 0.7, None).reasons
+    assert "colours unlike the training images: darker" in found.judge(scene(rng) * 0.2 + 0.1, None).reasons
 
 
 def test_the_images_size_does_not_matter() -> None:

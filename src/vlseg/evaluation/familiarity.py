@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vlseg.data.seeds import generator
-from vlseg.evaluation.colours import CHROMA, NAMES, about, colour_statistics
+from vlseg.evaluation.colours import CHROMA, NAMES, colour_statistics, in_words
 from vlseg.evaluation.space import Space
 from vlseg.models import ImageFeatures, Spec
 from vlseg.models.pooling import pooled_features
@@ -308,10 +308,7 @@ def _by_dataset(seen: Sequence[Seen]) -> dict[str, list[Seen]]:
 
 
 def _most(part: Part, colours: np.ndarray) -> str:
-    """What the statistic farthest from the training images' is about, and which way it is off."""
+    """What the statistic farthest from the training images' says."""
     off = part.colours.deviations(colours)
     index = int(np.abs(off).argmax())
-    word = about(NAMES[index])
-    if word.startswith("where"):
-        return word
-    return word if word == "colour" else f"{'more' if off[index] > 0 else 'less'} {word}"
+    return in_words(NAMES[index], float(off[index]))
