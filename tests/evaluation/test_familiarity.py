@@ -9,13 +9,8 @@ import torch
 from scipy.stats import binom
 
 from vlseg.evaluation.colours import NAMES, colour_statistics
-from vlseg.evaluation.familiarity import (
-    Familiarity,
-    Seen,
-    conformal_limit,
-    fit_familiarity,
-    one_a_group,
-)
+from vlseg.evaluation.familiarity import Familiarity
+from vlseg.evaluation.familiarity_fit import Seen, conformal_limit, fit_familiarity, one_a_group
 from vlseg.evaluation.space import DIRECTIONS, Space
 from vlseg.models import ImageFeatures, Spec
 from vlseg.records import InputError
@@ -84,6 +79,15 @@ def test_a_new_score_is_above_the_limit_as_often_as_stated(count: int, shape: st
     above = sum(float(row[-1]) > conformal_limit(row[:-1], 0.05)[0] for row in scores)
     low, high = binom.interval(0.999, draws, conformal_limit(scores[0, :-1], 0.05)[1])
     assert low <= above <= high
+
+
+@pytest.mark.parametrize(("count", "low", "high"), [(20, 0.003, 0.14), (99, 0.02, 0.09)])
+def test_one_limits_own_rate_may_be_another(count: int, low: float, high: float) -> None:
+    """The interval of docs/cannot-judge.md, of limits of even scores, whose own rate is what lies above them."""
+    rng = np.random.default_rng(0)
+    rates = [1 - conformal_limit(rng.random(count), 0.05)[0] for _ in range(4000)]
+    assert np.quantile(rates, 0.05) == pytest.approx(low, rel=0.2)
+    assert np.quantile(rates, 0.95) == pytest.approx(high, rel=0.1)
 
 
 def test_new_usual_images_are_called_unlike_as_often_as_stated() -> None:
@@ -170,6 +174,28 @@ def test_reasons_say_what_is_unlike() -> None:
     assert "colours unlike the training images: darker" in found.judge(scene(rng) * 0.2 + 0.1, None).reasons
 
 
+def test_bytes_are_judged_as_what_they_stand_for() -> None:
+    rng = np.random.default_rng(0)
+    found = fitted(seen(rng, 60), seen(rng, 60))
+    whole = (scene(rng) * 255).round().astype(np.uint8)
+    assert found.judge(whole, None).score == pytest.approx(found.judge(whole / np.float32(255), None).score)
+
+
+def test_small_sets_of_a_pool_do_not_blow_up_the_scale() -> None:
+    """Left out of a fold, an image whose set has no part then says nothing of how far usual images lie."""
+    rng = np.random.default_rng(0)
+    sets = dict(zip("abc", (-40, 0, 40), strict=True))
+
+    def drawn(count: int) -> list[Seen]:
+        return [one for name, place in sets.items() for one in seen(rng, count, dataset=name, vector=_at(place))]
+
+    assert fitted(drawn(9), drawn(9)).scales["features"] < 5
+
+
+def _at(place: float) -> Callable[[np.random.Generator], np.ndarray]:
+    return lambda own: own.normal(place, 1, 8)
+
+
 def test_the_images_size_does_not_matter() -> None:
     rng = np.random.default_rng(0)
     found = fitted(seen(rng, 60), seen(rng, 60))
@@ -179,16 +205,12 @@ def test_the_images_size_does_not_matter() -> None:
 
 def test_each_of_pooled_sets_is_usual_and_what_lies_between_is_not() -> None:
     rng = np.random.default_rng(0)
-
-    def around(place: float) -> Callable[[np.random.Generator], np.ndarray]:
-        return lambda own: own.normal(place, 1, 8)
-
-    train = [*seen(rng, 40, dataset="a", vector=around(-20)), *seen(rng, 40, dataset="b", vector=around(20))]
-    val = [*seen(rng, 30, dataset="a", vector=around(-20)), *seen(rng, 30, dataset="b", vector=around(20))]
+    train = [*seen(rng, 40, dataset="a", vector=_at(-20)), *seen(rng, 40, dataset="b", vector=_at(20))]
+    val = [*seen(rng, 30, dataset="a", vector=_at(-20)), *seen(rng, 30, dataset="b", vector=_at(20))]
     found = fitted(train, val)
     for place in (-20, 20):
-        assert unlike(found, seen(rng, 40, vector=around(place))).mean() < 0.25
-    assert unlike(found, seen(rng, 40, vector=around(0))).all()
+        assert unlike(found, seen(rng, 40, vector=_at(place))).mean() < 0.25
+    assert unlike(found, seen(rng, 40, vector=_at(0))).all()
 
 
 def features_of(values: Any) -> ImageFeatures:

@@ -107,6 +107,20 @@ def test_predict_says_when_it_cannot_judge(place: Path, tmp_path: Path, vlseg: R
         assert mask["state"] == ("found" if mask["area_px"] else "not_found")
         assert mask["present"] == (mask["area_px"] > 0)
     assert [mask["unknown_words"] for mask in states["test0"]] == [[], ["blue"]]
+    flags = ("--image", odd, "--prompt", "blue disc", "--out", tmp_path / "lines", "--device", "cpu")
+    line = vlseg("predict", place / "run", *flags).out.splitlines()[0]
+    assert "cannot judge: colours unlike the training images" in line
+    assert line.endswith("not in its training: blue")
+    flags = ("--image", usual, "--prompt", "disc", "--out", tmp_path / "none", "--threshold", "1", "--device", "cpu")
+    assert vlseg("predict", place / "run", *flags).out.splitlines()[0].endswith('"disc", not found by this model')
+
+
+def test_half_precision_judges_alike(place: Path) -> None:
+    image = np.full((40, 50, 3), 0.43, np.float32)
+    verdicts = [load(str(place / "run"), device="cpu", precision=one).judge(image) for one in ("fp32", "bf16")]
+    assert verdicts[0] is not None
+    assert verdicts[1] is not None
+    assert verdicts[1].score == pytest.approx(verdicts[0].score, rel=0.05)
 
 
 def test_calibrate_writes_what_training_wrote(place: Path, tmp_path: Path, vlseg: Run) -> None:
