@@ -93,8 +93,10 @@ def fit_judging(fitting: Fitting) -> Judging:
 
 def _leak(pool: Pool) -> str | None:
     """Why presence is not to be learned from these prompts, or None."""
-    leaks = LEAKING & pool.sources
-    if not leaks or len(pool.phantoms) == len(pool.datasets):
+    made_up = len(pool.phantoms) == len(pool.datasets)
+    # What is made up is described as someone who sees the scene would: its masks tell no more.
+    leaks = (LEAKING - {"mask"} if made_up else LEAKING) & pool.sources
+    if not leaks:
         return None
     return (
         f"presence stays a score: the prompts of val ({', '.join(sorted(leaks))}) may tell whether the target is "
