@@ -205,7 +205,7 @@ def test_prompts_that_tell_the_label_teach_no_presence(place: Path, tmp_path: Pa
 def test_phantoms_may_be_described_but_not_announced(
     tmp_path: Path, vlseg: Run, dress: str | None, prompt: str, told: bool
 ) -> None:
-    counts = ("--train", "12", "--val", "60", "--test", "1", "--size", "32")
+    counts = ("--train", "4", "--val", "6" if dress else "60", "--test", "1", "--size", "32")
     data = tmp_path / "data"
     assert vlseg("data", "phantom", "--out", data, *counts, *(("--as", dress) if dress else ())).code == 0
     made("clipseg-tiny").save(tmp_path / "model")
@@ -260,6 +260,7 @@ def test_files_of_a_later_version_are_refused(place: Path, tmp_path: Path) -> No
         read_judging(tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_merged_it_goes_along(place: Path, tmp_path: Path, vlseg: Run) -> None:
     made("clipseg").save(tmp_path / "base")
     changes = {"model": "clipseg", "model_arguments": {}, "weights": str(tmp_path / "base"), "regime": "lora"}
