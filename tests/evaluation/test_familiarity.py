@@ -1,6 +1,8 @@
 """Which images are usual: the false-alarm rate that is stated, what is told apart, what is kept."""
 
+import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
+from vlseg.evaluation import Judging, familiarity_of, state_of, write_judging
 from vlseg.evaluation.colours import NAMES, colour_statistics
 from vlseg.evaluation.familiarity import Familiarity
 from vlseg.evaluation.familiarity_fit import Seen, conformal_limit, fit_familiarity, one_a_group
@@ -239,6 +242,20 @@ def test_features_that_are_no_numbers_stop_no_training() -> None:
     assert "not finite" in cast(str, fit_familiarity(train, val, SPEC, {}))
 
 
+def test_without_features_the_colours_decide_alone(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    found = fitted(seen(rng, 60), seen(rng, 60), set="ultrasound")
+    write_judging(tmp_path, Judging(familiarity=found))
+    assert json.loads((tmp_path / "judging" / "familiarity.json").read_text())["features"] is None
+    again = familiarity_of(tmp_path)
+    assert again is not None
+    picture = ImageFeatures({"pixels": torch.ones(1, 3, 32, 32)})  # nothing that could be pooled
+    for image in (scene(rng), 1 - scene(rng)):
+        first, second = found.judge(image, picture), again.judge(image, None)
+        assert (second.state, second.reasons) == (first.state, first.reasons)
+        assert second.score == pytest.approx(first.score, rel=1e-4)
+
+
 def test_no_training_image_is_kept() -> None:
     rng = np.random.default_rng(0)
     train = plain(rng, 200, width=64)
@@ -282,3 +299,19 @@ def test_colour_statistics_of_known_images() -> None:
     assert told["change down"] == 0
     assert told["field 0 0"] == pytest.approx(-1 / 6, abs=0.01)
     assert told["field 2 2"] == pytest.approx(1 / 6, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("area", "familiar", "finite", "state"),
+    [
+        (0, "usual", True, "not_found"),
+        (1, "usual", True, "found"),
+        (0, "unknown", True, "not_found"),
+        (9, "unknown", True, "found"),
+        (0, "unlike", True, "cannot_judge"),
+        (9, "unlike", True, "cannot_judge"),
+        (0, "usual", False, "cannot_judge"),
+    ],
+)
+def test_what_an_answer_says(area: int, familiar: str, finite: bool, state: str) -> None:
+    assert state_of(area, familiar, finite=finite) == state
