@@ -21,6 +21,7 @@ from vlseg.cli.predict import predict
 from vlseg.cli.probe import probe
 from vlseg.cli.prompts import prompts_app
 from vlseg.cli.report import report
+from vlseg.cli.serve import serve
 from vlseg.cli.study import study_app
 from vlseg.cli.train import train
 from vlseg.records import InputError, LostProcessError, from_system, started_place
@@ -43,6 +44,7 @@ app.command()(evaluate)
 app.command()(compare)
 app.command()(predict)
 app.command()(probe)
+app.command()(serve)
 app.command()(attack)
 app.command()(merge)
 app.add_typer(study_app, name="study")
