@@ -233,11 +233,11 @@ def _decode(
     rows = torch.tensor([question.row for question in questions], dtype=torch.long)
     if not model.spec.uses_text and not model.spec.uses_target:
         # Image-only: one pass gives every target's channel.
-        asked, at = rows.unique(return_inverse=True)
+        asked = sorted({question.row for question in questions})
         output = model.decode(features[asked], None)
-        channels = model.restore(output.logits, inputs[asked])
-        for question, row in zip(questions, at.tolist(), strict=True):
-            yield _Answer(channels[row][model.spec.targets.index(question.prompt)])
+        channels = dict(zip(asked, model.restore(output.logits, inputs[asked]), strict=True))
+        for question in questions:
+            yield _Answer(channels[question.row][model.spec.targets.index(question.prompt)])
         return
     output = model.decode(features[rows], encoded)
     for at, row in enumerate(rows.tolist()):

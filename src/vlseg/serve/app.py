@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from vlseg import __version__
 from vlseg.evaluation import Predictor
-from vlseg.serve import about, segmenting
+from vlseg.serve import about, segmenting, taking
 from vlseg.serve.engine import Engine
 from vlseg.serve.forms import invalid
 from vlseg.serve.gate import ClientLeftError, Crowd, Gate, refusal
@@ -84,6 +84,9 @@ def create_app(
     )
     app.state.serving = serving
     app.include_router(segmenting.router)
+    app.include_router(taking.router)
+    if corrections is not None:
+        app.include_router(taking.corrections_router)
     app.include_router(about.router)
     _answer_errors(app)
     app.add_middleware(Gate, crowd=crowd)

@@ -17,8 +17,9 @@ from vlseg.evaluation import Predictor, load
 from vlseg.models import known_models
 from vlseg.models.device import check_precision, resolve_device
 from vlseg.models.manifest import default_weights, published_at
-from vlseg.records import InputError, check_folder, from_system
+from vlseg.records import InputError, from_system
 from vlseg.serve.app import create_app
+from vlseg.serve.corrections import check_corrections
 from vlseg.serve.gate import Crowd
 from vlseg.serve.guard import LOOPBACK, Access, check_binding
 from vlseg.serve.limits import Limits
@@ -63,7 +64,7 @@ def serve(
     check_binding(settings.host, tls, settings.behind_proxy)
     access = _access(settings, tls)
     if settings.corrections is not None:
-        check_folder("--corrections", settings.corrections, written=True)
+        check_corrections(settings.corrections)
     check_precision(options.get("precision", "fp32"), resolve_device(options.get("device", "auto")))
     listening = _listen(settings.host, settings.port)
     with listening:
