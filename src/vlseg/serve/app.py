@@ -19,10 +19,11 @@ from starlette.responses import Response
 from vlseg import __version__
 from vlseg.evaluation import Predictor
 from vlseg.serve import about, segmenting, taking
+from vlseg.serve.access import Access
 from vlseg.serve.engine import Engine
 from vlseg.serve.forms import invalid
 from vlseg.serve.gate import ClientLeftError, Crowd, Gate, refusal
-from vlseg.serve.guard import Access, Guard
+from vlseg.serve.guard import Guard
 from vlseg.serve.limits import Limits, Refused
 from vlseg.serve.metrics import Measured, Metrics
 from vlseg.serve.pictures import NOTICE
@@ -145,13 +146,9 @@ def _answer_errors(app: FastAPI) -> None:
     async def nan(request: Request, error: Exception) -> Response:
         return refusal(Refused(500, "not_a_number", f"model: {error}"))
 
-    async def failed(request: Request, error: Exception) -> Response:
-        return refusal(Refused(500, "failed", "the server failed at this request; its log says why"))
-
     app.add_exception_handler(Refused, refused)
     app.add_exception_handler(RequestValidationError, wrong)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(ClientLeftError, left)
     app.add_exception_handler(ClientDisconnect, left)
     app.add_exception_handler(FloatingPointError, nan)
-    app.add_exception_handler(Exception, failed)

@@ -5,13 +5,13 @@ from dataclasses import dataclass, fields
 from vlseg.records import InputError
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 (what it is called where it is met)
     """A request that is not answered.
 
     Attributes:
         status: of HTTP, 400 or more.
         code: in snake_case, for programs.
-        message: one line that names the field and the mend; it holds nothing that the client sent but numbers.
+        message: one line that names the field and the mend; it quotes neither prompts nor file names.
         retry_after: whole seconds after which the same request may pass, or None.
     """
 
@@ -33,7 +33,7 @@ class Limits:
         queue: requests that wait or are answered at one time.
         images_per_session: kept in memory for one session.
         sessions: that have images in memory at one time.
-        seconds: from the first byte of a body to its last, and again for the answer.
+        seconds: that a body may take to arrive, and an answer to be made.
         keep_seconds: after its last use an image is dropped from memory.
         cookie_seconds: after opening the printed address it must be opened again.
     """

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vlseg.serve.gate import Crowd
+from vlseg.serve.logs import logged_path
 from vlseg.serve.store import Store
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -53,7 +54,7 @@ class Metrics:
 
 @dataclass
 class Measured:
-    """Counts requests by route and status; what no route answers is "other"."""
+    """Counts requests by route and status; what no route answers is "(other)"."""
 
     app: ASGIApp
     metrics: Metrics
@@ -74,7 +75,7 @@ class Measured:
         try:
             await self.app(scope, receive, noted)
         finally:
-            route = getattr(scope.get("route"), "path", "other")
-            method = scope["method"] if scope["method"] in ("GET", "POST", "DELETE") else "other"
+            route = logged_path(scope["path"])
+            method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "DELETE") else "(other)"
             self.metrics.requests.labels(method, route, str(status) if status else "left").inc()
             self.metrics.seconds.labels(route).observe(time.monotonic() - begin)

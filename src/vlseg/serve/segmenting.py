@@ -6,6 +6,7 @@ from vlseg.serve import schemas
 from vlseg.serve.engine import Encoded
 from vlseg.serve.forms import Session, form_body, read_form
 from vlseg.serve.gate import attended
+from vlseg.serve.logs import log_prompts
 from vlseg.serve.serving import Asked, Here, Serving, familiar_values
 from vlseg.serve.store import Stored
 
@@ -39,7 +40,7 @@ def errors(*codes: int) -> dict[int | str, dict[str, object]]:
     responses=errors(411, 415, 429),
     openapi_extra=form_body(schemas.SegmentForm),
 )
-async def segment(request: Request, serving: Here) -> schemas.Answer:
+async def segment(request: Request, serving: Here, session: Session) -> schemas.Answer:
     """Masks of an image for one or many prompts; nothing is kept."""
     content, form = await read_form(request, schemas.SegmentForm, serving.limits)
     model, engine = serving.engine(form.model)
@@ -48,6 +49,7 @@ async def segment(request: Request, serving: Here) -> schemas.Answer:
         upload = await serving.read(content, engine.predictor)
         size = (upload.pixels.shape[0], upload.pixels.shape[1])
         prompts = serving.asked(form.prompts, engine.predictor, size)
+        log_prompts(session, prompts)
         encoded = await engine.encode(upload.pixels)
         asked = Asked(prompts, model, form.threshold, form.probability)
         return await serving.answer(asked, upload, encoded, {})
@@ -97,6 +99,7 @@ async def segment_image(
     model, engine = serving.engine(ask.model)
     prompts = serving.asked(ask.prompts, engine.predictor, image.size)
     image.check_read_for(engine.predictor)
+    log_prompts(session, prompts)
 
     async def work() -> schemas.Answer:
         encoded = await _encoded(serving, session, image, model)

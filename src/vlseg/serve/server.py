@@ -18,14 +18,13 @@ from vlseg.models import known_models
 from vlseg.models.device import check_precision, resolve_device
 from vlseg.models.manifest import default_weights, published_at
 from vlseg.records import InputError, from_system
+from vlseg.serve.access import LOOPBACK, Access, check_binding
 from vlseg.serve.app import create_app
 from vlseg.serve.corrections import check_corrections
 from vlseg.serve.gate import Crowd
-from vlseg.serve.guard import LOOPBACK, Access, check_binding
 from vlseg.serve.limits import Limits
 from vlseg.serve.logs import uvicorn_settings
 
-TOKEN = re.compile(r"[A-Za-z0-9\-_.~]{20,256}")
 NAME = re.compile(r"[\w][\w.-]{0,99}")
 ANY_HOST = frozenset({"0.0.0.0", "::"})
 
@@ -167,13 +166,19 @@ def _certificate(certificate: Path | None, key: Path | None) -> bool:
 
 def _access(settings: Settings, tls: bool) -> Access:
     host = settings.host
-    names = {name.lower() for name in settings.allow_hosts} | ({host} if host not in ANY_HOST else set())
+    names = {name.lower() for name in settings.allow_hosts} | ({host.lower()} if host not in ANY_HOST else set())
     if not names:
         raise InputError(
             f"--allow-host: with --host {host} say by which name clients ask, e.g. --allow-host {socket.gethostname()}"
         )
-    token = secrets.token_urlsafe(32) if settings.token_file is None else _token(settings.token_file)
-    return Access(token, hosts=LOOPBACK | names, secure=tls or settings.behind_proxy)
+    secure = tls or settings.behind_proxy
+    if settings.token_file is None:
+        return Access(secrets.token_urlsafe(32), hosts=LOOPBACK | names, secure=secure)
+    token = _token(settings.token_file)
+    try:
+        return Access(token, hosts=LOOPBACK | names, secure=secure)
+    except InputError as error:
+        raise InputError(f"--token-file: {settings.token_file}: {error}") from error
 
 
 def _token(path: Path) -> str:
@@ -183,8 +188,6 @@ def _token(path: Path) -> str:
         raise InputError(f"--token-file: {from_system(error, str(path))}; give a file that holds a token") from error
     except UnicodeDecodeError as error:
         raise InputError(f"--token-file: {path} is no text; write a token into it") from error
-    if not TOKEN.fullmatch(token):
-        raise InputError(f"--token-file: {path} must hold 20 to 256 letters, digits, and -_.~ on one line")
     if path.stat().st_mode & 0o077:
         print(f"--token-file: others on this machine can read {path}; chmod 600 it", file=sys.stderr)
     return token
