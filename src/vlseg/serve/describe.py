@@ -23,7 +23,8 @@ def page_of(openapi: Mapping[str, Any]) -> str:
         for path, operations in openapi["paths"].items()
         for method, operation in operations.items()
     ]
-    return ENVIRONMENT.get_template("docs.html").render(info=openapi["info"], routes=routes)
+    objects = [{"name": name, "shape": _shape(name, schema, schemas)} for name, schema in schemas.items()]
+    return ENVIRONMENT.get_template("docs.html").render(info=openapi["info"], routes=routes, objects=objects)
 
 
 def _route(path: str, method: str, operation: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def _shape(kind: str, schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> 
     fields = [
         {
             "name": name,
-            "type": _type(value, schemas),
+            "type": _type(value),
             "required": name in required,
             "about": value.get("description", _resolved(value, schemas).get("description", "")),
         }
@@ -66,21 +67,19 @@ def _resolved(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Mapping[
     return schema
 
 
-def _type(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
-    """In words: "list of text", "number or null"."""
+def _type(schema: Mapping[str, Any]) -> str:
+    """In words: "list of text", "number or null"; an object by its name."""
     if "$ref" in schema:
-        name = schema["$ref"].rpartition("/")[2]
-        inside = ", ".join(schemas[name].get("properties", {}))
-        return f"{name} ({inside})" if inside else name
+        return str(schema["$ref"]).rpartition("/")[2]
     if "anyOf" in schema:
-        return " or ".join(_type(one, schemas) for one in schema["anyOf"])
+        return " or ".join(_type(one) for one in schema["anyOf"])
     if "enum" in schema:
         return " | ".join(str(value) for value in schema["enum"])
     if "const" in schema:
         return str(schema["const"])
     if schema.get("type") == "array":
         inside = schema.get("items", {})
-        return f"list of {_type(inside, schemas)}" if inside else "list"
+        return f"list of {_type(inside)}" if inside else "list"
     if schema.get("format") == "binary":
         return "file"
     words = {"string": "text", "integer": "whole number", "boolean": "true or false"}
