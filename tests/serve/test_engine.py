@@ -128,7 +128,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     run(asked())
     assert list(known) == ["thing 6", "thing 7", "thing 8"]
-    assert PROMPT_BYTES > size
+    assert size < PROMPT_BYTES
 
 
 def test_hundredths_are_the_thresholds_a_probability_is_above() -> None:

@@ -84,7 +84,8 @@ def test_coco() -> None:
         assert one["area"] == mask.sum()
         left, top, width, height = one["bbox"]
         assert mask[top : top + height, left : left + width].sum() == mask.sum()
-        assert mask[top].any() and mask[:, left + width - 1].any()
+        assert mask[top].any()
+        assert mask[:, left + width - 1].any()
     assert values["annotations"][0]["vlseg"]["edited"]
 
 

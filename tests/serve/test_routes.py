@@ -293,7 +293,7 @@ def test_the_page_and_the_docs_need_nothing_from_elsewhere() -> None:
             answer = await client.get(path)
             assert answer.status_code == 200
             assert "//" not in answer.text.replace("https://json-schema.org", "")
-            for asset in set(asset for asset in answer.text.split('"') if asset.startswith("/static/")):
+            for asset in {asset for asset in answer.text.split('"') if asset.startswith("/static/")}:
                 assert (await client.get(asset)).status_code == 200
         for path in ("/static/none.js", "/static/..%2fapp.py", "/static/../app.py"):
             assert (await client.get(path)).status_code == 404

@@ -63,7 +63,9 @@ def test_a_session_loses_the_one_it_used_longest_ago() -> None:
     other = kept.add("other", KIB, None, {})
     kept.get("one", first.id)
     third = kept.add("one", KIB, None, {})
-    assert kept.get("one", first.id) and kept.get("one", third.id) and kept.get("other", other.id)
+    assert kept.get("one", first.id)
+    assert kept.get("one", third.id)
+    assert kept.get("other", other.id)
     with pytest.raises(Refused):
         kept.get("one", second.id)
 

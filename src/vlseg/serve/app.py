@@ -71,9 +71,7 @@ def create_app(
         for name, predictor in models.items()
     }
     helpers = ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 2)), "helper")
-    serving = Serving(
-        engines, store, limits, crowd, metrics, helpers, tuple(workers.values()), corrections, licences or {}
-    )
+    serving = Serving(engines, store, limits, crowd, metrics, helpers, corrections, licences or {})
     app = FastAPI(
         title="vlseg",
         version=__version__,
@@ -109,6 +107,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await asyncio.sleep(SWEEPS)
             serving.store.sweep()
 
+    serving.crowd.closed = False
     sweeping = asyncio.create_task(sweep())
     try:
         yield
@@ -118,8 +117,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await sweeping
         serving.crowd.closed = True
         serving.store.clear()
-        for pool in (serving.helpers, *serving.workers):
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _answer_errors(app: FastAPI) -> None:

@@ -76,10 +76,19 @@ def form_body(fields: type[BaseModel]) -> dict[str, Any]:
     """The form's description for OpenAPI."""
     schema = fields.model_json_schema(ref_template="#/components/schemas/{model}")
     image = {"type": "string", "format": "binary", "description": "An image file: PNG, JPEG, TIFF, BMP or WebP."}
-    properties = {"image": image, **schema["properties"]}
+    fields_of = {name: _without_null(value) for name, value in schema["properties"].items()}
+    properties = {"image": image, **fields_of}
     required = ["image", *schema.get("required", [])]
     body = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": body}}}}
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A field of a form is left out where JSON has null."""
+    chosen = [one for one in schema.get("anyOf", []) if one != {"type": "null"}]
+    return {key: value for key, value in schema.items() if key not in ("anyOf", "default")} | (
+        chosen[0] if len(chosen) == 1 else {}
+    )
 
 
 def session_of(request: Request) -> str:

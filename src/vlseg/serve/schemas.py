@@ -6,7 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vlseg.serve.pictures import NOTICE
 
-MASK = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACAQAAAABazTCJAAAADElEQVR4nGNoYGAAAAGEAIHdx/AcAAAAAElFTkSuQmCC"
+MASK = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACAQAAAABazTCJAAAADElEQVR4nGNoYHAAAAHEAMGYZjUWAAAAAElFTkSuQmCC"
+GREY = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAAAAABX3VL4AAAADklEQVR4nGOIEmHkCgYAAoIAzfq6FDQAAAAASUVORK5CYII="
 Threshold = Annotated[float, Field(ge=0, le=1, description="On probabilities: the mask is where they are above it.")]
 Colour = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$", examples=["#0072b2"])]
 Name = Annotated[str, Field(max_length=200, description="One of GET /v1/models; default: the first.")]
@@ -15,12 +16,12 @@ _RESULT: dict[str, Any] = {
     "prompt": "polyp",
     "state": "found",
     "area_px": 2,
-    "area_mm2": None,
-    "presence": {"score": 0.93, "calibrated": False, "n": None},
+    "area_mm2": 0.08,
+    "presence": {"score": 0.93, "calibrated": True, "n": 80},
     "unknown_words": [],
     "threshold": 0.5,
     "mask": MASK,
-    "probability": None,
+    "probability": GREY,
 }
 
 
@@ -91,7 +92,7 @@ class Answer(BaseModel):
                     "notice": NOTICE,
                     "width": 2,
                     "height": 2,
-                    "spacing_mm": None,
+                    "spacing_mm": [0.2, 0.2],
                     "familiar": _FAMILIAR,
                     "results": [_RESULT],
                 }

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,6 @@ class Serving:
     Attributes:
         engines: by model name; the first is the default.
         helpers: threads for what is no model's work: decoding, encoding, files.
-        workers: one thread for each device.
         corrections: the dataset's folder, or None where none are taken.
         licences: of models by name, where known.
     """
@@ -47,7 +46,6 @@ class Serving:
     crowd: Crowd
     metrics: Metrics
     helpers: ThreadPoolExecutor
-    workers: Sequence[Executor]
     corrections: Path | None
     licences: Mapping[str, str]
 
