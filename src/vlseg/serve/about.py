@@ -16,6 +16,8 @@ from vlseg.serve.serving import Here
 
 STATIC = Path(__file__).parent / "static"
 router = APIRouter()
+open_router = APIRouter()
+"""Needs no token."""
 
 
 @router.get("/v1/models", response_model=schemas.Models, responses=errors(), tags=["models"])
@@ -53,7 +55,7 @@ async def words(name: str, serving: Here) -> schemas.Words:
     return schemas.Words(words=sorted(vocabulary.words), prompts=list(vocabulary.prompts))
 
 
-@router.get("/healthz", response_model=schemas.Health, tags=["server"])
+@open_router.get("/healthz", response_model=schemas.Health, tags=["server"])
 async def healthz() -> schemas.Health:
     """Whether the server answers; needs no token."""
     return schemas.Health()

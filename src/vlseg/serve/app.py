@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -32,6 +33,13 @@ from vlseg.serve.store import MEMORY, Store
 
 SWEEPS = 5.0
 """Seconds between two looks for images whose time is over."""
+TOKEN = HTTPBearer(
+    auto_error=False,
+    scheme_name="token",
+    description="The token that `vlseg serve` prints. Programs that share it share their images as well, unless each "
+    "sends a random `Vlseg-Session` header. Pages have a cookie instead.",
+)
+"""For the description alone: the guard has asked before."""
 LEFT = 499
 """The status, which nobody sees, of a request whose client left."""
 
@@ -82,11 +90,10 @@ def create_app(
         lifespan=_lifespan,
     )
     app.state.serving = serving
-    app.include_router(segmenting.router)
-    app.include_router(taking.router)
-    if corrections is not None:
-        app.include_router(taking.corrections_router)
-    app.include_router(about.router)
+    routers = [segmenting.router, taking.router, *([taking.corrections_router] if corrections else []), about.router]
+    for router in routers:
+        app.include_router(router, dependencies=[Security(TOKEN)])
+    app.include_router(about.open_router)
     _answer_errors(app)
     app.add_middleware(Gate, crowd=crowd)
     app.add_middleware(Guard, access=access, limits=limits)

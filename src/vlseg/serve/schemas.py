@@ -113,7 +113,9 @@ class Answer(BaseModel):
 class SegmentForm(Body):
     """The fields of a form beside its image."""
 
-    prompts: list[str] = Field(min_length=1, description="What to segment; give the field again for more.")
+    prompts: list[str] = Field(
+        min_length=1, description="What to segment; give the field again for more.", examples=[["polyp", "small polyp"]]
+    )
     model: Name | None = None
     threshold: Threshold | None = None
     probability: bool = Field(False, description="Whether the probabilities are wanted.")
