@@ -216,6 +216,8 @@ def decode_pixels(
     if image.mode in _DEEP_MODES:
         grey = _scale(np.asarray(image), policy or IntensityPolicy(), _depth(image))
         return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode == "P":
+        image.info.pop("transparency", None)  # dropped in any case; Pillow warns of it
     return np.asarray(image.convert("RGB"))
 
 

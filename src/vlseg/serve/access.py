@@ -79,8 +79,8 @@ def check_binding(host: str, tls: bool, behind_proxy: bool) -> None:
         loopback = False
     if not loopback:
         raise InputError(
-            f"--host: {host or 'every address'} is reached by other machines, which could read token and images on the "
-            "way; serve with TLS, give --behind-proxy where a proxy does it, or leave --host out (127.0.0.1)"
+            f"--host: {host or 'every address'} is reached by other machines, and what is sent can be read on the way; "
+            "give --certificate and --key, or --behind-proxy where a proxy speaks TLS, or leave --host out"
         )
 
 
@@ -200,16 +200,27 @@ def new_cookie(name: str, access: Access, seconds: float, now: float | None = No
 def page_session(
     scope: Mapping[str, Any], headers: Mapping[bytes, bytes], access: Access, now: float | None = None
 ) -> str | None:
-    """The session of a request with a cookie of this server that has not ended; else None."""
+    """The session of a request with a cookie of this server that has not ended; else None.
+
+    Other servers on the host can add cookies of the same name: what this one did not sign does not count, and of two
+    that it signed none does.
+    """
     wanted = cookie_name(scope, access)
     pairs = [part.strip().partition("=") for part in headers.get(b"cookie", b"").decode("latin-1").split(";")]
-    values = [value for name, _, value in pairs if name == wanted]
-    found = _COOKIE.fullmatch(values[0]) if len(values) == 1 else None
+    moment = time.time() if now is None else now
+    values = {_signed(value, moment, access) for name, _, value in pairs if name == wanted}
+    sessions = [value for value in values if value is not None]
+    return _session(b"page " + sessions[0].encode()) if len(sessions) == 1 else None
+
+
+def _signed(cookie: str, now: float, access: Access) -> str | None:
+    """The session's part of a cookie that this server signed and that has not ended."""
+    found = _COOKIE.fullmatch(cookie)
     if found is None:
         return None
     value, end, signature = found.groups()
     fits = hmac.compare_digest(signature, _signature(value, int(end), access))
-    return _session(b"page " + value.encode()) if fits and int(end) > (time.time() if now is None else now) else None
+    return value if fits and int(end) > now else None
 
 
 def _signature(value: str, end: int, access: Access) -> str:

@@ -111,13 +111,15 @@ class Guard:
             await self._open(token, scope, headers, answer)
             return
         session = self._session(scope, headers)
-        length = self._length(method, headers)
-        need = length if length is not None else self.limits.bytes
+        form = headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data")
+        most = self.limits.bytes if form else self.limits.json_bytes
+        length = _length(method, headers, most)
+        need = most if length is None else length
         if self._held + need > BODIES_HELD * self.limits.bytes:
             raise Refused(429, "too_busy", "the server takes in other images; ask again", retry_after=1)
         self._held += need
         try:
-            body = await self._body(length, receive) if need else b""
+            body = await self._body(length, most, receive) if need else b""
             self._held += len(body) - need
             need = len(body)
             inner = {**scope, "state": {**scope.get("state", {}), "session": session}}
@@ -149,22 +151,7 @@ class Guard:
             raise Refused(401, "token_missing", line)
         return session
 
-    def _length(self, method: str, headers: Mapping[bytes, bytes]) -> int | None:
-        """Bytes of the body as announced; None where it comes in pieces."""
-        sent = headers.get(b"content-length")
-        if sent is None:
-            if b"transfer-encoding" in headers:
-                return None
-            if method == "POST":
-                raise Refused(411, "length_missing", "header content-length: is missing; send the body's length")
-            return 0
-        if not re.fullmatch(rb"[0-9]{1,15}", sent):
-            raise Refused(400, "length_invalid", "header content-length: is no number; send the body's length")
-        if int(sent) > self.limits.bytes:
-            raise _too_large(self.limits)
-        return int(sent)
-
-    async def _body(self, length: int | None, receive: Receive) -> bytes:
+    async def _body(self, length: int | None, most: int, receive: Receive) -> bytes:
         body, more = bytearray(), True
         try:
             async with asyncio.timeout(self.limits.seconds):
@@ -174,8 +161,8 @@ class Guard:
                         raise _GoneError
                     body += message.get("body", b"")
                     more = message.get("more_body", False)
-                    if len(body) > self.limits.bytes:
-                        raise _too_large(self.limits)
+                    if len(body) > most:
+                        raise _too_large(most)
         except TimeoutError as error:
             line = f"body: did not arrive within {self.limits.seconds:g} s; send it faster, or make the image smaller"
             raise Refused(408, "too_slow", line) from error
@@ -184,8 +171,24 @@ class Guard:
         return bytes(body)
 
 
-def _too_large(limits: Limits) -> Refused:
-    return Refused(413, "too_large", f"body: is beyond {limits.bytes} bytes; make the image smaller")
+def _length(method: str, headers: Mapping[bytes, bytes], most: int) -> int | None:
+    """Bytes of the body as announced; None where it comes in pieces."""
+    sent = headers.get(b"content-length")
+    if sent is None:
+        if b"transfer-encoding" in headers:
+            return None
+        if method == "POST":
+            raise Refused(411, "length_missing", "header content-length: is missing; send the body's length")
+        return 0
+    if not re.fullmatch(rb"[0-9]{1,15}", sent):
+        raise Refused(400, "length_invalid", "header content-length: is no number; send the body's length")
+    if int(sent) > most:
+        raise _too_large(most)
+    return int(sent)
+
+
+def _too_large(most: int) -> Refused:
+    return Refused(413, "too_large", f"body: is beyond {most} bytes; send less, or a smaller image")
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

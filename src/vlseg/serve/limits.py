@@ -25,7 +25,8 @@ class Limits:
     """What is taken in at most.
 
     Attributes:
-        bytes: of the body of one request.
+        bytes: of the body of one request that is a form, with the image in it.
+        json_bytes: of any other body; read as JSON it may take twenty times the memory.
         pixels: of one image, height x width.
         frames: pictures in one image file.
         prompts: in one request.
@@ -39,6 +40,7 @@ class Limits:
     """
 
     bytes: int = 32 * 2**20
+    json_bytes: int = 8 * 2**20
     pixels: int = 25_000_000
     frames: int = 1
     prompts: int = 16

@@ -48,7 +48,7 @@ class PlaceOnly(logging.Formatter):
             frames = traceback.extract_tb(error.__traceback__)
             lines += [f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
             lines.append(type(error).__name__)
-            error = error.__cause__ or error.__context__
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         return "\n".join(lines)
 
 
@@ -81,6 +81,7 @@ def uvicorn_settings(limits: Limits, *, behind_proxy: bool = False, log_prompts:
                 "uvicorn": {**quiet, "level": "INFO"},
                 "uvicorn.access": {"handlers": ["access"], "propagate": False, "level": "INFO"},
                 "asyncio": {**quiet, "level": "WARNING"},
+                "python_multipart": {**quiet, "level": "CRITICAL"},  # names characters of broken forms
                 "vlseg.serve": {**quiet, "level": "INFO"},
                 PROMPTS: {**quiet, "level": "INFO" if log_prompts else "CRITICAL"},
             },

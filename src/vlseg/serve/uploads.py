@@ -18,7 +18,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_SIDE = 32_767
 """Browsers draw no longer side."""
 DECODE_SECONDS = 10.0
-"""The largest images take a tenth of it; files made to be slow take hours."""
+"""Of a processor. The largest images take a fifth of it; files made to be slow take hours."""
 MAX_SCANS = 1000
 """Of a JPEG, that many passes over all pixels; cameras and programs make ten, and by chance the mark stands in data."""
 MAX_NUMBERS = 2**19
@@ -58,14 +58,14 @@ class Upload:
 
 
 class _Timed(io.BytesIO):
-    """A file that can be read until a moment only: decoders ask for more in small pieces."""
+    """A file that this thread can work on for DECODE_SECONDS only: decoders ask for more in small pieces."""
 
-    def __init__(self, data: bytes, seconds: float) -> None:
+    def __init__(self, data: bytes) -> None:
         super().__init__(data)
-        self._end = time.monotonic() + seconds
+        self._end = time.thread_time() + DECODE_SECONDS
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if time.monotonic() > self._end:
+        if time.thread_time() > self._end:
             raise Refused(422, "image_takes_too_long", "image: takes too long to decode; save it anew as PNG")
         return super().read(size)
 
@@ -82,7 +82,7 @@ def read_upload(
     Args:
         data: the file's content.
         name: of the field, for messages ("image"); never the client's file name, which nothing depends on.
-        limits: bytes, pixels, frames and seconds count.
+        limits: bytes, pixels and frames count.
         intensity: of the model (`Predictor.intensity`); None = files above 8 bit are refused.
 
     Raises:
@@ -92,7 +92,7 @@ def read_upload(
         raise Refused(422, "image_empty", f"{name}: is empty (0 bytes); send the file's content")
     if len(data) > limits.bytes:
         raise Refused(413, "too_large", f"{name}: has {len(data)} bytes, the limit is {limits.bytes}; make it smaller")
-    stream = _Timed(data, min(limits.seconds, DECODE_SECONDS))
+    stream = _Timed(data)
     try:
         _check_header(data, stream, name, limits)
         pixels = decode_pixels(stream, name, intensity, formats=FORMATS)
