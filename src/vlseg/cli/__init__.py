@@ -11,6 +11,7 @@ import typer
 from vlseg import __version__
 from vlseg.cli.attack import attack
 from vlseg.cli.cache import cache_app
+from vlseg.cli.calibrate import calibrate
 from vlseg.cli.compare import compare
 from vlseg.cli.data import data_app
 from vlseg.cli.demo import demo
@@ -47,6 +48,7 @@ app.command()(probe)
 app.command()(serve)
 app.command()(attack)
 app.command()(merge)
+app.command()(calibrate)
 app.add_typer(study_app, name="study")
 app.command()(report)
 app.add_typer(cache_app, name="cache")

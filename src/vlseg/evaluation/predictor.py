@@ -12,6 +12,8 @@ from PIL import Image
 
 from vlseg.data import unit_range
 from vlseg.data.images import read_pixels
+from vlseg.evaluation.familiarity import Familiarity, Verdict
+from vlseg.evaluation.judging import Judging, read_judging
 from vlseg.evaluation.predict import (
     Prediction,
     answer_prompts,
@@ -21,20 +23,26 @@ from vlseg.evaluation.predict import (
     recall_prompts,
     recalls_prompts,
 )
+from vlseg.evaluation.presence import PresenceCalibration
 from vlseg.models import ImageFeatures, Inputs, PromptFeatures, Rows, Segmenter, as_module, known_models, load_model
 from vlseg.models.device import resolve_device, set_threads, slow_precision
+from vlseg.models.hub import locate
 from vlseg.models.manifest import default_weights, whence
+from vlseg.models.registry import model_folder
 from vlseg.models.tensors import add_to_digest
+from vlseg.prompts import Vocabulary
 from vlseg.records import InputError, IntensityPolicy, read_record
 
 PROMPTS_KEPT = 512
 DEFAULT_INTENSITY = IntensityPolicy()
+NOTHING_STORED = Judging()
 
 
 class Predictor:
     """A loaded model with its threshold and image reading policy.
 
-    `intensity` None: not known which, so that images above 8 bit are refused.
+    `intensity` None: not known which, so that images above 8 bit are refused. `judging`: what says whether an image is
+    like those of the training, makes the presence score a probability, and knows the training's words.
     It keeps the last image with its features and the features of some hundred prompts in memory, nothing else.
     """
 
@@ -46,12 +54,16 @@ class Predictor:
         precision: str = "fp32",
         threshold: float | None = None,
         intensity: IntensityPolicy | None = DEFAULT_INTENSITY,
+        judging: Judging = NOTHING_STORED,
     ) -> None:
         self.device = resolve_device(device)
         self.model = ready(model, self.device)
         self.precision = precision
         self.threshold = model.spec.threshold if threshold is None else threshold
         self.intensity = intensity
+        self.familiarity: Familiarity | None = judging.familiarity
+        self.presence: PresenceCalibration | None = judging.presence
+        self.vocabulary: Vocabulary | None = judging.vocabulary
         self._last: tuple[np.ndarray, ImageFeatures, Inputs] | None = None
         self._known: dict[str, Rows] = {}
 
@@ -88,6 +100,19 @@ class Predictor:
             encode=self._prompt_features if recalls_prompts(self.model) else None,
         )
         return list(predictions)
+
+    def judge(self, image: str | Path | Image.Image | np.ndarray) -> Verdict | None:
+        """Whether the image is like those that the model was trained on; None where nothing is stored to judge by.
+
+        Asked before or after `segment` of the same image, which is encoded once for both.
+
+        Raises:
+            InputError: an unreadable image, or what is stored is another model's.
+        """
+        if self.familiarity is None:
+            return None
+        pixels = self._pixels(image)
+        return self.familiarity.judge(pixels, self._image_features(pixels)[0])
 
     def read(self, path: Path) -> np.ndarray:
         """An image file as (H, W, 3) float32 in [0, 1], above 8 bit as the run's training data were read.
@@ -169,7 +194,10 @@ def load(
         intensity = None if record.intensities else IntensityPolicy(**record.intensity)
         model = load_model(str(folder / "model"), protocol=protocol, arguments=arguments)
         limit = record.threshold if threshold is None else threshold
-        return Predictor(model, device=device, precision=precision, threshold=limit, intensity=intensity)
+        judging = _stored(folder / "model", model)
+        return Predictor(
+            model, device=device, precision=precision, threshold=limit, intensity=intensity, judging=judging
+        )
     names = known_models()
     name = str(source) if str(source) in names else None
     place = weights or default_weights(str(source)) or str(source)
@@ -181,4 +209,13 @@ def load(
         raise InputError(
             f"{place}: leaves the {random_part} of '{source}' random, which predicts nothing; train it first"
         )
-    return Predictor(model, device=device, precision=precision, threshold=threshold)
+    judging = _stored(model_folder(locate(place, revision)), model)
+    return Predictor(model, device=device, precision=precision, threshold=threshold, judging=judging)
+
+
+def _stored(folder: Path, model: Segmenter) -> Judging:
+    """What is stored in the model's folder; what does not fit how the model is used is named on stderr."""
+    judging = read_judging(folder, model.spec)
+    for line in judging.missing:
+        print(line, file=sys.stderr)
+    return judging

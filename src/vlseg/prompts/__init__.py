@@ -27,6 +27,7 @@ from vlseg.prompts.variants import (
     shuffled,
     translated,
 )
+from vlseg.prompts.vocabulary import Vocabulary, vocabulary_of
 
 __all__ = [
     "BUILT_IN",
@@ -39,6 +40,7 @@ __all__ = [
     "Spelling",
     "Template",
     "TextCase",
+    "Vocabulary",
     "annotate",
     "chooser",
     "describe",
@@ -66,6 +68,7 @@ __all__ = [
     "spelling_of",
     "synonyms",
     "translated",
+    "vocabulary_of",
     "with_targets",
     "with_words",
 ]

@@ -1,7 +1,6 @@
 """Routes that tell: the models and their words, health, metrics, the page and the description of the API."""
 
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
@@ -26,7 +25,7 @@ async def models(serving: Here) -> schemas.Models:
     found: list[schemas.Model] = []
     for name, engine in serving.engines.items():
         predictor = engine.predictor
-        spec, calibration = predictor.model.spec, getattr(predictor, "presence", None)
+        spec, calibration = predictor.model.spec, predictor.presence
         found.append(
             schemas.Model(
                 name=name,
@@ -49,10 +48,10 @@ async def words(name: str, serving: Here) -> schemas.Words:
     """Words and prompts of the training: for suggestions, and to mark words that the model never saw."""
     if name not in serving.engines:
         raise Refused(404, "unknown_model", f"name: this server has {', '.join(serving.engines)}; name one of them")
-    vocabulary: Any = getattr(serving.engines[name].predictor, "vocabulary", None)
+    vocabulary = serving.engines[name].predictor.vocabulary
     if vocabulary is None:
         return schemas.Words(words=[], prompts=[])
-    return schemas.Words(words=sorted(vocabulary.words), prompts=list(vocabulary.prompts))
+    return schemas.Words(words=list(vocabulary.words), prompts=list(vocabulary.prompts))
 
 
 @open_router.get("/healthz", response_model=schemas.Health, tags=["server"])

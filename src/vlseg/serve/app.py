@@ -147,12 +147,8 @@ def _answer_errors(app: FastAPI) -> None:
     async def left(request: Request, error: Exception) -> Response:
         return Response(status_code=LEFT)
 
-    async def nan(request: Request, error: Exception) -> Response:
-        return refusal(Refused(500, "not_a_number", f"model: {error}"))
-
     app.add_exception_handler(Refused, refused)
     app.add_exception_handler(RequestValidationError, wrong)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(ClientLeftError, left)
     app.add_exception_handler(ClientDisconnect, left)
-    app.add_exception_handler(FloatingPointError, nan)

@@ -1,14 +1,15 @@
 """A model behind a queue: images encoded and prompts answered in batches, on one thread for each device."""
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from vlseg.data import unit_range
 from vlseg.evaluation import Prediction, Predictor
+from vlseg.evaluation.familiarity import State
 from vlseg.evaluation.predict import Question, answer_rows, encode_images, recall_prompts, recalls_prompts
 from vlseg.models import ImageFeatures, Inputs, PromptFeatures, Rows
 from vlseg.models.features import SIZE_KEY
@@ -28,7 +29,7 @@ Known = dict[str, Rows]
 class Familiar:
     """Whether an image is like those of the training: "usual", "unlike", or "unknown" where nothing is stored."""
 
-    state: str = "unknown"
+    state: State = "unknown"
     reasons: tuple[str, ...] = ()
 
 
@@ -55,6 +56,7 @@ class Found:
         mask: (H, W) bool.
         hundredths: (H, W) uint8 where asked for, see `hundredths`.
         presence: the model's raw score in [0, 1], None where it has none.
+        finite: whether all probabilities are numbers; the mask is empty where they are not.
     """
 
     prompt: str
@@ -62,6 +64,7 @@ class Found:
     mask: np.ndarray
     hundredths: np.ndarray | None
     presence: float | None
+    finite: bool
 
 
 @dataclass(frozen=True)
@@ -138,11 +141,10 @@ class Engine:
         return found
 
     def _familiar(self, pixels: np.ndarray, features: ImageFeatures) -> Familiar:
-        familiarity: Any = getattr(self.predictor, "familiarity", None)
-        if familiarity is None:
+        if self.predictor.familiarity is None:
             return Familiar()
-        verdict = familiarity.judge(pixels, features)
-        return Familiar(verdict.state, tuple(verdict.reasons))
+        verdict = self.predictor.familiarity.judge(pixels, features)
+        return Familiar(verdict.state, verdict.reasons)
 
     def _decode_batch(self, asks: Sequence[_Ask]) -> list[list[Found]]:
         predictor = self.predictor
@@ -186,11 +188,11 @@ class _Recalling:
 
 def _found(ask: _Ask, prompt: str, prediction: Prediction) -> Found:
     probability = prediction.probability
-    shown = hundredths(probability) if ask.probability else None
+    finite = bool(np.isfinite(probability).all())
+    shown = hundredths(probability if finite else np.nan_to_num(probability)) if ask.probability else None
     presence = prediction.presence
-    if np.isnan(probability).any():
-        raise FloatingPointError("the model's answer is not a number; do its weights hold NaN?")
-    return Found(prompt, ask.threshold, prediction.mask, shown, presence)
+    score = presence if presence is not None and math.isfinite(presence) else None
+    return Found(prompt, ask.threshold, prediction.mask, shown, score, finite)
 
 
 def hundredths(probability: np.ndarray) -> np.ndarray:

@@ -218,6 +218,7 @@ def _loaded(name: str, source: str, options: Mapping[str, Any]) -> Predictor:
     (answer,) = predictor.segment(grey, ["polyp" if spec.uses_text else spec.targets[0]])
     if np.isnan(answer.probability).any():
         raise InputError(f"{source}: its answers are no numbers; do the weights hold NaN?")
+    predictor.judge(grey)
     return predictor
 
 

@@ -6,12 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from fastapi import Depends, Request
 
 from vlseg.evaluation import Predictor
+from vlseg.evaluation.judging import state_of
 from vlseg.evaluation.predict import check_prompts as check_targets
 from vlseg.records import InputError
 from vlseg.serve import schemas
@@ -128,15 +129,13 @@ def _result(
     predictor: Predictor, familiar: Familiar, spacing: tuple[float, float] | None, found: Found
 ) -> schemas.Result:
     area = int(np.count_nonzero(found.mask))
-    seen: Literal["found", "not_found"] = "found" if area else "not_found"
-    vocabulary: Any = getattr(predictor, "vocabulary", None)
     return schemas.Result(
         prompt=found.prompt,
-        state="cannot_judge" if familiar.state == "unlike" else seen,
+        state=state_of(area, familiar.state, finite=found.finite),
         area_px=area,
         area_mm2=area * spacing[0] * spacing[1] if spacing else None,
         presence=_presence(predictor, found.presence),
-        unknown_words=[] if vocabulary is None else list(vocabulary.unknown(found.prompt)),
+        unknown_words=predictor.vocabulary.unknown(found.prompt) if predictor.vocabulary else [],
         threshold=found.threshold,
         mask=as_text(mask_png(found.mask)),
         probability=None if found.hundredths is None else as_text(grey_png(found.hundredths)),
@@ -144,15 +143,15 @@ def _result(
 
 
 def _presence(predictor: Predictor, raw: float | None) -> schemas.Presence:
-    calibration: Any = getattr(predictor, "presence", None)
+    calibration = predictor.presence
     if raw is None or calibration is None:
         return schemas.Presence(score=raw, calibrated=False, n=None)
-    return schemas.Presence(score=float(calibration.score(raw)), calibrated=True, n=calibration.n)
+    return schemas.Presence(score=calibration.score(raw), calibrated=True, n=calibration.n)
 
 
 def familiar_values(familiar: Familiar) -> schemas.Familiar:
     """As an answer holds it."""
-    return schemas.Familiar.model_validate({"state": familiar.state, "reasons": list(familiar.reasons)})
+    return schemas.Familiar(state=familiar.state, reasons=list(familiar.reasons))
 
 
 def serving_of(request: Request) -> Serving:
