@@ -24,7 +24,7 @@ def asked_of(model: Predictor) -> list[str]:
 def test_a_request_alone_gets_the_predictors_bits(name: str) -> None:
     model = predictor(name)
     prompts = asked_of(model)
-    engine = Engine(model, ONE)
+    engine = Engine([(model, ONE)])
 
     async def asked() -> list:
         encoded = await engine.encode(pixels())
@@ -42,7 +42,7 @@ def test_a_request_alone_gets_the_predictors_bits(name: str) -> None:
 def test_in_a_batch_answers_differ_by_rounding_alone(name: str) -> None:
     """Images of several sizes, each with prompts of its own, encoded and decoded together."""
     model, seen = predictor(name), []
-    engine = Engine(model, ONE, crowd=lambda: 99, seen=lambda step, count: seen.append((step, count)))
+    engine = Engine([(model, ONE)], crowd=lambda: 99, seen=lambda step, count: seen.append((step, count)))
     images = [pixels(seed, (36 + 5 * seed, 50 - 3 * seed)) for seed in range(5)]
     prompts = asked_of(model)
 
@@ -72,7 +72,7 @@ def want_threshold(model: Predictor) -> float:
 
 def test_more_prompts_than_are_decoded_at_once() -> None:
     prompts = [f"thing {number}" for number in range(37)]
-    engine = Engine(predictor(), ONE)
+    engine = Engine([(predictor(), ONE)])
 
     async def asked() -> list:
         return await engine.answer(await engine.encode(pixels()), prompts)
@@ -84,7 +84,7 @@ def test_more_prompts_than_are_decoded_at_once() -> None:
 
 
 def test_each_request_has_its_own_threshold() -> None:
-    engine = Engine(predictor(), ONE, crowd=lambda: 9)
+    engine = Engine([(predictor(), ONE)], crowd=lambda: 9)
     limits = [0.0, 0.4, 0.5, 0.9]
 
     async def asked() -> list:
@@ -99,7 +99,7 @@ def test_each_request_has_its_own_threshold() -> None:
 
 def test_a_session_remembers_its_prompts_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     model = predictor()
-    engine, encoded_prompts = Engine(model, ONE), []
+    engine, encoded_prompts = Engine([(model, ONE)]), []
     tokenize = model.model.tokenize
     monkeypatch.setattr(model.model, "tokenize", lambda texts: encoded_prompts.append(list(texts)) or tokenize(texts))
     mine: Known = {}
@@ -117,7 +117,7 @@ def test_a_session_remembers_its_prompts_and_no_others(monkeypatch: pytest.Monke
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine, known = Engine(predictor(), ONE), {}
+    engine, known = Engine([(predictor(), ONE)]), {}
     size = 96 * 4
     monkeypatch.setattr("vlseg.serve.engine.PROMPT_BYTES", 3 * size)
 
@@ -145,10 +145,32 @@ def test_an_answer_that_is_no_number_is_none() -> None:
     model = predictor()
     with torch.no_grad():
         next(model.model.mask_decoder.parameters()).fill_(float("nan"))
-    engine = Engine(model, ONE)
+    engine = Engine([(model, ONE)])
 
     async def asked() -> list:
         return await engine.answer(await engine.encode(pixels()), ["polyp"], probability=True)
 
     (found,) = run(asked())
     assert (found.finite, found.presence, found.mask.any(), found.hundredths.any()) == (False, None, False, False)
+
+
+def test_copies_on_several_devices_share_the_images() -> None:
+    """Each image stays where it was encoded; prompts of a place are remembered there."""
+    places = [(predictor(), ThreadPoolExecutor(1)) for _ in range(2)]
+    engine = Engine(places)
+
+    async def asked(seed: int, known: list[Known]) -> tuple[int, np.ndarray]:
+        encoded = await engine.encode(pixels(seed))
+        (found,) = await engine.answer(encoded, ["polyp"], known=known[encoded.place])
+        return encoded.place, found.mask
+
+    async def all_asked() -> list[tuple[int, np.ndarray]]:
+        known: list[Known] = [{}, {}]
+        return await asyncio.gather(*(asked(seed, known) for seed in range(8)))
+
+    found = run(all_asked())
+    assert sorted(place for place, _ in found) == [0] * 4 + [1] * 4
+    for seed, (_, mask) in enumerate(found):
+        (want,) = predictor().segment(pixels(seed), ["polyp"])
+        sure = np.abs(want.probability - 0.5) > 1e-4
+        assert np.array_equal(mask[sure], want.mask[sure])

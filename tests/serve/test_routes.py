@@ -159,7 +159,7 @@ def test_what_the_model_knows_of_its_training_is_told() -> None:
         assert result["unknown_words"] == ["red"]
         assert (await client.get("/v1/models")).json()["models"][0]["presence"] == {"calibrated": True, "n": 80}
         told = (await client.get("/v1/models/tiny/words")).json()
-        assert told == {"words": ["a", "polyp"], "prompts": ["a polyp"]}
+        assert told == {"words": ["polyp", "a"], "prompts": ["a polyp"]}
 
     answered(app_of({"tiny": model}), work)
 

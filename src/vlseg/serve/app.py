@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -45,7 +45,7 @@ LEFT = 499
 
 
 def create_app(
-    models: Mapping[str, Predictor],
+    models: Mapping[str, Predictor | Sequence[Predictor]],
     *,
     access: Access,
     limits: Limits | None = None,
@@ -57,7 +57,8 @@ def create_app(
     """The API and the page over some models.
 
     Args:
-        models: by the names that requests give; the first is the default.
+        models: by the names that requests give; the first is the default. Several of one model are its copies, each on
+            a device of its own.
         access: who may ask.
         limits: of requests and of what is kept; None: the defaults.
         corrections: a folder for corrected masks, a dataset of vlseg's own layout; None: none are taken.
@@ -68,15 +69,16 @@ def create_app(
     limits = limits or Limits()
     crowd, store = Crowd(limits.queue), Store(limits, memory, clock)
     metrics = Metrics(crowd, store)
-    workers = {str(one.device): ThreadPoolExecutor(1, f"model-{one.device}") for one in models.values()}
+    copies = {name: [one] if isinstance(one, Predictor) else list(one) for name, one in models.items()}
+    devices = {str(one.device) for inside in copies.values() for one in inside}
+    workers = {device: ThreadPoolExecutor(1, f"model-{device}") for device in devices}
     engines = {
         name: Engine(
-            predictor,
-            workers[str(predictor.device)],
+            [(one, workers[str(one.device)]) for one in inside],
             crowd=lambda: crowd.open,
             seen=partial(_seen, metrics, name),
         )
-        for name, predictor in models.items()
+        for name, inside in copies.items()
     }
     helpers = ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 2)), "helper")
     serving = Serving(engines, store, limits, crowd, metrics, helpers, corrections, licences or {})

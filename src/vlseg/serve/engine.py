@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -35,12 +36,13 @@ class Familiar:
 
 @dataclass(frozen=True)
 class Encoded:
-    """An image as the model sees it: features and size, one row each, on the model's device."""
+    """An image as the model sees it: features and size, one row each, on the device of one of the engine's places."""
 
     features: ImageFeatures
     size: Inputs
     pixels: int
     familiar: Familiar
+    place: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -77,7 +79,7 @@ class _Ask:
 
 
 class Engine:
-    """One predictor, asked by many at once.
+    """One model, asked by many at once; on several devices, a copy on each.
 
     A request that is alone gets what `Predictor.segment` gives, to the bit. In a batch with others the sums of a
     matrix product may be taken in another order: probabilities then differ by rounding.
@@ -85,25 +87,23 @@ class Engine:
 
     def __init__(
         self,
-        predictor: Predictor,
-        worker: Executor,
+        places: Sequence[tuple[Predictor, Executor]],
         *,
         crowd: Callable[[], int] = lambda: 1,
         seen: Callable[[str, int], None] = lambda step, count: None,
     ) -> None:
-        self.predictor = predictor
-        self.digest = predictor.digest
-        self._remembers = recalls_prompts(predictor.model)
-        self._encode = Batcher(
-            self._encode_batch, worker, ENCODE, crowd=crowd, seen=lambda count: seen("encode", count)
-        )
-        self._decode = Batcher(
-            self._decode_batch, worker, DECODE, crowd=crowd, seen=lambda count: seen("decode", count)
-        )
+        self.predictor = places[0][0]
+        self.digest = self.predictor.digest
+        self._places = [_Place(number, *place, crowd, seen) for number, place in enumerate(places)]
 
     async def encode(self, pixels: np.ndarray) -> Encoded:
-        """The features of an image (H, W, 3), uint8 or float32 in [0, 1]."""
-        return await self._encode(pixels, rows=1, pixels=pixels.shape[0] * pixels.shape[1])
+        """The features of an image (H, W, 3), uint8 or float32 in [0, 1], on the device with the least to do."""
+        place = min(self._places, key=lambda one: one.busy)
+        place.busy += 1
+        try:
+            return await place.encode(pixels, rows=1, pixels=pixels.shape[0] * pixels.shape[1])
+        finally:
+            place.busy -= 1
 
     async def answer(
         self,
@@ -121,11 +121,34 @@ class Engine:
             prompts: that the model can answer.
             threshold: on probabilities; None = the predictor's.
             probability: whether `hundredths` are wanted.
-            known: the session's prompt features, which are used and added to; the worker's thread alone touches it.
+            known: the session's prompt features of the place, which are used and added to; the place's thread alone
+                touches it.
         """
         limit = self.predictor.threshold if threshold is None else threshold
         ask = _Ask(encoded, prompts, limit, probability, {} if known is None else known)
-        return await self._decode(ask, rows=len(prompts), pixels=len(prompts) * encoded.pixels)
+        place = self._places[encoded.place]
+        place.busy += 1
+        try:
+            return await place.decode(ask, rows=len(prompts), pixels=len(prompts) * encoded.pixels)
+        finally:
+            place.busy -= 1
+
+
+class _Place:
+    """A predictor on its device, whose thread does one batch at a time; `busy` counts requests."""
+
+    def __init__(
+        self,
+        number: int,
+        predictor: Predictor,
+        worker: Executor,
+        crowd: Callable[[], int],
+        seen: Callable[[str, int], None],
+    ) -> None:
+        self.number, self.predictor, self.busy = number, predictor, 0
+        self._remembers = recalls_prompts(predictor.model)
+        self.encode = Batcher(self._encode_batch, worker, ENCODE, crowd=crowd, seen=partial(seen, "encode"))
+        self.decode = Batcher(self._decode_batch, worker, DECODE, crowd=crowd, seen=partial(seen, "decode"))
 
     def _encode_batch(self, images: Sequence[np.ndarray]) -> list[Encoded]:
         predictor = self.predictor
@@ -136,8 +159,8 @@ class Engine:
         sizes = Inputs({SIZE_KEY: inputs.tensors[SIZE_KEY]})
         found = []
         for row, pixels in enumerate(scaled):
-            one = features[[row]]
-            found.append(Encoded(one, sizes[[row]], pixels.shape[0] * pixels.shape[1], self._familiar(pixels, one)))
+            one, area = features[[row]], pixels.shape[0] * pixels.shape[1]
+            found.append(Encoded(one, sizes[[row]], area, self._familiar(pixels, one), self.number))
         return found
 
     def _familiar(self, pixels: np.ndarray, features: ImageFeatures) -> Familiar:

@@ -104,7 +104,7 @@ async def segment_image(
     async def work() -> schemas.Answer:
         encoded = await _encoded(serving, session, image, model)
         asked = Asked(prompts, model, ask.threshold, ask.probability)
-        return await serving.answer(asked, image, encoded, serving.store.known(session, model))
+        return await serving.answer(asked, image, encoded, serving.store.known(session, model, encoded.place))
 
     return await attended(request, work(), serving.limits.seconds)
 

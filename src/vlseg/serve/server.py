@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import uvicorn
 
 from vlseg.evaluation import Predictor, load
 from vlseg.models import known_models
-from vlseg.models.device import check_precision, resolve_device
+from vlseg.models.device import check_precision, resolve_device, take_gpu
 from vlseg.models.manifest import default_weights, published_at
 from vlseg.records import InputError, from_system
 from vlseg.serve.access import LOOPBACK, Access, check_binding
@@ -67,7 +68,7 @@ def serve(
     check_precision(options.get("precision", "fp32"), resolve_device(options.get("device", "auto")))
     listening = _listen(settings.host, settings.port)
     with listening:
-        models = {name: _loaded(name, source, options) for name, source in named.items()}
+        models = {name: _copies(name, source, options) for name, source in named.items()}
         limits = Limits()
         app = create_app(
             models,
@@ -210,8 +211,18 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _loaded(name: str, source: str, options: Mapping[str, Any]) -> Predictor:
+def _copies(name: str, source: str, options: Mapping[str, Any]) -> list[Predictor]:
+    """The model, on each of the GPUs where there are several."""
     print(f"loading {name}", file=sys.stderr)
+    gpus = torch.cuda.device_count() if resolve_device(options.get("device", "auto")).type == "cuda" else 1
+    found = []
+    for number in range(gpus):
+        take_gpu(number)
+        found.append(_loaded(source, options))
+    return found
+
+
+def _loaded(source: str, options: Mapping[str, Any]) -> Predictor:
     predictor = load(source, **options)
     spec = predictor.model.spec
     grey = np.full((64, 64, 3), 128, dtype=np.uint8)

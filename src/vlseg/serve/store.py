@@ -61,9 +61,8 @@ class Stored:
 
 @dataclass
 class _Session:
-    used: float
     images: "OrderedDict[str, Stored]" = field(default_factory=OrderedDict)
-    known: dict[str, Known] = field(default_factory=dict)
+    known: dict[tuple[str, int], Known] = field(default_factory=dict)
 
 
 @dataclass
@@ -103,12 +102,17 @@ class Store:
         Raises:
             Refused: no room for it, or for another session (429).
         """
-        own = self._open(session)
+        self.sweep()
+        own = self._sessions.get(session)
+        if own is None and len(self._sessions) >= self.limits.sessions:
+            raise Refused(429, "too_many_sessions", "session: others fill the server; try again later")
+        own = own or _Session()
         image = Stored(secrets.token_urlsafe(16), pixels, spacing_mm, self.clock(), intensity, encoded)
         while len(own.images) >= self.limits.images_per_session:
             own.images.popitem(last=False)
         self._make_room(own, image.nbytes)
         own.images[image.id] = image
+        self._sessions[session] = own
         return image
 
     def keep(self, session: str, image: Stored, model: str, encoded: Encoded) -> None:
@@ -128,7 +132,7 @@ class Store:
         image = own.images.get(id) if own else None
         if own is None or image is None:
             raise Refused(404, "no_such_image", "id: this session has no such image (any more); upload it again")
-        own.used = image.used = self.clock()
+        image.used = self.clock()
         own.images.move_to_end(id)
         return image
 
@@ -140,38 +144,25 @@ class Store:
         """
         self.get(session, id)
         del self._sessions[session].images[id]
+        self.sweep()
 
-    def known(self, session: str, model: str) -> Known:
-        """The session's prompt features of a model; of a session that keeps no images, new ones."""
+    def known(self, session: str, model: str, place: int = 0) -> Known:
+        """The session's prompt features of a model's copy; of a session that keeps no images, new ones."""
         own = self._sessions.get(session)
-        return {} if own is None else own.known.setdefault(model, {})
+        return {} if own is None else own.known.setdefault((model, place), {})
 
     def sweep(self) -> None:
-        """Drops what nobody asked for in time; sessions without images go with their last one's time."""
+        """Drops what nobody asked for in time, and sessions with their last image."""
         oldest = self.clock() - self.limits.keep_seconds
         for session in self._sessions.values():
             for image in [image for image in session.images.values() if image.used <= oldest]:
                 del session.images[image.id]
-        gone = [name for name, one in self._sessions.items() if not one.images and one.used <= oldest]
-        for name in gone:
+        for name in [name for name, one in self._sessions.items() if not one.images]:
             del self._sessions[name]
 
     def clear(self) -> None:
         """Forgets everything."""
         self._sessions.clear()
-
-    def _open(self, session: str) -> _Session:
-        self.sweep()
-        own = self._sessions.get(session)
-        if own is None:
-            if len(self._sessions) >= self.limits.sessions:
-                empty = next((name for name, one in self._sessions.items() if not one.images), None)
-                if empty is None:
-                    raise Refused(429, "too_many_sessions", "session: others fill the server; try again later")
-                del self._sessions[empty]
-            own = self._sessions[session] = _Session(self.clock())
-        own.used = self.clock()
-        return own
 
     def _make_room(self, own: _Session, nbytes: int) -> None:
         taken = self.nbytes
