@@ -1,6 +1,7 @@
 """vlseg.Client against a server in this process, and without torch."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -96,6 +97,20 @@ def test_refusals_are_told(address: str) -> None:
             client.segment(pixels(), "polyp", model="other")
     with vlseg.Client(address.partition("?")[0], token="w" * 30) as client, pytest.raises(ServerError, match="401"):
         client.models()
+
+
+def test_the_docs_example(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "serve.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("image.png").write_bytes(png(pixels()))
+    exec(block.replace("http://127.0.0.1:8000/?token=TOKEN", address), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert all(line.endswith("(40, 50)") for line in lines[:2])
+    assert all(line.endswith("True") for line in lines[2:])
 
 
 def answering(*statuses: int) -> tuple[httpx2.MockTransport, list[int]]:
