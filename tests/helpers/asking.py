@@ -46,18 +46,9 @@ def guard(app: Any = echo, access: Access | None = None, **limits: Any) -> Guard
     return Guard(app, access or Access(TOKEN), Limits(**limits))
 
 
-def ask(
-    asked: Guard,
-    method: str = "GET",
-    target: str = "/v1/models",
-    headers: dict[str, str] | list[tuple[str, str]] = BEARER,
-    pieces: Iterable[bytes | float] = (),
-    *,
-    host: str | None = "127.0.0.1:8000",
-    port: int = 8000,
-) -> Answered:
-    """One request. `pieces` are of the body; a number waits so many seconds, and the body's end is sent after them."""
-    return asyncio.run(ask_later(asked, method, target, headers, pieces, host=host, port=port))
+def ask(*arguments: Any, **more: Any) -> Answered:
+    """`ask_later`, now."""
+    return asyncio.run(ask_later(*arguments, **more))
 
 
 async def ask_later(
@@ -70,6 +61,7 @@ async def ask_later(
     host: str | None = "127.0.0.1:8000",
     port: int = 8000,
 ) -> Answered:
+    """One request. `pieces` are of the body; a number waits so many seconds, and the body's end is sent after them."""
     path, _, query = target.partition("?")
     pairs = list(headers.items()) if isinstance(headers, dict) else headers
     named = [(name.encode(), value.encode("latin-1")) for name, value in pairs]
