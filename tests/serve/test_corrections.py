@@ -13,6 +13,7 @@ from PIL import Image
 from served import SIZE, app_of, asking, mask_text, pixels, png, run, uploaded
 
 from vlseg.data import read_dataset
+from vlseg.jobs.lock import run_lock
 from vlseg.records import InputError
 from vlseg.serve.corrections import check_corrections
 
@@ -116,6 +117,17 @@ def test_images_above_8_bit_keep_their_depth(tmp_path: Path) -> None:
     assert run(work()) == 201
     (kept,) = (tmp_path / "c" / "images").iterdir()
     assert np.array_equal(np.asarray(Image.open(kept)), deep)
+
+
+def test_two_servers_do_not_write_at_once(tmp_path: Path) -> None:
+    """What one has written the other one keeps; while one writes the other asks to come back."""
+    corrected(tmp_path / "c", [(1, {"items": [item(9)]})])
+    with run_lock(tmp_path / "c"):
+        (refused,) = corrected(tmp_path / "c", [(2, {"items": [item(9)]})])
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "not_written")
+    assert "Retry-After" in refused.headers
+    corrected(tmp_path / "c", [(2, {"items": [item(9)]})])
+    assert len(read_dataset(tmp_path / "c").samples) == 2
 
 
 def test_another_dataset_is_left_alone(tmp_path: Path, make_dataset: Callable[..., Path]) -> None:

@@ -86,7 +86,7 @@ def create_app(
         title="vlseg",
         version=__version__,
         summary="Segmentation of 2D medical images by what is typed.",
-        description=f"{NOTICE} Send the server's token as `Authorization: Bearer TOKEN`.",
+        description=f"{NOTICE} Programs send the header Authorization: Bearer TOKEN.",
         docs_url=None,
         redoc_url=None,
         lifespan=_lifespan,

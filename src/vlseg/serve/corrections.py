@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from vlseg.evaluation.predict_files import slug
+from vlseg.jobs.lock import run_lock
 from vlseg.records import InputError, check_folder, read_json, replacing, write_text
 from vlseg.serve.limits import Refused
 from vlseg.serve.pictures import NOTICE, read_mask_png
@@ -23,6 +25,7 @@ SHARES = {"train": 0.9, "val": 0.1}
 UNKNOWN = "unknown"
 """The patient, where nobody knows: these images are all for training, as two may be of one patient."""
 _writing = threading.Lock()
+_log = logging.getLogger("vlseg.serve")
 
 
 def check_corrections(folder: Path) -> None:
@@ -32,7 +35,7 @@ def check_corrections(folder: Path) -> None:
         InputError: it holds something else, or cannot be written.
     """
     check_folder("--corrections", folder, written=True)
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not folder.is_dir() or all(path.name.startswith(".") for path in folder.iterdir()):
         return
     info = folder / "dataset.json"
     values = read_json(info, "") if info.is_file() else None
@@ -48,22 +51,29 @@ def keep(folder: Path, ask: CorrectionAsk, image: Stored) -> list[str]:
 
     Raises:
         Refused: masks that are not of the image's size, two for one prompt and target, or an image that was given
-            with another patient.
+            with another patient (422); or the folder cannot be written now (503).
     """
     masks = [read_mask_png(one.mask, image.size, f"items.{number}.mask") for number, one in enumerate(ask.items)]
     named = {(one.prompt, one.target): None for one in ask.items}
     if len(named) < len(ask.items):
         raise Refused(422, "twice", "items: two have the same prompt and target; send one mask for them")
-    with _writing:
-        return _kept(folder, ask, image, masks)
+    picture = _picture(image.pixels)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        with _writing, run_lock(folder):
+            return _kept(folder, ask, image, masks, picture)
+    except InputError as error:
+        # Another server on the same folder, a full disk: what was there is as it was.
+        _log.warning("corrections: %s", error)
+        raise Refused(503, "not_written", "the corrections cannot be written now; the server's log says why") from error
 
 
-def _kept(folder: Path, ask: CorrectionAsk, image: Stored, masks: Sequence[np.ndarray]) -> list[str]:
+def _kept(
+    folder: Path, ask: CorrectionAsk, image: Stored, masks: Sequence[np.ndarray], picture: Image.Image
+) -> list[str]:
     entries = {split: _entries(folder, split) for split in SHARES}
     stem = hashlib.sha256(repr(image.size).encode() + np.ascontiguousarray(image.pixels).data).hexdigest()[:24]
     split = _split(entries, stem, ask.patient)
-    picture = _picture(image.pixels)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not (folder / "dataset.json").exists():
         write_text(folder / "dataset.json", json.dumps(_info(folder), indent=1) + "\n", private=True)
     for name in ("images", "masks", "anns"):

@@ -75,7 +75,7 @@ def invalid(errors: Any) -> Refused:
 def form_body(fields: type[BaseModel]) -> dict[str, Any]:
     """The form's description for OpenAPI."""
     schema = fields.model_json_schema(ref_template="#/components/schemas/{model}")
-    image = {"type": "string", "format": "binary", "description": "An image file: PNG, JPEG, TIFF, BMP or WebP."}
+    image = {"type": "string", "format": "binary", "description": "PNG, JPEG, WebP, BMP, TIFF or GIF."}
     fields_of = {name: _without_null(value) for name, value in schema["properties"].items()}
     properties = {"image": image, **fields_of}
     required = ["image", *schema.get("required", [])]
