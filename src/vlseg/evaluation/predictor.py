@@ -31,7 +31,7 @@ from vlseg.models.manifest import default_weights, whence
 from vlseg.models.registry import model_folder
 from vlseg.models.tensors import add_to_digest
 from vlseg.prompts import Vocabulary
-from vlseg.records import InputError, IntensityPolicy, read_record
+from vlseg.records import InputError, IntensityPolicy, RunRecord, read_record
 
 PROMPTS_KEPT = 512
 DEFAULT_INTENSITY = IntensityPolicy()
@@ -159,6 +159,21 @@ def check_threshold(threshold: float | None) -> None:
         raise InputError(f"threshold: {threshold} is no probability; give a number from 0 to 1")
 
 
+def finished_run(folder: Path) -> RunRecord:
+    """The record of a run that has a model.
+
+    Raises:
+        InputError: it has none yet.
+    """
+    record = read_record(folder / "run.json")
+    if not (folder / "model").is_dir():
+        raise InputError(
+            f"{folder}: the run has no model yet (status {record.status}); finish it with "
+            f"vlseg train --resume --out {folder}"
+        )
+    return record
+
+
 def load(
     source: str | Path,
     *,
@@ -185,12 +200,7 @@ def load(
         print(slow, file=sys.stderr)
     folder = Path(source)
     if (folder / "run.json").exists():
-        record = read_record(folder / "run.json")
-        if not (folder / "model").is_dir():
-            raise InputError(
-                f"{folder}: the run has no model yet (status {record.status}); finish it with "
-                f"vlseg train --resume --out {folder}"
-            )
+        record = finished_run(folder)
         intensity = None if record.intensities else IntensityPolicy(**record.intensity)
         model = load_model(str(folder / "model"), protocol=protocol, arguments=arguments)
         limit = record.threshold if threshold is None else threshold

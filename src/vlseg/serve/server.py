@@ -15,6 +15,7 @@ import torch
 import uvicorn
 
 from vlseg.evaluation import Predictor, load
+from vlseg.evaluation.predictor import finished_run
 from vlseg.models import known_models
 from vlseg.models.device import check_precision, resolve_device, take_gpu
 from vlseg.models.manifest import default_weights, published_at
@@ -136,6 +137,8 @@ def _own_name(source: str) -> str:
 
 
 def _check_source(source: str) -> None:
+    if (Path(source) / "run.json").is_file():
+        finished_run(Path(source))
     if Path(source).is_dir() or source in known_models() or re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         return
     raise InputError(
