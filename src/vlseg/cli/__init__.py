@@ -23,6 +23,7 @@ from vlseg.cli.probe import probe
 from vlseg.cli.prompts import prompts_app
 from vlseg.cli.report import report
 from vlseg.cli.robustness import robustness
+from vlseg.cli.serve import serve
 from vlseg.cli.study import study_app
 from vlseg.cli.train import train
 from vlseg.records import InputError, LostProcessError, from_system, started_place
@@ -45,6 +46,7 @@ app.command()(evaluate)
 app.command()(compare)
 app.command()(predict)
 app.command()(probe)
+app.command()(serve)
 app.command()(attack)
 app.command()(robustness)
 app.command()(merge)

@@ -8,23 +8,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from vlseg.data import unit_range
 from vlseg.data.images import read_pixels
 from vlseg.evaluation.familiarity import Familiarity, Verdict
 from vlseg.evaluation.judging import Judging, read_judging
-from vlseg.evaluation.predict import Prediction, answer_prompts, check_prompts, encode_prompts, ready
+from vlseg.evaluation.predict import (
+    Prediction,
+    answer_prompts,
+    check_prompts,
+    encode_images,
+    ready,
+    recall_prompts,
+    recalls_prompts,
+)
 from vlseg.evaluation.presence import PresenceCalibration
 from vlseg.models import ImageFeatures, Inputs, PromptFeatures, Rows, Segmenter, as_module, known_models, load_model
-from vlseg.models.device import autocast, resolve_device, set_threads, slow_precision
+from vlseg.models.device import resolve_device, set_threads, slow_precision
 from vlseg.models.hub import locate
 from vlseg.models.manifest import default_weights, whence
 from vlseg.models.registry import model_folder
 from vlseg.models.tensors import add_to_digest
 from vlseg.prompts import Vocabulary
-from vlseg.records import InputError, IntensityPolicy, read_record
+from vlseg.records import InputError, IntensityPolicy, RunRecord, read_record
 
 PROMPTS_KEPT = 512
 DEFAULT_INTENSITY = IntensityPolicy()
@@ -82,8 +89,6 @@ class Predictor:
             raise InputError("prompt: give at least one")
         check_prompts(self.model, prompts)
         features, inputs = self._image_features(self._pixels(image))
-        spec = self.model.spec
-        reads = (spec.uses_text or spec.uses_target) and not spec.prompt_features_depend_on_image
         predictions = answer_prompts(
             self.model,
             features,
@@ -92,7 +97,7 @@ class Predictor:
             device=self.device,
             precision=self.precision,
             threshold=self.threshold,
-            encode=self._prompt_features if reads else None,
+            encode=self._prompt_features if recalls_prompts(self.model) else None,
         )
         return list(predictions)
 
@@ -127,21 +132,14 @@ class Predictor:
     def _image_features(self, pixels: np.ndarray) -> tuple[ImageFeatures, Inputs]:
         """Of the image, or of the one before where it is the same: another prompt on it costs text and decoder only."""
         if self._last is None or not np.array_equal(self._last[0], pixels):
-            with torch.inference_mode(), autocast(self.precision, self.device):
-                tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).to(self.device)
-                inputs = self.model.prepare([tensor])
-                # A copy: the caller's array may change.
-                self._last = (pixels.copy(), self.model.encode_image(inputs), inputs)
+            features, inputs = encode_images(self.model, [pixels], device=self.device, precision=self.precision)
+            # A copy: the caller's array may change.
+            self._last = (pixels.copy(), features, inputs)
         return self._last[1], self._last[2]
 
-    def _prompt_features(self, prompts: Sequence[str]) -> PromptFeatures | None:
+    def _prompt_features(self, prompts: Sequence[str]) -> PromptFeatures:
         """Of each prompt, those of the last few hundred from memory."""
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
-        if new:
-            encoded = encode_prompts(self.model, new, self.device)
-            assert encoded is not None  # asked only of models that are told something
-            self._known |= {prompt: encoded[[row]] for row, prompt in enumerate(new)}
-        rows = Rows.join([self._known[prompt] for prompt in prompts])
+        rows = recall_prompts(self.model, prompts, self._known, self.device)
         while len(self._known) > PROMPTS_KEPT:
             self._known.pop(next(iter(self._known)))
         return rows
@@ -152,13 +150,28 @@ class Predictor:
         array = np.asarray(image.convert("RGB")) if isinstance(image, Image.Image) else image
         if array.ndim != 3 or array.shape[2] != 3:
             raise InputError(f"image: an array must be (H, W, 3), this one is {array.shape}")
-        return array.astype(np.float32) / 255 if array.dtype == np.uint8 else array.astype(np.float32)
+        return unit_range(array)
 
 
 def check_threshold(threshold: float | None) -> None:
     """Raises: InputError: outside of [0, 1], or not a number."""
     if threshold is not None and not 0 <= threshold <= 1:
         raise InputError(f"threshold: {threshold} is no probability; give a number from 0 to 1")
+
+
+def finished_run(folder: Path) -> RunRecord:
+    """The record of a run that has a model.
+
+    Raises:
+        InputError: it has none yet.
+    """
+    record = read_record(folder / "run.json")
+    if not (folder / "model").is_dir():
+        raise InputError(
+            f"{folder}: the run has no model yet (status {record.status}); finish it with "
+            f"vlseg train --resume --out {folder}"
+        )
+    return record
 
 
 def load(
@@ -187,12 +200,7 @@ def load(
         print(slow, file=sys.stderr)
     folder = Path(source)
     if (folder / "run.json").exists():
-        record = read_record(folder / "run.json")
-        if not (folder / "model").is_dir():
-            raise InputError(
-                f"{folder}: the run has no model yet (status {record.status}); finish it with "
-                f"vlseg train --resume --out {folder}"
-            )
+        record = finished_run(folder)
         intensity = None if record.intensities else IntensityPolicy(**record.intensity)
         model = load_model(str(folder / "model"), protocol=protocol, arguments=arguments)
         limit = record.threshold if threshold is None else threshold
