@@ -8,7 +8,7 @@ busi       `guide` (EfficientNet-Lite0 and all-MiniLM-L6-v2, frozen, 128 px) on 
            is told nothing: same settings, samples and searches; each one's changes are laid over the other's images.
 told       the same told less: trained on the class, and trained on p6 but asked by the class.
 masking    whether the gradients of both lead nowhere: one seed of each against SPSA.
-words      typos, synonyms and appended words in the sentences of the model told p6.
+words      typos, synonyms and appended words in the sentences of the model that is told p6.
 published  `--preset published` on clipseg-tiny and on guide.
 
 Runs and attacks that lie in the work folder are not done again. Writes results/robustness.json from whatever is there
@@ -27,8 +27,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from robustness_figures import CLEAN, Answers, answers, curve, pair, shown, words_curve
-from robustness_inside import masking, words_attacked
+from robustness_figures import CLEAN, Answers, answers, before_and_after, curve, pair, shown
 from robustness_tables import tables
 
 from vlseg.attacks import Attack, Budget, Goal, Search
@@ -200,39 +199,49 @@ def busi_figures(place: Place, seeds: int) -> dict[str, Any]:
 
 
 def do_masking(place: Place, data: Path, seeds: int) -> None:
-    """Whether the twin's, or its reading sister's, gradients lead nowhere: against SPSA, which asks for none."""
+    """Whether the gradients of twin and reading sister lead nowhere: against SPSA and each other's changes."""
     for seed in range(seeds):
-        for arm in (TWIN, "p6"):
-            file = place.told(f"masking-{arm}-{seed}")
-            if not file.exists():
-                found = masking(place.run(f"busi-{arm}", seed), data, search(*MASKING), MASKING_LIMIT)
-                file.write_text(json.dumps(found) + "\n")
-    
+        runs = [str(place.run(f"busi-{arm}", seed)) for arm in (TWIN, "p6")]
+        asked = ["--data", str(data), "--limit", str(MASKING_LIMIT), *searches([MASKING]), "--check-gradients"]
+        place.call(f"masking-{seed}", ["attack", *runs, *asked])
+
 
 def masking_figures(place: Place, seeds: int) -> dict[str, Any]:
-    """By arm, of the seeds that are there."""
-    told: dict[str, Any] = {}
-    for arm in (TWIN, "p6"):
-        files = [file for seed in range(seeds) if (file := place.told(f"masking-{arm}-{seed}")).exists()]
-        if files:
-            told[arm] = [json.loads(file.read_text()) for file in files]
-    return told
+    """Success by run, of the seeds that are there."""
+    told = [json.loads(file.read_text()) for seed in range(seeds) if (file := place.told(f"masking-{seed}")).exists()]
+    kept = ("n", "white", "spsa", "transferred", "no_gradient", "signs")
+    return {one["run"]: {key: one[key] for key in kept} for values in told for one in values["gradients"]}
 
 
 def do_words(place: Place, data: Path, seeds: int) -> None:
     """Attacks on the sentence of the model that reads p6."""
+    kinds = [word for kind in ("typos", "synonyms", "suffix") for word in ("--words", kind)]
+    asked = [
+        "--data",
+        str(data),
+        "--limit",
+        str(BUSI_LIMIT),
+        *kinds,
+        "--size",
+        "1",
+        "--size",
+        "2",
+        "--candidates",
+        "16",
+    ]
     for seed in range(seeds):
-        file = place.told(f"words-{seed}")
-        if not file.exists():
-            found = words_attacked(place.run("busi-p6", seed), data, BUSI_LIMIT)
-            file.write_text(json.dumps(found) + "\n")
+        place.call(f"words-{seed}", ["attack", str(place.run("busi-p6", seed)), *asked])
 
 
 def words_figures(place: Place, seeds: int) -> dict[str, Any]:
     """Of the seeds that are there; each attack beside the same samples as they are."""
-    files = [file for seed in range(seeds) if (file := place.told(f"words-{seed}")).exists()]
-    runs = [json.loads(file.read_text()) for file in files]
-    return {name: words_curve([run[name] for run in runs]) for name in (runs[0] if runs else {})}
+    found = [place.found(f"words-{seed}", "busi-p6", seed) for seed in range(seeds)]
+    runs = [one for one in found if one is not None]
+    told: dict[str, Any] = {}
+    for name in runs[0] if runs else ():
+        if name != CLEAN:
+            told[name] = before_and_after(runs, name, present=True)
+    return told
 
 
 def do_phantoms(place: Place, seeds: int, arms: Sequence[str]) -> None:
@@ -253,7 +262,7 @@ def do_phantoms(place: Place, seeds: int, arms: Sequence[str]) -> None:
             for goal in ("erase", "make"):
                 asked = ["--attack", search("pgd", 10, 8, goal)]
                 place.call(f"phantoms-{arm}-{goal}-{seed}", ["attack", run, *limit, *asked])
-    
+
 
 def phantom_figures(place: Place, seeds: int) -> dict[str, Any]:
     """Of the seeds that are there."""
@@ -281,7 +290,7 @@ def do_published(place: Place, data: Path, seeds: int) -> None:
             if place.run(arm, seed).exists():
                 words = ["--data", str(where), "--preset", "published", "--limit", str(PUBLISHED_LIMIT)]
                 place.call(f"published-{arm}-{seed}", ["attack", str(place.run(arm, seed)), *words])
-        
+
 
 def published_figures(place: Place, seeds: int) -> dict[str, Any]:
     """Of the seeds that are there."""

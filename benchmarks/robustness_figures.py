@@ -8,7 +8,7 @@ from itertools import pairwise
 from statistics import mean
 from typing import Any
 
-from vlseg.metrics import ATTACKED, bootstrap_mean, epsilon_words, two_level_mean
+from vlseg.metrics import ATTACKED, bootstrap_mean, budget_words, epsilon_words, two_level_mean
 from vlseg.metrics.indices import group_of
 from vlseg.records import SampleScore
 from vlseg.reports.attacks import search_name
@@ -34,7 +34,12 @@ Answers = Mapping[str, Mapping[str, Scored]]
 
 
 def condition(arguments: Mapping[str, Any]) -> str:
-    """The name of an attack: search and how often it looks, what else was done, budget; e.g. "pgd of 20 2/255"."""
+    """The name of an attack: search and how often it looks, what else was done, budget; e.g. "pgd of 20 2/255".
+
+    On sentences search and budget; e.g. "greedy, 2 typos".
+    """
+    if arguments.get("words"):
+        return f"{arguments['search']['method']}, {budget_words(arguments)}"
     method, looks = arguments["search"]["method"], arguments["search"]["steps"] * arguments["search"]["restarts"]
     name = search_name({key: value for key, value in arguments.items() if key != "found_on"})
     name = name.replace(method, f"{method} of {looks}", 1)
@@ -174,27 +179,16 @@ def _no_more(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[bool]:
     return [two <= one for one, two in zip(before["seeds"], after["seeds"], strict=True)]
 
 
-def words_curve(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One attack on the sentence, samples that have nothing to change left out.
+def before_and_after(runs: Sequence[Answers], name: str, *, present: bool = False) -> dict[str, Any]:
+    """Dice as it is and under a condition, and what is lost, of the samples that have a row under it.
 
-    Args:
-        runs: by seed, lists over samples: `groups`, `empty`, `clean`, `dice`, `queries`.
-
-    Returns:
-        `clean`, `dice` and `drop` of samples whose truth is not empty, how many sentences were asked on average.
+    A sentence without anything to change has none.
     """
-    kept = [
-        number
-        for number, empty in enumerate(runs[0]["empty"])
-        if not empty and all(run["queries"][number] for run in runs)
-    ]
-    groups = [runs[0]["groups"][number] for number in kept]
-    clean, dice = ([[run[key][number] for number in kept] for run in runs] for key in ("clean", "dice"))
-    drops = [_less(own, under) for own, under in zip(clean, dice, strict=True)]
-    asked = mean(run["queries"][number] for run in runs for number in kept)
-    estimates = {
+    kept = [{CLEAN: {sample: run[CLEAN][sample] for sample in run[name]}, name: run[name]} for run in runs]
+    (clean, groups), (under, _) = (table(kept, one, present=present) for one in (CLEAN, name))
+    lost = [_less(own, other) for own, other in zip(clean, under, strict=True)]
+    return {
         "clean": over_seeds(clean, groups),
-        "dice": over_seeds(dice, groups),
-        "drop": over_seeds(drops, groups),
+        "dice": over_seeds(under, groups),
+        "drop": over_seeds(lost, groups, (-1.0, 1.0)),
     }
-    return {**estimates, "queries": asked, "keeps_meaning": runs[0]["keeps_meaning"]}

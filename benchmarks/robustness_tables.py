@@ -95,6 +95,23 @@ def published_table(published: Result) -> list[str]:
     return lines
 
 
+def words_table(told: Result) -> list[str]:
+    """A line for each attack on sentences, random sentences among them."""
+    lines = _head("sentences", "samples", "as they are", "changed", "lost")
+    for name, one in told.items():
+        lines.append(_line(name, str(one["dice"]["n"]), *(cell(one[key]) for key in ("clean", "dice", "drop"))))
+    return lines
+
+
+def masking_table(told: Result) -> list[str]:
+    """A line for each run: success of what follows gradients and of what does not."""
+    lines = _head("run", "PGD", "SPSA", "the other's changes", "no gradient")
+    for run, one in told.items():
+        given = ", ".join(f"{value:.3f}" for value in one["transferred"].values())
+        lines.append(_line(f"`{run}`", f"{one['white']:.3f}", f"{one['spsa']:.3f}", given, f"{one['no_gradient']:.0%}"))
+    return lines
+
+
 def words(name: str) -> str:
     """A condition as the page has it: budgets that are shares of a grey level as such, "pgd of 10 0.00049" too."""
     *rest, budget = name.split(" ")
@@ -119,6 +136,10 @@ def tables(results: Result) -> dict[str, list[str]]:
             found[f"busi {part}"] = busi_table(results["busi"], part)
         found["told"] = told_table(results["busi"], "present")
         found["transfer"] = transfer_table(results["busi"], "present")
+    if results["words"]:
+        found["words"] = words_table(results["words"])
+    if results["masking"]:
+        found["masking"] = masking_table(results["masking"])
     if results["published"]:
         found["published"] = published_table(results["published"])
     return found
