@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from attacked_models import Toy
+from attacked_models import Toy, disc_runs
 from PIL import Image
 
 import vlseg
 from vlseg.attacks import Attack, Budget, Goal, Search
 from vlseg.jobs import attack as attack_job
-from vlseg.jobs import attack_published
+from vlseg.jobs import attack_parts, attack_published
 from vlseg.jobs.attack import AttackedRun, attack_on
 from vlseg.jobs.attack_files import after_file
 from vlseg.jobs.attack_plan import AttackOptions, number, planned, published
@@ -36,22 +36,7 @@ OPTIONS = EvaluateOptions(device="cpu", threads=1, pictures=False)
 @pytest.fixture(scope="module")
 def discs(tmp_path_factory: pytest.TempPathFactory, disc_writer: Callable[..., Path]) -> Path:
     """data/ and two runs on it that have learned something."""
-    root = tmp_path_factory.mktemp("discs")
-    data = disc_writer(root / "data", (12, 2, 4), 32)
-    for seed, name in enumerate(("run", "other")):
-        config = RunConfig(
-            model="clipseg-tiny",
-            model_arguments={"image_size": 32},
-            data=[str(data)],
-            prompt="p1",
-            threads=1,
-            device="cpu",
-            batch_size=6,
-            max_steps=60,
-            seed=seed,
-        )
-        train_run(config, root / name)
-    return root
+    return disc_runs(tmp_path_factory.mktemp("discs"), disc_writer, "p1")
 
 
 @pytest.fixture
@@ -199,7 +184,7 @@ def test_a_model_is_given_once_and_one_folder_is_of_one_model(discs: Path, vlseg
 
 
 def test_an_attack_that_was_cut_off_goes_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attack_job, "SAMPLES_AT_ONCE", 1)
+    monkeypatch.setattr(attack_parts, "SAMPLES_AT_ONCE", 1)
     asked: dict[str, Any] = {"method": "fgsm", "epsilons": ("8/255",)}
     (whole,) = attacked(root, **asked)
     shutil.rmtree(whole.evaluated.folder)

@@ -28,6 +28,7 @@ from vlseg.metrics.regions import (
     precision_recall,
     risk_coverage,
 )
+from vlseg.metrics.rewordings import Rewording, budget_words, rewordings
 from vlseg.metrics.subgroups import columns, parted, subgroups
 from vlseg.metrics.surface import (
     PairScores,
@@ -62,6 +63,7 @@ __all__ = [
     "PairScores",
     "Presence",
     "Ranks",
+    "Rewording",
     "RiskCoverage",
     "Surface",
     "SurfaceDistances",
@@ -72,6 +74,7 @@ __all__ = [
     "best_text_blind_mask",
     "bootstrap_mean",
     "brier_score",
+    "budget_words",
     "ceilings",
     "choices",
     "chosen",
@@ -96,6 +99,7 @@ __all__ = [
     "penalised_hd95",
     "precision_recall",
     "presence_index",
+    "rewordings",
     "rising",
     "risk_coverage",
     "score_pair",

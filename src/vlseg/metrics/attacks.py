@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +14,9 @@ from vlseg.records import SampleScore
 Rows = Sequence[SampleScore]
 ATTACKED = "attack"
 """The condition of rows under attack."""
+CONTROLS = frozenset({"noise", "random"})
+"""Searches that look for nothing: noise on the image, random sentences."""
+NOTHING_TO_CHANGE = "no sample had anything to change"
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,28 @@ class AttackEffect:
 
     @property
     def epsilon(self) -> float:
-        """Of the budget, in its own units."""
+        """Of the budget of an attack on the image, in its own units."""
         return float(self.arguments["budget"]["epsilon"])
+
+    @property
+    def words(self) -> bool:
+        """On the sentence, and not on the image."""
+        return bool(self.arguments.get("words"))
+
+    @property
+    def amount(self) -> float:
+        """Of the budget, in its own units: epsilon, or how many changes of the sentence."""
+        return float(self.arguments["budget"]["size"]) if self.words else self.epsilon
+
+    @property
+    def keeps_meaning(self) -> bool:
+        """The same was asked for; where not, a lower Dice may be the right answer."""
+        return bool(self.arguments["budget"].get("keeps_meaning", True))
+
+    @property
+    def control(self) -> bool:
+        """Looks for nothing."""
+        return self.method in CONTROLS
 
     @property
     def method(self) -> str:
@@ -54,15 +77,18 @@ class AttackEffect:
         return bool(self.arguments.get("published"))
 
 
-def attack_effects(rows: Rows, *, groups_known: bool) -> list[AttackEffect]:
+def attack_effects(rows: Rows, *, groups_known: bool, attacks: Sequence[Mapping[str, Any]] = ()) -> list[AttackEffect]:
     """By attack, in order of first appearance.
+
+    Samples that an attack on the sentence could not change have no row under it, and do not count.
 
     Args:
         rows: of one evaluation of condition "attack": its clean rows and those of every attack.
         groups_known: whether the group column names patients or sequences.
+        attacks: arguments of those that were asked for, as the record has them; these come first, without rows as well.
     """
     clean = {_key(row): row for row in rows if row.condition == "clean" and row.dice is not None}
-    parts: dict[str, dict[str, list[SampleScore]]] = {}
+    parts: dict[str, dict[str, list[SampleScore]]] = {json.dumps(one, sort_keys=True): {} for one in attacks}
     for row in rows:
         if row.condition == ATTACKED and row.dice is not None and _key(row) in clean:
             arguments = json.loads(row.condition_arguments)
@@ -74,19 +100,20 @@ def attack_effects(rows: Rows, *, groups_known: bool) -> list[AttackEffect]:
 def rising(effects: Sequence[AttackEffect]) -> list[tuple[AttackEffect, AttackEffect]]:
     """Neighbouring budgets of one attack under which the mean Dice rises: the larger one holds all of the smaller one.
 
-    Of untargeted searches: what goes for another mask, and noise, need not lower Dice further.
+    Of untargeted searches: what goes for another mask, and a control, need not lower Dice further.
     """
     alike: dict[str, list[AttackEffect]] = {}
     for effect in effects:
-        if effect.arguments["goal"]["kind"] != "untargeted" or effect.method == "noise":
+        if effect.arguments["goal"]["kind"] != "untargeted" or effect.control or effect.dice.mean is None:
             continue
         rest = {name: value for name, value in effect.arguments.items() if name != "budget"}
-        budget = {name: value for name, value in effect.arguments["budget"].items() if name != "epsilon"}
-        search = {name: value for name, value in rest.get("search", {}).items() if name != "step_size"}
+        budget = {name: value for name, value in effect.arguments["budget"].items() if name not in ("epsilon", "size")}
+        grows = "steps" if effect.words else "step_size"  # with the budget
+        search = {name: value for name, value in rest.get("search", {}).items() if name != grows}
         alike.setdefault(json.dumps([rest | {"search": search}, budget], sort_keys=True), []).append(effect)
     found = []
     for same in alike.values():
-        ordered = sorted(same, key=lambda one: one.epsilon)
+        ordered = sorted(same, key=lambda one: one.amount)
         found += [pair for pair in pairwise(ordered) if (pair[1].dice.mean or 0.0) > (pair[0].dice.mean or 0.0)]
     return found
 
@@ -116,10 +143,14 @@ def _effect(
     dices = [row.dice or 0.0 for row in rows]
     there, there_before = ([row for row in some if not row.empty_target] for some in (rows, before))
     wanted = part.get("wanted")
+    dice = bootstrap_mean(dices, groups, bounds=(0.0, 1.0))
+    change = compare_paired([row.dice or 0.0 for row in before], dices, groups, largest=1.0)
+    if not rows:
+        dice, change = replace(dice, reason=NOTHING_TO_CHANGE), replace(change, reason=NOTHING_TO_CHANGE)
     return AttackEffect(
         arguments=arguments,
-        dice=bootstrap_mean(dices, groups, bounds=(0.0, 1.0)),
-        change=compare_paired([row.dice or 0.0 for row in before], dices, groups, largest=1.0),
+        dice=dice,
+        change=change,
         presence=_mean([row.presence_score for row in there]),
         clean_presence=_mean([row.presence_score for row in there_before]),
         left_empty=_mean([float(row.empty_pred) for row in there]),

@@ -370,6 +370,8 @@ class EvaluationSpec(Strict):
     ceiling_reason: str | None = None
     told: Told = "prompt"
     seconds: float | None = None
+    attack_notes: dict[str, Any] = {}
+    """Beside the rows under attack: sentences asked, and what a check of the gradients found."""
 
     @classmethod
     def read(cls, path: Path) -> Self:

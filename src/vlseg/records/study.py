@@ -67,7 +67,9 @@ class Attacked(Strict):
     """`vlseg attack` of each trained model, all budgets in one run; no images are kept."""
 
     data: Literal["own"] | Names = "own"
-    method: Literal["fgsm", "pgd", "segpgd", "apgd", "spsa", "noise", "universal"] | None = None
+    method: (
+        Literal["fgsm", "pgd", "segpgd", "apgd", "spsa", "noise", "universal", "greedy", "gradient", "random"] | None
+    ) = None
     epsilons: list[str | float] = []
     """As on the command line: "2/255", 0.01."""
     norm: Literal["linf", "l2"] = "linf"
@@ -76,6 +78,11 @@ class Attacked(Strict):
     restarts: int = pydantic.Field(default=1, ge=1)
     round_trip: Literal["8bit", "jpeg"] | None = None
     preset: Literal["published"] | None = None
+    words: list[Literal["typos", "synonyms", "vocabulary", "near", "suffix", "order"]] = []
+    """Ways to change the sentence instead of the image."""
+    sizes: list[Annotated[int, pydantic.Field(ge=1)]] = []
+    """Of words: how many changes."""
+    candidates: int | None = pydantic.Field(default=None, ge=1)
     split: str = "test"
     limit: int | None = pydantic.Field(default=None, ge=1)
     """Samples."""

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vlseg.metrics import ATTACKED
+from vlseg.metrics import ATTACKED, budget_words
 from vlseg.records import SampleScore
 from vlseg.records.pictures import OUTLINES, PICTURES
 from vlseg.reports.attacks import search_name
@@ -88,7 +88,7 @@ def condition_words(score: SampleScore, arguments: Mapping[str, object]) -> str:
     if score.condition == ATTACKED:
         given = json.loads(score.condition_arguments)
         held["wanted"] = "against the mask that is wanted"
-        words = f"under {search_name(given)}, epsilon {given['budget']['epsilon']:.3g}"
+        words = f"under {search_name(given)}, {budget_words(given)}"
         return ", ".join([words, *(held[given[name]] for name in ("against",) if name in given)])
     given = {**arguments, **json.loads(score.condition_arguments)}
     more = [

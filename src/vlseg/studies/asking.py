@@ -8,7 +8,7 @@ from typing import Any
 from vlseg.models.manifest import default_weights
 from vlseg.records import InputError, RunConfig
 from vlseg.records.study import OWN, Attacked, Evaluate, ModelEntry, Part, Planned, Probe, StudySpec, several
-from vlseg.studies.check import EXTERNAL, NO_OPTION
+from vlseg.studies.check import EXTERNAL, attack_values
 from vlseg.studies.naming import FEATURES, planned_run, settings_over
 from vlseg.studies.places import Places
 
@@ -38,10 +38,10 @@ def asked_of(part: Part, places: Places, run: Planned, config: RunConfig) -> Ite
     for attack in part.attack:
         if attack.models is not None and model not in attack.models:
             continue
-        asked = attack.model_dump(exclude=NO_OPTION)
+        asked = attack_values(attack)
         for label in _asked_about(attack, places, list(run.data)):
             labels = {**run.labels, "data": label, "asked": run.labels["prompt"], "split": attack.split}
-            labels["attack"] = attack.preset or attack.method or "pgd"
+            labels["attack"] = "words" if attack.words else attack.preset or attack.method or "pgd"
             how: dict[str, Any] = {"prompt": run.labels["prompt"], "split": attack.split, "limit": attack.limit}
             how |= {"attack": asked, "target": config.target, "pictures": False}
             yield planned_run("attack", model, labels, how, places, [label], [run.name], {run.name: run})
