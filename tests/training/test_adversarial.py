@@ -7,14 +7,22 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import TINY
+from attacked_models import Toy
+from tiny_models import NAMES, TARGETS, TINY, made
 from torch import Tensor
+from torch.nn import functional as F
 
+from vlseg.attacks import Attack, Budget, Search, run_attack
+from vlseg.data import load_mask, load_pixels, unit_range
 from vlseg.jobs.datasets import open_pool
 from vlseg.jobs.subsets import choose
-from vlseg.models import build_model
-from vlseg.records import RunConfig
+from vlseg.models import Inputs, as_module, build_model
+from vlseg.records import InputError, RunConfig
 from vlseg.training import Fit
+from vlseg.training.adversarial import Adversary, check_adversarial
+from vlseg.training.batches import Batch
+from vlseg.training.drawing import steps_shown
+from vlseg.training.precision import Arithmetic
 from vlseg.training.step import TrainingStep, training_loss
 
 MakeDataset = Callable[..., Path]
@@ -69,16 +77,18 @@ def apart(one: dict[str, Tensor], two: dict[str, Tensor], before: dict[str, Tens
 PLAIN: list[dict[str, Any]] = [
     {},
     {"accumulate": 2, "class_prompt_share": 0.5},
+    {"model": "clipseg", "regime": "freeze_encoders"},
     {"model": "unet"},
     {"model": "smp-unet"},
-    {"model": "clipseg", "regime": "freeze_encoders"},
     {"model": "clipseg", "checkpoint_activations": True},
     {"model": "guide", "regime": "decoder", "precision": "bf16"},
     {"label_share": 0.5, "pseudo_labels": "epi"},
 ]
 
 
-@pytest.mark.parametrize("settings", PLAIN, ids=str)
+@pytest.mark.parametrize(
+    "settings", [*PLAIN[:3], *(pytest.param(one, marks=pytest.mark.slow) for one in PLAIN[3:])], ids=str
+)
 @pytest.mark.parametrize("how", [{"adversarial": "pgd", "adversarial_steps": 2}, {"adversarial": "free"}], ids=str)
 def test_without_a_budget_it_is_plain_training_bit_by_bit(
     make_dataset: MakeDataset, tmp_path: Path, settings: dict[str, Any], how: dict[str, Any]
@@ -94,7 +104,7 @@ def test_without_a_budget_it_is_plain_training_bit_by_bit(
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5])
-@pytest.mark.parametrize("name", ["clipseg-tiny", "smp-unet"])
+@pytest.mark.parametrize("name", ["clipseg-tiny", pytest.param("smp-unet", marks=pytest.mark.slow)])
 def test_a_step_of_pgd_is_what_plain_torch_makes_of_it(
     make_dataset: MakeDataset, tmp_path: Path, name: str, share: float
 ) -> None:
@@ -191,3 +201,217 @@ def test_free_is_what_plain_torch_makes_of_it(make_dataset: MakeDataset, tmp_pat
     plain = trained(config.model_copy(update={"adversarial": "none"}), tmp_path / "plain")
     assert apart(weights_of(theirs), weights_of(ours), before) < 0.01
     assert apart(plain, weights_of(ours), before) > 0.1
+
+
+def batch_of(model: Any, images: list[Tensor], share: float = 1.0) -> tuple[Batch, Adversary]:
+    """A batch of images with one sample each, on which every step of the network is moved."""
+    config = RunConfig(
+        model="any",
+        data=["d"],
+        adversarial="pgd",
+        adversarial_steps=2,
+        adversarial_epsilon=0.1,
+        adversarial_share=share,
+    )
+    told = model.tokenize([TARGETS[0]])
+    rows, zeros = torch.arange(len(images)), torch.zeros(len(images), dtype=torch.long)
+    batch = Batch(
+        inputs=model.prepare(images).tensors,
+        tokens={} if told is None else told.tensors,
+        image_of=rows,
+        prompt_of=zeros,
+        channel_of=zeros,
+        masks=model.prepare_masks([torch.ones(image.shape[1:]) for image in images]),
+        sizes=tuple((image.shape[1], image.shape[2]) for image in images),
+        whole=len(images),
+    )
+    return batch, Adversary(model, config, Arithmetic("fp32", torch.device("cpu")))
+
+
+def loss_of(model: Any) -> Callable[[Batch], Tensor]:
+    step = TrainingStep(model)
+
+    def loss(batch: Batch) -> Tensor:
+        *arguments, masks = batch.tensors(torch.device("cpu"))
+        return F.binary_cross_entropy_with_logits(step(*arguments, False, False), masks)
+
+    return loss
+
+
+def pictures(*sizes: tuple[int, int]) -> list[Tensor]:
+    rng = torch.Generator().manual_seed(5)
+    return [torch.rand(3, *size, generator=rng).round(decimals=1) for size in sizes]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "ensemble"])
+def test_every_model_is_attacked_within_the_budget_and_the_image(name: str) -> None:
+    check_change(made(name), "pixel_values")
+
+
+@pytest.mark.parametrize(("name", "protocol"), [("cris", "original"), ("lvit-unet", "published")])
+def test_letterboxes_and_other_orders_of_colours(name: str, protocol: str) -> None:
+    torch.manual_seed(0)
+    model = build_model(name, arguments=TINY[name], targets=TARGETS, protocol=protocol)
+    check_change(model, "pixel_values")
+
+
+def test_members_with_other_colours_get_the_same_change() -> None:
+    model: Any = made("ensemble", members=[made("clipseg"), made("cris")])
+    check_adversarial(RunConfig(model="ensemble", data=["d"], adversarial="pgd"), model, [])
+    found = [check_change(model, f"{number}.pixel_values") for number in range(2)]
+    assert torch.allclose(found[0], found[1], atol=1e-5)
+
+
+def check_change(model: Any, name: str) -> Tensor:
+    """Held against what black and white become, the change is at most 0.1 of the range, and nothing in padding."""
+    as_module(model).eval()
+    images = pictures((40, 52), (52, 40), (30, 90))
+    batch, adversary = batch_of(model, images)
+    torch.manual_seed(0)
+    attacked = adversary.against(batch, 0, loss_of(model))
+    white, black = (
+        model.prepare([torch.full_like(image, value) for image in images]).tensors[name] for value in (1.0, 0.0)
+    )
+    before, after, gain = batch.inputs[name], attacked.inputs[name], white - black
+    padding = gain == 0
+    assert torch.equal(before[padding], after[padding])
+    moved = ((after - before) / gain)[~padding]
+    assert float(moved.abs().max()) <= 0.1 + 1e-5
+    assert float((moved.abs() > 1e-3).float().mean()) > 0.5
+    values = ((after - black) / gain)[~padding]
+    assert float(values.min()) > -1e-4
+    assert float(values.max()) < 1 + 1e-4
+    for other, tensor in batch.inputs.items():
+        if not other.endswith("pixel_values"):
+            assert torch.equal(tensor, attacked.inputs[other])
+    return moved
+
+
+def test_a_share_of_the_images_is_attacked_and_over_batches_the_share() -> None:
+    model = made("clipseg-tiny")
+    images = pictures((32, 32), (32, 32), (32, 32))
+    batch, adversary = batch_of(model, images, share=0.5)
+    counts = []
+    for number in range(200):
+        counts.append(int(adversary._attacked(replace(batch, place=(1, number))).sum()))
+    assert set(counts) == {1, 2}
+    assert sum(counts) / 600 == pytest.approx(0.5, abs=0.05)
+    changed = adversary.against(batch, 0, loss_of(model)).inputs["pixel_values"] != batch.inputs["pixel_values"]
+    assert torch.equal(changed.flatten(1).any(1), adversary._attacked(batch))
+
+
+def test_starts_are_drawn_anew_by_seed_epoch_batch_and_image() -> None:
+    batch, adversary = batch_of(made("clipseg-tiny"), pictures((32, 32), (32, 32)))
+    draws = [adversary.start(replace(batch, place=place)) for place in ((0, 0), (0, 1), (1, 0))]
+    adversary.config = adversary.config.model_copy(update={"seed": 1})
+    rows = [row for draw in [*draws, adversary.start(batch)] for row in draw]
+    assert all(not torch.equal(one, two) for index, one in enumerate(rows) for two in rows[:index])
+    assert float(torch.stack(rows).abs().max()) == pytest.approx(0.1, abs=1e-3)
+    adversary.config = adversary.config.model_copy(update={"seed": 0})
+    assert torch.equal(adversary.start(batch), draws[0])
+
+
+def test_inner_passes_leave_nothing_behind() -> None:
+    """No gradient of a weight, no running statistic, no random number, no mode."""
+    model = made("smp-unet")
+    network = as_module(model)
+    network.train()
+    batch, adversary = batch_of(model, pictures((40, 52), (52, 40), (64, 64)))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    torch.manual_seed(7)
+    wanted = torch.rand(3)
+    torch.manual_seed(7)
+    passes = []
+
+    def loss(seen: Batch) -> Tensor:
+        passes.append(seen)
+        torch.rand(5)
+        return loss_of(model)(seen)
+
+    attacked = adversary.against(batch, 0, loss)
+    assert len(passes) == 2
+    assert torch.equal(torch.rand(3), wanted)
+    assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in before.items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert all(module.training for module in network.modules())
+    assert not attacked.inputs["pixel_values"].requires_grad
+    loss_of(model)(attacked)  # batch statistics do move when it is learned from
+    assert any(not torch.equal(tensor, network.state_dict()[name]) for name, tensor in before.items())
+
+
+def test_small_gradients_are_seen_in_half_precision() -> None:
+    """As weights' are: the loss is multiplied before the backward pass. What overflows moves nothing."""
+    model = Toy((8, 8), lambda pixels: pixels[:, :1].half().float())
+    batch, plain = batch_of(model, pictures((8, 8)))
+    scaled = Adversary(model, plain.config, Arithmetic("fp16", torch.device("cpu")))
+    start = plain._room(batch).within(plain.start(batch))
+
+    def steps(adversary: Adversary, factor: float) -> float:
+        """Share of red values that are not where they started from."""
+        inputs = adversary.against(batch, 0, lambda seen: loss_of(model)(seen) * factor).inputs["pixel_values"]
+        red = (inputs - batch.inputs["pixel_values"])[:, 0] * 0.25
+        return float(((red - start[:, 0]).abs() > 0.02).float().mean())
+
+    assert steps(plain, 1e-6) == 0
+    assert steps(scaled, 1e-6) > 0.5
+    assert steps(scaled, float("nan")) == 0
+
+
+def test_replays_are_as_many_steps_as_ever() -> None:
+    """Three steps an epoch, five epochs, each step twice: the drawings of epochs 0, 2 and half that of 4."""
+    epochs = [(epoch // 2 * 2, steps_shown(epoch % 2, 0, 3, 2)) for epoch in range(5)]
+    assert epochs == [(0, [0, 0, 1]), (0, [1, 2, 2]), (2, [0, 0, 1]), (2, [1, 2, 2]), (4, [0, 0, 1])]
+    assert steps_shown(1, 2, 3, 2) == [2]  # a resumed run goes on in the middle
+    assert steps_shown(1, 3, 3, 2) == []
+    assert steps_shown(0, 0, 4, 1) == [0, 1, 2, 3]
+
+
+def test_what_cannot_be_attacked_at_the_input_is_refused() -> None:
+    config = RunConfig(model="any", data=["d"], adversarial="pgd")
+
+    class Curved(Toy):
+        def prepare(self, rgb: Any) -> Inputs:
+            inputs = super().prepare(rgb)
+            return Inputs({**inputs.tensors, "pixel_values": inputs.tensors["pixel_values"] ** 2})
+
+    class Blind(Toy):
+        def prepare(self, rgb: Any) -> Inputs:
+            return Inputs({"original_size": super().prepare(rgb).tensors["original_size"]})
+
+    for kind in (Curved, Blind):
+        with pytest.raises(InputError, match=r"^adversarial: .*'toy'.*leave adversarial out$"):
+            check_adversarial(config, kind((8, 8), lambda pixels: pixels[:, :1]), [])
+    with pytest.raises(InputError, match=r"different sizes; leave adversarial out$"):
+        check_adversarial(config, made("ensemble"), [])
+    check_adversarial(config.model_copy(update={"adversarial": "none"}), made("ensemble"), [])
+
+
+@pytest.mark.slow
+def test_it_is_no_masked_gradient(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    """A different and stronger attack than the one it was trained on leaves more than of the plain model."""
+    found = {}
+    for name, how in (("plain", {}), ("pgd", {"adversarial": "pgd", "adversarial_steps": 3})):
+        config = config_for(make_dataset(name, (32, 2, 12)), epochs=25, batch_size=4, learning_rate=3e-3, **how)
+        config = config.model_copy(update={"adversarial_epsilon": 16 / 255})
+        trainer = fit_of(config, tmp_path / name / "run")
+        trainer.run()
+        found[name] = under_attack(trainer, config)
+    (clean, attacked), (own_clean, own_attacked) = found["plain"], found["pgd"]
+    assert clean > 0.8
+    assert own_clean > 0.6
+    assert own_attacked > attacked + 0.1
+
+
+def under_attack(trainer: Fit, config: RunConfig) -> tuple[float, float]:
+    """Mean Dice of the test images, as they are and after APGD with restarts."""
+    pool = open_pool(config.data, config.prompt)
+    items = pool.split("test")
+    infos, images, masks = pool.infos, [], []
+    for item in items:
+        info = infos[item.sample.dataset]
+        pixels = unit_range(load_pixels(item.sample, info))
+        images.append(torch.from_numpy(pixels.transpose(2, 0, 1).copy()))
+        masks.append(torch.from_numpy(load_mask(item.sample, info, None).astype("float32")))
+    attack = Attack(Budget("linf", config.adversarial_epsilon), search=Search("apgd", steps=20, restarts=3))
+    done = run_attack(attack, trainer.model, images, [item.wordings[0] for item in items], masks)
+    return float(done.clean_dice.mean()), float(done.dice.mean())

@@ -88,7 +88,7 @@ def open_run(started: Started, held: ExitStack, threads: int | None = None) -> O
         print(slow, file=sys.stderr)
     model = _model(config, pool, chosen.train)
     check_pseudo_labels(config, model, chosen.train)
-    check_adversarial(config, model)
+    check_adversarial(config, model, chosen.train)
     if is_first():
         claim(started, held)
     record = started.earlier or _new_record(config, started.out, pool, model, device, threads)

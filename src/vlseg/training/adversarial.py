@@ -7,7 +7,7 @@ Inner passes of pgd are passes of the step: in its mode, with its weights, batch
 own). They leave nothing behind: no gradient of a weight, no running statistic, no random number.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,10 +18,12 @@ from vlseg.attacks.canvas import canvas_of
 from vlseg.attacks.layout import CLOSE, NotPlainError, layout_of, pixel_names
 from vlseg.data.seeds import derived_seed, generator
 from vlseg.models import Inputs, Segmenter, as_module
+from vlseg.prompts import Prompted
 from vlseg.records import InputError, RunConfig
 from vlseg.training.batches import Batch
 from vlseg.training.distributed import rank, world
 from vlseg.training.precision import Arithmetic
+from vlseg.training.semi import has_unlabelled
 from vlseg.training.weights import unchanged_buffers
 
 Loss = Callable[[Batch], Tensor]
@@ -29,14 +31,21 @@ TRIED = ((24, 40), (40, 24), (32, 32))
 """Sizes of images by which a model's `prepare` is looked at before anything is trained."""
 
 
-def check_adversarial(config: RunConfig, model: Segmenter) -> None:
+def check_adversarial(config: RunConfig, model: Segmenter, train: Sequence[Prompted]) -> None:
     """What cannot be trained adversarially.
 
     Raises:
-        InputError: the network's input is no plain picture of the image, or several ones of different sizes.
+        InputError: the network's input is no plain picture of the image, or several ones of different sizes; free
+            replays for longer than the epochs before or after the first pseudo-labels.
     """
     if config.adversarial == "none":
         return
+    parts = (config.warmup_epochs, config.epochs - config.warmup_epochs)
+    if has_unlabelled(train, config) and any(0 < epochs < config.replays for epochs in parts):
+        raise InputError(
+            f"adversarial_steps: free shows each batch {config.replays} times, and the first pseudo-labels come after "
+            f"{parts[0]} of {config.epochs} epochs; give more epochs, or lower adversarial_steps"
+        )
     device = next(as_module(model).parameters()).device
     rng = torch.Generator().manual_seed(0)
     for size in TRIED:
@@ -275,18 +284,3 @@ class Adversary:
 def _signs(gradient: Tensor) -> Tensor:
     """Of a gradient; 0 where it overflowed (fp16)."""
     return gradient.sign().nan_to_num(0.0)
-
-
-def steps_shown(epoch: int, begin: int, steps: int, replays: int) -> list[int]:
-    """Which steps of a drawing of the data the optimiser steps of an epoch see.
-
-    An epoch is as many optimiser steps as ever; each step of a drawing is taken `replays` times in a row, so that a
-    drawing lasts `replays` epochs. Where a run ends before that, its last drawing is seen in part.
-
-    Args:
-        epoch: of the drawing, from 0.
-        begin: steps of the epoch that are done.
-        steps: of an epoch, and of a drawing.
-        replays: at least 1.
-    """
-    return [step // replays for step in range(epoch * steps + begin, (epoch + 1) * steps)]

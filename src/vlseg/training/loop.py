@@ -3,9 +3,8 @@
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +18,7 @@ from vlseg.models import Segmenter, as_module
 from vlseg.models.device import check_precision, resolve_device
 from vlseg.prompts import Prompted
 from vlseg.records import DatasetInfo, InputError, RunConfig
-from vlseg.training.adversarial import Adversary, steps_shown
+from vlseg.training.adversarial import Adversary
 from vlseg.training.augment import Augmentation
 from vlseg.training.batches import (
     Batch,
@@ -30,7 +29,6 @@ from vlseg.training.batches import (
     checksum,
     group_by_image,
     part_of,
-    plan_epoch,
 )
 from vlseg.training.checkpoint import load_checkpoint, rng_state, save_checkpoint, set_rng_state
 from vlseg.training.distributed import (
@@ -43,13 +41,13 @@ from vlseg.training.distributed import (
     share_tensors,
     world,
 )
+from vlseg.training.drawing import chunks_of, repeated, rewording_for, steps_shown
 from vlseg.training.freezing import apply_regime, parameter_groups, train_mode
 from vlseg.training.history import HistoryRow, Journal
 from vlseg.training.interrupt import Stop, stop_on_interrupt
 from vlseg.training.memory import checkpoint_blocks
 from vlseg.training.precision import Arithmetic, deterministic_on_cpu
 from vlseg.training.progress import ProgressBar
-from vlseg.training.rewording import Rewording
 from vlseg.training.schedule import Progress, learning_rate
 from vlseg.training.semi import SemiSupervised, has_unlabelled
 from vlseg.training.step import TrainingStep, counted_rows, training_loss
@@ -253,18 +251,7 @@ class Fit:
 
     def _chunks(self, epoch: int) -> list[list[list[Draw]]]:
         """The batches of an epoch, as many together as one optimiser step accumulates."""
-        config = self.config
-        plan = plan_epoch(
-            self.groups if epoch >= self.warmup else self.labelled,
-            seed=config.seed,
-            epoch=epoch,
-            batch_size=config.batch_size,
-            prompts_per_image=config.prompts_per_image,
-            pooling=config.pooling,
-        )
-        if config.accumulate == "auto":
-            raise ValueError("accumulate: 'auto' is a wish; see with_fitting_pieces")
-        return [plan[start : start + config.accumulate] for start in range(0, len(plan), config.accumulate)]
+        return chunks_of(self.groups if epoch >= self.warmup else self.labelled, self.config, epoch)
 
     def _epoch(self) -> Iterator[list[Batch]]:
         """The rest of the current epoch, an optimiser step at a time."""
@@ -274,21 +261,14 @@ class Fit:
         drawn = first + (progress.epoch - first) // config.replays * config.replays
         chunks = self._chunks(drawn)
         shown = steps_shown(progress.epoch - drawn, progress.batch, len(chunks), config.replays)
-        wanted = range(shown[0], shown[-1] + 1) if shown else range(0)
-        plan = [part_of(draws, rank(), world()) for number in wanted for draws in chunks[number]]
+        wanted = chunks[shown[0] : shown[-1] + 1] if shown else []
+        plan = [part_of(draws, rank(), world()) for chunk in wanted for draws in chunk]
         augmentation = Augmentation(config.seed, drawn, config.zoom, config.rotate) if config.augment else None
+        rewording = rewording_for(self.model.spec, config, drawn, self.infos)
         batches = EpochBatches(
-            plan, self.model, self.cache, self.infos, augmentation, self.known, self._rewording(drawn), self.semi, drawn
+            plan, self.model, self.cache, self.infos, augmentation, self.known, rewording, self.semi, drawn
         )
-        stream = made_ahead(batches.__getitem__, len(plan), config.workers)
-        for number, times in groupby(shown):
-            places = ((drawn, number * len(chunks[0]) + place) for place in range(len(chunks[number])))
-            chunk = [
-                replace(next(stream), spare=rank() >= len(draws), place=place, whole=len(draws))
-                for place, draws in zip(places, chunks[number], strict=True)
-            ]
-            for _ in times:
-                yield chunk
+        yield from repeated(made_ahead(batches.__getitem__, len(plan), config.workers), chunks, shown, drawn)
 
     def _make_pseudo_labels(self) -> None:
         """Those of the current epoch, by the weights that it starts from, unless they are there.
@@ -310,12 +290,6 @@ class Fit:
             with torch.no_grad():
                 probabilities = self._forward(batch)[0].sigmoid()[:, 0].cpu().numpy()
             yield from probabilities
-
-    def _rewording(self, epoch: int) -> Rewording | None:
-        config = self.config
-        if not self.model.spec.uses_text or not (config.class_prompt_share or config.attribute_dropout):
-            return None
-        return Rewording(config.seed, epoch, config.class_prompt_share, config.attribute_dropout, self.infos)
 
     def first_batch(self) -> Batch:
         """The first batch of the run, with everything in the mode that training has."""
