@@ -9,10 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 from asked import score_row
-from robustness_figures import Answers, Scored, answers, condition, curve, over_seeds, pair, shares_lost, shown, table
+from robustness_figures import (
+    Answers,
+    Scored,
+    answers,
+    before_and_after,
+    condition,
+    curve,
+    over_seeds,
+    pair,
+    shares_lost,
+    shown,
+    table,
+)
 from robustness_tables import cell, tables, words
 
-from vlseg.attacks import Attack, Budget, Goal, Search
+from vlseg.attacks import Attack, Budget, Goal, Search, TextAttack, TextBudget, TextSearch
 from vlseg.metrics import ATTACKED, bootstrap_mean, two_level_mean
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +56,8 @@ def test_conditions_are_told_apart_by_search_looks_goal_and_budget() -> None:
     assert condition({**arguments("pgd", 8 / 255), "found_on": "x"}) == "pgd of 20 8/255"
     made_one = {**arguments("pgd", 8 / 255, goal="make"), "against": "wanted"}
     assert condition(made_one) == "pgd of 20 to make, with what it wanted 8/255"
+    sentence = asdict(TextAttack(TextBudget("typos", 2), search=TextSearch("greedy")))
+    assert condition({**sentence, "words": True}) == "greedy, 2 typos"
     assert words("apgd of 20 0.000245") == "APGD of 20 (1/16)/255"
     assert words("fgsm of 1 2/255") == "FGSM 2/255"
 
@@ -104,6 +118,15 @@ def test_a_higher_dice_alone_is_no_fragility() -> None:
     assert found["share"]["mean"] == pytest.approx(0.0, abs=1e-12)
     assert found["drop"]["mean"] == pytest.approx(found["clean"]["mean"] - found["dice"]["mean"])
     assert found["drop"]["n"] == 18
+
+
+def test_sentences_without_anything_to_change_do_not_count() -> None:
+    run = made(0.0, clean=0.8, changed=0.3)
+    some = {**run, "changed": {key: one for key, one in run["changed"].items() if key in ("s1", "s2", "s4")}}
+    found = before_and_after([some], "changed", present=True)
+    assert found["dice"]["n"] == 2
+    assert found["clean"]["mean"] == pytest.approx(mean(run["clean"][key].dice for key in ("s1", "s2")))
+    assert found["drop"]["mean"] == pytest.approx(0.5)
 
 
 def test_runs_on_different_samples_are_refused() -> None:
