@@ -42,11 +42,11 @@ def goal_table(phantoms: Result) -> list[str]:
 
 
 def busi_table(busi: Result, part: str) -> list[str]:
-    """A line for each budget: twin, told p6, and what lies between them; `part` is "all" or "present"."""
+    """A line for each attack: twin, told p6, and what lies between them; `part` is "all" or "present"."""
     twin, told = (busi["arms"][arm][part] for arm in ("none", "p6"))
     pairs = busi["pairs"]["p6"][part]
     some = next(iter(pairs.values()))
-    lines = _head("search, budget", "told nothing", "told `p6`", "difference", "of what is lost", "of the share lost")
+    lines = _head("search, budget", "told nothing", "told `p6`", "difference", "in what is lost", "in the share lost")
     lines.append(_line("none", cell(twin["clean"]), cell(told["clean"]), cell(some["clean"], sign=True), "", ""))
     for name, pair in pairs.items():
         between = [cell(pair[one], sign=True) for one in ("dice", "drop", "share")]
@@ -56,7 +56,7 @@ def busi_table(busi: Result, part: str) -> list[str]:
 
 def told_table(busi: Result, part: str) -> list[str]:
     """A line for each way of telling, against the twin, PGD."""
-    lines = _head("trained on, asked", "budget", "Dice", "of what is lost", "of the share lost")
+    lines = _head("trained on, asked", "budget", "Dice", "in what is lost", "in the share lost")
     names = {"class": "class, class", "p6": "`p6`, `p6`", "p6 asked class": "`p6`, class"}
     for arm, name in names.items():
         pairs = busi["pairs"].get(arm)
@@ -113,17 +113,15 @@ def masking_table(told: Result) -> list[str]:
 
 
 def words(name: str) -> str:
-    """A condition as the page has it: budgets that are shares of a grey level as such, "pgd of 10 0.00049" too."""
+    """A condition as the page has it: budgets below half a grey level as shares of one, a single look not counted."""
     *rest, budget = name.split(" ")
     levels = _levels(budget)
-    shown = {0.0625: "(1/16)/255", 0.125: "(1/8)/255", 0.25: "(1/4)/255"}.get(round(levels, 4), budget)
-    return (
-        " ".join([*rest, shown])
-        .replace(" of 1 ", " ")
-        .replace("fgsm", "FGSM")
-        .replace("apgd", "APGD")
-        .replace("pgd", "PGD")
-    )
+    if 0 < levels < 0.5:
+        budget = f"(1/{round(1 / levels)})/255"
+    told = " ".join([*rest, budget]).replace(" of 1 ", " ")
+    for method in ("fgsm", "apgd", "pgd"):
+        told = told.replace(method, method.upper())
+    return told
 
 
 def tables(results: Result) -> dict[str, list[str]]:
