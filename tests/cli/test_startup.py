@@ -24,6 +24,7 @@ COMMANDS = [
     "predict",
     "probe",
     "attack",
+    "robustness",
     "merge",
     "report",
     "study",

@@ -13,6 +13,7 @@ from torch import Tensor
 from vlseg.attacks import Attack, Budget, Goal, Masking, Search, apply_changes, check_masking
 from vlseg.evaluation.predictor import Predictor
 from vlseg.jobs import attack_masking, scoring
+from vlseg.models import build_model
 from vlseg.records import EvaluationSpec
 from vlseg.reports import write_report
 
@@ -166,3 +167,24 @@ def test_given_changes_count_as_a_transfer() -> None:
     assert torch.equal(told.given["by hand"], apply_changes(attack, model, images, words, masks, changes).success)
     assert told.transfer is None
     assert "an attack transferred from by hand reaches" in told.signs[0]
+
+
+def test_of_a_vote_the_mean_of_its_members_is_checked(
+    trained: Path, vlseg: Vlseg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_model("ensemble", arguments={"members": [str(trained / "run")] * 2, "combine": "majority"}).save(
+        tmp_path / "v"
+    )
+    seen: list[Any] = []
+
+    def noted(attack: Attack, model: Any, *_: Any, **__: Any) -> Masking:
+        seen.append(model.combine)
+        return Masking(torch.tensor([0.5]), None, torch.tensor([0.25]), 0.0, ())
+
+    monkeypatch.setattr(attack_masking, "check_masking", noted)
+    arguments = ("--method", "fgsm", "--epsilon", "8/255", "--limit", 1, "--check-gradients", "--prompt", "p1")
+    said = vlseg(
+        "attack", tmp_path / "v", "--data", trained / "data", *COMMON, *arguments, "--out", tmp_path / "scores"
+    )
+    assert said.code == 0, said.err
+    assert seen == ["mean"]

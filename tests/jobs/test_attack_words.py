@@ -473,3 +473,15 @@ def test_what_tables_of_a_study_read(root: Path) -> None:
     random = [number.value for _, number in read(values, "attacks.{budget}.random")]
     assert random == [row["random_dice"] for row in rows]
     assert {number.n for number in cells.values()} == {4}
+
+
+def test_words_of_one_target_and_random_sentences_alone(attack: Callable[..., dict[str, Any]]) -> None:
+    asked = ("--words", "near", "--method", "random", "--size", 1, "--candidates", 3, "--target", "bright disc")
+    values = attack(*asked)
+    assert values["lexicon"]["words"] == len({"a", "bright", "disc", "round"})
+    (row,) = values["results"]
+    assert (row["n"], row["method"], row["random_dice"]) == (4, "random", None)
+    assert row["robust_dice"] == pytest.approx(np.mean([one.dice for one in under(rows_at(values), "random")]))
+    assert {word for one in under(rows_at(values), "random") for word in one.wording.split()} <= {
+        "a", "bright", "disc", "round",
+    }  # fmt: skip

@@ -112,6 +112,8 @@ def test_samples_without_a_row_do_not_count_under_an_attack_on_the_sentence() ->
     assert (effect.dice.n, effect.change.n) == (2, 2)
     assert effect.dice.mean == pytest.approx((CLEAN["s1"] + CLEAN["s4"]) / 2 - 0.3)
     assert effect.change.difference == pytest.approx(-0.3)
+    assert effect.clean_dice == pytest.approx((CLEAN["s1"] + CLEAN["s4"]) / 2)
+    assert nothing.clean_dice is None
     assert (nothing.dice.mean, nothing.dice.n, nothing.change.n) == (None, 0, 0)
     assert nothing.dice.reason == nothing.change.reason == "no sample had anything to change"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from adversarial_runs import apart, config_for, same
 from attacked_models import Toy
 from tiny_models import NAMES, TARGETS, TINY, made
 from torch import Tensor
@@ -29,22 +30,6 @@ MakeDataset = Callable[..., Path]
 EPSILON = 8 / 255
 
 
-def config_for(data: Path, **changes: Any) -> RunConfig:
-    values: dict[str, Any] = {
-        "model": "clipseg-tiny",
-        "data": [str(data)],
-        "prompt": "p2",
-        "device": "cpu",
-        "threads": 1,
-        "batch_size": 2,
-        "epochs": 4,
-        "warmup_steps": 2,
-        "patience": None,
-    }
-    values |= changes
-    return RunConfig(**{"model_arguments": dict(TINY[values["model"]]), **values})
-
-
 def fit_of(config: RunConfig, folder: Path, **options: Any) -> Fit:
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -63,15 +48,9 @@ def trained(config: RunConfig, folder: Path, **options: Any) -> dict[str, Tensor
     return weights_of(trainer)
 
 
-def same(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:
-    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
-
-
-def apart(one: dict[str, Tensor], two: dict[str, Tensor], before: dict[str, Tensor]) -> float:
+def share_apart(one: dict[str, Tensor], two: dict[str, Tensor], before: dict[str, Tensor]) -> float:
     """How far two trainings are apart, as a share of how far they went: Adam's steps enlarge what is rounded."""
-    floating = [name for name, tensor in before.items() if tensor.is_floating_point()]
-    between = sum(float((one[name] - two[name]).abs().sum()) for name in floating)
-    return between / sum(float((one[name] - before[name]).abs().sum()) for name in floating)
+    return apart(one, two) / apart(one, before)
 
 
 PLAIN: list[dict[str, Any]] = [
@@ -162,8 +141,8 @@ def test_a_step_of_pgd_is_what_plain_torch_makes_of_it(
     plain._begin_step()
     plain.gradients([batch])
     plain.arithmetic.step(plain.optimizer, 1.0)
-    assert apart(weights_of(theirs), weights_of(ours), before) < 0.01
-    assert apart(weights_of(plain), weights_of(ours), before) > 0.1
+    assert share_apart(weights_of(theirs), weights_of(ours), before) < 0.01
+    assert share_apart(weights_of(plain), weights_of(ours), before) > 0.1
 
 
 def test_free_is_what_plain_torch_makes_of_it(make_dataset: MakeDataset, tmp_path: Path) -> None:
@@ -199,8 +178,8 @@ def test_free_is_what_plain_torch_makes_of_it(make_dataset: MakeDataset, tmp_pat
                 step += 1
     assert step == 12
     plain = trained(config.model_copy(update={"adversarial": "none"}), tmp_path / "plain")
-    assert apart(weights_of(theirs), weights_of(ours), before) < 0.01
-    assert apart(plain, weights_of(ours), before) > 0.1
+    assert share_apart(weights_of(theirs), weights_of(ours), before) < 0.01
+    assert share_apart(plain, weights_of(ours), before) > 0.1
 
 
 def batch_of(model: Any, images: list[Tensor], share: float = 1.0) -> tuple[Batch, Adversary]:
@@ -257,7 +236,6 @@ def test_letterboxes_and_other_orders_of_colours(name: str, protocol: str) -> No
 
 def test_members_with_other_colours_get_the_same_change() -> None:
     model: Any = made("ensemble", members=[made("clipseg"), made("cris")])
-    check_adversarial(RunConfig(model="ensemble", data=["d"], adversarial="pgd"), model, [])
     found = [check_change(model, f"{number}.pixel_values") for number in range(2)]
     assert torch.allclose(found[0], found[1], atol=1e-5)
 
@@ -265,6 +243,7 @@ def test_members_with_other_colours_get_the_same_change() -> None:
 def check_change(model: Any, name: str) -> Tensor:
     """Held against what black and white become, the change is at most 0.1 of the range, and nothing in padding."""
     as_module(model).eval()
+    check_adversarial(RunConfig(model="any", data=["d"], adversarial="pgd"), model, [])
     images = pictures((40, 52), (52, 40), (30, 90))
     batch, adversary = batch_of(model, images)
     torch.manual_seed(0)

@@ -21,6 +21,7 @@ from vlseg.cli.predict import predict
 from vlseg.cli.probe import probe
 from vlseg.cli.prompts import prompts_app
 from vlseg.cli.report import report
+from vlseg.cli.robustness import robustness
 from vlseg.cli.study import study_app
 from vlseg.cli.train import train
 from vlseg.records import InputError, LostProcessError, from_system, started_place
@@ -44,6 +45,7 @@ app.command()(compare)
 app.command()(predict)
 app.command()(probe)
 app.command()(attack)
+app.command()(robustness)
 app.command()(merge)
 app.add_typer(study_app, name="study")
 app.command()(report)

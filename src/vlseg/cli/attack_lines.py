@@ -96,12 +96,12 @@ def _asked(row: dict[str, Any]) -> str:
 def _table(values: dict[str, Any]) -> "list[str | Table]":
     from vlseg.cli.terminal import Notes, table
     from vlseg.metrics import epsilon_words
-    from vlseg.reports.words.numbers import decimal, interval, percent, points, why
+    from vlseg.reports.words.numbers import decimal, interval, points, why
 
     results, notes = values["results"], Notes()
     first = results[0]
     dice = interval(values["clean_dice"], values["clean_ci95"])
-    rows = [("as it is", "", "", dice, "", "", percent(first["clean_left_empty"]), decimal(first["clean_presence"]))]
+    rows = [("as it is", "", "", dice, "", "", *_claims(first, "clean_"))]
     for row in results:
         drop = row["drop"]
         missing = "" if row["ci95"] else notes(why(row["reason"], groups_known=values["groups_known"]))
@@ -113,12 +113,23 @@ def _table(values: dict[str, Any]) -> "list[str | Table]":
                 interval(row["robust_dice"], row["ci95"]) + missing,
                 points(drop["difference"], drop["ci95"]),
                 "" if row["wanted_dice"] is None else decimal(row["wanted_dice"]),
-                percent(row["left_empty"]),
-                decimal(row["presence"]),
+                *_claims(row),
             )
         )
-    names = ("attack", "epsilon", "noise", "Dice [95 %]", "points [95 %]", "with wanted", "left empty", "presence")
-    return [table(names, rows), str(notes)]
+    names = ("attack", "epsilon", "noise", "Dice [95 %]", "points [95 %]", "with wanted")
+    return [table((*names, "left empty", "presence", "absent"), rows), str(notes)]
+
+
+def _claims(row: dict[str, Any], when: str = "") -> tuple[str, str, str]:
+    """Whether it claims that something is there: present targets left empty, presence of present and of absent ones."""
+    from vlseg.reports.words.numbers import decimal, percent
+
+    left, there, absent = (row[f"{when}{name}"] for name in ("left_empty", "presence", "absent_presence"))
+    return (
+        "" if left is None else percent(left),
+        "" if there is None else decimal(there),
+        "" if absent is None else decimal(absent),
+    )
 
 
 def _matrix(rows: list[dict[str, Any]]) -> "Table":

@@ -95,6 +95,8 @@ def _results(attacked: AttackedRun, effects: Sequence[AttackEffect]) -> list[dic
                 "noise_ci95": control.dice.ci95 if control else None,
                 "presence": effect.presence,
                 "clean_presence": effect.clean_presence,
+                "absent_presence": effect.absent_presence,
+                "clean_absent_presence": effect.clean_absent_presence,
                 "left_empty": effect.left_empty,
                 "clean_left_empty": effect.clean_left_empty,
                 "wanted_dice": effect.wanted.mean if effect.wanted else None,

@@ -115,10 +115,7 @@ def _found(
         wanted=some.wanted,
         threshold=target.threshold,
     )
-    beside = [other for other in first.planned if not other.control and other.words is not None]
-    changed = {
-        key for other in beside if other.words and random_beside(other.words) == one.words for key in found[other.name]
-    }
+    changed = _beside(one, first, found) if one.control else set()
     sentences, asked = {}, []
     for key, sentence, queries, gradients in zip(
         some.keys, done.sentences, done.queries.tolist(), done.gradients.tolist(), strict=True
@@ -127,6 +124,12 @@ def _found(
             sentences[key] = sentence
             asked.append((queries, gradients))
     return sentences, asked
+
+
+def _beside(control: Planned, first: Side, found: Sentences) -> set[Key]:
+    """The samples that the attacks which a control stands beside could change."""
+    plans = [one for one in first.planned if one.words is not None and not one.control]
+    return {key for one in plans if one.words and random_beside(one.words) == control.words for key in found[one.name]}
 
 
 def _can_change(one: Planned, lexicon: Lexicon) -> bool:

@@ -34,7 +34,7 @@ def word_results(
                 "reason": effect.dice.reason,
                 "n": effect.dice.n,
                 "left_out": evaluated.aggregate.n - effect.dice.n,
-                "clean_dice": clean_dice(effect),
+                "clean_dice": effect.clean_dice,
                 "method": effect.method,
                 "drop": asdict(effect.change),
                 "random_dice": control.dice.mean if control else None,
@@ -53,13 +53,6 @@ def word_results(
             }
         )
     return rows
-
-
-def clean_dice(effect: AttackEffect) -> float | None:
-    """Mean Dice of the same samples as they are."""
-    if effect.dice.mean is None or effect.change.difference is None:
-        return None
-    return effect.dice.mean - effect.change.difference
 
 
 def _key(arguments: object) -> str:

@@ -20,6 +20,32 @@ NOTHING_TO_CHANGE = "no sample had anything to change"
 
 
 @dataclass(frozen=True)
+class Answered:
+    """Whether answers claim that something is there; None where there is no such target, or a row without a score.
+
+    Attributes:
+        left_empty: share of targets that are there which are answered by an empty mask.
+        presence: mean presence score of targets that are there.
+        absent_presence: mean presence score of targets that are not there.
+    """
+
+    left_empty: float | None
+    presence: float | None
+    absent_presence: float | None
+
+
+def answered(samples: Sequence[Rows]) -> Answered:
+    """Of samples, each with one row or, where it is answered under several conditions, the mean of them."""
+    there = [rows for rows in samples if rows[0].empty_target is False]
+    absent = [rows for rows in samples if rows[0].empty_target]
+    return Answered(
+        left_empty=_mean([_mean([float(row.empty_pred) for row in rows]) for rows in there]),
+        presence=_mean([_mean([row.presence_score for row in rows]) for rows in there]),
+        absent_presence=_mean([_mean([row.presence_score for row in rows]) for rows in absent]),
+    )
+
+
+@dataclass(frozen=True)
 class AttackEffect:
     """One attack on the samples of an evaluation.
 
@@ -28,6 +54,7 @@ class AttackEffect:
         dice: with the truth, under attack (robust Dice).
         change: of Dice against the same samples as they are.
         presence, clean_presence: mean presence score of targets that are there, under attack and as they are.
+        absent_presence, clean_absent_presence: mean presence score of targets that are not there.
         left_empty, clean_left_empty: share of targets that are there which are answered by an empty mask.
         wanted: Dice with the mask that the attack wanted; None where it wanted none.
     """
@@ -37,6 +64,8 @@ class AttackEffect:
     change: Comparison
     presence: float | None
     clean_presence: float | None
+    absent_presence: float | None
+    clean_absent_presence: float | None
     left_empty: float | None
     clean_left_empty: float | None
     wanted: Estimate | None = None
@@ -55,6 +84,12 @@ class AttackEffect:
     def amount(self) -> float:
         """Of the budget, in its own units: epsilon, or how many changes of the sentence."""
         return float(self.arguments["budget"]["size"]) if self.words else self.epsilon
+
+    @property
+    def clean_dice(self) -> float | None:
+        """Mean Dice of the same samples as they are."""
+        mean, change = self.dice.mean, self.change.difference
+        return None if mean is None or change is None else mean - change
 
     @property
     def keeps_meaning(self) -> bool:
@@ -141,7 +176,7 @@ def _effect(
     groups = [group_of(row, groups_known) for row in rows]
     before = [clean[_key(row)] for row in rows]
     dices = [row.dice or 0.0 for row in rows]
-    there, there_before = ([row for row in some if not row.empty_target] for some in (rows, before))
+    after, own = (answered([[row] for row in some]) for some in (rows, before))
     wanted = part.get("wanted")
     dice = bootstrap_mean(dices, groups, bounds=(0.0, 1.0))
     change = compare_paired([row.dice or 0.0 for row in before], dices, groups, largest=1.0)
@@ -151,10 +186,12 @@ def _effect(
         arguments=arguments,
         dice=dice,
         change=change,
-        presence=_mean([row.presence_score for row in there]),
-        clean_presence=_mean([row.presence_score for row in there_before]),
-        left_empty=_mean([float(row.empty_pred) for row in there]),
-        clean_left_empty=_mean([float(row.empty_pred) for row in there_before]),
+        presence=after.presence,
+        clean_presence=own.presence,
+        absent_presence=after.absent_presence,
+        clean_absent_presence=own.absent_presence,
+        left_empty=after.left_empty,
+        clean_left_empty=own.left_empty,
         wanted=bootstrap_mean(
             [row.dice or 0.0 for row in wanted], [group_of(row, groups_known) for row in wanted], bounds=(0.0, 1.0)
         )

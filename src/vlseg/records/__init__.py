@@ -16,6 +16,7 @@ from vlseg.records.finding import (
 )
 from vlseg.records.processes import Place, started_place
 from vlseg.records.run import (
+    MEASURED,
     WORTH_FILE,
     EvaluationSpec,
     RunConfig,
@@ -46,6 +47,7 @@ from vlseg.records.score import SampleScore, read_scores, score_columns, write_s
 __all__ = [
     "AREA_EDGES",
     "LEAKING",
+    "MEASURED",
     "SEVERITIES",
     "SOURCES",
     "SPLITS",

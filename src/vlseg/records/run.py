@@ -312,6 +312,21 @@ def read_record(path: Path) -> RunRecord:
         raise from_validation(error, str(path)) from error
 
 
+MEASURED = (
+    "dataset",
+    "data_fingerprint",
+    "answers",
+    "model_arguments",
+    "cached_features",
+    "split",
+    "prompt",
+    "protocol",
+    "threshold",
+    "precision",
+    "nsd_tolerance",
+)
+"""What evaluations of one run must share for their numbers to stand side by side."""
+
 Told = Literal["prompt", "target", "nothing", "unknown"]
 """What an answer could know beside the image: the sentence, the target's class alone, nothing, or nobody can say."""
 

@@ -39,6 +39,16 @@ class ModelEntry(Strict):
     """Any settings of a training run (RunConfig), for this model alone."""
 
 
+class Smoothed(Strict):
+    """Of condition smoothed, as on the command line of `vlseg evaluate`."""
+
+    sigmas: list[float] = pydantic.Field(default=[0.25], min_length=1)
+    draws: int = 100
+    tau: float = 0.75
+    alpha: float = 0.001
+    place: Literal["input", "native"] = "input"
+
+
 class Evaluate(Strict):
     """What is asked of each trained model, or of an untrained one, one evaluation for each combination."""
 
@@ -46,10 +56,14 @@ class Evaluate(Strict):
     """Datasets or pools; "own": every dataset that was trained on."""
     prompts: Literal["own"] | Names = "own"
     split: str = "test"
-    conditions: list[Literal["clean", "swapped", "corrupted", "blind"]] = pydantic.Field(
+    conditions: list[Literal["clean", "swapped", "corrupted", "blind", "smoothed"]] = pydantic.Field(
         default=["clean"], min_length=1
     )
     threshold: float | None = None
+    smoothing: Smoothed = Smoothed()
+    """Of condition smoothed."""
+    limit: int | None = pydantic.Field(default=None, ge=1)
+    """Samples of condition smoothed; None = all."""
     models: list[str] | None = None
     """Of these alone; None = of all."""
 

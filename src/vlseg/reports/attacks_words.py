@@ -90,10 +90,10 @@ def _sentence(lines: Sequence[WordsLine], *, kept: bool) -> str:
     worst = min(known, key=lambda line: line.effect.dice.mean or 0.0)
     effect = worst.effect
     leave = "leaves" if effect.amount == 1 else "leave"
-    told = f"{worst.changes[:1].upper()}{worst.changes[1:]}, by {worst.name}, {leave}"
+    told = f"Of a mean Dice of {decimal(effect.clean_dice)}, {worst.changes}, by {worst.name}, {leave}"
     told += f" {estimate(effect.dice)} ({points(effect.change.difference, effect.change.ci95, word='points')})"
     if worst.random is not None and worst.random.mean is not None:
         told += f"; random ones leave {decimal(worst.random.mean)}"
     if kept:
-        return f"{told}. The sentence asks for the same as before."
+        return f"{told}. The sentence asks for the same as before. A better search may find worse."
     return f"{told}. The sentence may ask for something else, and a lower Dice may be the right answer."

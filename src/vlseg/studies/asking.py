@@ -5,6 +5,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from vlseg.metrics import SMOOTHED
 from vlseg.models.manifest import default_weights
 from vlseg.records import InputError, RunConfig
 from vlseg.records.study import OWN, Attacked, Evaluate, ModelEntry, Part, Planned, Probe, StudySpec, several
@@ -65,8 +66,16 @@ def _evaluation(
         "threshold": one.threshold,
         "target": config.target,
         "cache": FEATURES if cached else None,
+        **_smoothing(one, condition),
     }
     return planned_run("evaluate", run.labels["model"], labels, values, places, [label], [run.name], {run.name: run})
+
+
+def _smoothing(one: Evaluate, condition: str) -> dict[str, Any]:
+    """Of condition smoothed alone: what says nothing of other runs must not tell them apart."""
+    if condition != SMOOTHED:
+        return {}
+    return {"smoothing": one.smoothing.model_dump(), "limit": one.limit}
 
 
 def worths(part: Part, places: Places, runs: Sequence[Planned]) -> Iterator[Planned]:
@@ -150,6 +159,7 @@ def untrained(part: Part, places: Places, model: str, entry: ModelEntry, label: 
                 "threshold": one.threshold,
                 "target": settings.get("target"),
                 "cache": FEATURES if places.spec.features and condition == "clean" else None,
+                **_smoothing(one, condition),
             }
             yield planned_run("evaluate", model, labels, values, places, [label], [], {})
 

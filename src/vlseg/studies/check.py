@@ -5,6 +5,7 @@ from typing import Any
 
 from vlseg.jobs.attack_asked import attacks_of
 from vlseg.jobs.attack_plan import attack_options
+from vlseg.metrics import Smoothing
 from vlseg.models.additions import check_regime
 from vlseg.records import InputError, unknown_name
 from vlseg.records.study import OWN, Attacked, Evaluate, ModelEntry, Part, Probe, StudySpec, Worth, several
@@ -103,6 +104,11 @@ def _check_part(part: Part, spec: StudySpec) -> None:
     same = next((one.honest for one in part.worth if one.honest == one.leaking), None)
     if same is not None:
         raise InputError(f"worth: compares '{same}' with itself; give a leaking and an honest prompt")
+    for one in part.evaluate:
+        Smoothing(**one.smoothing.model_dump())
+        usual = Evaluate()
+        if "smoothed" not in one.conditions and (one.smoothing, one.limit) != (usual.smoothing, usual.limit):
+            raise InputError("evaluate: smoothing and limit are for the condition smoothed; add it to conditions")
     for one in part.attack:
         attacks_of(attack_options(attack_values(one)))
     if not part.train:

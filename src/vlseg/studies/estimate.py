@@ -141,6 +141,8 @@ def kind_of(
     if str(settings["weights"] or "").startswith("run:"):
         settings["weights"] = "run"
     settings["masks"] = run.config.get("masks")
+    if "smoothing" in run.config:
+        settings["smoothing"] = run.config["smoothing"]
     if run.kind == "attack":
         settings["attack"] = run.config["attack"]
     job = "evaluate" if run.kind == "worth" else run.kind  # several evaluations

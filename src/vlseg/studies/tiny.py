@@ -63,7 +63,10 @@ def _sizes() -> dict[str, Any]:
 def _part(part: Part, fixed: set[str]) -> Part:
     probes = [Probe.model_validate({**one.model_dump(), "limit": PROBED}) for one in part.probe]
     attacks = [one.model_copy(update=_fewer(one)) for one in part.attack]
-    asked = {"probe": probes, "attack": attacks}
+    evaluations = [
+        one.model_copy(update={"limit": ATTACKED}) if "smoothed" in one.conditions else one for one in part.evaluate
+    ]
+    asked = {"evaluate": evaluations, "probe": probes, "attack": attacks}
     return part.model_copy(update={"set": _without(part.set, fixed), "seeds": part.seeds[:1], **asked})
 
 

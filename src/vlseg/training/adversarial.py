@@ -51,10 +51,10 @@ def check_adversarial(config: RunConfig, model: Segmenter, train: Sequence[Promp
     for size in TRIED:
         image = torch.rand(3, *size, generator=rng).to(device)
         try:
-            canvas_of(model, image, "input")
             colours_of(model, image)
-        except (InputError, NotPlainError) as error:
-            why = str(error).partition(f"{model.spec.name}: ")[2].partition(";")[0] or str(error)
+            canvas_of(model, image, "input")
+        except (NotPlainError, InputError) as error:
+            why = str(error) if isinstance(error, NotPlainError) else "images are not plainly resized to it"
             raise InputError(
                 f"adversarial: images cannot be attacked at the input of '{model.spec.name}': {why}; leave adversarial "
                 "out"
@@ -67,16 +67,17 @@ class Colours:
 
     Attributes:
         weights: (3, 3), what red, green and blue add to each channel.
+        inverse: (3, 3), the way back.
         black: (3,), what black becomes.
     """
 
     weights: Tensor
+    inverse: Tensor
     black: Tensor
 
     def image(self, pixels: Tensor) -> Tensor:
         """RGB (B, 3, h, w) of the input (B, 3, h, w)."""
-        inverse = torch.linalg.inv(self.weights.double()).to(pixels.dtype)
-        return _mixed(inverse, pixels - self.black[:, None, None])
+        return _mixed(self.inverse, pixels - self.black[:, None, None])
 
     def change(self, change: Tensor) -> Tensor:
         """What a change (B, 3, h, w) of the RGB image changes in the input."""
@@ -110,7 +111,8 @@ def colours_of(model: Segmenter, rgb: Tensor) -> dict[str, Colours]:
         own = layout.black.flatten(1).mean(1)
         if bool((layout.black - own[:, None, None]).abs().max() > CLOSE):
             raise NotPlainError("black is not the same everywhere")
-        found[name] = Colours(layout.weights, own)
+        inverse = torch.linalg.inv(layout.weights.cpu().double()).to(layout.weights)
+        found[name] = Colours(layout.weights, inverse, own)
         boxes.append(layout.box)
     if any(box != boxes[0] for box in boxes):
         raise NotPlainError("its members lay the image out in different ways")
