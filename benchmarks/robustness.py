@@ -128,10 +128,10 @@ class Place:
             words += ["--prompt", arm["prompt"]]
         if arm["model"] == "guide":
             words += ["--cache", str(self.root / "cache")]
-        self.call(
-            f"train-{name}-{seed}",
-            ["train", "--model", arm["model"], "--data", str(data), "--out", str(out), *words],
-        )
+        command = ["train", "--model", arm["model"], "--data", str(data), "--out", str(out), *words]
+        if (out / "config.yaml").exists():  # it was cut off
+            command = ["train", "--resume", "--out", str(out)]
+        self.call(f"train-{name}-{seed}", command)
 
     def found(self, name: str, arm: str, seed: int, found_on: str | None = None) -> Answers | None:
         """What a run answered in an attack of that name; `found_on`: under changes found on that arm's run."""
@@ -160,6 +160,7 @@ def do_told(place: Place, data: Path, seeds: int) -> None:
     for seed in range(seeds):
         run = str(place.run("busi-p6", seed))
         place.call(f"busi-p6-class-{seed}", ["attack", run, "--prompt", "class", *asked])
+    for seed in range(seeds):
         place.train("busi-class", BUSI["class"], seed, data)
         place.call(f"busi-class-{seed}", ["attack", str(place.run("busi-class", seed)), *asked])
 
