@@ -110,7 +110,8 @@ class Place:
         print(f"{name}: vlseg {' '.join(arguments)}", flush=True)
         with contextlib.redirect_stdout(io.StringIO()) as out:
             try:
-                vlseg([*arguments, "--threads", "1", "--json"])
+                threads = [] if "--resume" in arguments else ["--threads", "1"]  # a run goes on with its own settings
+                vlseg([*arguments, *threads, "--json"])
             except SystemExit as end:
                 if end.code:
                     raise
