@@ -144,19 +144,19 @@ def rippled(bump: float, frequency: float, seed: int) -> tuple[Toy, float, float
 
 @pytest.mark.parametrize("seed", range(4))
 def test_where_the_loss_has_ripples_neither_pgd_nor_apgd_is_always_ahead(seed: int) -> None:
-    """What docs/attacks.md says: ripples finer than PGD's steps stop PGD, broad deep ones APGD."""
+    """What docs/attacks-reference.md says: shallow ripples stop PGD sooner, deep ones APGD."""
 
     def found(bump: float, frequency: float, **search: Any) -> float:
         model, clean, best = rippled(bump, frequency, seed)
         done = attacked(model, MIDDLE, FOREGROUND, Budget("linf", 16 / 255), steps=40, restarts=5, **search)
         return share(done.losses.max().item(), clean, best)
 
-    fine, broad = (0.01, 200.0), (0.3, 60.0)
-    assert found(*fine, method="pgd") < 0.55
-    assert 0.65 < found(*fine, method="apgd") < 0.95
-    assert found(*fine, method="pgd", momentum=1.0) > 0.75
-    assert found(*broad, method="pgd") > 0.75
-    assert found(*broad, method="apgd") < 0.7
+    shallow, deep = (0.01, 200.0), (0.3, 60.0)
+    assert found(*shallow, method="pgd") < 0.55
+    assert 0.65 < found(*shallow, method="apgd") < 0.95
+    assert found(*shallow, method="pgd", momentum=1.0) > 0.75
+    assert found(*deep, method="pgd") > 0.75
+    assert found(*deep, method="apgd") < 0.7
 
 
 def test_apgds_checkpoints_are_the_papers() -> None:

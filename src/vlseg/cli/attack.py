@@ -29,7 +29,9 @@ def attack(
     data: Data,
     method: Annotated[
         Literal["fgsm", "pgd", "segpgd", "apgd", "spsa", "noise", "universal", "greedy", "gradient", "random"] | None,
-        typer.Option(help="How a change is looked for; default: pgd, of words greedy. docs/attacks.md describes them."),
+        typer.Option(
+            help="How a change is looked for; default: pgd, of words greedy. docs/attacks-reference.md has them."
+        ),
     ] = None,
     epsilon: Annotated[
         list[str] | None,
