@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vlseg.client import Client
     from vlseg.evaluation import Predictor
 
 __version__ = "0.1.0"
@@ -18,4 +19,13 @@ def load(source: str, **options: Any) -> "Predictor":
     return load_predictor(source, **options)
 
 
-__all__ = ["__version__", "load"]
+def __getattr__(name: str) -> Any:
+    """`vlseg.Client`, imported when it is asked for: what it needs takes time."""
+    if name == "Client":
+        from vlseg.client import Client
+
+        return Client
+    raise AttributeError(f"module 'vlseg' has no attribute '{name}'")
+
+
+__all__ = ["Client", "__version__", "load"]

@@ -23,6 +23,7 @@ COMMANDS = [
     "compare",
     "predict",
     "probe",
+    "serve",
     "attack",
     "robustness",
     "merge",

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from vlseg.data import read_image
-from vlseg.evaluation import Prediction, find_images, load, predict_files
+from vlseg.evaluation import Prediction, Verdict, find_images, load, predict_files
 from vlseg.evaluation.predict_files import slug
+from vlseg.prompts import Vocabulary
 from vlseg.records import InputError, IntensityPolicy
 
 
@@ -24,6 +25,11 @@ class Counting:
         self.digest, self.threshold, self.precision = digest, threshold, "fp32"
         self.intensity = IntensityPolicy()
         self.presence = presence
+        self.vocabulary: Vocabulary | None = None
+        self.verdict: Verdict | None = None
+
+    def judge(self, pixels: np.ndarray) -> Verdict | None:
+        return self.verdict
 
     def read(self, path: Path) -> np.ndarray:
         return read_image(path, self.intensity)
@@ -73,6 +79,22 @@ def check(out: Path, expected: int) -> None:
 
 PROMPTS = ["肿瘤 A", "息肉", "Полип", "полип", "", "empty", "Polyp", "polyp", "a b", "a-b", "a_b!", "é", "e\u0301",
            "?" * 3, "x" * 90, "x" * 91, "🫀"]  # fmt: skip
+
+
+def test_each_answer_has_its_state_and_its_unknown_words(tmp_path: Path) -> None:
+    source, predictor = image(tmp_path / "a.png"), Counting()
+    predictor.vocabulary = Vocabulary(("round", "tumour"), (), ("tumour",))
+    usual, odd = Verdict("usual", 0.5, 1.0, ()), Verdict("unlike", 2.0, 1.0, ("too dark",))
+    answered = {}
+    for name, predictor.verdict in (("none", None), ("usual", usual), ("odd", odd)):
+        predict(source, ["Round tumour", "", "left tumour"], tmp_path / name, predictor)
+        answered[name] = rows(tmp_path / name)
+    assert [row["state"] for row in answered["none"]] == ["found"] * 3
+    assert [row["state"] for row in answered["odd"]] == ["cannot_judge"] * 3
+    assert all(row["area_px"] > 0 for row in answered["odd"])  # the mask is written all the same
+    assert [row["unknown_words"] for row in answered["usual"]] == [[], [], ["left"]]
+    assert answered["none"][0]["familiar"] == {"state": "unknown", "reasons": []}
+    assert answered["odd"][0]["familiar"] == {"state": "unlike", "reasons": ["too dark"]}
 
 
 def test_prompts_of_any_script_lie_beside_each_other(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import typer
 from vlseg import __version__
 from vlseg.cli.attack import attack
 from vlseg.cli.cache import cache_app
+from vlseg.cli.calibrate import calibrate
 from vlseg.cli.compare import compare
 from vlseg.cli.data import data_app
 from vlseg.cli.demo import demo
@@ -22,6 +23,7 @@ from vlseg.cli.probe import probe
 from vlseg.cli.prompts import prompts_app
 from vlseg.cli.report import report
 from vlseg.cli.robustness import robustness
+from vlseg.cli.serve import serve
 from vlseg.cli.study import study_app
 from vlseg.cli.train import train
 from vlseg.records import InputError, LostProcessError, from_system, started_place
@@ -44,9 +46,11 @@ app.command()(evaluate)
 app.command()(compare)
 app.command()(predict)
 app.command()(probe)
+app.command()(serve)
 app.command()(attack)
 app.command()(robustness)
 app.command()(merge)
+app.command()(calibrate)
 app.add_typer(study_app, name="study")
 app.command()(report)
 app.add_typer(cache_app, name="cache")

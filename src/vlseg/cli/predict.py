@@ -2,11 +2,14 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vlseg.cli.options import Device, Json, ModelSettings, Precision, Revision, Threads, Weights, finish, say
+
+if TYPE_CHECKING:
+    from vlseg.evaluation import PredictedMask
 
 
 def predict(
@@ -46,8 +49,19 @@ def predict(
     )
     for failure in failures:
         say(f"vlseg: {failure}")
-    lines = [f'{mask.mask}: {mask.area_px} px for "{mask.prompt}"' for mask in masks]
+    lines = [_line(mask) for mask in masks]
     lines.append(f"{len(masks)} masks, overlays and predictions.json in {out}")
     values = {"masks": [asdict(mask) for mask in masks], "failures": failures}
     finish("predict", values, lines, as_json=json)
     raise typer.Exit(1 if failures else 0)
+
+
+def _line(mask: "PredictedMask") -> str:
+    """What was found, and what makes that doubtful."""
+    told = f'{mask.mask}: {mask.area_px} px for "{mask.prompt}"'
+    if mask.state == "cannot_judge":
+        reasons = mask.familiar["reasons"] or ["the answer is not a number"]
+        told += f"; cannot judge: {', '.join(reasons)}"
+    elif mask.state == "not_found":
+        told += ", not found by this model"
+    return told + (f"; not in its training: {', '.join(mask.unknown_words)}" if mask.unknown_words else "")

@@ -2,7 +2,8 @@
 
 import io
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +23,8 @@ _UNTURNED = frozenset({"BMP", "GIF", "PPM"})
 _QUARTER_TURNS = (5, 6, 7, 8)
 _DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 PERCENTILES = (0.5, 99.5)
+_SCALED_AT_ONCE = 2**20
+"""Values; bounds the memory of what lies between."""
 
 
 def open_image(path: Path, *, one_page: bool = False) -> Image.Image:
@@ -30,16 +33,24 @@ def open_image(path: Path, *, one_page: bool = False) -> Image.Image:
     Raises:
         InputError: missing, or see `decode_image`.
     """
+    with _opened(path) as stream:
+        return decode_image(stream, str(path), one_page=one_page)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
         with path.open("rb") as stream:
-            return decode_image(stream, str(path), one_page=one_page)
+            yield stream
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except OSError as error:
         raise InputError(from_system(error, str(path))) from error
 
 
-def decode_image(stream: IO[bytes], name: str, *, one_page: bool = False) -> Image.Image:
+def decode_image(
+    stream: IO[bytes], name: str, *, one_page: bool = False, formats: tuple[str, ...] | None = None
+) -> Image.Image:
     """The image in a stream, upright by its EXIF orientation; `name` stands in the errors.
 
     Of several pages it is the first. Colours of 16 bit per channel are cut to 8, as Pillow knows none:
@@ -49,13 +60,14 @@ def decode_image(stream: IO[bytes], name: str, *, one_page: bool = False) -> Ima
         stream: of the file.
         name: of the file.
         one_page: refuse further pages of the same size that differ from the first, which in a mask are more objects.
+        formats: Pillow's names of those that are read; None = all.
 
     Raises:
         InputError: empty, truncated, too large, of no known format, with pixels that are no finite numbers, or with
             pages that differ.
     """
     try:
-        with Image.open(stream) as image:
+        with Image.open(stream, formats=formats) as image:
             raw = deep_mode(image)
             if one_page and getattr(image, "n_frames", 1) > 1:
                 _refuse_pages(image, name)
@@ -144,19 +156,20 @@ def deep_mode(image: Image.Image) -> str | None:
     return raw if isinstance(raw, str) and ";16" in raw else None
 
 
-def _deep_colour(path: Path) -> NDArray[np.float64]:
+def _deep_colour(upright: Image.Image, stream: IO[bytes], name: str) -> NDArray[np.uint16]:
     """(H, W, 3) of a file with 16 bits per channel: Pillow keeps the high bytes, with the order of bytes turned round
     the low ones.
     """
-    high = np.asarray(open_image(path).convert("RGB")).astype(np.float64)
+    values: NDArray[np.uint16] = np.left_shift(np.asarray(upright.convert("RGB")), 8, dtype=np.uint16)
     try:
-        with Image.open(path) as image:
+        stream.seek(0)
+        with Image.open(stream) as image:
             image.tile = [tile._replace(args=_turned(tile.args)) for tile in image.tile]
             image.load()
-            low = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            values |= np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: its 16 bits per channel cannot be read ({error}); save it as 16-bit PNG") from error
-    return np.asarray(256 * high + low)
+        raise InputError(f"{name}: its 16 bits per channel cannot be read ({error}); save it as 16-bit PNG") from error
+    return values
 
 
 def _turned(arguments: Any) -> Any:
@@ -185,12 +198,26 @@ def read_pixels(path: Path, policy: IntensityPolicy | None = None) -> NDArray[np
     Raises:
         InputError: see `open_image`.
     """
-    image = open_image(path)
+    with _opened(path) as stream:
+        return decode_pixels(stream, str(path), policy)
+
+
+def decode_pixels(
+    stream: IO[bytes], name: str, policy: IntensityPolicy | None = None, *, formats: tuple[str, ...] | None = None
+) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """As `read_pixels`, from a stream; the other arguments are those of `decode_image`.
+
+    Raises:
+        InputError: see `decode_image`.
+    """
+    image = decode_image(stream, name, formats=formats)
     if image.info[_RAW] is not None:
-        return _scale(_deep_colour(path), policy or IntensityPolicy(), 65535.0)
+        return _scale(_deep_colour(image, stream, name), policy or IntensityPolicy(), 65535.0)
     if image.mode in _DEEP_MODES:
-        grey = _scale(np.asarray(image).astype(np.float64), policy or IntensityPolicy(), _depth(image))
+        grey = _scale(np.asarray(image), policy or IntensityPolicy(), _depth(image))
         return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode == "P":
+        image.info.pop("transparency", None)  # dropped in any case; Pillow warns of it
     return np.asarray(image.convert("RGB"))
 
 
@@ -204,15 +231,22 @@ def _depth(image: Image.Image) -> float:
     return 1.0 if image.mode == "F" else 65535.0
 
 
-def _scale(values: NDArray[np.float64], policy: IntensityPolicy, full: float) -> NDArray[np.float32]:
+def _scale(values: NDArray[Any], policy: IntensityPolicy, full: float) -> NDArray[np.float32]:
+    """Each value in double precision, a few rows at a time."""
     if policy.kind == "bits_stored":
         low, high = 0.0, float(2 ** (policy.bits or 16) - 1)
     elif policy.kind == "window":
         low = 0.0 if policy.low is None else policy.low
         high = full if policy.high is None else policy.high
     elif policy.kind == "percentile":
-        low, high = (float(value) for value in np.percentile(values, PERCENTILES))
+        exact = values if values.dtype == np.uint16 else values.astype(np.float64)
+        low, high = (float(value) for value in np.percentile(exact, PERCENTILES))
     else:
         low, high = 0.0, full
-    scaled = (values - low) / max(high - low, np.finfo(np.float64).tiny)
-    return np.clip(scaled, 0, 1).astype(np.float32)
+    span = max(high - low, np.finfo(np.float64).tiny)
+    scaled = np.empty(values.shape, np.float32)
+    step = max(1, _SCALED_AT_ONCE // max(1, values[0].size))
+    for row in range(0, len(values), step):
+        block = values[row : row + step].astype(np.float64)
+        scaled[row : row + step] = np.clip((block - low) / span, 0, 1)
+    return scaled

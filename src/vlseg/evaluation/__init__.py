@@ -3,12 +3,24 @@
 from vlseg.evaluation.answers import Answer, model_answers
 from vlseg.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupted_queries
 from vlseg.evaluation.evaluate import evaluate
+from vlseg.evaluation.familiarity import Familiarity, Verdict
+from vlseg.evaluation.judging import (
+    Judging,
+    copy_judging,
+    familiarity_of,
+    presence_of,
+    read_judging,
+    state_of,
+    vocabulary_of_model,
+    write_judging,
+)
 from vlseg.evaluation.mask_files import mask_answers
 from vlseg.evaluation.mean_dice import mean_dice
 from vlseg.evaluation.overlays import overlay
 from vlseg.evaluation.predict import Prediction, predict_image, ready
 from vlseg.evaluation.predict_files import PredictedMask, find_images, predict_files
 from vlseg.evaluation.predictor import Predictor, load
+from vlseg.evaluation.presence import PresenceCalibration
 from vlseg.evaluation.probe import blind_queries, probe_queries
 from vlseg.evaluation.query import Query, clean_queries, swapped_queries
 from vlseg.evaluation.scanners import SCANNERS
@@ -25,18 +37,24 @@ __all__ = [
     "SCANNERS",
     "SEVERITIES",
     "Answer",
+    "Familiarity",
+    "Judging",
     "MaskReader",
     "PredictedMask",
     "Prediction",
     "Predictor",
+    "PresenceCalibration",
     "Query",
     "Scene",
     "Setting",
+    "Verdict",
     "blind_queries",
     "choose_text_blind_rule",
     "clean_queries",
+    "copy_judging",
     "corrupted_queries",
     "evaluate",
+    "familiarity_of",
     "find_images",
     "load",
     "mask_answers",
@@ -46,14 +64,19 @@ __all__ = [
     "predict_files",
     "predict_image",
     "predict_smoothed",
+    "presence_of",
     "probe_queries",
+    "read_judging",
     "read_truths",
     "ready",
     "score_tensors",
     "smoothed_answers",
     "smoothed_queries",
+    "state_of",
     "swapped_queries",
     "text_blind",
     "text_blind_rules",
+    "vocabulary_of_model",
     "with_flip_uncertainty",
+    "write_judging",
 ]

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from vlseg.metrics import dice_score
-from vlseg.models import ImageFeatures, Inputs, PromptFeatures, Segmenter, as_module
+from vlseg.models import ImageFeatures, Inputs, PromptFeatures, Rows, Segmenter, as_module
 from vlseg.models.device import autocast
 from vlseg.records import InputError, unknown_name
 
 PROMPTS_AT_ONCE = 16
-"""Rows decoded and restored together; bounds the memory of full-size maps."""
+"""Rows decoded together, which bounds the memory that this takes."""
 
 
 EncodePrompts = Callable[[Sequence[str]], PromptFeatures | None]
@@ -85,11 +85,25 @@ def predict_image(
     if not prompts:
         raise InputError("prompt: give at least one")
     check_prompts(model, prompts)
-    with torch.inference_mode(), autocast(precision, device):
-        pixels = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).to(device)
-        inputs = model.prepare([pixels])
-        features = model.encode_image(inputs)
+    features, inputs = encode_images(model, [rgb], device=device, precision=precision)
     yield from answer_prompts(model, features, inputs, prompts, device=device, precision=precision, threshold=threshold)
+
+
+def encode_images(
+    model: Segmenter, images: Sequence[np.ndarray], *, device: torch.device, precision: str = "fp32"
+) -> tuple[ImageFeatures, Inputs]:
+    """Features and inputs, one row an image.
+
+    Args:
+        model: on `device`, in eval mode.
+        images: each (H, W, 3) float32 in [0, 1], of any size.
+        device: where to compute.
+        precision: "fp32", "bf16" or "fp16".
+    """
+    with torch.inference_mode(), autocast(precision, device):
+        tensors = [torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).to(device) for rgb in images]
+        inputs = model.prepare(tensors)
+        return model.encode_image(inputs), inputs
 
 
 def answer_prompts(
@@ -112,14 +126,55 @@ def answer_prompts(
     """
     check_prompts(model, prompts)
     limit = model.spec.threshold if threshold is None else threshold
-    for start in range(0, len(prompts), PROMPTS_AT_ONCE):
-        # The mode is entered for each chunk: a generator that is left alone must not leave it on for its caller.
-        with torch.inference_mode(), autocast(precision, device):
-            chosen = prompts[start : start + PROMPTS_AT_ONCE]
-            encoded = encode(chosen) if encode else encode_prompts(model, chosen, device)
-            found = _decode(model, inputs, features, chosen, encoded)
-            chunk = [_prediction(answer, limit) for answer in found]
-        yield from chunk
+    yield from answer_rows(
+        model,
+        features,
+        inputs,
+        [Question(0, prompt, limit) for prompt in prompts],
+        device=device,
+        precision=precision,
+        encode=encode,
+    )
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt about the image of a row, and the threshold on its probabilities."""
+
+    row: int
+    prompt: str
+    threshold: float
+
+
+def answer_rows(
+    model: Segmenter,
+    features: ImageFeatures,
+    inputs: Inputs,
+    questions: Sequence[Question],
+    *,
+    device: torch.device,
+    precision: str = "fp32",
+    encode: EncodePrompts | None = None,
+) -> Iterator[Prediction]:
+    """One prediction per question, in order: those about several images are decoded together.
+
+    Args:
+        model: on `device`, in eval mode; its prompts are known to be answerable (`check_prompts`).
+        features: one row an image.
+        inputs: their rows, with at least what `restore` needs.
+        questions: about those rows.
+        device: where to compute.
+        precision: "fp32", "bf16" or "fp16".
+        encode: gives prompt features on `device`, e.g. from memory; None = the model itself.
+    """
+    for start in range(0, len(questions), PROMPTS_AT_ONCE):
+        chosen = questions[start : start + PROMPTS_AT_ONCE]
+        answers = _decode(model, inputs, features, chosen, encode, device)
+        for question in chosen:
+            # The mode is entered for each answer: a generator that is left alone must not leave it on for its caller.
+            with torch.inference_mode(), autocast(precision, device):
+                prediction = _prediction(next(answers), question.threshold)
+            yield prediction
 
 
 @dataclass(frozen=True)
@@ -147,28 +202,55 @@ def encode_prompts(model: Segmenter, prompts: Sequence[str], device: torch.devic
     return model.encode_prompts(tokens.to(device) if tokens is not None else None)
 
 
+def recall_prompts(
+    model: Segmenter, prompts: Sequence[str], known: dict[str, Rows], device: torch.device
+) -> PromptFeatures:
+    """Features of prompts, one row each; those in `known` are taken from there, the others go there.
+
+    Only for models whose prompt features are the prompt's alone.
+    """
+    new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]
+    if new:
+        encoded = encode_prompts(model, new, device)
+        assert encoded is not None  # asked only of models that are told something
+        known |= {prompt: encoded[[row]] for row, prompt in enumerate(new)}
+    return Rows.join([known[prompt] for prompt in prompts])
+
+
+def recalls_prompts(model: Segmenter) -> bool:
+    """Whether a prompt's features serve for every image: the model is told something, and encodes it alone."""
+    return (model.spec.uses_text or model.spec.uses_target) and not model.spec.prompt_features_depend_on_image
+
+
 def _decode(
     model: Segmenter,
     inputs: Inputs,
     features: ImageFeatures,
-    prompts: Sequence[str],
-    encoded: PromptFeatures | None,
-) -> list[_Answer]:
-    """The answer to each prompt on the one image."""
-    rows = torch.zeros(len(prompts), dtype=torch.long)
+    questions: Sequence[Question],
+    encode: EncodePrompts | None,
+    device: torch.device,
+) -> Iterator[_Answer]:
+    """The answer to each question: all are decoded at once and restored one at a time, as full-size maps are large."""
+    prompts = [question.prompt for question in questions]
+    encoded = encode(prompts) if encode else encode_prompts(model, prompts, device)
+    rows = torch.tensor([question.row for question in questions], dtype=torch.long)
     if not model.spec.uses_text and not model.spec.uses_target:
         # Image-only: one pass gives every target's channel.
-        output = model.decode(features, None)
-        channels = model.restore(output.logits, inputs)[0]
-        return [_Answer(channels[model.spec.targets.index(prompt)]) for prompt in prompts]
+        asked = sorted({question.row for question in questions})
+        output = model.decode(features[asked], None)
+        channels = dict(zip(asked, model.restore(output.logits, inputs[asked]), strict=True))
+        for question in questions:
+            yield _Answer(channels[question.row][model.spec.targets.index(question.prompt)])
+        return
     output = model.decode(features[rows], encoded)
-    restored = model.restore(output.logits, inputs[rows])
-    presence = list(output.presence) if output.presence is not None else [None] * len(prompts)
-    draws = [model.restore(sample, inputs[rows]) for sample in output.samples] if output.samples is not None else []
-    return [
-        _Answer(maps[0], present, tuple(draw[row][0] for draw in draws))
-        for row, (maps, present) in enumerate(zip(restored, presence, strict=True))
-    ]
+    for at, row in enumerate(rows.tolist()):
+        one, size = slice(at, at + 1), inputs[[row]]
+        samples = [] if output.samples is None else [sample[one] for sample in output.samples]
+        yield _Answer(
+            model.restore(output.logits[one], size)[0][0],
+            None if output.presence is None else output.presence[at],
+            tuple(model.restore(sample, size)[0][0] for sample in samples),
+        )
 
 
 def ready(model: Segmenter, device: torch.device) -> Segmenter:

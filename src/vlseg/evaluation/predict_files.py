@@ -15,6 +15,8 @@ import numpy as np
 from PIL import Image
 
 from vlseg.data import made_ahead
+from vlseg.evaluation.familiarity import UNKNOWN
+from vlseg.evaluation.judging import Answered, state_of
 from vlseg.evaluation.overlays import overlay
 from vlseg.evaluation.predict import Prediction
 from vlseg.evaluation.predictor import Predictor
@@ -35,7 +37,8 @@ class PredictedMask:
     `area_px` counts pixels at the image's own size; `present` says that there are any; `presence` is
     the model's score in [0, 1] that the named thing is in the image, None where it has none. `file` is the mask's name
     below the folder. `model` is the model's name, `digest` says which weights and settings; `threshold` acts on
-    probabilities.
+    probabilities. `state` is "found", "not_found" or "cannot_judge" (see `state_of`), `familiar` whether the image is
+    like those of the training and why not, `unknown_words` are those of the prompt that the training prompts lack.
     """
 
     image: str
@@ -52,6 +55,9 @@ class PredictedMask:
     digest: str
     threshold: float
     precision: str
+    state: Answered
+    familiar: dict[str, Any]
+    unknown_words: list[str]
 
 
 @dataclass(frozen=True)
@@ -217,11 +223,14 @@ def predict_files(
                     failures.append(str(pixels))
                     on_image()
                     continue
-                for prompt, prediction in zip(prompts, predictor.segment(pixels, prompts), strict=True):
+                predictions, verdict = predictor.segment(pixels, prompts), predictor.judge(pixels)
+                familiar = dict(UNKNOWN) if verdict is None else verdict.to_json()
+                for prompt, prediction in zip(prompts, predictions, strict=True):
                     if np.isnan(prediction.probability).any():
                         failures.append(f'{path}: the answer to "{prompt}" is not a number; do the weights hold NaN?')
                     name = names.give(path, found.name(path), prompt)
-                    waiting.append(writers.submit(_write, path, prompt, pixels, prediction, out, name, predictor))
+                    made = (path, prompt, pixels, prediction, out, name, predictor, familiar)
+                    waiting.append(writers.submit(_write, *made))
                     if len(waiting) > 2 * WRITERS:
                         masks.append(waiting.popleft().result())
                 on_image()
@@ -237,7 +246,14 @@ def predict_files(
 
 
 def _write(
-    path: Path, prompt: str, pixels: np.ndarray, prediction: Prediction, out: Path, name: str, predictor: Predictor
+    path: Path,
+    prompt: str,
+    pixels: np.ndarray,
+    prediction: Prediction,
+    out: Path,
+    name: str,
+    predictor: Predictor,
+    familiar: dict[str, Any],
 ) -> PredictedMask:
     """The mask and the picture of one answer."""
     mask_path, overlay_path = out / f"{name}.png", out / "overlays" / f"{name}.png"
@@ -263,6 +279,9 @@ def _write(
         digest=predictor.digest,
         threshold=predictor.threshold,
         precision=predictor.precision,
+        state=state_of(area, familiar["state"], finite=bool(np.isfinite(prediction.probability).all())),
+        familiar=familiar,
+        unknown_words=predictor.vocabulary.unknown(prompt) if predictor.vocabulary is not None else [],
     )
 
 

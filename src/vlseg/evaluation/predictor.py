@@ -8,26 +8,41 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from vlseg.data import unit_range
 from vlseg.data.images import read_pixels
-from vlseg.evaluation.predict import Prediction, answer_prompts, check_prompts, encode_prompts, ready
+from vlseg.evaluation.familiarity import Familiarity, Verdict
+from vlseg.evaluation.judging import Judging, read_judging
+from vlseg.evaluation.predict import (
+    Prediction,
+    answer_prompts,
+    check_prompts,
+    encode_images,
+    ready,
+    recall_prompts,
+    recalls_prompts,
+)
+from vlseg.evaluation.presence import PresenceCalibration
 from vlseg.models import ImageFeatures, Inputs, PromptFeatures, Rows, Segmenter, as_module, known_models, load_model
-from vlseg.models.device import autocast, resolve_device, set_threads, slow_precision
+from vlseg.models.device import resolve_device, set_threads, slow_precision
+from vlseg.models.hub import locate
 from vlseg.models.manifest import default_weights, whence
+from vlseg.models.registry import model_folder
 from vlseg.models.tensors import add_to_digest
-from vlseg.records import InputError, IntensityPolicy, read_record
+from vlseg.prompts import Vocabulary
+from vlseg.records import InputError, IntensityPolicy, RunRecord, read_record
 
 PROMPTS_KEPT = 512
 DEFAULT_INTENSITY = IntensityPolicy()
+NOTHING_STORED = Judging()
 
 
 class Predictor:
     """A loaded model with its threshold and image reading policy.
 
-    `intensity` None: not known which, so that images above 8 bit are refused.
+    `intensity` None: not known which, so that images above 8 bit are refused. `judging`: what says whether an image is
+    like those of the training, makes the presence score a probability, and knows the training's words.
     It keeps the last image with its features and the features of some hundred prompts in memory, nothing else.
     """
 
@@ -39,12 +54,16 @@ class Predictor:
         precision: str = "fp32",
         threshold: float | None = None,
         intensity: IntensityPolicy | None = DEFAULT_INTENSITY,
+        judging: Judging = NOTHING_STORED,
     ) -> None:
         self.device = resolve_device(device)
         self.model = ready(model, self.device)
         self.precision = precision
         self.threshold = model.spec.threshold if threshold is None else threshold
         self.intensity = intensity
+        self.familiarity: Familiarity | None = judging.familiarity
+        self.presence: PresenceCalibration | None = judging.presence
+        self.vocabulary: Vocabulary | None = judging.vocabulary
         self._last: tuple[np.ndarray, ImageFeatures, Inputs] | None = None
         self._known: dict[str, Rows] = {}
 
@@ -70,8 +89,6 @@ class Predictor:
             raise InputError("prompt: give at least one")
         check_prompts(self.model, prompts)
         features, inputs = self._image_features(self._pixels(image))
-        spec = self.model.spec
-        reads = (spec.uses_text or spec.uses_target) and not spec.prompt_features_depend_on_image
         predictions = answer_prompts(
             self.model,
             features,
@@ -80,9 +97,22 @@ class Predictor:
             device=self.device,
             precision=self.precision,
             threshold=self.threshold,
-            encode=self._prompt_features if reads else None,
+            encode=self._prompt_features if recalls_prompts(self.model) else None,
         )
         return list(predictions)
+
+    def judge(self, image: str | Path | Image.Image | np.ndarray) -> Verdict | None:
+        """Whether the image is like those that the model was trained on; None where nothing is stored to judge by.
+
+        Asked before or after `segment` of the same image, which is encoded once for both.
+
+        Raises:
+            InputError: an unreadable image, or what is stored is another model's.
+        """
+        if self.familiarity is None:
+            return None
+        pixels = self._pixels(image)
+        return self.familiarity.judge(pixels, self._image_features(pixels)[0])
 
     def read(self, path: Path) -> np.ndarray:
         """An image file as (H, W, 3) float32 in [0, 1], above 8 bit as the run's training data were read.
@@ -102,21 +132,14 @@ class Predictor:
     def _image_features(self, pixels: np.ndarray) -> tuple[ImageFeatures, Inputs]:
         """Of the image, or of the one before where it is the same: another prompt on it costs text and decoder only."""
         if self._last is None or not np.array_equal(self._last[0], pixels):
-            with torch.inference_mode(), autocast(self.precision, self.device):
-                tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).to(self.device)
-                inputs = self.model.prepare([tensor])
-                # A copy: the caller's array may change.
-                self._last = (pixels.copy(), self.model.encode_image(inputs), inputs)
+            features, inputs = encode_images(self.model, [pixels], device=self.device, precision=self.precision)
+            # A copy: the caller's array may change.
+            self._last = (pixels.copy(), features, inputs)
         return self._last[1], self._last[2]
 
-    def _prompt_features(self, prompts: Sequence[str]) -> PromptFeatures | None:
+    def _prompt_features(self, prompts: Sequence[str]) -> PromptFeatures:
         """Of each prompt, those of the last few hundred from memory."""
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
-        if new:
-            encoded = encode_prompts(self.model, new, self.device)
-            assert encoded is not None  # asked only of models that are told something
-            self._known |= {prompt: encoded[[row]] for row, prompt in enumerate(new)}
-        rows = Rows.join([self._known[prompt] for prompt in prompts])
+        rows = recall_prompts(self.model, prompts, self._known, self.device)
         while len(self._known) > PROMPTS_KEPT:
             self._known.pop(next(iter(self._known)))
         return rows
@@ -127,13 +150,28 @@ class Predictor:
         array = np.asarray(image.convert("RGB")) if isinstance(image, Image.Image) else image
         if array.ndim != 3 or array.shape[2] != 3:
             raise InputError(f"image: an array must be (H, W, 3), this one is {array.shape}")
-        return array.astype(np.float32) / 255 if array.dtype == np.uint8 else array.astype(np.float32)
+        return unit_range(array)
 
 
 def check_threshold(threshold: float | None) -> None:
     """Raises: InputError: outside of [0, 1], or not a number."""
     if threshold is not None and not 0 <= threshold <= 1:
         raise InputError(f"threshold: {threshold} is no probability; give a number from 0 to 1")
+
+
+def finished_run(folder: Path) -> RunRecord:
+    """The record of a run that has a model.
+
+    Raises:
+        InputError: it has none yet.
+    """
+    record = read_record(folder / "run.json")
+    if not (folder / "model").is_dir():
+        raise InputError(
+            f"{folder}: the run has no model yet (status {record.status}); finish it with "
+            f"vlseg train --resume --out {folder}"
+        )
+    return record
 
 
 def load(
@@ -162,16 +200,14 @@ def load(
         print(slow, file=sys.stderr)
     folder = Path(source)
     if (folder / "run.json").exists():
-        record = read_record(folder / "run.json")
-        if not (folder / "model").is_dir():
-            raise InputError(
-                f"{folder}: the run has no model yet (status {record.status}); finish it with "
-                f"vlseg train --resume --out {folder}"
-            )
+        record = finished_run(folder)
         intensity = None if record.intensities else IntensityPolicy(**record.intensity)
         model = load_model(str(folder / "model"), protocol=protocol, arguments=arguments)
         limit = record.threshold if threshold is None else threshold
-        return Predictor(model, device=device, precision=precision, threshold=limit, intensity=intensity)
+        judging = _stored(folder / "model", model)
+        return Predictor(
+            model, device=device, precision=precision, threshold=limit, intensity=intensity, judging=judging
+        )
     names = known_models()
     name = str(source) if str(source) in names else None
     place = weights or default_weights(str(source)) or str(source)
@@ -183,4 +219,13 @@ def load(
         raise InputError(
             f"{place}: leaves the {random_part} of '{source}' random, which predicts nothing; train it first"
         )
-    return Predictor(model, device=device, precision=precision, threshold=threshold)
+    judging = _stored(model_folder(locate(place, revision)), model)
+    return Predictor(model, device=device, precision=precision, threshold=threshold, judging=judging)
+
+
+def _stored(folder: Path, model: Segmenter) -> Judging:
+    """What is stored in the model's folder; what does not fit how the model is used is named on stderr."""
+    judging = read_judging(folder, model.spec)
+    for line in judging.missing:
+        print(line, file=sys.stderr)
+    return judging

@@ -15,10 +15,11 @@ import torch
 
 from vlseg.data import load_mask
 from vlseg.data.seeds import derived_seed
-from vlseg.evaluation import MaskReader, mean_dice, ready
+from vlseg.evaluation import MaskReader, mean_dice, ready, write_judging
 from vlseg.jobs.datasets import Pool
 from vlseg.jobs.environment import git_revision, package_versions, peak_memory_bytes
 from vlseg.jobs.feature_cache import open_features
+from vlseg.jobs.judging import Fitting, fit_judging, shown
 from vlseg.jobs.run_folder import Started, claim
 from vlseg.jobs.subsets import spread, write_chosen
 from vlseg.models import Segmenter, build_model, load_model, retargeted
@@ -58,6 +59,7 @@ class OpenRun:
     model: Segmenter
     device: torch.device
     tracking: Tracking | None = None
+    store: FeatureStore | None = None
 
 
 def train_started(started: Started, held: ExitStack, *, resume: bool = False, threads: int | None = None) -> RunRecord:
@@ -111,13 +113,14 @@ def trainer_of(run: OpenRun, *, resume: bool = False) -> Fit | None:
         _note(run)
     if is_first():
         run.tracking = Tracking(run.out, config, run.record.id)
+    run.store = known.store if known else None
     trainer = Fit(
         run.model,
         run.train,
         run.pool.infos,
         run.config,
         run.out,
-        validate=_validator(run, known.store if known else None),
+        validate=_validator(run, run.store),
         resume=resume,
         known=known,
         tell=run.tracking.rows if run.tracking is not None else None,
@@ -135,6 +138,7 @@ def close_run(run: OpenRun, result: FitResult) -> RunRecord:
     now = datetime.now(UTC)
     if result.status == "done" and is_first():
         run.model.save(run.out / "model")
+        _store_judging(run)
     _note(
         run,
         status=result.status,
@@ -157,6 +161,23 @@ def close_run(run: OpenRun, result: FitResult) -> RunRecord:
         # The model folder holds the weights; what only resuming needs can go.
         shutil.rmtree(run.out / "checkpoints", ignore_errors=True)
     return run.record
+
+
+def _store_judging(run: OpenRun) -> None:
+    """What lets the model say that it cannot judge an image; what val does not allow is said on stderr."""
+    fitting = Fitting(
+        model=run.model,
+        pool=run.pool,
+        trained=shown(run.train, run.config),
+        val=run.val,
+        device=run.device,
+        precision=run.config.precision,
+        store=run.store,
+    )
+    judging = fit_judging(fitting)
+    write_judging(run.out / "model", judging)
+    for line in judging.missing:
+        print(line, file=sys.stderr)
 
 
 @contextmanager

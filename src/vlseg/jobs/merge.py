@@ -9,8 +9,11 @@ from typing import Any
 import torch
 
 from vlseg.data import new_folder
+from vlseg.evaluation import copy_judging
 from vlseg.models import Segmenter, as_module, load_model
 from vlseg.models.additions.extended import Extended
+from vlseg.models.hub import locate
+from vlseg.models.registry import model_folder
 from vlseg.records import InputError, read_record, replacing_folder
 
 WORDS = ("a round mass", "")
@@ -64,6 +67,7 @@ def merge_into(source: str, out: Path, *, protocol: str | None, arguments: Mappi
         raise InputError(f"{source}: merged, the model answers with values that are not finite; train it again")
     with replacing_folder(out) as folder:
         plain.save(folder)
+        copy_judging(model_folder(locate(source, None)), folder)
     record = Path(source) / "run.json"
     limit = read_record(record).threshold if record.exists() else plain.spec.threshold
     found = Merged(

@@ -28,6 +28,7 @@ from vlseg.prompts.variants import (
     shuffled,
     translated,
 )
+from vlseg.prompts.vocabulary import Vocabulary, vocabulary_of
 
 __all__ = [
     "BUILT_IN",
@@ -40,6 +41,7 @@ __all__ = [
     "Spelling",
     "Template",
     "TextCase",
+    "Vocabulary",
     "annotate",
     "chooser",
     "describe",
@@ -68,6 +70,7 @@ __all__ = [
     "synonyms",
     "texts_of",
     "translated",
+    "vocabulary_of",
     "with_targets",
     "with_words",
 ]

@@ -14,11 +14,11 @@ from vlseg.records.errors import WRITING, InputError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
     """A temporary name beside `path`; renamed onto it when the block ends well, removed when it fails.
 
     The file gets the rights that `open` would give it: those of the file it replaces, or what the umask leaves. Some
-    writers (safetensors) would keep it from everybody else.
+    writers (safetensors) would keep it from everybody else. With `private` nobody else reads it, at no time.
 
     Raises:
         InputError: the folder cannot be made or written.
@@ -26,9 +26,10 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
-        mode = stat.S_IMODE((path if path.exists() else temporary).stat().st_mode)
-        temporary.unlink()
+        temporary.touch(0o600 if private else 0o666)
+        mode = 0o600 if private else stat.S_IMODE((path if path.exists() else temporary).stat().st_mode)
+        if not private:
+            temporary.unlink()
         try:
             yield temporary
             with temporary.open("rb+") as file:
@@ -95,9 +96,9 @@ def _is_below(folder: Path, name: str | bytes) -> bool:
     return Path(os.fsdecode(name)).is_relative_to(folder)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, private: bool = False) -> None:
     """Write UTF-8 text through `replacing`."""
-    with replacing(path) as temporary:
+    with replacing(path, private=private) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -1,0 +1,163 @@
+"""What the routes share: the models, the images, and how prompts are answered."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+from fastapi import Depends, Request
+
+from vlseg.evaluation import Predictor
+from vlseg.evaluation.judging import state_of
+from vlseg.evaluation.predict import check_prompts as check_targets
+from vlseg.records import InputError
+from vlseg.serve import schemas
+from vlseg.serve.asked import check_prompts
+from vlseg.serve.engine import Encoded, Engine, Familiar, Found, Known
+from vlseg.serve.gate import Crowd
+from vlseg.serve.limits import Limits, Refused
+from vlseg.serve.metrics import Metrics
+from vlseg.serve.pictures import NOTICE, as_text, grey_png, mask_png
+from vlseg.serve.store import Store, Stored
+from vlseg.serve.uploads import Upload, read_upload
+
+T = TypeVar("T")
+ANSWER_PIXELS = 256_000_000
+"""Of all masks of one answer: what a request may make the server keep at once."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """One server.
+
+    Attributes:
+        engines: by model name; the first is the default.
+        helpers: threads for what is no model's work: decoding, encoding, files.
+        corrections: the dataset's folder, or None where none are taken.
+        licences: of models by name, where known.
+    """
+
+    engines: Mapping[str, Engine]
+    store: Store
+    limits: Limits
+    crowd: Crowd
+    metrics: Metrics
+    helpers: ThreadPoolExecutor
+    corrections: Path | None
+    licences: Mapping[str, str]
+
+    async def aside(self, work: Callable[..., T], *arguments: Any) -> T:
+        """The result of `work` on a helper's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self.helpers, partial(work, *arguments))
+
+    def engine(self, name: str | None) -> tuple[str, Engine]:
+        """The model of that name, or the default.
+
+        Raises:
+            Refused: no such model here.
+        """
+        name = next(iter(self.engines)) if name is None else name
+        if name not in self.engines:
+            raise Refused(422, "unknown_model", f"model: this server has {', '.join(self.engines)}; name one of them")
+        return name, self.engines[name]
+
+    async def read(self, content: bytes, predictor: Predictor) -> Upload:
+        """The pixels of an upload, above 8 bit as this model takes them."""
+        return await self.aside(read_upload, content, "image", self.limits, predictor.intensity)
+
+    def asked(self, prompts: Sequence[str], predictor: Predictor, size: tuple[int, int]) -> list[str]:
+        """The prompts, if this model can be asked them about an image of this size.
+
+        Raises:
+            Refused: too many, too long, or no targets of a model that reads no text.
+        """
+        checked = check_prompts(prompts, self.limits)
+        try:
+            check_targets(predictor.model, checked)
+        except InputError as error:
+            raise Refused(422, "unknown_target", f"prompts: {error}") from error
+        most = ANSWER_PIXELS // (size[0] * size[1])
+        if len(checked) > most:
+            raise Refused(413, "too_much_at_once", f"prompts: for an image of this size give at most {most} at once")
+        return checked
+
+    async def answer(self, asked: "Asked", image: Stored | Upload, encoded: Encoded, known: Known) -> schemas.Answer:
+        """The answer to prompts about an encoded image, with its pictures."""
+        name, engine = self.engine(asked.model)
+        found = await engine.answer(
+            encoded, asked.prompts, threshold=asked.threshold, probability=asked.probability, known=known
+        )
+        results = await self.aside(self._results, engine.predictor, encoded.familiar, image.spacing_mm, found)
+        for result in results:
+            self.metrics.states.labels(name, result.state).inc()
+        return schemas.Answer(
+            model=name,
+            digest=engine.digest,
+            notice=NOTICE,
+            width=image.pixels.shape[1],
+            height=image.pixels.shape[0],
+            spacing_mm=image.spacing_mm,
+            familiar=familiar_values(encoded.familiar),
+            results=results,
+        )
+
+    def _results(
+        self,
+        predictor: Predictor,
+        familiar: Familiar,
+        spacing: tuple[float, float] | None,
+        found: Sequence[Found],
+    ) -> list[schemas.Result]:
+        return [_result(predictor, familiar, spacing, one) for one in found]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked about an image."""
+
+    prompts: Sequence[str]
+    model: str
+    threshold: float | None
+    probability: bool
+
+
+def _result(
+    predictor: Predictor, familiar: Familiar, spacing: tuple[float, float] | None, found: Found
+) -> schemas.Result:
+    area = int(np.count_nonzero(found.mask))
+    return schemas.Result(
+        prompt=found.prompt,
+        state=state_of(area, familiar.state, finite=found.finite),
+        area_px=area,
+        area_mm2=area * spacing[0] * spacing[1] if spacing else None,
+        presence=_presence(predictor, found.presence),
+        unknown_words=predictor.vocabulary.unknown(found.prompt) if predictor.vocabulary else [],
+        threshold=found.threshold,
+        mask=as_text(mask_png(found.mask)),
+        probability=None if found.hundredths is None else as_text(grey_png(found.hundredths)),
+    )
+
+
+def _presence(predictor: Predictor, raw: float | None) -> schemas.Presence:
+    calibration = predictor.presence
+    if raw is None or calibration is None:
+        return schemas.Presence(score=raw, calibrated=False, n=None)
+    return schemas.Presence(score=calibration.score(raw), calibrated=True, n=calibration.n)
+
+
+def familiar_values(familiar: Familiar) -> schemas.Familiar:
+    """As an answer holds it."""
+    return schemas.Familiar(state=familiar.state, reasons=list(familiar.reasons))
+
+
+def serving_of(request: Request) -> Serving:
+    """That of the request's server."""
+    serving: Serving = request.app.state.serving
+    return serving
+
+
+Here = Annotated[Serving, Depends(serving_of)]

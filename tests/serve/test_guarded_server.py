@@ -1,0 +1,193 @@
+"""The guard and the log behind a real server and raw sockets: what no client library would send."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import uvicorn
+from asking import TOKEN, echo, guard
+from forking import ended, fork
+
+from vlseg.serve.limits import Limits
+from vlseg.serve.logs import PlaceOnly, log_prompts, logged_path, uvicorn_settings
+
+SECRET = "left-lower-lobe-secret"
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    log_prompts("0123456789abcdef", [SECRET])
+    if scope["path"] == "/v1/segment":
+        raise ValueError(f"cannot find {SECRET}")
+    await echo(scope, receive, send)
+
+
+class Running(NamedTuple):
+    port: int
+    log: Path
+    stop: Callable[[], str]
+
+
+def _started(log: Path, **settings: Any) -> Running:
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    listening.listen(16)
+
+    def run() -> None:
+        config = uvicorn.Config(guard(app, seconds=1), **uvicorn_settings(Limits(), **settings))
+        uvicorn.Server(config).run(sockets=[listening])
+
+    child = fork(run, log)
+    port = int(listening.getsockname()[1])
+    listening.close()
+
+    def stop() -> str:
+        os.kill(child, signal.SIGTERM)
+        ended(child)
+        return log.read_text()
+
+    return Running(port, log, stop)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Running]:
+    running = _started(tmp_path / "log")
+    yield running
+    try:
+        running.stop()
+    except (ProcessLookupError, ChildProcessError):
+        return  # the test has stopped it
+
+
+def send(port: int, *pieces: bytes) -> bytes:
+    """What comes back until the server closes or says nothing for 3 s."""
+    with socket.create_connection(("127.0.0.1", port), timeout=3) as asked:
+        for piece in pieces:
+            asked.sendall(piece)
+        back = b""
+        try:
+            while more := asked.recv(65536):
+                back += more
+        except (TimeoutError, ConnectionResetError):
+            pass
+        return back
+
+
+def request(port: int, line: str, *headers: str, body: bytes = b"", host: str = "127.0.0.1") -> bytes:
+    lines = [f"{line} HTTP/1.1", f"Host: {host}:{port}", "Connection: close", *headers]
+    return send(port, "\r\n".join([*lines, "", ""]).encode() + body)
+
+
+BEARER = f"Authorization: Bearer {TOKEN}"
+
+
+def test_the_log_has_no_token_prompt_file_name_or_body(server: Running) -> None:
+    names = ["Content-Type: multipart/form-data; boundary=b", "Content-Length: 99"]
+    part = (
+        b'--b\r\nContent-Disposition: form-data; name="image"; filename="' + SECRET.encode() + b'.png"\r\n\r\n\x89PNG'
+    )
+    assert b" 303 " in request(server.port, f"GET /?token={TOKEN}")
+    assert b" 401 " in request(server.port, f"GET /{SECRET}?token={TOKEN}&q={SECRET}")
+    assert b" 200 " in request(server.port, f"GET /v1/models?q={SECRET}", BEARER)
+    assert b" 200 " in request(server.port, f"DELETE /v1/images/{SECRET}", BEARER)
+    failed = request(server.port, "POST /v1/segment", BEARER, *names, body=part + b"x" * (99 - len(part)))
+    assert b" 500 " in failed
+    assert SECRET.encode() not in failed
+    assert b" 403 " in request(server.port, "GET /v1/models", BEARER, host=f"{SECRET}.example")
+    assert b" 405 " in request(server.port, f"{SECRET.upper()} /v1/models", BEARER)
+    assert b" 400 " in send(server.port, f"GET {SECRET} {TOKEN}\r\n\r\n".encode())
+    assert b" 400 " in send(server.port, f"GET / HTTP/1.1\r\n{SECRET}\r\n\r\n".encode())
+    log = server.stop()
+    assert TOKEN not in log
+    assert SECRET not in log.lower()
+    assert '"GET / HTTP/1.1" 303' in log
+    assert '"GET (other) HTTP/1.1" 401' in log
+    assert '"GET /v1/models HTTP/1.1" 200' in log
+    assert '"DELETE /v1/images/- HTTP/1.1" 200' in log
+    assert "ValueError" in log
+    assert f"{Path(__file__).name}:" in log
+
+
+def test_prompts_are_in_the_log_where_it_is_asked_for(tmp_path: Path) -> None:
+    running = _started(tmp_path / "log", log_prompts=True)
+    assert b" 200 " in request(running.port, "GET /v1/models", BEARER)
+    log = running.stop()
+    assert f'session 01234567: ["{SECRET}"]' in log
+    assert TOKEN not in log
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (b"GET /v1/models HTTP/1.0\r\n%s\r\n\r\n", 400),
+        (b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n%s\r\n\r\n", 400),
+        (b"GET http://evil.example/v1/models HTTP/1.1\r\nHost: evil.example\r\n%s\r\n\r\n", 403),
+        (
+            b"POST / HTTP/1.1\r\nHost: localhost\r\n%s\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+            400,
+        ),
+        (b"POST /x HTTP/1.1\r\nHost: localhost\r\n%s\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400),
+        (b"POST /x HTTP/1.1\r\nHost: localhost\r\n%s\r\nContent-Length: -3\r\n\r\n", 400),
+        (b"POST /x HTTP/1.1\r\nHost: localhost\r\n%s\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"POST /x HTTP/1.1\r\nHost: localhost\r\n%s\r\nContent-Length: 99999999\r\n\r\nabc", 413),
+        (b"POST /x HTTP/1.1\r\nHost: localhost\r\n%s\r\nContent-Length: 30\r\n\r\nslow", 408),
+        (b"POST /x HTTP/1.1\r\nHost: localhost\r\n%s\r\n\r\n", 411),
+        (b"GET /x HTTP/1.1\r\nHost: localhost\r\n%s\r\nX: " + b"y" * 70_000 + b"\r\n\r\n", 400),
+        (b"GET /x HTTP/1.1\r\nHost: localhost\r\n%s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", 200),
+        (b"GET /x HTTP/1.1\r\nHost: localhost\r\n%s\r\nX-Forwarded-Host: x\r\nX-Forwarded-Proto: https\r\n\r\n", 200),
+    ],
+)
+def test_odd_requests(server: Running, raw: bytes, status: int) -> None:
+    back = send(server.port, raw.replace(b"%s", BEARER.encode() + b"\r\nConnection: close"))
+    assert back.split(b" ")[1] == str(status).encode()
+    assert back.count(b"HTTP/1.1 ") == 1 or b" 400 " in back
+
+
+def test_of_an_error_the_log_has_types_and_places_of_the_whole_chain() -> None:
+    try:
+        try:
+            raise KeyError(SECRET)
+        except KeyError as error:
+            raise ValueError(SECRET) from error
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, "", 0, "failed", None, sys.exc_info())
+    said = PlaceOnly().format(record)
+    assert SECRET not in said
+    assert [line for line in said.splitlines() if not line.startswith("  ")] == ["failed", "ValueError", "KeyError"]
+    assert said.count(f"{Path(__file__).name}:") == 2
+
+
+def test_forwarded_headers_count_behind_a_proxy_alone() -> None:
+    assert uvicorn_settings(Limits())["proxy_headers"] is False
+    assert uvicorn_settings(Limits(), behind_proxy=True)["proxy_headers"] is True
+
+
+@pytest.mark.parametrize(
+    ("target", "logged"),
+    [
+        ("/?token=x", "/"),
+        ("/v1/images/abc/segment", "/v1/images/-/segment"),
+        ("/v1/models/a-run/words", "/v1/models/-/words"),
+        ("/v1/images/abc/segment/more", "(other)"),
+        ("/v1/segment?prompt=polyp", "/v1/segment"),
+        ("/static/page.js", "/static/page.js"),
+        ("/static/" + "x" * 99, "(other)"),
+        ("/a%0Ab", "(other)"),
+        ("/v1/images/a\nb", "/v1/images/-"),
+        ("//evil.example/", "(other)"),
+        ("", "(other)"),
+    ],
+)
+def test_paths_in_the_log(target: str, logged: str) -> None:
+    assert logged_path(target) == logged
