@@ -16,6 +16,7 @@ from PIL import Image
 
 import vlseg
 from vlseg.attacks import Attack, Budget, Goal, Search
+from vlseg.cli.attack_lines import attack_lines
 from vlseg.jobs import attack as attack_job
 from vlseg.jobs import attack_parts, attack_published
 from vlseg.jobs.attack import AttackedRun, attack_on
@@ -455,3 +456,11 @@ def test_the_table_says_what_its_columns_are_and_each_epsilon_in_its_unit(root: 
     assert ball.code == 0, ball.err
     assert "pgd 0.5: Attack(" in ball.out
     assert "/255" not in ball.out.split("Attack(")[0], "an L2 norm is no number of grey levels"
+
+
+def test_a_prompt_that_leaks_the_truth_is_marked(root: Path) -> None:
+    runs = attacked(root, method="fgsm", epsilons=("2/255",), limit=3)
+    spec = runs[0].evaluated.spec.model_copy(update={"prompt_sources": ["class", "mask"], "phantoms": []})
+    told = " ".join(" ".join(attack_lines(summary(runs), spec)).split())
+    assert f"prompt {spec.prompt} (from the mask), 3 samples" in told
+    assert "written with sight of the truth" in told

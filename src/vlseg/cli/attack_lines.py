@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from vlseg.records import EvaluationSpec
+
 WORST = 2
 """Sentences of each attack."""
 NOISE = "noise: mean Dice under random changes as large as the attack's"
@@ -18,10 +20,12 @@ COLUMNS = {
 }
 
 
-def attack_lines(values: dict[str, Any]) -> list[str]:
+def attack_lines(values: dict[str, Any], spec: "EvaluationSpec") -> list[str]:
     """Tables and what they rest on."""
     from vlseg.cli.terminal import shown
     from vlseg.metrics import epsilon_words
+    from vlseg.reports.results import words_from
+    from vlseg.reports.words.sentences import about_leak
 
     words = "lexicon" in values
 
@@ -32,7 +36,8 @@ def attack_lines(values: dict[str, Any]) -> list[str]:
         f"{row['method']} {budget(row)}: {row['attack']}" for row in values["results"] if words or not row["published"]
     ]
     return shown(
-        f"{values['dataset']} {values['split']}, prompt {values['prompt']}, {values['n']} samples",
+        f"{spec.dataset} {spec.split}, prompt {spec.prompt} ({words_from(spec)}), {values['n']} samples",
+        about_leak(spec),
         *(_words(values) if words else _table(values)),
         _matrix(values["matrix"]),
         *gradient_lines(values, signs=False),
