@@ -122,6 +122,43 @@ def test_a_nonlinear_segmenter_of_a_few_pixels(size: tuple[int, int], points: in
     assert size == (1, 2) or float(ends.max() - ends.min()) > 0.02  # there are several maxima
 
 
+def rippled(bump: float, frequency: float, seed: int) -> tuple[Toy, float, float]:
+    """A segmenter whose channels add up, each a line with a ripple; its clean loss and the largest within 16/255.
+
+    Channels are apart, so the largest is that of a grid over each by itself.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.randn(3, *SIZE, generator=generator) * 0.3
+    phases = torch.rand(3, *SIZE, generator=generator) * 6.28
+
+    def parts(pixels: Tensor) -> Tensor:
+        return pixels * weights + bump * torch.sin(frequency * pixels * SCALE + phases)
+
+    model, mask = Toy(SIZE, lambda pixels: parts(pixels).sum(1, keepdim=True)), FOREGROUND[None, None]
+    changes = torch.linspace(-16 / 255, 16 / 255, 4001)[:, None, None, None]
+    at_rest = model.prepare([MIDDLE]).tensors["pixel_values"]
+    least = SIGNS * (SIGNS * parts(at_rest + changes / SCALE)).min(0).values.sum(0)
+    clean = model.forward(model.prepare([MIDDLE])).logits.detach()
+    return model, plain_loss(clean, mask).item(), plain_loss(least[None, None], mask).item()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_where_the_loss_has_ripples_neither_pgd_nor_apgd_is_always_ahead(seed: int) -> None:
+    """What docs/attacks-reference.md says: shallow ripples stop PGD sooner, deep ones APGD."""
+
+    def found(bump: float, frequency: float, **search: Any) -> float:
+        model, clean, best = rippled(bump, frequency, seed)
+        done = attacked(model, MIDDLE, FOREGROUND, Budget("linf", 16 / 255), steps=40, restarts=5, **search)
+        return share(done.losses.max().item(), clean, best)
+
+    shallow, deep = (0.01, 200.0), (0.3, 60.0)
+    assert found(*shallow, method="pgd") < 0.55
+    assert 0.65 < found(*shallow, method="apgd") < 0.95
+    assert found(*shallow, method="pgd", momentum=1.0) > 0.75
+    assert found(*deep, method="pgd") > 0.75
+    assert found(*deep, method="apgd") < 0.7
+
+
 def test_apgds_checkpoints_are_the_papers() -> None:
     """Of 100 steps: 22 %, then 19 %, 16 %, 13 %, 10 %, 7 %, and 6 % each."""
     assert checkpoints(100) == [22, 41, 57, 70, 80, 87, 93, 99]

@@ -16,6 +16,7 @@ from PIL import Image
 
 import vlseg
 from vlseg.attacks import Attack, Budget, Goal, Search
+from vlseg.cli.attack_lines import attack_lines
 from vlseg.jobs import attack as attack_job
 from vlseg.jobs import attack_parts, attack_published
 from vlseg.jobs.attack import AttackedRun, attack_on
@@ -440,3 +441,26 @@ def test_what_is_no_number_is_refused() -> None:
     for text in ("", "1/", "/255", "1/2/3", "inf"):
         with pytest.raises(InputError, match="is no number of at least 0"):
             number("epsilon", text)
+
+
+def test_the_table_says_what_its_columns_are_and_each_epsilon_in_its_unit(root: Path, vlseg: Vlseg) -> None:
+    common = ("attack", root / "run", "--data", root / "data", "--device", "cpu", "--threads", 1, "--limit", 3)
+    said = vlseg(*common, "--steps", 1, "--epsilon", "8/255")
+    assert said.code == 0, said.err
+    assert "pgd 8/255: Attack(" in said.out
+    lines = " ".join(said.out.split())
+    for told in ("noise: mean Dice", "points: change of mean Dice, in hundredths", "presence: mean score"):
+        assert told in lines
+    assert "with wanted" not in lines
+    ball = vlseg(*common, "--steps", 1, "--norm", "l2", "--epsilon", "0.5")
+    assert ball.code == 0, ball.err
+    assert "pgd 0.5: Attack(" in ball.out
+    assert "/255" not in ball.out.split("Attack(")[0], "an L2 norm is no number of grey levels"
+
+
+def test_a_prompt_that_leaks_the_truth_is_marked(root: Path) -> None:
+    runs = attacked(root, method="fgsm", epsilons=("2/255",), limit=3)
+    spec = runs[0].evaluated.spec.model_copy(update={"prompt_sources": ["class", "mask"], "phantoms": []})
+    told = " ".join(" ".join(attack_lines(summary(runs), spec)).split())
+    assert f"prompt {spec.prompt} (from the mask), 3 samples" in told
+    assert "written with sight of the truth" in told

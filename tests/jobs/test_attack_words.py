@@ -92,6 +92,7 @@ def test_rows_are_what_the_library_finds_and_the_json_is_their_mean(
     kinds = {"typos": ("typos", None), "vocabulary": ("words", "vocabulary"), "suffix": ("suffix", None)}
     asked = [word for kind in kinds for word in ("--words", kind)]
     values = attack(*asked, "--size", 1, "--size", 2, "--candidates", 5)
+    assert all({"epsilon", "robust_dice", "ci95"} <= row.keys() for row in values["results"])
     rows = rows_at(values)
     predictor = library.load(str(root / "run"), device="cpu")
     images, masks, own = [], [], clean_rows(rows)

@@ -167,3 +167,11 @@ def test_sentences_that_were_found() -> None:
     assert first.dice == pytest.approx(first.clean_dice - 0.4)
     assert (second.after, second.n) == ("dak disc", 1)
     assert len(rewordings(rows, words(1), 1)) == 1
+
+
+def test_grey_levels_are_said_of_linf_alone() -> None:
+    budget = {"norm": "linf", "epsilon": 8 / 255}
+    assert budget_words({"budget": budget}) == "epsilon 8/255"
+    assert budget_words({"budget": {"norm": "l2", "epsilon": 0.5}}) == "epsilon 0.5"
+    assert budget_words({"budget": {"norm": "l2", "epsilon": 8 / 255}}) == "epsilon 0.0314"
+    assert budget_words({"budget": budget, "published": True}).endswith(" normalised")

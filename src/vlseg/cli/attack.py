@@ -29,7 +29,9 @@ def attack(
     data: Data,
     method: Annotated[
         Literal["fgsm", "pgd", "segpgd", "apgd", "spsa", "noise", "universal", "greedy", "gradient", "random"] | None,
-        typer.Option(help="How a change is looked for; default: pgd, of words greedy. docs/attacks.md describes them."),
+        typer.Option(
+            help="How a change is looked for; default: pgd, of words greedy. docs/attacks-reference.md has them."
+        ),
     ] = None,
     epsilon: Annotated[
         list[str] | None,
@@ -142,11 +144,12 @@ def attack(
         check_gradients=check_gradients,
     )
     try:
-        values = summary(attack_on(sources, data, options, asked, onto=onto or (), out=out))
+        attacked = attack_on(sources, data, options, asked, onto=onto or (), out=out)
     except KeyboardInterrupt:
         if not save_images:
             say("stopped; the same command goes on where it was")
         raise
+    values, spec = summary(attacked), attacked[0].evaluated.spec
     for line in [*values["rises"], *gradient_lines(values, signs=True)]:
         say(f"warning: {line}")
-    finish("attack", values, [] if json else attack_lines(values), as_json=json)
+    finish("attack", values, [] if json else attack_lines(values, spec), as_json=json)

@@ -5,22 +5,39 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from vlseg.records import EvaluationSpec
+
 WORST = 2
 """Sentences of each attack."""
+NOISE = "noise: mean Dice under random changes as large as the attack's"
+RANDOM = "random: mean Dice of the worst of as many random sentences; lower than Dice where the search falls short"
+POINTS = "points: change of mean Dice, in hundredths"
+WANTED = "with wanted: mean Dice with the mask that the attack wants"
+COLUMNS = {
+    "left_empty": "left empty: share of targets that are there whose mask is empty",
+    "presence": "presence: mean score with which the model claims a target that is there",
+    "absent_presence": "absent: the same of targets that are not there",
+}
 
 
-def attack_lines(values: dict[str, Any]) -> list[str]:
+def attack_lines(values: dict[str, Any], spec: "EvaluationSpec") -> list[str]:
     """Tables and what they rest on."""
     from vlseg.cli.terminal import shown
+    from vlseg.metrics import epsilon_words
+    from vlseg.reports.results import words_from
+    from vlseg.reports.words.sentences import about_leak
 
     words = "lexicon" in values
+
+    def budget(row: dict[str, Any]) -> str:
+        return str(row["changes"]) if words else epsilon_words(row["epsilon"], norm=row["norm"])
+
     names = [
-        f"{row['method']} {row['changes'] if words else format(row['epsilon'], 'g')}: {row['attack']}"
-        for row in values["results"]
-        if words or not row["published"]
+        f"{row['method']} {budget(row)}: {row['attack']}" for row in values["results"] if words or not row["published"]
     ]
     return shown(
-        f"{values['dataset']} {values['split']}, prompt {values['prompt']}, {values['n']} samples",
+        f"{spec.dataset} {spec.split}, prompt {spec.prompt} ({words_from(spec)}), {values['n']} samples",
+        about_leak(spec),
         *(_words(values) if words else _table(values)),
         _matrix(values["matrix"]),
         *gradient_lines(values, signs=False),
@@ -81,6 +98,7 @@ def _words(values: dict[str, Any]) -> "list[str | Table]":
     return [
         table((*names, "left empty"), rows),
         str(notes),
+        _meanings(values, RANDOM, "left_empty"),
         f"{left} samples have nothing to change under some attack and are not counted there" if left else "",
         table(("change", "worst sentences", "Dice", "n"), worst),
     ]
@@ -108,7 +126,7 @@ def _table(values: dict[str, Any]) -> "list[str | Table]":
         rows.append(
             (
                 f"{'published ' if row['published'] else ''}{row['method']}",
-                epsilon_words(row["epsilon"], normalised=row["published"]),
+                epsilon_words(row["epsilon"], norm=row["norm"], normalised=row["published"]),
                 "" if row["noise_dice"] is None else decimal(row["noise_dice"]),
                 interval(row["robust_dice"], row["ci95"]) + missing,
                 points(drop["difference"], drop["ci95"]),
@@ -117,7 +135,17 @@ def _table(values: dict[str, Any]) -> "list[str | Table]":
             )
         )
     names = ("attack", "epsilon", "noise", "Dice [95 %]", "points [95 %]", "with wanted")
-    return [table((*names, "left empty", "presence", "absent"), rows), str(notes)]
+    return [table((*names, "left empty", "presence", "absent"), rows), str(notes), _meanings(values, NOISE, *COLUMNS)]
+
+
+def _meanings(values: dict[str, Any], control: str, *columns: str) -> str:
+    """What the columns that are there say."""
+    rows = values["results"]
+    used = [COLUMNS[name] for name in columns if any(row[name] is not None for row in rows)]
+    drawn = "random_dice" if "lexicon" in values else "noise_dice"
+    told = [control] if any(row[drawn] is not None for row in rows) else []
+    wanted = [WANTED] if any(row["wanted_dice"] is not None for row in rows) else []
+    return "; ".join([*told, POINTS, *wanted, *used])
 
 
 def _claims(row: dict[str, Any], when: str = "") -> tuple[str, str, str]:
@@ -143,7 +171,9 @@ def _matrix(rows: list[dict[str, Any]]) -> "Table":
             row["found_on"],
             row["onto"],
             row["method"],
-            budget_words({**row, "words": True}) if "budget" in row else epsilon_words(row["epsilon"]),
+            budget_words({**row, "words": True})
+            if "budget" in row
+            else epsilon_words(row["epsilon"], norm=row["norm"]),
             decimal(row["clean_dice"]),
             interval(row["dice"], row["ci95"]),
             points(row["drop"]["difference"], row["drop"]["ci95"]),

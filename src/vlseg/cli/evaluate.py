@@ -20,7 +20,6 @@ from vlseg.cli.options import (
     estimate_of,
     finish,
 )
-from vlseg.records import origin
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -135,11 +134,11 @@ def _lines(evaluated: "Evaluated", values: dict[str, Any]) -> list[str]:
 
 
 def _heading(evaluated: "Evaluated") -> str:
+    from vlseg.reports.results import words_from
+
     spec = evaluated.spec
-    names = set(spec.data_fingerprints) or {spec.dataset}
-    words = "made up" if names <= set(spec.phantoms) else origin(spec.prompt_sources)
     of = f"{evaluated.aggregate.n} samples of {evaluated.aggregate.n_images} images"
-    return f"{spec.dataset} {spec.split}, prompt {spec.prompt} ({words}), {of}"
+    return f"{spec.dataset} {spec.split}, prompt {spec.prompt} ({words_from(spec)}), {of}"
 
 
 def _scores(whole: "Aggregate", tolerance: float, named: dict[str, Any] | None) -> "Table":

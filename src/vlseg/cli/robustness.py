@@ -91,13 +91,16 @@ def robustness(
 
 def _lines(measured: "Measured") -> list[str]:
     from vlseg.cli.terminal import shown
+    from vlseg.reports.results import words_from
     from vlseg.reports.words.robust import about_robustness, robustness_notes
+    from vlseg.reports.words.sentences import about_leak
 
     spec, table = measured.spec, measured.table
     shared = f"On the {len(table.common[0].samples)} samples that these rows share" if table.common else ""
     return shown(
-        f"{spec.dataset} {spec.split}, prompt {spec.prompt}, threshold {spec.threshold:g}",
+        f"{spec.dataset} {spec.split}, prompt {spec.prompt} ({words_from(spec)}), threshold {spec.threshold:g}",
         about_robustness(table),
+        about_leak(spec),
         *_table(table.rows, spec.groups_known),
         shared,
         *(_table(table.common, spec.groups_known) if table.common else []),

@@ -59,16 +59,12 @@ def _gradients(runs: Sequence[AttackedRun]) -> list[dict[str, Any]]:
 
 def told(smaller: AttackEffect, larger: AttackEffect) -> str:
     """Of a mean that rises with the budget."""
-    ends = [f"{one.dice.mean:.4f} at {_amount(one)}" for one in (smaller, larger)]
+    ends = [f"{one.dice.mean:.4f} at {budget_words(one.arguments)}" for one in (smaller, larger)]
     more = "steps or candidates" if larger.words else "steps or restarts"
     return (
         f"{larger.method}: Dice rises from {' to '.join(ends)}: the larger budget holds all of the smaller one, so "
         f"this search falls short there; take more {more}"
     )
-
-
-def _amount(effect: AttackEffect) -> str:
-    return budget_words(effect.arguments) if effect.words else f"epsilon {effect.epsilon:g}"
 
 
 def _results(attacked: AttackedRun, effects: Sequence[AttackEffect]) -> list[dict[str, Any]]:
@@ -84,6 +80,7 @@ def _results(attacked: AttackedRun, effects: Sequence[AttackEffect]) -> list[dic
         rows.append(
             {
                 "epsilon": effect.epsilon,
+                "norm": effect.arguments["budget"]["norm"],
                 "robust_dice": effect.dice.mean,
                 "ci95": effect.dice.ci95,
                 "reason": effect.dice.reason,
@@ -116,7 +113,11 @@ def _matrix(attacked: AttackedRun, effects: Sequence[AttackEffect]) -> list[dict
             "found_on": attacked.found_on,
             "onto": spec.run_id,
             "method": effect.method,
-            **({"budget": effect.arguments["budget"]} if effect.words else {"epsilon": effect.epsilon}),
+            **(
+                {"budget": effect.arguments["budget"]}
+                if effect.words
+                else {"epsilon": effect.epsilon, "norm": effect.arguments["budget"]["norm"]}
+            ),
             "clean_dice": attacked.evaluated.aggregate.dice.mean,
             "dice": effect.dice.mean,
             "ci95": effect.dice.ci95,
@@ -152,5 +153,5 @@ def study_values(attacked: AttackedRun) -> dict[str, Any]:
 def _study_name(row: dict[str, Any]) -> str:
     if "budget" in row:
         return f"{row['method']} {row['changes']}"
-    told = f"{row['epsilon']:g}" if row["published"] else epsilon_words(row["epsilon"])
+    told = f"{row['epsilon']:g}" if row["published"] else epsilon_words(row["epsilon"], norm=row["norm"])
     return f"{'published ' if row['published'] else ''}{row['method']} {told}"

@@ -26,6 +26,7 @@ def word_results(
         beside = {} if control is None else asked.get(_key(control.arguments), {})
         rows.append(
             {
+                "epsilon": None,  # of images; every row of `vlseg attack --json` has the key
                 "changes": budget_words(effect.arguments),
                 "budget": effect.arguments["budget"],
                 "keeps_meaning": effect.keeps_meaning,

@@ -153,15 +153,16 @@ def rising(effects: Sequence[AttackEffect]) -> list[tuple[AttackEffect, AttackEf
     return found
 
 
-def epsilon_words(value: float, *, normalised: bool = False) -> str:
+def epsilon_words(value: float, *, norm: str = "linf", normalised: bool = False) -> str:
     """An attack's budget: "8/255", in halves of grey levels of 8 bits where it is some of them, else as it is.
 
     Args:
         value: in units of the image's range.
+        norm: that it measures; grey levels are said of linf alone, because a root of a sum of squares is none.
         normalised: in units of the normalised input instead.
     """
     levels = value * 255
-    if normalised or not 0.5 <= levels <= 255 or abs(levels * 2 - round(levels * 2)) > 1e-6:
+    if normalised or norm != "linf" or not 0.5 <= levels <= 255 or abs(levels * 2 - round(levels * 2)) > 1e-6:
         return f"{value:.3g}{' normalised' if normalised else ''}"
     return f"{levels:g}/255"
 

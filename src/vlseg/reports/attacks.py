@@ -12,7 +12,6 @@ from vlseg.metrics import (
     aggregate,
     attack_effects,
     budget_words,
-    epsilon_words,
 )
 from vlseg.records.pictures import read_attack_pictures
 from vlseg.reports.attacks_words import words_facts
@@ -134,7 +133,7 @@ def _lines(effects: Sequence[AttackEffect]) -> list[Line]:
     return [
         Line(
             search_name(one.arguments),
-            epsilon_words(one.epsilon, normalised=one.published),
+            budget_words(one.arguments).removeprefix("epsilon "),
             one,
             None if one.published else noise.get(_looks(one)),
             "" if one.published else json.dumps({part: one.arguments[part] for part in ("budget", "goal", "search")}),

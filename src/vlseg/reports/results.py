@@ -103,6 +103,12 @@ def _sources(evaluation: EvaluationOnDisk, dataset: str) -> list[str]:
     return sorted({source for one in found for source in one.split(",") if source})
 
 
+def words_from(spec: EvaluationSpec) -> str:
+    """Where the words of an evaluation's prompt come from, for a line above scores; of phantoms "made up"."""
+    names = set(spec.data_fingerprints) or {spec.dataset}
+    return "made up" if names <= set(spec.phantoms) else origin(spec.prompt_sources)
+
+
 def origin_of(one: EvaluationSpec | RunRecord) -> str:
     """Where the words of a prompt come from. Of a pool with real images it is not said that they are of a scene."""
     names = one.trained_on if isinstance(one, RunRecord) else (*one.data_fingerprints,) or (one.dataset,)

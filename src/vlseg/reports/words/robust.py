@@ -16,6 +16,15 @@ KINDS: Mapping[str, str] = {
 }
 """Kinds of rows that a whole table has, in words."""
 
+PLAIN: Mapping[str, str] = {
+    "natural": "on worse images",
+    "scanner": "on images as from a worse scanner",
+    "noise": "under random noise",
+    "attack": "under attack on the image",
+    "published": "under attack as it was published",
+}
+"""What befell a row's samples, for whoever knows no attack by its name."""
+
 
 def row_name(row: RobustnessRow) -> str:
     """What was done, e.g. "corrupted, severity 3", "pgd 8/255", "greedy, 2 typos"."""
@@ -42,7 +51,7 @@ def about_robustness(table: Robustness) -> str:
         start += f", on the {counted(len(rest[0].samples), 'sample')} of what follows {estimate(rest[0].dice)}"
     used = [row for row in rest if not row.targeted] or rest
     losses = []
-    for kinds in (("natural",), ("scanner",), ("noise",), ("attack",), ("published",), ("words",)):
+    for kinds in (("natural",), ("scanner",), ("noise",), ("attack",), ("published",), ("words", "drawn")):
         for part in _meanings([row for row in used if row.kind in kinds]):
             known = [row for row in part if row.change is not None and row.change.difference is not None]
             losses += [min(known, key=_difference)] if known else []
@@ -50,7 +59,7 @@ def about_robustness(table: Robustness) -> str:
         return f"{start}."
     of = "the same samples" if len({row.samples for row in losses}) == 1 else "each one's own samples"
     told = "; ".join(_loss(row) for row in losses)
-    return f"{start}. The largest loss of each kind, in points, with and without on {of}: {told}."
+    return f"{start}. The largest loss of each kind, in points of Dice (hundredths), with and without on {of}: {told}."
 
 
 def worst_words(row: RobustnessRow) -> str:
@@ -109,7 +118,7 @@ def _shared(table: Robustness) -> str:
 
 def _meanings(rows: Sequence[RobustnessRow]) -> list[list[RobustnessRow]]:
     """Changed words whose meaning is kept and those where it is not; other rows together."""
-    if not rows or rows[0].kind != "words":
+    if not rows or rows[0].kind not in ("words", "drawn"):
         return [list(rows)]
     return [[row for row in rows if row.keeps_meaning is kept] for kept in (True, False)]
 
@@ -121,6 +130,10 @@ def _difference(row: RobustnessRow) -> float:
 
 def _loss(row: RobustnessRow) -> str:
     assert row.change is not None
-    meaning = " (meaning kept)" if row.kind == "words" and row.keeps_meaning else ""
-    worst = f" (worst: {worst_words(row)})" if row.worst is not None and row.corruptions > 1 else ""
-    return f"{row_name(row)}{meaning} {points(row.change.difference, row.change.ci95)}{worst}"
+    if row.kind in ("words", "drawn"):
+        where = f"with other words, meaning {'kept' if row.keeps_meaning else 'not kept'},"
+    else:
+        where = PLAIN[row.kind]
+    name = row_name(row).removesuffix(" (meaning not kept)")
+    worst = f"; worst: {worst_words(row)}" if row.worst is not None and row.corruptions > 1 else ""
+    return f"{where} {points(row.change.difference, row.change.ci95)} ({name}{worst})"
