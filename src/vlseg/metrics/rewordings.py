@@ -22,7 +22,8 @@ def budget_words(arguments: Mapping[str, Any]) -> str:
     """An attack's budget for people: "epsilon 8/255", "2 typos", "1 word appended (meaning not kept)"."""
     budget = arguments["budget"]
     if not arguments.get("words"):
-        return f"epsilon {epsilon_words(budget['epsilon'], normalised=bool(arguments.get('published')))}"
+        published = bool(arguments.get("published"))
+        return f"epsilon {epsilon_words(budget['epsilon'], normalised=published, norm=budget['norm'])}"
     kind = budget["source"] if budget["unit"] == "words" else budget["unit"]
     told = f"{budget['size']} {_CHANGES[kind][budget['size'] != 1]}"
     told += " with their ends" if budget.get("ends") else ""

@@ -134,7 +134,7 @@ def _lines(effects: Sequence[AttackEffect]) -> list[Line]:
     return [
         Line(
             search_name(one.arguments),
-            epsilon_words(one.epsilon, normalised=one.published),
+            epsilon_words(one.epsilon, normalised=one.published, norm=one.arguments["budget"]["norm"]),
             one,
             None if one.published else noise.get(_looks(one)),
             "" if one.published else json.dumps({part: one.arguments[part] for part in ("budget", "goal", "search")}),
