@@ -1,5 +1,6 @@
 """What attacks do to models that were trained: more with more budget, what their goals say, and elsewhere."""
 
+from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -19,8 +20,10 @@ from vlseg.attacks import (
     check_masking,
     fit_universal,
     run_attack,
+    search,
 )
 from vlseg.metrics import dice_score
+from vlseg.models import as_module
 from vlseg.records import InputError
 
 
@@ -164,6 +167,24 @@ def test_a_white_box_that_does_less_than_a_black_one_is_told() -> None:
     assert clear.no_gradient == 0
     flat = Toy((8, 8), lambda pixels: (pixels[:, :1] > 0.1).float() + 0 * pixels[:, :1])
     assert any("exactly 0" in sign for sign in check_masking(attack, flat, images, words, masks).signs)
+
+
+@pytest.mark.slow
+def test_a_near_copy_of_an_honest_model_is_no_sign_of_masked_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changes found on a copy whose weights are a little apart do a little more than the model's own, or less."""
+    monkeypatch.setattr(search, "SPSA_PAIRS", 1)  # it is not what this is about, and takes its time
+    images, prompts, masks, _ = samples(8, 77)
+    attack, more = Attack(Budget(epsilon=16 / 255), search=Search("fgsm")), 0
+    for seed in (3, 4):
+        twin, rng = deepcopy(trained()), torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for weight in as_module(twin).parameters():
+                weight += 0.02 * weight.abs().mean() * torch.randn(weight.shape, generator=rng)
+        told = check_masking(attack, trained(), images, prompts, masks, other=twin)
+        assert told.transfer is not None
+        more += bool(told.transfer.mean() > told.white.mean())
+        assert told.signs == ()
+    assert more > 0, "more by chance was seen"
 
 
 def test_votes_have_no_gradient_and_their_mean_does() -> None:

@@ -23,7 +23,7 @@ from vlseg.jobs.attack import AttackedRun, attack_on
 from vlseg.jobs.attack_files import after_file
 from vlseg.jobs.attack_plan import AttackOptions, number, planned, published
 from vlseg.jobs.attack_published import deviation
-from vlseg.jobs.attack_summary import summary
+from vlseg.jobs.attack_summary import study_values, summary
 from vlseg.jobs.scoring import EvaluateOptions
 from vlseg.jobs.train import train_run
 from vlseg.metrics import dice_score
@@ -126,6 +126,18 @@ def test_the_json_line_and_what_lies_on_disk(root: Path, vlseg: Vlseg) -> None:
     assert folder == root / "run" / "evaluations" / "data-test-p1-attack-fgsm"
     assert sorted(file.name for file in folder.rglob("*")) == ["calibration.json", "scores.parquet", "spec.json"]
     assert [file.name for file in folder.parent.iterdir()] == [folder.name], "no partial rows are left"
+
+
+def test_an_l2_budget_is_told_as_one_and_not_as_grey_levels(root: Path, vlseg: Vlseg) -> None:
+    said = vlseg(
+        "attack", root / "run", "--data", root / "data", "--method", "fgsm", "--norm", "l2", "--epsilon", 1,
+        "--limit", 1, "--device", "cpu", "--threads", 1,
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    assert "fgsm (l2)" in said.out
+    assert "255/255" not in said.out
+    (row,) = study_values(attacked(root, method="fgsm", norm="l2", epsilons=["1"], limit=1)[0])["attacks"]
+    assert row["name"] == "fgsm (l2) 1"
 
 
 def test_pictures_are_kept_where_they_are_asked_for(root: Path) -> None:

@@ -196,13 +196,15 @@ def test_the_page_and_the_terminal_say_what_is_certified(trained: Path, tmp_path
     options = replace(OPTIONS, smoothing=replace(FEW, sigmas=(0.05, 0.5), alpha=0.01), pictures=True)
     done = evaluate_on(str(run), [str(trained / "data")], options)
     found = certificates(done.scores, groups_known=False)
-    sentence, guarantee = about_certificates(found, groups_known=False), about_guarantee(found[0])
+    sentence, guarantee = about_certificates(found, groups_known=False), about_guarantee(found[0], groups_known=False)
     best = max(found, key=lambda one: one.certified_dice.mean or 0.0)
     for number in (best.certified_dice.mean, best.dice.mean, done.aggregate.dice.mean):
         assert decimal(number) in sentence
     assert f"sigma {best.sigma:g}" in sentence
     assert f"{best.radius:.3g}" in sentence
     assert "with probability 0.99 or more" in guarantee
+    assert "intervals are over images alone" in guarantee
+    assert "over patients or sequences alone" in about_guarantee(found[0], groups_known=True)
     page = write_report([run], tmp_path / "r.html", title="t").read_text()
     text = " ".join(html.unescape(page).split())
     assert sentence in text

@@ -78,6 +78,18 @@ def test_a_dice_that_rises_with_the_budget_is_told() -> None:
 
 
 @pytest.mark.parametrize(
+    "told",
+    [{"found_on": "the mean of its members"}, {"round_trip": "8bit"}, {"round_trip": "file", "published": True}],
+)
+def test_what_is_scored_elsewhere_than_it_was_found_may_rise(told: dict[str, Any]) -> None:
+    """The larger budget holds the smaller one's changes where they were looked for, not behind a file or a vote."""
+    rows = [*clean(), *under(arguments(0.1) | told, 0.3), *under(arguments(0.2) | told, 0.2)]
+    assert rising(attack_effects(rows, groups_known=False)) == []
+    universal = [*clean(), *under(arguments(0.1, "universal"), 0.3), *under(arguments(0.2, "universal"), 0.2)]
+    assert rising(attack_effects(universal, groups_known=False)) == []
+
+
+@pytest.mark.parametrize(
     "second",
     [arguments(0.2, "fgsm"), arguments(0.2, found_on="another"), arguments(0.2, goal="move"), arguments(0.2, "noise")],
 )
@@ -137,6 +149,7 @@ def test_more_changes_of_a_sentence_that_do_less_are_told() -> None:
     ("told", "said"),
     [
         (arguments(8 / 255), "epsilon 8/255"),
+        (arguments(1.0) | {"budget": {"norm": "l2", "epsilon": 1.0, "place": "input"}}, "epsilon 1"),
         ({**arguments(0.1), "published": True}, "epsilon 0.1 normalised"),
         (words(1), "1 typo"),
         (words(2), "2 typos"),

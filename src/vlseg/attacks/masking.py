@@ -18,6 +18,10 @@ from vlseg.attacks.samples import Samples, at_rest, chunks, samples_of
 from vlseg.attacks.search import Batch
 from vlseg.models import Segmenter
 
+CHANCE = 0.02
+"""Success that a black box may have more, on average, without a sign: changes found on a near copy of an honest model
+do more than its own by a little about every second time, for no search is exhaustive."""
+
 
 @dataclass(frozen=True)
 class Masking:
@@ -27,6 +31,7 @@ class Masking:
         white, transfer, spsa: (N,) in [0, 1]; transfer None where no other model was given.
         no_gradient: the share of samples whose image has a gradient of exactly 0.
         signs: a sentence for each thing that speaks for masked gradients; none: nothing was seen, which is no proof.
+            More success is one where its mean over the samples is above `CHANCE` and two standard errors.
         given: of changes that were given, by name, likewise (N,).
     """
 
@@ -88,7 +93,7 @@ def _signs(white: Tensor, transfer: Tensor | None, spsa: Tensor, none: float, gi
         *((f"an attack transferred from {name}", one) for name, one in given.items()),
         ("SPSA, which sees no gradient,", spsa),
     ):
-        if black is not None and float(black.mean()) > float(white.mean()):
+        if black is not None and _does_more(black - white):
             signs.append(
                 f"{name} reaches {float(black.mean()):.3f} on average and the white box {float(white.mean()):.3f}; it "
                 f"does more on {int((black > white).sum())} of {len(white)} samples"
@@ -96,6 +101,12 @@ def _signs(white: Tensor, transfer: Tensor | None, spsa: Tensor, none: float, gi
     if none > 0:
         signs.append(f"the gradient is exactly 0 at {none:.0%} of the images")
     return signs
+
+
+def _does_more(gained: Tensor) -> bool:
+    """Whether the mean (N,) is above `CHANCE`, and so far from 0 that other samples would not undo it."""
+    error = float(gained.std()) / len(gained) ** 0.5 if len(gained) > 1 else 0.0
+    return float(gained.mean()) > max(CHANCE, 2 * error)
 
 
 def _without_gradient(samples: Samples, rows: int) -> float:

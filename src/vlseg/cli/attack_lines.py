@@ -125,8 +125,8 @@ def _table(values: dict[str, Any]) -> "list[str | Table]":
         missing = "" if row["ci95"] else notes(why(row["reason"], groups_known=values["groups_known"]))
         rows.append(
             (
-                f"{'published ' if row['published'] else ''}{row['method']}",
-                epsilon_words(row["epsilon"], norm=row["norm"], normalised=row["published"]),
+                f"{'published ' if row['published'] else ''}{_search(row)}",
+                epsilon_words(row["epsilon"], normalised=row["published"], norm=row["norm"]),
                 "" if row["noise_dice"] is None else decimal(row["noise_dice"]),
                 interval(row["robust_dice"], row["ci95"]) + missing,
                 points(drop["difference"], drop["ci95"]),
@@ -146,6 +146,11 @@ def _meanings(values: dict[str, Any], control: str, *columns: str) -> str:
     told = [control] if any(row[drawn] is not None for row in rows) else []
     wanted = [WANTED] if any(row["wanted_dice"] is not None for row in rows) else []
     return "; ".join([*told, POINTS, *wanted, *used])
+
+
+def _search(row: dict[str, Any]) -> str:
+    """Of an attack on the image, with the norm where that is not the usual one."""
+    return str(row["method"]) if row["norm"] == "linf" else f"{row['method']} ({row['norm']})"
 
 
 def _claims(row: dict[str, Any], when: str = "") -> tuple[str, str, str]:
@@ -170,7 +175,7 @@ def _matrix(rows: list[dict[str, Any]]) -> "Table":
         (
             row["found_on"],
             row["onto"],
-            row["method"],
+            row["method"] if "budget" in row else _search(row),
             budget_words({**row, "words": True})
             if "budget" in row
             else epsilon_words(row["epsilon"], norm=row["norm"]),

@@ -221,4 +221,8 @@ def _certificates(evaluated: "Evaluated") -> list["str | Table"]:
         for one in found
     ]
     names = ("sigma", "radius", "Dice, smoothed [95 %]", "abstained", "certified Dice [95 %]", "there", "right pixels")
-    return [about_certificates(found, groups_known=known), table(names, rows), *map(about_guarantee, found[:1])]
+    return [
+        about_certificates(found, groups_known=known),
+        table(names, rows),
+        *(about_guarantee(one, groups_known=known) for one in found[:1]),
+    ]

@@ -79,8 +79,7 @@ def _results(attacked: AttackedRun, effects: Sequence[AttackEffect]) -> list[dic
         control = None if one.attack is None else noise.get(noise_beside(one.attack))
         rows.append(
             {
-                "epsilon": effect.epsilon,
-                "norm": effect.arguments["budget"]["norm"],
+                **_size(effect),
                 "robust_dice": effect.dice.mean,
                 "ci95": effect.dice.ci95,
                 "reason": effect.dice.reason,
@@ -105,6 +104,10 @@ def _results(attacked: AttackedRun, effects: Sequence[AttackEffect]) -> list[dic
     return rows
 
 
+def _size(effect: AttackEffect) -> dict[str, Any]:
+    return {"epsilon": effect.epsilon, "norm": effect.arguments["budget"]["norm"]}
+
+
 def _matrix(attacked: AttackedRun, effects: Sequence[AttackEffect]) -> list[dict[str, Any]]:
     """Found on one model, scored on another."""
     spec = attacked.evaluated.spec
@@ -113,11 +116,7 @@ def _matrix(attacked: AttackedRun, effects: Sequence[AttackEffect]) -> list[dict
             "found_on": attacked.found_on,
             "onto": spec.run_id,
             "method": effect.method,
-            **(
-                {"budget": effect.arguments["budget"]}
-                if effect.words
-                else {"epsilon": effect.epsilon, "norm": effect.arguments["budget"]["norm"]}
-            ),
+            **({"budget": effect.arguments["budget"]} if effect.words else _size(effect)),
             "clean_dice": attacked.evaluated.aggregate.dice.mean,
             "dice": effect.dice.mean,
             "ci95": effect.dice.ci95,
@@ -154,4 +153,5 @@ def _study_name(row: dict[str, Any]) -> str:
     if "budget" in row:
         return f"{row['method']} {row['changes']}"
     told = f"{row['epsilon']:g}" if row["published"] else epsilon_words(row["epsilon"], norm=row["norm"])
-    return f"{'published ' if row['published'] else ''}{row['method']} {told}"
+    norm = "" if row["norm"] == "linf" else f" ({row['norm']})"
+    return f"{'published ' if row['published'] else ''}{row['method']}{norm} {told}"

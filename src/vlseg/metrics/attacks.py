@@ -135,11 +135,13 @@ def attack_effects(rows: Rows, *, groups_known: bool, attacks: Sequence[Mapping[
 def rising(effects: Sequence[AttackEffect]) -> list[tuple[AttackEffect, AttackEffect]]:
     """Neighbouring budgets of one attack under which the mean Dice rises: the larger one holds all of the smaller one.
 
-    Of untargeted searches: what goes for another mask, and a control, need not lower Dice further.
+    Of untargeted searches on what is scored: what goes for another mask, a control, a change found on other images or
+    another model, and one that a file rounds need not lower Dice further.
     """
     alike: dict[str, list[AttackEffect]] = {}
     for effect in effects:
-        if effect.arguments["goal"]["kind"] != "untargeted" or effect.control or effect.dice.mean is None:
+        elsewhere = effect.method == "universal" or {"found_on", "round_trip"} & effect.arguments.keys()
+        if effect.arguments["goal"]["kind"] != "untargeted" or effect.control or elsewhere or effect.dice.mean is None:
             continue
         rest = {name: value for name, value in effect.arguments.items() if name != "budget"}
         budget = {name: value for name, value in effect.arguments["budget"].items() if name not in ("epsilon", "size")}

@@ -14,5 +14,5 @@ def certificate_facts(evaluation: EvaluationOnDisk) -> dict[str, Any]:
     return {
         "lines": found,
         "sentence": about_certificates(found, groups_known=known),
-        "guarantee": about_guarantee(found[0]) if found else "",
+        "guarantee": about_guarantee(found[0], groups_known=known) if found else "",
     }

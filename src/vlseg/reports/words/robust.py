@@ -89,7 +89,10 @@ def robustness_notes(table: Robustness, spec: EvaluationSpec) -> list[str]:
     if {"natural", "scanner"} & table.kinds:
         notes.append("Corruptions: of each sample the mean over all kinds at that severity")
     if "attack" in table.kinds:
-        notes.append("Attacks: of the searches of one budget the one that leaves least; a better one may find worse")
+        notes.append(
+            "Attacks: of the searches of one budget the one that leaves least on these samples (its interval does not "
+            "count that it was chosen); a better one may find worse"
+        )
     if "words" in table.kinds:
         notes.append(
             "Words: where the meaning is kept a loss is a fault; where it is not, the other answer may be the right one"
