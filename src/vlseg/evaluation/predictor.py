@@ -65,6 +65,7 @@ class Predictor:
         self.presence: PresenceCalibration | None = judging.presence
         self.vocabulary: Vocabulary | None = judging.vocabulary
         self._last: tuple[np.ndarray, ImageFeatures, Inputs] | None = None
+        self.prompts_kept = PROMPTS_KEPT
         self._known: dict[str, Rows] = {}
 
     @cached_property
@@ -140,9 +141,14 @@ class Predictor:
     def _prompt_features(self, prompts: Sequence[str]) -> PromptFeatures:
         """Of each prompt, those of the last few hundred from memory."""
         rows = recall_prompts(self.model, prompts, self._known, self.device)
-        while len(self._known) > PROMPTS_KEPT:
+        while len(self._known) > self.prompts_kept:
             self._known.pop(next(iter(self._known)))
         return rows
+
+    def forget(self, prompts: Sequence[str]) -> None:
+        """Drop the features of prompts that will not be asked again."""
+        for prompt in prompts:
+            self._known.pop(prompt, None)
 
     def _pixels(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
         if isinstance(image, str | Path):

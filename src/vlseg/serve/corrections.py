@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vlseg.evaluation.predict_files import slug
+from vlseg.evaluation.mask_names import slug
 from vlseg.jobs.lock import run_lock
 from vlseg.records import InputError, check_folder, read_json, replacing, write_text
 from vlseg.serve.limits import Refused
