@@ -143,10 +143,12 @@ class _Writing:
                     self._note(self._waiting.popleft())
         finally:
             self.predictor.prompts_kept = PROMPTS_KEPT
-            for job in self._waiting:
-                if job.done() and not job.cancelled() and job.exception() is None:
-                    self._note(job)
-            self.names.write()
+            try:
+                for job in self._waiting:
+                    if job.done() and not job.cancelled() and job.exception() is None:
+                        self._note(job)
+            finally:
+                self.names.write()
         keys = (key_of(ask.image, wanted.prompt) for ask in self.asks for wanted in ask.wanted)
         masks = [self._masks[key] for key in keys if key in self._masks]
         if not masks:
