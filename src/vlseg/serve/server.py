@@ -68,14 +68,14 @@ def serve(
     check_precision(options.get("precision", "fp32"), resolve_device(options.get("device", "auto")))
     listening = _listen(settings.host, settings.port)
     with listening:
-        models = {name: _copies(name, source, options) for name, source in named.items()}
+        models = {name: copies_of(name, source, options) for name, source in named.items()}
         limits = Limits()
         app = create_app(
             models,
             access=access,
             limits=limits,
             corrections=settings.corrections,
-            licences={name: licence for name, source in named.items() if (licence := _licence(source))},
+            licences={name: licence for name, source in named.items() if (licence := licence_of(source))},
         )
         config = uvicorn.Config(
             app,
@@ -211,7 +211,7 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _copies(name: str, source: str, options: Mapping[str, Any]) -> list[Predictor]:
+def copies_of(name: str, source: str, options: Mapping[str, Any]) -> list[Predictor]:
     """The model, on each of the GPUs where there are several."""
     print(f"loading {name}", file=sys.stderr)
     gpus = torch.cuda.device_count() if resolve_device(options.get("device", "auto")).type == "cuda" else 1
@@ -233,7 +233,8 @@ def _loaded(source: str, options: Mapping[str, Any]) -> Predictor:
     return predictor
 
 
-def _licence(source: str) -> str | None:
+def licence_of(source: str) -> str | None:
+    """Of published weights, where it is known."""
     found = published_at(default_weights(source) or source)
     return found.licence if found else None
 
