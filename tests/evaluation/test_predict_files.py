@@ -12,9 +12,9 @@ from PIL import Image
 
 from vlseg.data import read_image
 from vlseg.evaluation import Prediction, Verdict, find_images, load, predict_files
-from vlseg.evaluation.mask_names import slug
 from vlseg.prompts import Vocabulary
 from vlseg.records import InputError, IntensityPolicy
+from vlseg.records.names import slug
 
 
 class Counting:

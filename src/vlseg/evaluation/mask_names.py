@@ -12,7 +12,7 @@ from vlseg.evaluation.image_files import files_below
 from vlseg.evaluation.judging import Answered
 from vlseg.evaluation.predictor import Predictor
 from vlseg.records import InputError, read_json, write_text
-from vlseg.records.names import same_file
+from vlseg.records.names import same_file, slug
 
 PREDICTIONS = "predictions.json"
 JOURNAL = ".predictions.jsonl"
@@ -203,12 +203,6 @@ def _check_alike(out: Path, row: dict[str, Any], predictor: Predictor, *, thresh
                 f"--out: {out} holds predictions of another {_WORDS[name]} ({row[name]}, not {value}); "
                 "give another folder"
             )
-
-
-def slug(prompt: str) -> str:
-    """The prompt as part of a file name, in small letters of any script; different prompts may give the same."""
-    name = re.sub(r"[\W_]+", "-", same_file(prompt)).strip("-")
-    return name.encode(errors="ignore")[:60].decode(errors="ignore").strip("-") or "empty"
 
 
 def _short(stem: str) -> str:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlseg.evaluation.mask_names import slug
 from vlseg.records import InputError, check_folder, replacing
-from vlseg.records.names import file_name
+from vlseg.records.names import file_name, slug
 from vlseg.serve.limits import Refused
 
 LONGEST_PATH = 4096

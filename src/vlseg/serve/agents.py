@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mcp_types as protocol
 import pydantic
@@ -20,7 +20,6 @@ from mcp.server.stdio import stdio_server
 from pydantic import BaseModel
 
 from vlseg import __version__
-from vlseg.models.device import check_precision, resolve_device
 from vlseg.records import InputError, from_validation
 from vlseg.serve.agent_files import Folders, open_folders
 from vlseg.serve.agent_schemas import (
@@ -31,11 +30,12 @@ from vlseg.serve.agent_schemas import (
     SegmentArguments,
     Segmented,
 )
-from vlseg.serve.agent_tools import Tools
-from vlseg.serve.app import make_serving
 from vlseg.serve.limits import Limits, Refused
 from vlseg.serve.pictures import NOTICE
-from vlseg.serve.server import copies_of, licence_of, named_sources
+from vlseg.serve.sources import named_sources
+
+if TYPE_CHECKING:
+    from vlseg.serve.agent_tools import Tools
 
 LOG = logging.getLogger(__name__)
 INSTRUCTIONS = (
@@ -101,12 +101,11 @@ def serve_agents(
     """
     named = named_sources(sources)
     folders = open_folders(readable, written)
-    check_precision(options.get("precision", "fp32"), resolve_device(options.get("device", "auto")))
     server = make_server(lambda: _loaded(named, options, folders), writes=written is not None)
     asyncio.run(_serve(server))
 
 
-def make_server(load: Callable[[], Tools], *, writes: bool) -> "Server[asyncio.Future[Tools]]":
+def make_server(load: "Callable[[], Tools]", *, writes: bool) -> "Server[asyncio.Future[Tools]]":
     """The server, which loads its tools on a thread of its own once it runs.
 
     Args:
@@ -165,7 +164,7 @@ def make_server(load: Callable[[], Tools], *, writes: bool) -> "Server[asyncio.F
     )
 
 
-async def _answer(tools: Tools, asked: BaseModel) -> tuple[BaseModel, list[bytes]]:
+async def _answer(tools: "Tools", asked: BaseModel) -> tuple[BaseModel, list[bytes]]:
     if isinstance(asked, SegmentArguments):
         return await tools.segment(asked)
     if isinstance(asked, ProbeArguments):
@@ -178,7 +177,14 @@ def _error(line: str) -> protocol.CallToolResult:
     return protocol.CallToolResult(content=[text], is_error=True)
 
 
-def _loaded(named: Mapping[str, str], options: Mapping[str, Any], folders: Folders) -> Tools:
+def _loaded(named: Mapping[str, str], options: Mapping[str, Any], folders: Folders) -> "Tools":
+    # Torch takes seconds to import, and some clients wait ten for the first answer.
+    from vlseg.models.device import check_precision, resolve_device
+    from vlseg.serve.agent_tools import Tools
+    from vlseg.serve.app import make_serving
+    from vlseg.serve.server import copies_of, licence_of
+
+    check_precision(options.get("precision", "fp32"), resolve_device(options.get("device", "auto")))
     models = {name: copies_of(name, source, options) for name, source in named.items()}
     licences = {name: licence for name, source in named.items() if (licence := licence_of(source))}
     return Tools(make_serving(models, Limits(), licences=licences), dict(named), folders)

@@ -1,6 +1,5 @@
 """`vlseg serve`: everything that can be known is checked before a model is loaded, then uvicorn runs the app."""
 
-import re
 import secrets
 import socket
 import ssl
@@ -15,7 +14,6 @@ import torch
 import uvicorn
 
 from vlseg.evaluation import Predictor, load
-from vlseg.models import known_models
 from vlseg.models.device import check_precision, resolve_device, take_gpu
 from vlseg.models.manifest import default_weights, published_at
 from vlseg.records import InputError, from_system
@@ -25,8 +23,8 @@ from vlseg.serve.corrections import check_corrections
 from vlseg.serve.gate import Crowd
 from vlseg.serve.limits import Limits
 from vlseg.serve.logs import uvicorn_settings
+from vlseg.serve.sources import named_sources
 
-NAME = re.compile(r"[\w][\w.-]{0,99}")
 ANY_HOST = frozenset({"0.0.0.0", "::"})
 
 
@@ -108,39 +106,6 @@ class _Server(uvicorn.Server):
         """As uvicorn's own."""
         self.crowd.closed = True
         await super().shutdown(sockets)
-
-
-def named_sources(sources: Sequence[str]) -> dict[str, str]:
-    """Each source by the name that requests give it: its folder's, or what stands before "=".
-
-    Raises:
-        InputError: two of one name, a name that no request can give, or what is no folder, hub id or model.
-    """
-    found: dict[str, str] = {}
-    for given in sources:
-        before, equals, after = given.partition("=")
-        name, source = (before, after) if equals and not Path(given).exists() else (_own_name(given), given)
-        if not NAME.fullmatch(name):
-            raise InputError(f"RUN_OR_MODEL: '{name}' is no name for requests; give one, as NAME={source}")
-        if name in found:
-            raise InputError(f"RUN_OR_MODEL: {found[name]} and {source} are both called {name}; give NAME={source}")
-        _check_source(source)
-        found[name] = source
-    return found
-
-
-def _own_name(source: str) -> str:
-    path = Path(source)
-    place = path.resolve() if path.exists() else path
-    return place.parent.name if place.name == "model" and (place.parent / "run.json").exists() else place.name
-
-
-def _check_source(source: str) -> None:
-    if Path(source).is_dir() or source in known_models() or re.fullmatch(r"[\w.-]+/[\w.-]+", source):
-        return
-    raise InputError(
-        f"RUN_OR_MODEL: {source} is no folder, no hub id and no model (known: {', '.join(known_models())})"
-    )
 
 
 def _certificate(certificate: Path | None, key: Path | None) -> bool:
