@@ -9,7 +9,8 @@ import numpy as np
 
 from vlseg.evaluation import Predictor
 from vlseg.metrics import dice_score
-from vlseg.prompts import FOREIGN, chooser, misspelt, negated, paraphrased, same_words, shuffled
+from vlseg.prompts import FOREIGN, chooser, misspelt, negated, paraphrased, shuffled
+from vlseg.prompts.meaning import words_of
 from vlseg.records import InputError
 from vlseg.serve.agent_schemas import Asked, StoredProbe
 from vlseg.serve.engine import Found
@@ -21,7 +22,13 @@ ON_IMAGE = (
     "not how the model does on other images."
 )
 ON_SPLIT = "A stored result of vlseg probe: many test images with their true masks."
-Means = Literal["the same", "something else", "nothing"]
+SAID = {
+    "the same": "asked for the same in other words",
+    "something else": "asked for something else",
+    "given": "asked for what was given",
+    "nothing": "without words",
+}
+Means = Literal["the same", "something else", "nothing", "given"]
 
 
 def other_wordings(predictor: Predictor, prompt: str, given: Sequence[str]) -> list[tuple[str, Means, str]]:
@@ -29,9 +36,9 @@ def other_wordings(predictor: Predictor, prompt: str, given: Sequence[str]) -> l
 
     A model that reads no text has names of targets only.
     """
-    spec, vocabulary = predictor.model.spec, predictor.vocabulary
-    known = [*vocabulary.targets, *vocabulary.prompts] if vocabulary else []
-    names = [name for name in (known if spec.uses_text else spec.targets) if not same_words(name, prompt)][:OTHERS]
+    spec = predictor.model.spec
+    known = predictor.vocabulary.targets if predictor.vocabulary else ()
+    names = [name for name in known or spec.targets if not _may_be_meant(name, prompt)][:OTHERS]
     rng = chooser("probe", prompt)
     said: list[tuple[str, Means, str | None]] = []
     if spec.uses_text:
@@ -42,8 +49,8 @@ def other_wordings(predictor: Predictor, prompt: str, given: Sequence[str]) -> l
             ("negation", "something else", negated(prompt)),
             ("what no medical image holds", "something else", rng.choice(FOREIGN)),
         ]
-    said += [("another name of the training", "something else", name) for name in names]
-    said += [("given", "something else", text) for text in given]
+    said += [("another target of the model", "something else", name) for name in names]
+    said += [("given", "given", text) for text in given]
     if spec.uses_text:
         said.append(("empty", "nothing", ""))
     found: dict[str, tuple[str, Means, str]] = {}
@@ -51,6 +58,12 @@ def other_wordings(predictor: Predictor, prompt: str, given: Sequence[str]) -> l
         if text is not None and text != prompt:
             found.setdefault(text, (how, means, text))
     return list(found.values())
+
+
+def _may_be_meant(name: str, prompt: str) -> bool:
+    """Whether a target may be what the prompt asks for: one has all words of the other (tumor, large breast tumor)."""
+    one, other = set(words_of(name)), set(words_of(prompt))
+    return one <= other or other <= one
 
 
 def compared(own: Found, others: Sequence[Found], wordings: Sequence[tuple[str, Means, str]]) -> list[Asked]:
@@ -82,13 +95,10 @@ def in_words(own_area: int, asked: Sequence[Asked], *, reads_text: bool) -> str:
     else:
         start = ""
     told = [
-        f"asked for {named}, the masks have a Dice of {_range(values)} with the prompt's own"
-        for means, named in (("the same", "the same in other words"), ("something else", "something else"))
+        f"{named} the Dice with the prompt's own mask is {_range(values)}"
+        for means, named in SAID.items()
         if (values := [one.dice_with_own for one in asked if one.means == means and one.dice_with_own is not None])
     ]
-    empty = [one.dice_with_own for one in asked if one.means == "nothing" and one.dice_with_own is not None]
-    if empty:
-        told.append(f"without words, {_range(empty)}")
     if not told:
         return f"{start}No other words gave a mask to compare."
     line = "; ".join(told)

@@ -111,7 +111,9 @@ class Asked(BaseModel):
     """The prompt in other words, or another one, and what its mask has in common with the own prompt's."""
 
     how: str
-    means: Literal["the same", "something else", "nothing"]
+    means: Literal["the same", "something else", "nothing", "given"] = Field(
+        description="What these words mean beside the prompt's; given: whoever asked knows."
+    )
     prompt: str
     area_px: int
     presence: float | None = Field(description="The model's raw score.")

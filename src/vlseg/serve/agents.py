@@ -4,6 +4,8 @@ import asyncio
 import base64
 import json
 import logging
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -101,6 +103,8 @@ def serve_agents(
     """
     named = named_sources(sources)
     folders = open_folders(readable, written)
+    # What waits for the next line of input can be cancelled by nothing else. Masks are written whole or not at all.
+    signal.signal(signal.SIGINT, lambda number, frame: os._exit(130))
     server = make_server(lambda: _loaded(named, options, folders), writes=written is not None)
     asyncio.run(_serve(server))
 
