@@ -8,6 +8,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
@@ -97,6 +98,23 @@ def test_refusals_are_told(address: str) -> None:
             client.segment(pixels(), "polyp", model="other")
     with vlseg.Client(address.partition("?")[0], token="w" * 30) as client, pytest.raises(ServerError, match="401"):
         client.models()
+
+
+def test_many_at_once_over_the_network(address: str) -> None:
+    """Each of fifty clients gets the mask of its own image and prompt."""
+
+    def ask(seed: int) -> np.ndarray:
+        with vlseg.Client(address) as client:
+            return client.segment(pixels(seed, (40 + seed % 5, 50)), f"polyp {seed}").results[0].mask
+
+    with ThreadPoolExecutor(50) as threads:
+        masks = list(threads.map(ask, range(50)))
+    alone = predictor()
+    for seed, mask in enumerate(masks):
+        (want,) = alone.segment(pixels(seed, (40 + seed % 5, 50)), [f"polyp {seed}"])
+        sure = np.abs(want.probability - 0.5) > 1e-4
+        assert np.array_equal(mask[sure], want.mask[sure])
+        assert mask.shape == want.mask.shape
 
 
 def test_the_docs_example(

@@ -26,6 +26,7 @@ COMMANDS = [
     "serve",
     "mcp",
     "attack",
+    "robustness",
     "merge",
     "report",
     "study",

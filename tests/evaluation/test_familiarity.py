@@ -1,6 +1,8 @@
 """Which images are usual: the false-alarm rate that is stated, what is told apart, what is kept."""
 
+import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -8,14 +10,10 @@ import pytest
 import torch
 from scipy.stats import binom
 
+from vlseg.evaluation import Judging, familiarity_of, state_of, write_judging
 from vlseg.evaluation.colours import NAMES, colour_statistics
-from vlseg.evaluation.familiarity import (
-    Familiarity,
-    Seen,
-    conformal_limit,
-    fit_familiarity,
-    one_a_group,
-)
+from vlseg.evaluation.familiarity import Familiarity
+from vlseg.evaluation.familiarity_fit import Seen, conformal_limit, fit_familiarity, one_a_group
 from vlseg.evaluation.space import DIRECTIONS, Space
 from vlseg.models import ImageFeatures, Spec
 from vlseg.records import InputError
@@ -84,6 +82,15 @@ def test_a_new_score_is_above_the_limit_as_often_as_stated(count: int, shape: st
     above = sum(float(row[-1]) > conformal_limit(row[:-1], 0.05)[0] for row in scores)
     low, high = binom.interval(0.999, draws, conformal_limit(scores[0, :-1], 0.05)[1])
     assert low <= above <= high
+
+
+@pytest.mark.parametrize(("count", "low", "high"), [(20, 0.003, 0.14), (99, 0.02, 0.09)])
+def test_one_limits_own_rate_may_be_another(count: int, low: float, high: float) -> None:
+    """The interval of docs/cannot-judge.md, of limits of even scores, whose own rate is what lies above them."""
+    rng = np.random.default_rng(0)
+    rates = [1 - conformal_limit(rng.random(count), 0.05)[0] for _ in range(4000)]
+    assert np.quantile(rates, 0.05) == pytest.approx(low, rel=0.2)
+    assert np.quantile(rates, 0.95) == pytest.approx(high, rel=0.1)
 
 
 def test_new_usual_images_are_called_unlike_as_often_as_stated() -> None:
@@ -166,7 +173,30 @@ def test_reasons_say_what_is_unlike() -> None:
     found = fitted(seen(rng, 60), seen(rng, 60))
     coloured = found.judge(scene(rng) * np.array([1, 0.5, 0.5], np.float32), None).reasons
     assert any("more colour than any of the training images" in reason for reason in coloured)
-    assert "colours unlike the training images: more brightness" in found.judge(scene(rng) * 0.2 + 0.8, None).reasons
+    assert "colours unlike the training images: brighter" in found.judge(scene(rng) * 0.2 + 0.7, None).reasons
+    assert "colours unlike the training images: darker" in found.judge(scene(rng) * 0.2 + 0.1, None).reasons
+
+
+def test_bytes_are_judged_as_what_they_stand_for() -> None:
+    rng = np.random.default_rng(0)
+    found = fitted(seen(rng, 60), seen(rng, 60))
+    whole = (scene(rng) * 255).round().astype(np.uint8)
+    assert found.judge(whole, None).score == pytest.approx(found.judge(whole / np.float32(255), None).score)
+
+
+def test_small_sets_of_a_pool_do_not_blow_up_the_scale() -> None:
+    """Left out of a fold, an image whose set has no part then says nothing of how far usual images lie."""
+    rng = np.random.default_rng(0)
+    sets = dict(zip("abc", (-40, 0, 40), strict=True))
+
+    def drawn(count: int) -> list[Seen]:
+        return [one for name, place in sets.items() for one in seen(rng, count, dataset=name, vector=_at(place))]
+
+    assert fitted(drawn(9), drawn(9)).scales["features"] < 5
+
+
+def _at(place: float) -> Callable[[np.random.Generator], np.ndarray]:
+    return lambda own: own.normal(place, 1, 8)
 
 
 def test_the_images_size_does_not_matter() -> None:
@@ -178,16 +208,12 @@ def test_the_images_size_does_not_matter() -> None:
 
 def test_each_of_pooled_sets_is_usual_and_what_lies_between_is_not() -> None:
     rng = np.random.default_rng(0)
-
-    def around(place: float) -> Callable[[np.random.Generator], np.ndarray]:
-        return lambda own: own.normal(place, 1, 8)
-
-    train = [*seen(rng, 40, dataset="a", vector=around(-20)), *seen(rng, 40, dataset="b", vector=around(20))]
-    val = [*seen(rng, 30, dataset="a", vector=around(-20)), *seen(rng, 30, dataset="b", vector=around(20))]
+    train = [*seen(rng, 40, dataset="a", vector=_at(-20)), *seen(rng, 40, dataset="b", vector=_at(20))]
+    val = [*seen(rng, 30, dataset="a", vector=_at(-20)), *seen(rng, 30, dataset="b", vector=_at(20))]
     found = fitted(train, val)
     for place in (-20, 20):
-        assert unlike(found, seen(rng, 40, vector=around(place))).mean() < 0.25
-    assert unlike(found, seen(rng, 40, vector=around(0))).all()
+        assert unlike(found, seen(rng, 40, vector=_at(place))).mean() < 0.25
+    assert unlike(found, seen(rng, 40, vector=_at(0))).all()
 
 
 def features_of(values: Any) -> ImageFeatures:
@@ -214,6 +240,20 @@ def test_features_that_are_no_numbers_stop_no_training() -> None:
     train, val = plain(rng, 20), plain(rng, 20)
     train[3] = Seen("set", "image 3", train[3].colours, np.full(12, np.inf))
     assert "not finite" in cast(str, fit_familiarity(train, val, SPEC, {}))
+
+
+def test_without_features_the_colours_decide_alone(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    found = fitted(seen(rng, 60), seen(rng, 60), set="ultrasound")
+    write_judging(tmp_path, Judging(familiarity=found))
+    assert json.loads((tmp_path / "judging" / "familiarity.json").read_text())["features"] is None
+    again = familiarity_of(tmp_path)
+    assert again is not None
+    picture = ImageFeatures({"pixels": torch.ones(1, 3, 32, 32)})  # nothing that could be pooled
+    for image in (scene(rng), 1 - scene(rng)):
+        first, second = found.judge(image, picture), again.judge(image, None)
+        assert (second.state, second.reasons) == (first.state, first.reasons)
+        assert second.score == pytest.approx(first.score, rel=1e-4)
 
 
 def test_no_training_image_is_kept() -> None:
@@ -259,3 +299,19 @@ def test_colour_statistics_of_known_images() -> None:
     assert told["change down"] == 0
     assert told["field 0 0"] == pytest.approx(-1 / 6, abs=0.01)
     assert told["field 2 2"] == pytest.approx(1 / 6, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("area", "familiar", "finite", "state"),
+    [
+        (0, "usual", True, "not_found"),
+        (1, "usual", True, "found"),
+        (0, "unknown", True, "not_found"),
+        (9, "unknown", True, "found"),
+        (0, "unlike", True, "cannot_judge"),
+        (9, "unlike", True, "cannot_judge"),
+        (0, "usual", False, "cannot_judge"),
+    ],
+)
+def test_what_an_answer_says(area: int, familiar: str, finite: bool, state: str) -> None:
+    assert state_of(area, familiar, finite=finite) == state

@@ -41,8 +41,10 @@ def test_what_is_said_is_so(count: int) -> None:
         if min(truth.sum(), (~truth).sum()) < FEWEST:
             continue
         found = fitted(raw, truth)
-        new, there = drawn(rng, 4000)
-        calibrated.append(reliability(np.array([found.score(one) for one in new]), there))
+        new, there = drawn(rng, 20000)
+        told = expit(found.slope * logit(np.clip(new, 1e-6, 1 - 1e-6)) + found.offset)
+        assert told[0] == pytest.approx(found.score(new[0]))
+        calibrated.append(reliability(told, there))
         plain.append(reliability(new, there))
     assert len(calibrated) > 20
     assert np.mean(plain) > 0.1

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -144,3 +145,25 @@ def dices(model: Any, done: Attacked, prompts: list[str], masks: list[Tensor]) -
         maps = model.restore(logits, done.inputs)
     pairs = zip(maps, masks, strict=True)
     return [dice_score((one[0].sigmoid() > model.spec.threshold).numpy(), mask.numpy() > 0.5) for one, mask in pairs]
+
+
+def disc_runs(root: Path, disc_writer: Callable[..., Path], prompt: str) -> Path:
+    """data/ with discs, and two runs on it that have learned something, "run" and "other"."""
+    from vlseg.jobs.train import train_run
+    from vlseg.records import RunConfig
+
+    data = disc_writer(root / "data", (12, 2, 4), 32)
+    for seed, name in enumerate(("run", "other")):
+        config = RunConfig(
+            model="clipseg-tiny",
+            model_arguments={"image_size": 32},
+            data=[str(data)],
+            prompt=prompt,
+            threads=1,
+            device="cpu",
+            batch_size=6,
+            max_steps=60,
+            seed=seed,
+        )
+        train_run(config, root / name)
+    return root

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from attacked_models import Toy
+from attacked_models import Toy, disc_runs
 from PIL import Image
 
 import vlseg
 from vlseg.attacks import Attack, Budget, Goal, Search
 from vlseg.jobs import attack as attack_job
-from vlseg.jobs import attack_published
+from vlseg.jobs import attack_parts, attack_published
 from vlseg.jobs.attack import AttackedRun, attack_on
 from vlseg.jobs.attack_files import after_file
 from vlseg.jobs.attack_plan import AttackOptions, number, planned, published
@@ -36,22 +36,7 @@ OPTIONS = EvaluateOptions(device="cpu", threads=1, pictures=False)
 @pytest.fixture(scope="module")
 def discs(tmp_path_factory: pytest.TempPathFactory, disc_writer: Callable[..., Path]) -> Path:
     """data/ and two runs on it that have learned something."""
-    root = tmp_path_factory.mktemp("discs")
-    data = disc_writer(root / "data", (12, 2, 4), 32)
-    for seed, name in enumerate(("run", "other")):
-        config = RunConfig(
-            model="clipseg-tiny",
-            model_arguments={"image_size": 32},
-            data=[str(data)],
-            prompt="p1",
-            threads=1,
-            device="cpu",
-            batch_size=6,
-            max_steps=60,
-            seed=seed,
-        )
-        train_run(config, root / name)
-    return root
+    return disc_runs(tmp_path_factory.mktemp("discs"), disc_writer, "p1")
 
 
 @pytest.fixture
@@ -199,7 +184,7 @@ def test_a_model_is_given_once_and_one_folder_is_of_one_model(discs: Path, vlseg
 
 
 def test_an_attack_that_was_cut_off_goes_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attack_job, "SAMPLES_AT_ONCE", 1)
+    monkeypatch.setattr(attack_parts, "SAMPLES_AT_ONCE", 1)
     asked: dict[str, Any] = {"method": "fgsm", "epsilons": ("8/255",)}
     (whole,) = attacked(root, **asked)
     shutil.rmtree(whole.evaluated.folder)
@@ -312,25 +297,29 @@ def test_files_are_those_that_pillow_writes(tmp_path: Path) -> None:
         assert np.array_equal(after_file(image, kind).permute(1, 2, 0).numpy(), read)  # type: ignore[arg-type]
 
 
-def test_the_published_attack_is_what_its_code_did(root: Path) -> None:
+@pytest.mark.parametrize(("method", "epsilon", "steps"), [("fgsm", 0.1, [0.1]), ("pgd", 0.03, [2 / 255] * 40)])
+def test_the_published_attack_is_what_its_code_did(root: Path, method: Any, epsilon: float, steps: list[float]) -> None:
     """Done again without vlseg.attacks: normalised units, their loss, a file, the image's last target for all."""
-    (one,) = attacked(root, preset="published", method="fgsm", epsilons=("0.1",))
-    rows = [row for row in rows_of(one, "fgsm") if json.loads(row.condition_arguments).get("published")]
+    (one,) = attacked(root, preset="published", method=method, epsilons=(str(epsilon),))
+    rows = [row for row in rows_of(one, method) if json.loads(row.condition_arguments).get("published")]
     model = vlseg.load(str(root / "run"), device="cpu").model
     mean, std = (torch.tensor(one)[:, None, None] for one in ((0.5,) * 3, (0.25,) * 3))  # clipseg-tiny's
     for name in ("test0", "test3"):
         pixels = np.asarray(Image.open(root / "data" / "images" / f"{name}.png").convert("RGB"), dtype=np.float32) / 255
         masks = [np.asarray(Image.open(root / "data" / "masks" / f"{name}_{w}.png")) > 0 for w in ("bright", "dark")]
         clean = model.prepare([torch.from_numpy(pixels.transpose(2, 0, 1).copy())])
-        normalised = clean.tensors["pixel_values"].clone().requires_grad_()
-        truth = torch.from_numpy(masks[1])[None, None].float()
+        start = clean.tensors["pixel_values"]
+        changed, truth = start.clone(), torch.from_numpy(masks[1])[None, None].float()
         tokens = model.tokenize(["dark disc"])
-        features = model.encode_image(replace(clean, tensors={**clean.tensors, "pixel_values": normalised}))
-        found = model.decode(features, model.encode_prompts(tokens)).logits.sigmoid()
-        dice = 1 - (2 * (found * truth).sum() + 1e-5) / (found.sum() + truth.sum() + 1e-5)
-        loss = 1.5 * dice + torch.nn.functional.binary_cross_entropy_with_logits(found, truth)
-        loss.backward()
-        moved = (normalised + 0.1 * normalised.grad.sign())[0] * std + mean
+        for step in steps:
+            normalised = changed.detach().requires_grad_()
+            features = model.encode_image(replace(clean, tensors={**clean.tensors, "pixel_values": normalised}))
+            found = model.decode(features, model.encode_prompts(tokens)).logits.sigmoid()
+            dice = 1 - (2 * (found * truth).sum() + 1e-5) / (found.sum() + truth.sum() + 1e-5)
+            loss = 1.5 * dice + torch.nn.functional.binary_cross_entropy_with_logits(found, truth)
+            (gradient,) = torch.autograd.grad(loss, normalised)
+            changed = torch.maximum(torch.minimum(changed + step * gradient.sign(), start + epsilon), start - epsilon)
+        moved = changed[0] * std + mean
         file = io.BytesIO()
         levels = (moved.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
         Image.fromarray(levels).save(file, format="PNG")

@@ -141,6 +141,20 @@ def test_a_methods_name_tells_how_many_labels_it_had(tmp_path: Path) -> None:
     ]
 
 
+def test_a_methods_name_tells_how_it_was_attacked(tmp_path: Path) -> None:
+    """Also beside a run of a version without these settings."""
+    settings = [{}, {"adversarial": "pgd", "adversarial_epsilon": 0.5, "adversarial_steps": 3}]
+    for number, changes in enumerate(settings):
+        folder = run(tmp_path / str(number), config={"model": "guide", "data": ["d"], "seed": 0, **changes})
+        evaluation(folder / "evaluations" / "x", rows(DICE), run_id=str(number))
+    found = compare_runs([tmp_path / "0", tmp_path / "1"])
+    names = [row["method"].partition(" [")[0] for row in found["methods"][:2]]
+    assert names == ["model=guide", "model=guide, adversarial=pgd, adversarial_epsilon=0.5, adversarial_steps=3"]
+    assert [pair["differs"] for pair in found["pairs"]] == [
+        ["adversarial none, pgd", f"adversarial_epsilon {8 / 255}, 0.5", "adversarial_steps None, 3"]
+    ]
+
+
 def test_a_run_scored_otherwise_on_another_dataset_is_compared_on_one(tmp_path: Path) -> None:
     first, second = run(tmp_path / "r"), run(tmp_path / "q")
     for folder, name in ((first, "r"), (second, "q")):

@@ -34,6 +34,8 @@ ANOTHER_WAY = {
     "seed": "of models that are no runs, and of what is drawn: tested below",
     "device": "changes no score by more than rounding",
     "threads": "changes no score by more than rounding",
+    "smoothing": "condition_arguments of the record, see tests/jobs/test_smoothed.py",
+    "limit": "likewise",
     "pictures": "changes no score, see tests/jobs/test_pictures.py",
 }
 

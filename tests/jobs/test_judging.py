@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from tiny_models import NAMES, made
 
-from vlseg.evaluation import Judging, load, read_judging
+from vlseg.evaluation import Judging, load, read_judging, write_judging
 from vlseg.jobs.datasets import open_pool
 from vlseg.jobs.judging import Fitting, fit_judging
 from vlseg.jobs.train import train_run
@@ -107,6 +107,20 @@ def test_predict_says_when_it_cannot_judge(place: Path, tmp_path: Path, vlseg: R
         assert mask["state"] == ("found" if mask["area_px"] else "not_found")
         assert mask["present"] == (mask["area_px"] > 0)
     assert [mask["unknown_words"] for mask in states["test0"]] == [[], ["blue"]]
+    flags = ("--image", odd, "--prompt", "blue disc", "--out", tmp_path / "lines", "--device", "cpu")
+    line = vlseg("predict", place / "run", *flags).out.splitlines()[0]
+    assert "cannot judge: colours unlike the training images" in line
+    assert line.endswith("not in its training: blue")
+    flags = ("--image", usual, "--prompt", "disc", "--out", tmp_path / "none", "--threshold", "1", "--device", "cpu")
+    assert vlseg("predict", place / "run", *flags).out.splitlines()[0].endswith('"disc", not found by this model')
+
+
+def test_half_precision_judges_alike(place: Path) -> None:
+    image = np.full((40, 50, 3), 0.43, np.float32)
+    verdicts = [load(str(place / "run"), device="cpu", precision=one).judge(image) for one in ("fp32", "bf16")]
+    assert verdicts[0] is not None
+    assert verdicts[1] is not None
+    assert verdicts[1].score == pytest.approx(verdicts[0].score, rel=0.05)
 
 
 def test_calibrate_writes_what_training_wrote(place: Path, tmp_path: Path, vlseg: Run) -> None:
@@ -187,6 +201,21 @@ def test_prompts_that_tell_the_label_teach_no_presence(place: Path, tmp_path: Pa
     assert "may tell whether the target is there" in done.json["missing"][0]
 
 
+@pytest.mark.parametrize(("dress", "prompt", "told"), [(None, "class+attributes", False), ("busi", "p1", True)])
+def test_phantoms_may_be_described_but_not_announced(
+    tmp_path: Path, vlseg: Run, dress: str | None, prompt: str, told: bool
+) -> None:
+    counts = ("--train", "4", "--val", "6" if dress else "60", "--test", "1", "--size", "32")
+    data = tmp_path / "data"
+    assert vlseg("data", "phantom", "--out", data, *counts, *(("--as", dress) if dress else ())).code == 0
+    made("clipseg-tiny").save(tmp_path / "model")
+    flags = ("--data", data, "--prompt", prompt, "--device", "cpu", "--json")
+    done = vlseg("calibrate", tmp_path / "model", *flags)
+    assert done.code == 0, done.err
+    assert (done.json["presence"] is None) == told
+    assert any("(label)" in line for line in done.json["missing"]) == told
+
+
 def test_used_at_another_size_it_is_left_out(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     predictor = load(str(place / "run"), device="cpu", arguments={"image_size": 64})
     assert predictor.familiarity is None
@@ -209,6 +238,20 @@ def test_broken_files_are_named_with_the_mend(place: Path, tmp_path: Path, vlseg
     assert vlseg("predict", tmp_path / "run", *flags, "--device", "cpu").code == 0
 
 
+def test_what_is_cut_off_leaves_no_half(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(place / "run" / "model", tmp_path / "model")
+    stored = read_judging(tmp_path / "model")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vlseg.evaluation.judging._write", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_judging(tmp_path / "model", stored)
+    assert read_judging(tmp_path / "model") == Judging()
+    assert not list((tmp_path / "model").glob("*judging*"))
+
+
 def test_files_of_a_later_version_are_refused(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "run" / "model", tmp_path / "model")
     path = tmp_path / "model" / "judging" / "presence.json"
@@ -217,6 +260,7 @@ def test_files_of_a_later_version_are_refused(place: Path, tmp_path: Path) -> No
         read_judging(tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_merged_it_goes_along(place: Path, tmp_path: Path, vlseg: Run) -> None:
     made("clipseg").save(tmp_path / "base")
     changes = {"model": "clipseg", "model_arguments": {}, "weights": str(tmp_path / "base"), "regime": "lora"}

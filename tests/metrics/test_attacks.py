@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pictured import score
 
-from vlseg.metrics import attack_effects, bootstrap_mean, rising
+from vlseg.metrics import attack_effects, bootstrap_mean, budget_words, rewordings, rising
 from vlseg.records import SampleScore
 
 CLEAN = {f"s{number}": 0.9 - 0.01 * number for number in range(12)}
@@ -92,3 +92,78 @@ def test_budgets_of_another_norm_are_apart() -> None:
     other["budget"]["norm"] = "l2"
     assert rising(attack_effects([*clean(), *under(arguments(0.1), 0.3), *under(other, 0.2)], groups_known=False)) == []
     assert json.loads(under(other, 0.2)[0].condition_arguments)["budget"]["norm"] == "l2"
+
+
+def words(size: int, unit: str = "typos", source: str | None = None, method: str = "greedy") -> dict[str, Any]:
+    """Arguments of an attack on the sentence."""
+    keeps = unit == "typos" or source == "synonyms"
+    return {
+        "budget": {"unit": unit, "size": size, "source": source, "ends": False, "keeps_meaning": keeps},
+        "goal": {"kind": "untargeted", "loss": "both"},
+        "search": {"method": method, "steps": size, "candidates": 64, "seed": 0},
+        "words": True,
+    }
+
+
+def test_samples_without_a_row_do_not_count_under_an_attack_on_the_sentence() -> None:
+    some = [row for row in under(words(1), 0.3) if row.sample_id in ("s1", "s4")]
+    effect, nothing = attack_effects([*clean(), *some], groups_known=False, attacks=[words(1), words(2)])
+    assert (effect.words, effect.amount, effect.keeps_meaning, effect.control) == (True, 1.0, True, False)
+    assert (effect.dice.n, effect.change.n) == (2, 2)
+    assert effect.dice.mean == pytest.approx((CLEAN["s1"] + CLEAN["s4"]) / 2 - 0.3)
+    assert effect.change.difference == pytest.approx(-0.3)
+    assert effect.clean_dice == pytest.approx((CLEAN["s1"] + CLEAN["s4"]) / 2)
+    assert nothing.clean_dice is None
+    assert (nothing.dice.mean, nothing.dice.n, nothing.change.n) == (None, 0, 0)
+    assert nothing.dice.reason == nothing.change.reason == "no sample had anything to change"
+
+
+def test_images_and_sentences_stand_beside_each_other() -> None:
+    rows = [*clean(), *under(arguments(0.1), 0.2), *under(words(2, "suffix", "vocabulary"), 0.4)]
+    image, sentence = attack_effects(rows, groups_known=False)
+    assert (image.words, image.keeps_meaning, image.amount) == (False, True, 0.1)
+    assert (sentence.words, sentence.keeps_meaning, sentence.amount) == (True, False, 2.0)
+
+
+def test_more_changes_of_a_sentence_that_do_less_are_told() -> None:
+    rows = [*clean(), *under(words(1), 0.3), *under(words(2), 0.2), *under(words(2, "order"), 0.1)]
+    ((smaller, larger),) = rising(attack_effects(rows, groups_known=False, attacks=[words(0)]))
+    assert (smaller.amount, larger.amount) == (1.0, 2.0), "steps grow with the size; what changed nothing has no mean"
+    controls = [*clean(), *under(words(1, method="random"), 0.3), *under(words(2, method="random"), 0.2)]
+    assert rising(attack_effects(controls, groups_known=False)) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (arguments(8 / 255), "epsilon 8/255"),
+        ({**arguments(0.1), "published": True}, "epsilon 0.1 normalised"),
+        (words(1), "1 typo"),
+        (words(2), "2 typos"),
+        (words(1, "words", "synonyms"), "1 synonym"),
+        (words(2, "words", "vocabulary"), "2 other words (meaning not kept)"),
+        (words(1, "words", "near"), "1 near word (meaning not kept)"),
+        (words(1, "suffix", "vocabulary"), "1 word appended (meaning not kept)"),
+        (words(3, "order"), "3 swaps of words (meaning not kept)"),
+    ],
+)
+def test_budgets_in_words(told: dict[str, Any], said: str) -> None:
+    assert budget_words(told) == said
+
+
+def test_sentences_that_were_found() -> None:
+    """Those first that took most in sum; what is as it was, held against another mask, or another attack's is none."""
+    after = {"s0": "dirk disc", "s1": "dirk disc", "s2": "dak disc", "s3": "dark disc"}
+    lost = {"s0": 0.3, "s1": 0.5, "s2": 0.6, "s3": 0.0}
+    rows = clean(wording="dark disc")
+    for name, sentence in after.items():
+        dice = CLEAN[name] - lost[name]
+        rows.append(score(name, dice, condition="attack", arguments=words(1), wording=sentence))
+        rows.append(score(name, 0.0, condition="attack", arguments=words(2), wording="drk dsc"))
+    rows.append(score("s5", 0.0, condition="attack", arguments={**words(1), "against": "wanted"}, wording="dork disc"))
+    first, second = rewordings(rows, words(1))
+    assert (first.before, first.after, first.n) == ("dark disc", "dirk disc", 2)
+    assert first.clean_dice == pytest.approx((CLEAN["s0"] + CLEAN["s1"]) / 2)
+    assert first.dice == pytest.approx(first.clean_dice - 0.4)
+    assert (second.after, second.n) == ("dak disc", 1)
+    assert len(rewordings(rows, words(1), 1)) == 1

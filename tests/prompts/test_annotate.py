@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vlseg.data import read_dataset
-from vlseg.prompts import annotate, describe, resolve_name, select, sources_of
+from vlseg.prompts import annotate, describe, resolve_name, select, sources_of, texts_of
 from vlseg.records import Attribute, Dataset, DatasetInfo, InputError, Sample
 
 MakeDataset = Callable[..., Path]
@@ -152,3 +152,20 @@ def test_describe(make_dataset: MakeDataset) -> None:
     rows = {row.name: row for row in describe(annotate(read_dataset(make_dataset())))}
     assert (rows["p2"].wordings, rows["p2"].max_words, rows["p2"].missing) == (4, 4, 0)
     assert rows["p1"].deployable
+
+
+def test_texts_of_all_splits_and_wordings(make_dataset: MakeDataset) -> None:
+    root = make_dataset()
+    file = root / "anns" / "train.json"
+    entries = json.loads(file.read_text())
+    entries[0]["prompts"]["p2"] = ["bright disc", "one bright thing"]
+    del entries[1]["prompts"]["p2"]  # an entry without it is no fault here
+    file.write_text(json.dumps(entries))
+    dataset = annotate(read_dataset(root))
+    usual = {"bright disc", "a bright round disc", "dark disc", "a dark round disc"}
+    assert set(texts_of(dataset, "p2")) == usual | {"one bright thing"}
+    assert len(texts_of(dataset, "p2")) == 5
+    assert set(texts_of(dataset, "class")) == {"bright disc", "dark disc"}
+    assert set(texts_of(dataset, "empty")) | set(texts_of(dataset, "p0")) == {""}
+    with pytest.raises(InputError, match="p9"):
+        texts_of(dataset, "p9")

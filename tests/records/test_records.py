@@ -1,6 +1,7 @@
 """Round trips, versions, atomic writing, one-line errors."""
 
 import dataclasses
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,17 @@ def test_failed_write_leaves_the_old_file_and_no_trace(tmp_path: Path) -> None:
         write_half()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_private_file_is_nobody_elses_at_any_time(tmp_path: Path) -> None:
+    path = tmp_path / "patient.png"
+    path.write_text("old")
+    path.chmod(0o644)
+    with replacing(path, private=True) as temporary:
+        assert stat.S_IMODE(temporary.stat().st_mode) == 0o600
+        temporary.write_text("new")
+        assert stat.S_IMODE(temporary.stat().st_mode) == 0o600
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == ("new", 0o600)
 
 
 def test_unwritable_place_is_an_input_error(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Attacks on the page: a sentence, a figure, the numbers, and pictures where they were kept."""
 
+import html
 import json
 import re
 import shutil
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vlseg.jobs.attack import attack_on
+from vlseg.attacks import parse_text_attack
+from vlseg.jobs.attack import AttackedRun, attack_on
 from vlseg.jobs.attack_plan import AttackOptions
 from vlseg.jobs.attack_summary import summary
 from vlseg.jobs.scoring import EvaluateOptions
@@ -100,3 +102,66 @@ def test_the_figure_draws_each_search_over_its_budgets() -> None:
     assert [list(line.get_ydata()) for line in drawn] == [[0.9, 0.6, 0.3], [0.9, 0.89, 0.88]]
     assert list(drawn[0].get_xdata()) == pytest.approx([0, 1, 2])
     assert robustness({}, levels=True) is None
+
+
+def words_attacked(trained: Path, run: Path, *kinds: str, pictures: bool = False) -> AttackedRun:
+    options = EvaluateOptions(device="cpu", threads=1, pictures=pictures)
+    asked = AttackOptions(words=kinds, sizes=(1,), candidates=4)
+    (attacked,) = attack_on([str(run)], [str(trained / "data")], options, asked)
+    return attacked
+
+
+def section(page: str) -> str:
+    """What a reader sees under "Under attack"."""
+    start = page.index('id="attacked"')
+    text = re.sub(r"<[^>]+>", " ", page[start : page.index("<h2", start + 1)])
+    return re.sub(r"\s+", " ", html.unescape(text))
+
+
+def test_the_page_tells_what_attacks_on_sentences_did(trained: Path, tmp_path: Path) -> None:
+    run = run_copy(trained, tmp_path / "run")
+    attacked = words_attacked(trained, run, "typos", "suffix", pictures=True)
+    page = write_report([run], tmp_path / "r.html", title="t", figures=tmp_path / "figures").read_text()
+    told = section(page)
+    typos, suffix = summary([attacked])["results"]
+    assert f"1 typo greedy {typos['queries']:.0f} {typos['n']} (3)" in told
+    assert f"1 word appended (meaning not kept) greedy {suffix['queries']:.0f}" in told
+    for row in (typos, suffix):
+        assert decimal(row["robust_dice"]) in told
+        assert decimal(row["random_dice"]) in told
+        for pair in row["sentences"][:3]:
+            both = f"{pair['before']} {pair['after']} {pair['n']}"
+            assert f"{both} {decimal(pair['clean_dice'])} to {decimal(pair['dice'])}" in told
+    start = (
+        f"Of a mean Dice of {decimal(typos['clean_dice'])}, 1 typo, by greedy, leaves {decimal(typos['robust_dice'])}"
+    )
+    assert start in told
+    assert "The sentence asks for the same as before. A better search may find worse." in told
+    assert "a lower Dice may be the right answer" in told
+    assert not list((tmp_path / "figures").glob("attacks-*")), "there is no epsilon to draw over"
+    for again in re.findall(r"vlseg attack --attack '(\{.*?\})'", told):
+        assert parse_text_attack(json.dumps({k: v for k, v in json.loads(again).items() if k != "words"}))
+    row = next(one for one in attacked.evaluated.scores if one.condition == "attack")
+    assert condition_words(row, attacked.evaluated.spec.condition_arguments) == "under greedy, 1 typo"
+
+
+def test_the_page_says_where_no_sentence_could_be_changed(trained: Path, tmp_path: Path) -> None:
+    run = run_copy(trained, tmp_path / "run")
+    options, asked = (
+        EvaluateOptions(device="cpu", threads=1, pictures=False, prompt="p2"),
+        AttackOptions(words=["synonyms"]),
+    )
+    attack_on([str(run)], [str(trained / "data")], options, asked)
+    told = section(write_report([run], tmp_path / "r.html", title="t").read_text())
+    assert "1 synonym greedy – 0 (0)" in told
+    assert "no sample had anything to change" in told
+
+
+def test_attacks_on_images_and_on_sentences_stand_on_one_page(trained: Path, tmp_path: Path) -> None:
+    run = run_copy(trained, tmp_path / "run")
+    words_attacked(trained, run, "order")
+    options = EvaluateOptions(device="cpu", threads=1, pictures=False)
+    attack_on([str(run)], [str(trained / "data")], options, AttackOptions(method="fgsm", epsilons=("4/255",)))
+    told = section(write_report([run], tmp_path / "r.html", title="t").read_text())
+    assert "fgsm with epsilon 4/255 leaves" in told
+    assert ", 1 swap of words (meaning not kept), by greedy, leaves" in told

@@ -32,7 +32,8 @@ def corrected(folder: Path, asks: list[tuple[int, dict[str, Any]]]) -> list[http
             answers = []
             for seed, ask in asks:
                 id = await uploaded(client, seed)
-                answers.append(await client.post("/v1/corrections", json={"image_id": id, **ask}))
+                body, headers = json.dumps({"image_id": id, **ask}), {"Content-Type": "application/json"}
+                answers.append(await client.post("/v1/corrections", content=body, headers=headers))
             return answers
 
     answers: list[httpx2.Response] = run(work())
@@ -97,8 +98,11 @@ def test_wrong_corrections_leave_nothing(tmp_path: Path) -> None:
         (1, {"items": [item(9), item(5)]}),
         (1, {"items": [{**item(9), "target": ""}]}),
         (1, {"items": []}),
+        (1, {"items": [item(9, prompt="a\ud800")]}),
+        (1, {"items": [item(9, target="a\n")]}),
+        (1, {"items": [item(9)], "patient": "\u202ep"}),
     ]
-    assert [answer.status_code for answer in corrected(folder, wrong)] == [422] * 4
+    assert [answer.status_code for answer in corrected(folder, wrong)] == [422] * 7
     assert not folder.exists()
     answers = corrected(folder, [(1, {"items": [item(9)], "patient": "a"}), (1, {"items": [item(9)], "patient": "b"})])
     assert [answer.status_code for answer in answers] == [201, 422]

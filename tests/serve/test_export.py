@@ -33,7 +33,9 @@ def exported(what: str, items: Any = ITEMS) -> httpx2.Response:
     async def work() -> httpx2.Response:
         async with asking(app_of()) as client:
             id = await uploaded(client)
-            return await client.post(f"/v1/images/{id}/export", json={"what": what, "items": items})
+            body = json.dumps({"what": what, "items": items})
+            headers = {"Content-Type": "application/json"}
+            return await client.post(f"/v1/images/{id}/export", content=body, headers=headers)
 
     answer: httpx2.Response = run(work())
     return answer
@@ -138,6 +140,15 @@ def test_masks_that_are_none(case: str) -> None:
     answer = exported("masks", [ITEMS[0], {"prompt": "a", "mask": text}])
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, code)
     assert answer.json()["error"]["message"].startswith("items.1.mask: ")
+
+
+@pytest.mark.parametrize("what", ["masks", "coco", "session", "overlay"])
+def test_prompts_that_no_file_holds(what: str) -> None:
+    for prompt in ("\ud800", "a\nb", "\u202e", "a" * 501):
+        answer = exported(what, [ITEMS[0], {"prompt": prompt, "mask": mask_text(RING)}])
+        assert answer.status_code == 422, prompt
+        assert answer.json()["error"]["message"].startswith("items.1.prompt: ")
+    assert exported(what, [{"prompt": "", "mask": mask_text(RING)}]).status_code == 200
 
 
 def test_wrong_asks() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from served import HEADERS, app_of, asking, picture, pixels, png, predictor, run, uploaded
 
@@ -134,6 +135,32 @@ def test_a_client_that_leaves_frees_its_place_and_its_work(held: Held) -> None:
             held.release.set()
             assert (await first).status_code == 200
             assert held.encoded == 1
+
+    run(work())
+
+
+def test_a_closed_connection_frees_its_place(held: Held) -> None:
+    """Over the network: the place is free while the model still computes for nobody."""
+    app = app_of({"tiny": held.predictor})
+    crowd = app.state.serving.crowd
+    request = httpx2.Request("POST", "http://localhost/v1/segment", files=FILES, data=ASKED, headers=HEADERS)
+    body = request.read()
+    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+
+    async def work() -> None:
+        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none"))
+        serving = asyncio.create_task(server.serve())
+        await until(lambda: server.started)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"POST /v1/segment HTTP/1.1\r\n{head}\r\n".encode() + body)
+        await until(lambda: crowd.open == 1)
+        writer.close()
+        await until(lambda: crowd.open == 0)
+        assert held.encoded == 0
+        held.release.set()
+        server.should_exit = True
+        await serving
 
     run(work())
 

@@ -181,6 +181,8 @@ def test_models_and_words() -> None:
     answered(app_of(models, licences={"named": "MIT"}), work)
 
 
+JSON = {"Content-Type": "application/json"}
+ODD = '{"prompts": ["a"], "\\ud800": 1}'
 WRONG: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "no form": ("/v1/segment", {"json": {"prompts": ["a"]}}, 415, "not_a_form"),
     "no image": ("/v1/segment", {"files": {"other": ("a.png", b"x")}, "data": {"prompts": "a"}}, 422, "one_image"),
@@ -217,6 +219,17 @@ WRONG: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "no such image": ("/v1/images/x/segment", {"json": {"prompts": ["a"]}}, 404, "no_such_image"),
     "prompts as text": ("/v1/images/x/segment", {"json": {"prompts": "a"}}, 422, "invalid"),
     "unknown key": ("/v1/images/x/segment", {"json": {"prompts": ["a"], "pixels": 1}}, 422, "invalid"),
+    "an odd key": ("/v1/images/x/segment", {"content": ODD, "headers": JSON}, 422, "invalid"),
+    "an odd field": ("/v1/images", {"files": IMAGE, "data": {"\n a": ["1", "2"]}}, 422, ""),
+    "no UTF-8": ("/v1/images/x/segment", {"content": b"\xff\xfe{}", "headers": JSON}, 400, ""),
+    "deep JSON": ("/v1/images/x/segment", {"content": b"[" * 200_000, "headers": JSON}, 400, ""),
+    "a long number": ("/v1/images/x/segment", {"content": b"1" * 9000, "headers": JSON}, 400, ""),
+    "NaN in JSON": (
+        "/v1/images/x/segment",
+        {"content": b'{"prompts": ["a"], "threshold": NaN}', "headers": JSON},
+        422,
+        "invalid",
+    ),
     "no such path": ("/v1/nothing", {}, 404, "no_such_path"),
     "no corrections": ("/v1/corrections", {"json": {}}, 404, "no_such_path"),
 }

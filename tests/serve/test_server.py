@@ -154,6 +154,12 @@ class TestRefusedAtOnce:
         with pytest.raises(InputError, match="--certificate: "):
             serve([str(tmp_path)], Settings(port=0, certificate=public, key=key), {}, lambda *_: None)
 
+    def test_a_run_without_a_model(self, trained: Path, tmp_path: Path) -> None:
+        (tmp_path / "half").mkdir()
+        (tmp_path / "half" / "run.json").write_bytes((trained / "run" / "run.json").read_bytes())
+        with pytest.raises(InputError, match="half: the run has no model yet"):
+            serve([str(trained / "run"), str(tmp_path / "half")], Settings(port=0), {}, lambda *_: None)
+
     def test_options_of_the_model(self, tmp_path: Path) -> None:
         for options, line in (({"device": "abacus"}, "device: "), ({"precision": "fp4"}, "precision: ")):
             with pytest.raises(InputError, match=line):

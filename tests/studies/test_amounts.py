@@ -38,6 +38,7 @@ CASES: dict[str, dict[str, Any]] = {
     "one prompt an image": {"epochs": 2, "prompts_per_image": 1},
     "few validated": {"epochs": 2, "validate_limit": 1},
     "one target": {"epochs": 2, "target": "dark disc", "batch_size": 5},
+    "free": {"epochs": 5, "adversarial": "free", "adversarial_steps": 2},
     "pooled": {"epochs": 2, "pooled": True, "pooling": "dataset"},
 }
 

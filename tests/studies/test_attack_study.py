@@ -42,6 +42,17 @@ def test_each_attack_is_a_run_of_its_own(data: Path) -> None:
     assert {tuple(run.needs) for run in runs} == {(trained,)}
 
 
+def test_attacks_on_sentences_are_runs_and_the_others_keep_their_names(data: Path) -> None:
+    pgd, asked = {"method": "pgd", "limit": 2}, {"words": ["typos", "suffix"], "sizes": [1], "limit": 2}
+    alone, beside = (plan_of(study(data, *attacks)) for attacks in ([pgd], [pgd, asked]))
+    (before,) = [run for run in alone.runs if run.kind == "attack"]
+    first, second = [run for run in beside.runs if run.kind == "attack"]
+    assert first == before
+    assert not {"words", "sizes", "candidates"} & first.config["attack"].keys()
+    assert second.labels["attack"] == "words"
+    assert second.config["attack"]["words"] == ["typos", "suffix"]
+
+
 @pytest.mark.parametrize(
     ("attack", "line"),
     [
@@ -49,6 +60,10 @@ def test_each_attack_is_a_run_of_its_own(data: Path) -> None:
         ({"method": "fgsm", "steps": 3}, "steps: fgsm takes one step, not 3"),
         ({"preset": "published", "norm": "l2"}, "--norm: is set by --preset published"),
         ({"models": ["other"]}, "attack: unknown model of the part 'other'"),
+        ({"words": ["typos"], "method": "pgd"}, "--method: pgd changes images; with --words take"),
+        ({"words": ["typos"], "epsilons": ["8/255"]}, "--epsilon: is for attacks on images"),
+        ({"method": "greedy"}, "--method: greedy changes sentences; give --words as well"),
+        ({"sizes": [2]}, "--size: is for attacks on sentences"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_trained(data: Path, attack: dict[str, Any], line: str) -> None:
@@ -76,3 +91,14 @@ def test_a_study_attacks_and_its_table_has_a_row_a_budget(
     (table,) = (tmp_path / "study" / "report" / "tables").glob("robust.csv")
     text = table.read_text()
     assert all(f",{name}," in text for name in ("fgsm 2/255", "fgsm 8/255")), text
+
+
+@pytest.mark.slow
+def test_a_study_attacks_sentences(data: Path, tmp_path: Path, vlseg: Callable[..., Any]) -> None:
+    file = tmp_path / "s.yaml"
+    asked = {"words": ["typos", "suffix"], "sizes": [1], "candidates": 3, "limit": 3}
+    file.write_text(yaml.safe_dump(study(data, asked)))
+    done = vlseg("study", "run", file, "--out", tmp_path / "study", "--json")
+    assert done.code == 0, done.err
+    text = (tmp_path / "study" / "report" / "tables" / "robust.csv").read_text()
+    assert all(f",{name}," in text for name in ("greedy 1 typo", "greedy 1 word appended (meaning not kept)")), text

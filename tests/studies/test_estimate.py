@@ -62,6 +62,29 @@ def answering(cost: KindCost) -> Callable[..., Iterator[tuple[str, KindCost]]]:
     return answer
 
 
+def test_the_passes_of_an_attack_are_counted(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
+    """A kind of its own to be measured, guessed at 1 + k passes; free takes as many as plain training.
+
+    Images that are attacked have no features to be kept, those of the others' frozen encoder are.
+    """
+    axes = {"adversarial": ["none", "pgd", "free"], "adversarial_steps": [1, 3]}
+    more = {"max_steps": None, "epochs": 4}
+    plan = prepared(make_dataset(), tmp_path / "study", models=["guide"], axes=axes, set={**more, "regime": "decoder"})
+    counted = [one for one in room.count(plan, ONE) if one.run.kind == "train"]
+    guesses, kinds, kept = {}, set(), {}
+    for one in counted:
+        how, steps = one.run.config["adversarial"], one.run.config["adversarial_steps"]
+        guesses[how, steps] = room.rough(one.run, one.amounts)["steps"]
+        kinds.add(one.kind)
+        kept[how] = one.run.config["feature_cache"] is not None
+    plain = guesses["none", 1]
+    assert guesses["pgd", 1] == pytest.approx(2 * plain)
+    assert guesses["pgd", 3] == pytest.approx(4 * plain)
+    assert guesses["free", 3] == plain
+    assert len(kinds) == 6
+    assert kept == {"none": True, "pgd": False, "free": False}
+
+
 def test_kinds_differ_in_what_costs(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
     plan = prepared(
         make_dataset(),

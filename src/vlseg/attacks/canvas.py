@@ -1,10 +1,8 @@
 """The image that an attack changes, and how it reaches the network.
 
-`prepare` is affine in the pixels and opaque: normalisation, order of channels, letterbox and members are the model's
-own. So it is asked: what black, red, green and blue become tells, at every place of the input, what a channel is
-multiplied by, what is added, and where there is padding. At "input" the image is solved from that and has the size at
-which it lies in the input, without padding. The network is given its own input plus what `prepare` makes of the
-change; no change is no change to the last bit.
+`prepare` is affine in the pixels and opaque, so it is asked how it lays the image out (`layout`). At "input" the image
+is solved from that and has the size at which it lies in the input, without padding. The network is given its own input
+plus what `prepare` makes of the change; no change is no change to the last bit.
 """
 
 import hashlib
@@ -14,12 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vlseg.attacks.layout import CLOSE, NotPlainError, layout_of, pixel_names
 from vlseg.attacks.plan import Place
 from vlseg.models import Inputs, Rows, Segmenter
 from vlseg.records import InputError
-
-CLOSE = 1e-4
-"""How far, in normalised units, the input of the image that was found may be from the model's own."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +50,11 @@ def canvas_of(model: Segmenter, rgb: Tensor, place: Place) -> Canvas:
         inputs = model.prepare([rgb])
         if place == "native":
             return Canvas(rgb, inputs, key_of(rgb))
-        name = _pixels(inputs, model)
-        image = _solved(model, rgb, inputs.tensors[name], name)
+        try:
+            name = pixel_names(inputs, model)[0]
+            image = _solved(model, rgb, inputs.tensors[name], name)
+        except NotPlainError as error:
+            raise _refused(model, str(error)) from error
         again = model.prepare([image])
         if not _alike(model, rgb, image) or not _close(inputs.tensors[name], again.tensors[name]):
             raise _refused(model, "its members lay the image out in different ways, or it is not a plain resizing")
@@ -92,39 +91,13 @@ def _check(rgb: Tensor) -> None:
         )
 
 
-def _pixels(inputs: Inputs, model: Segmenter) -> str:
-    """The name of the tensor that holds the image at the network's size."""
-    for name, tensor in inputs.tensors.items():
-        if tensor.is_floating_point() and tensor.ndim == 4 and tensor.shape[1] == 3:  # noqa: SIM102
-            if tuple(tensor.shape[-2:]) == tuple(model.spec.image_size):
-                return name
-    raise _refused(model, "its inputs hold no image of its size")
-
-
 def _solved(model: Segmenter, rgb: Tensor, pixels: Tensor, name: str) -> Tensor:
     """The image (3, h, w) at the size at which it lies in `pixels` (1, 3, H, W)."""
-    black, gains = _probed(model, rgb, name)
-    inside = gains.abs().amax((0, 1)) > 0
-    rows, columns = (torch.nonzero(inside.any(axis)).flatten() for axis in (1, 0))
-    if len(rows) == 0:
-        raise _refused(model, "its input does not depend on the pixels")
-    box = (..., slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
-    gains = gains[box]
-    weights = gains.flatten(2).mean(2)  # (RGB, channel of the input)
-    if bool((gains - weights[..., None, None]).abs().max() > CLOSE) or bool(torch.linalg.det(weights).abs() < CLOSE):
-        raise _refused(model, "its channels are not weighed alike everywhere")
-    values = (pixels[0][box] - black[box]).double()
-    solved = torch.linalg.solve(weights.T.double(), values.flatten(1)).reshape(values.shape)
+    layout = layout_of(model, rgb, name)
+    values = (pixels[0][..., *layout.box] - layout.black).double()
+    solved = torch.linalg.solve(layout.weights.T.double(), values.flatten(1)).reshape(values.shape)
     image: Tensor = solved.to(rgb.dtype).clamp(0, 1)
     return image
-
-
-def _probed(model: Segmenter, rgb: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """What black becomes, (3, h, w), and what red, green and blue add to it, (3, 3, h, w)."""
-    colours = torch.cat([rgb.new_zeros(1, 3), torch.eye(3, dtype=rgb.dtype, device=rgb.device)])
-    plain = [colour[:, None, None].expand_as(rgb).contiguous() for colour in colours]
-    found = model.prepare(plain).tensors[name]
-    return found[0], found[1:] - found[0]
 
 
 def _alike(model: Segmenter, rgb: Tensor, image: Tensor) -> bool:

@@ -5,8 +5,8 @@ more than the white box, the white box failed and its numbers say nothing (Athal
 2019).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ class Masking:
         white, transfer, spsa: (N,) in [0, 1]; transfer None where no other model was given.
         no_gradient: the share of samples whose image has a gradient of exactly 0.
         signs: a sentence for each thing that speaks for masked gradients; none: nothing was seen, which is no proof.
+        given: of changes that were given, by name, likewise (N,).
     """
 
     white: Tensor
@@ -34,6 +35,7 @@ class Masking:
     spsa: Tensor
     no_gradient: float
     signs: tuple[str, ...]
+    given: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def check_masking(
@@ -44,6 +46,7 @@ def check_masking(
     masks: Sequence[Tensor],
     *,
     other: Segmenter | None = None,
+    changes: Mapping[str, Sequence[Tensor]] | None = None,
     wanted: Sequence[Tensor] | None = None,
     threshold: float | None = None,
     rows: int = 16,
@@ -53,6 +56,7 @@ def check_masking(
     Args:
         attack: the white box.
         other: the model to transfer from, attacked in the same way.
+        changes: of further attacks by name, such as those on models that are asked with other prompts: N of (3, h, w).
         model, images, prompts, masks, wanted, threshold, rows: as in `run_attack`.
 
     Raises:
@@ -61,22 +65,27 @@ def check_masking(
     white = run_attack(attack, model, images, prompts, masks, wanted=wanted, threshold=threshold, rows=rows).success
     blind = replace(attack, search=Search("spsa", seed=attack.search.seed))
     spsa = run_attack(blind, model, images, prompts, masks, wanted=wanted, threshold=threshold, rows=rows).success
+
+    def transferred(found: Sequence[Tensor]) -> Tensor:
+        return apply_changes(
+            attack, model, images, prompts, masks, found, wanted=wanted, threshold=threshold, rows=rows
+        ).success
+
     transfer = None
     if other is not None:
         made = run_attack(attack, other, images, prompts, masks, wanted=wanted, rows=rows)
-        changes = [after - before for after, before in zip(made.clipped, made.images, strict=True)]
-        transfer = apply_changes(
-            attack, model, images, prompts, masks, changes, wanted=wanted, threshold=threshold, rows=rows
-        ).success
+        transfer = transferred([after - before for after, before in zip(made.clipped, made.images, strict=True)])
+    given = {name: transferred(found) for name, found in (changes or {}).items()}
     with at_rest(model), torch.inference_mode(False):
         none = _without_gradient(samples_of(attack, model, images, prompts, masks, wanted, threshold), rows)
-    return Masking(white, transfer, spsa, none, tuple(_signs(white, transfer, spsa, none)))
+    return Masking(white, transfer, spsa, none, tuple(_signs(white, transfer, spsa, none, given)), given)
 
 
-def _signs(white: Tensor, transfer: Tensor | None, spsa: Tensor, none: float) -> list[str]:
+def _signs(white: Tensor, transfer: Tensor | None, spsa: Tensor, none: float, given: Mapping[str, Tensor]) -> list[str]:
     signs = []
     for name, black in (
         ("an attack transferred from another model", transfer),
+        *((f"an attack transferred from {name}", one) for name, one in given.items()),
         ("SPSA, which sees no gradient,", spsa),
     ):
         if black is not None and float(black.mean()) > float(white.mean()):

@@ -23,6 +23,7 @@ from vlseg.cli.predict import predict
 from vlseg.cli.probe import probe
 from vlseg.cli.prompts import prompts_app
 from vlseg.cli.report import report
+from vlseg.cli.robustness import robustness
 from vlseg.cli.serve import serve
 from vlseg.cli.study import study_app
 from vlseg.cli.train import train
@@ -49,6 +50,7 @@ app.command()(probe)
 app.command()(serve)
 app.command()(mcp)
 app.command()(attack)
+app.command()(robustness)
 app.command()(merge)
 app.command()(calibrate)
 app.add_typer(study_app, name="study")

@@ -1,10 +1,11 @@
 """vlseg attack"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
+from vlseg.cli.attack_lines import attack_lines, gradient_lines
 from vlseg.cli.options import (
     Data,
     Device,
@@ -19,9 +20,6 @@ from vlseg.cli.options import (
     say,
 )
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
 
 def attack(
     sources: Annotated[
@@ -30,8 +28,8 @@ def attack(
     ],
     data: Data,
     method: Annotated[
-        Literal["fgsm", "pgd", "segpgd", "apgd", "spsa", "noise", "universal"] | None,
-        typer.Option(help="How a change is looked for; default: pgd. docs/attacks.md describes them."),
+        Literal["fgsm", "pgd", "segpgd", "apgd", "spsa", "noise", "universal", "greedy", "gradient", "random"] | None,
+        typer.Option(help="How a change is looked for; default: pgd, of words greedy. docs/attacks.md describes them."),
     ] = None,
     epsilon: Annotated[
         list[str] | None,
@@ -46,9 +44,26 @@ def attack(
         typer.Option(help="Away from the truth; no mask; a mask of what is absent; the mask of another target."),
     ] = "untargeted",
     loss: Annotated[Literal["ce", "dice", "both"], typer.Option(help="What is followed on the way.")] = "both",
-    steps: Annotated[int | None, typer.Option(help="Default: 20; 1 of fgsm; 5 passes of universal.", min=1)] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Default: 20; 1 of fgsm; 5 passes of universal; of words by size.", min=1)
+    ] = None,
     step_size: Annotated[str | None, typer.Option(help="A number or fraction; default: 2.5 epsilon / steps.")] = None,
     restarts: Annotated[int, typer.Option(help="Searches from other starts; the worst counts.", min=1)] = 1,
+    words: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Change the sentence, not the image: typos, synonyms (these keep its meaning), vocabulary, near,"
+            " suffix, order; again for more.",
+            metavar="KIND",
+        ),
+    ] = None,
+    size: Annotated[
+        list[int] | None,
+        typer.Option(help="Of words: how many changes; give it again for more. Default: 1 and 2.", min=1),
+    ] = None,
+    candidates: Annotated[
+        int | None, typer.Option(help="Of words: sentences that are asked at each step; default: 64.", min=1)
+    ] = None,
     whole: Annotated[
         list[str] | None,
         typer.Option("--attack", help="A whole attack, as a table names it (repr or JSON), in place of the above."),
@@ -61,8 +76,12 @@ def attack(
         Literal["8bit", "jpeg"] | None, typer.Option(help="Write the attacked image to such a file, read it, score.")
     ] = None,
     onto: Annotated[
-        list[str] | None, typer.Option(help="Lay the changes over the images for this model, too; again for more.")
+        list[str] | None, typer.Option(help="Try what is found on this model, too; again for more.")
     ] = None,
+    check_gradients: Annotated[
+        bool,
+        typer.Option("--check-gradients", help="Do searches that see no gradient do more? On up to 32 samples."),
+    ] = False,
     limit: Annotated[int | None, typer.Option(help="Attack so many samples, spread over targets.", min=1)] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     prompt: Annotated[str | None, typer.Option(help="Prompt name; default: the run's own.")] = None,
@@ -81,7 +100,7 @@ def attack(
     ] = False,
     json: Json = False,
 ) -> None:
-    """How far does a change of the image that nobody sees push the mask? Dice under attack, noise beside it."""
+    """How far does a change of the image that nobody sees, or of the sentence, push the mask? Controls beside it."""
     from vlseg.jobs.attack import attack_on
     from vlseg.jobs.attack_plan import AttackOptions
     from vlseg.jobs.attack_summary import summary
@@ -117,6 +136,10 @@ def attack(
         limit=limit,
         round_trip=round_trip,
         preset=preset,
+        words=words or (),
+        sizes=size or (),
+        candidates=candidates,
+        check_gradients=check_gradients,
     )
     try:
         values = summary(attack_on(sources, data, options, asked, onto=onto or (), out=out))
@@ -124,69 +147,6 @@ def attack(
         if not save_images:
             say("stopped; the same command goes on where it was")
         raise
-    for line in values["rises"]:
+    for line in [*values["rises"], *gradient_lines(values, signs=True)]:
         say(f"warning: {line}")
-    finish("attack", values, [] if json else _lines(values), as_json=json)
-
-
-def _lines(values: dict[str, Any]) -> list[str]:
-    from vlseg.cli.terminal import shown
-
-    names = [
-        f"{row['method']} {row['epsilon']:g}: {row['attack']}" for row in values["results"] if not row["published"]
-    ]
-    return shown(
-        f"{values['dataset']} {values['split']}, prompt {values['prompt']}, {values['n']} samples",
-        *_table(values),
-        _matrix(values["matrix"]),
-        then=[*names, f"scores: {values['scores']}"],
-    )
-
-
-def _table(values: dict[str, Any]) -> "list[str | Table]":
-    from vlseg.cli.terminal import Notes, table
-    from vlseg.metrics import epsilon_words
-    from vlseg.reports.words.numbers import decimal, interval, percent, points, why
-
-    results, notes = values["results"], Notes()
-    first = results[0]
-    dice = interval(values["clean_dice"], values["clean_ci95"])
-    rows = [("as it is", "", "", dice, "", "", percent(first["clean_left_empty"]), decimal(first["clean_presence"]))]
-    for row in results:
-        drop = row["drop"]
-        missing = "" if row["ci95"] else notes(why(row["reason"], groups_known=values["groups_known"]))
-        rows.append(
-            (
-                f"{'published ' if row['published'] else ''}{row['method']}",
-                epsilon_words(row["epsilon"], normalised=row["published"]),
-                "" if row["noise_dice"] is None else decimal(row["noise_dice"]),
-                interval(row["robust_dice"], row["ci95"]) + missing,
-                points(drop["difference"], drop["ci95"]),
-                "" if row["wanted_dice"] is None else decimal(row["wanted_dice"]),
-                percent(row["left_empty"]),
-                decimal(row["presence"]),
-            )
-        )
-    names = ("attack", "epsilon", "noise", "Dice [95 %]", "points [95 %]", "with wanted", "left empty", "presence")
-    return [table(names, rows), str(notes)]
-
-
-def _matrix(rows: list[dict[str, Any]]) -> "Table":
-    """Found on one model, scored on another."""
-    from vlseg.cli.terminal import table
-    from vlseg.metrics import epsilon_words
-    from vlseg.reports.words.numbers import decimal, interval, points
-
-    cells = [
-        (
-            row["found_on"],
-            row["onto"],
-            row["method"],
-            epsilon_words(row["epsilon"]),
-            decimal(row["clean_dice"]),
-            interval(row["dice"], row["ci95"]),
-            points(row["drop"]["difference"], row["drop"]["ci95"]),
-        )
-        for row in rows
-    ]
-    return table(("found on", "scored on", "attack", "epsilon", "as it is", "Dice [95 %]", "points [95 %]"), cells)
+    finish("attack", values, [] if json else attack_lines(values), as_json=json)

@@ -44,16 +44,34 @@ def evaluate(
     prompt: Annotated[str | None, typer.Option(help="Prompt name; default: the run's own.")] = None,
     target: Target = None,
     condition: Annotated[
-        Literal["clean", "swapped", "corrupted", "blind"],
+        Literal["clean", "swapped", "corrupted", "blind", "smoothed"],
         typer.Option(
             help="swapped: another object's prompt. corrupted: noise, blur, JPEG ... in five severities. blind: one"
-            " mask an image of a model that reads no text."
+            " mask an image of a model that reads no text. smoothed: what is certified of the model under noise."
         ),
     ] = "clean",
     threshold: Annotated[float | None, typer.Option(help="On probabilities.", min=0.0, max=1.0)] = None,
     uncertainty: Annotated[
         Literal["flip"] | None, typer.Option(help="flip: how far the answer on the mirrored image differs.")
     ] = None,
+    sigma: Annotated[
+        list[float] | None,
+        typer.Option(help="smoothed: deviation of the noise on images in [0, 1]; again for more. Default: 0.25."),
+    ] = None,
+    draws: Annotated[
+        int | None, typer.Option(help="smoothed: noisy copies of an image that are tested. Default: 100.", min=1)
+    ] = None,
+    tau: Annotated[
+        float | None, typer.Option(help="smoothed: the probability that a pixel must exceed. Default: 0.75.")
+    ] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="smoothed: how often any pixel of an answer may be wrong. Default: 0.001.")
+    ] = None,
+    place: Annotated[
+        Literal["input", "native"] | None,
+        typer.Option(help="smoothed: noise on the image at the network's size (default), or at its own."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="smoothed: so many samples, spread over targets.", min=1)] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for scores; default: inside the run.")] = None,
     settings: ModelSettings = None,
     weights: Weights = None,
@@ -62,14 +80,17 @@ def evaluate(
     precision: Precision = "fp32",
     threads: Threads = None,
     cache: Cache = None,
-    seed: Annotated[int, typer.Option(help="Recorded with zero-shot scores.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Of drawn noise; recorded with zero-shot scores.", min=0)] = 0,
     images: Images = True,
     json: Json = False,
 ) -> None:
     """Score a run, a model zero-shot, or anybody's masks: a row per image, target and wording; means with intervals."""
     from vlseg.jobs.evaluate import EvaluateOptions, evaluate_either, summary
     from vlseg.jobs.settings import model_settings
+    from vlseg.metrics import Smoothing
 
+    asked = {"sigmas": sigma and tuple(sigma), "draws": draws, "tau": tau, "alpha": alpha, "place": place}
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     options = EvaluateOptions(
         prompt=prompt,
         split=split,
@@ -85,6 +106,8 @@ def evaluate(
         uncertainty=uncertainty,
         cache=cache,
         pictures=images,
+        smoothing=Smoothing(**given) if given else None,
+        limit=limit,
         **model_settings(settings or []),
     )
     evaluated = evaluate_either(source, masks, data, options, out)
@@ -106,6 +129,7 @@ def _lines(evaluated: "Evaluated", values: dict[str, Any]) -> list[str]:
         _parts("dataset", values["by_dataset"]),
         _parts(values["by"]["column"], values["by"]["groups"]) if "by" in values else "",
         _corruptions(values.get("corruptions", [])),
+        *_certificates(evaluated),
         then=[f"scores: {values['scores']}"],
     )
 
@@ -175,3 +199,27 @@ def _corruptions(found: list[dict[str, Any]]) -> "Table":
         for row in found
     ]
     return table(("corruption", "severity", "n", "Dice", "change in points [95 %]", ""), rows)
+
+
+def _certificates(evaluated: "Evaluated") -> list["str | Table"]:
+    from vlseg.cli.terminal import table
+    from vlseg.metrics import certificates
+    from vlseg.reports.words import about_certificates, about_guarantee
+    from vlseg.reports.words.numbers import decimal, estimate, percent
+
+    known = evaluated.spec.groups_known
+    found = certificates(evaluated.scores, groups_known=known)
+    rows = [
+        (
+            f"{one.sigma:g}",
+            f"{one.radius:.3g}",
+            estimate(one.dice),
+            percent(one.abstained.mean),
+            estimate(one.certified_dice),
+            decimal(one.certified_dice_present.mean),
+            percent(one.certified_accuracy.mean),
+        )
+        for one in found
+    ]
+    names = ("sigma", "radius", "Dice, smoothed [95 %]", "abstained", "certified Dice [95 %]", "there", "right pixels")
+    return [about_certificates(found, groups_known=known), table(names, rows), *map(about_guarantee, found[:1])]

@@ -2,12 +2,15 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vlseg.cli.options import Device, Json, ModelSettings, Precision, Revision, Threads, Weights, finish, say
 from vlseg.records import InputError
+
+if TYPE_CHECKING:
+    from vlseg.evaluation import PredictedMask
 
 
 def predict(
@@ -55,7 +58,7 @@ def predict(
     masks, failures = written.masks, written.failures
     for failure in failures:
         say(f"vlseg: {failure}")
-    lines = [f'{mask.mask}: {mask.area_px} px for "{mask.prompt}"' for mask in masks]
+    lines = [_line(mask) for mask in masks]
     before = f"; {written.kept} of them were there" if written.kept else ""
     lines.append(f"{len(masks)} masks, overlays and predictions.json in {out}{before}")
     values = {"masks": [asdict(mask) for mask in masks], "failures": failures}
@@ -70,3 +73,14 @@ def _check_asked(image: Path | None, prompt: list[str] | None, jobs: Path | None
         raise InputError("--image: is missing; give it with --prompt, or a file with --jobs")
     if jobs is None and not prompt:
         raise InputError("--prompt: is missing; give at least one")
+
+
+def _line(mask: "PredictedMask") -> str:
+    """What was found, and what makes that doubtful."""
+    told = f'{mask.mask}: {mask.area_px} px for "{mask.prompt}"'
+    if mask.state == "cannot_judge":
+        reasons = mask.familiar["reasons"] or ["the answer is not a number"]
+        told += f"; cannot judge: {', '.join(reasons)}"
+    elif mask.state == "not_found":
+        told += ", not found by this model"
+    return told + (f"; not in its training: {', '.join(mask.unknown_words)}" if mask.unknown_words else "")

@@ -28,6 +28,7 @@ from vlseg.evaluation.query import Query, clean_queries, swapped_queries
 from vlseg.evaluation.scanners import SCANNERS
 from vlseg.evaluation.scene import Scene
 from vlseg.evaluation.setting import Setting
+from vlseg.evaluation.smoothed import predict_smoothed, smoothed_answers, smoothed_queries
 from vlseg.evaluation.tensor_scores import score_tensors
 from vlseg.evaluation.text_blind import choose_text_blind_rule, text_blind, text_blind_rules
 from vlseg.evaluation.truths import MaskReader, read_truths
@@ -68,12 +69,15 @@ __all__ = [
     "predict_files",
     "predict_image",
     "predict_missing",
+    "predict_smoothed",
     "presence_of",
     "probe_queries",
     "read_judging",
     "read_truths",
     "ready",
     "score_tensors",
+    "smoothed_answers",
+    "smoothed_queries",
     "state_of",
     "swapped_queries",
     "text_blind",

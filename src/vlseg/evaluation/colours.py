@@ -1,5 +1,7 @@
 """What an image's colours are like, in a few numbers that do not depend on its size."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -27,18 +29,18 @@ NAMES: tuple[str, ...] = (
 )
 """Of the numbers, in order."""
 CHROMA = NAMES.index("colour")
-WORDS = {
-    "brightness": "brightness",
-    "dark": "share of black",
-    "bright": "share of white",
-    "contrast": "contrast",
-    "change": "sharpness or noise",
-    "colour": "colour",
-    "red": "colour",
-    "blue": "colour",
-    "field": "where it is light and dark",
+WORDS: Mapping[str, tuple[str, str]] = {
+    "brightness": ("darker", "brighter"),
+    "dark": ("less black", "more black"),
+    "bright": ("less white", "more white"),
+    "contrast": ("less contrast", "more contrast"),
+    "change": ("smoother", "sharper or noisier"),
+    "colour": ("less colour", "more colour"),
+    "red": ("other colours", "other colours"),
+    "blue": ("other colours", "other colours"),
+    "field": ("light and dark lie elsewhere", "light and dark lie elsewhere"),
 }
-"""What a number is about, by the first word of its name."""
+"""What a low number and a high one mean, by the first word of its name."""
 
 
 def colour_statistics(pixels: np.ndarray) -> np.ndarray:
@@ -78,6 +80,7 @@ def colour_statistics(pixels: np.ndarray) -> np.ndarray:
     return torch.cat(numbers).numpy()
 
 
-def about(name: str) -> str:
-    """What a number is about, in words."""
-    return WORDS[name.split()[0]]
+def in_words(name: str, deviation: float) -> str:
+    """What a number means that is below or above what is usual."""
+    low, high = WORDS[name.split()[0]]
+    return high if deviation > 0 else low

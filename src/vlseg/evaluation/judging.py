@@ -9,13 +9,15 @@ from typing import Any, Literal, TypeVar
 
 import safetensors
 import safetensors.numpy
+import torch
 
 from vlseg.evaluation.familiarity import Familiarity, Part, Told
 from vlseg.evaluation.presence import PresenceCalibration
 from vlseg.evaluation.space import Space
 from vlseg.models import Spec
+from vlseg.models.saving import save_tensors
 from vlseg.prompts import Vocabulary
-from vlseg.records import InputError, read_json, replacing, write_text
+from vlseg.records import InputError, read_json, replacing_folder, write_text
 
 FOLDER = "judging"
 """In the model's folder."""
@@ -54,22 +56,20 @@ class Judging:
 def write_judging(model_folder: Path, judging: Judging) -> None:
     """Write what there is into the model's folder, in place of what was there.
 
+    The files belong together: what is cut off in the middle leaves none of them, neither old nor new.
+
     Raises:
         InputError: the folder cannot be written.
     """
-    folder = model_folder / FOLDER
-    if judging.familiarity is not None:
-        _write_familiarity(folder, judging.familiarity)
-    if judging.presence is not None:
-        _write(folder / PRESENCE, judging.presence.to_json())
-    if judging.vocabulary is not None:
-        _write(folder / VOCABULARY, judging.vocabulary.to_json())
-    gone = {FAMILIARITY: judging.familiarity, PRESENCE: judging.presence, VOCABULARY: judging.vocabulary}
-    for name, kept in gone.items():
-        if kept is None:
-            (folder / name).unlink(missing_ok=True)
-    if judging.familiarity is None:
-        (folder / SPACES).unlink(missing_ok=True)
+    place = model_folder / FOLDER
+    shutil.rmtree(place, ignore_errors=True)
+    with replacing_folder(place) as folder:
+        if judging.familiarity is not None:
+            _write_familiarity(folder, judging.familiarity)
+        if judging.presence is not None:
+            _write(folder / PRESENCE, judging.presence.to_json())
+        if judging.vocabulary is not None:
+            _write(folder / VOCABULARY, judging.vocabulary.to_json())
 
 
 def read_judging(model_folder: Path, spec: Spec | None = None) -> Judging:
@@ -149,7 +149,7 @@ def _read(path: Path, made: Callable[[dict[str, Any]], T]) -> T | None:
 
 def _write_familiarity(folder: Path, familiarity: Familiarity) -> None:
     tensors = {
-        f"{number}.{kind}.{name}": tensor
+        f"{number}.{kind}.{name}": torch.from_numpy(tensor)
         for number, part in enumerate(familiarity.parts)
         for kind, space in (("colours", part.colours), ("features", part.features))
         if space is not None
@@ -166,8 +166,7 @@ def _write_familiarity(folder: Path, familiarity: Familiarity) -> None:
             for part in familiarity.parts
         ],
     }
-    with replacing(folder / SPACES) as temporary:
-        safetensors.numpy.save_file(tensors, temporary)
+    save_tensors(folder / SPACES, tensors)
     _write(folder / FAMILIARITY, values)
 
 

@@ -31,12 +31,15 @@ class Prediction:
             where it has one, else the largest probability of the map; None for masks without one.
         uncertainty: of the whole case, 0 or more: for models that draw samples, 1 - the mean Dice of their masks with
             this one; None where there are none and nothing else was asked for.
+        abstained: (H, W) bool, the pixels that a smoothed model does not answer, background in `mask`; None: no such
+            model.
     """
 
     probability: np.ndarray
     mask: np.ndarray
     presence: float | None
     uncertainty: float | None = None
+    abstained: np.ndarray | None = None
 
     @property
     def soft(self) -> bool:

@@ -31,7 +31,7 @@ from vlseg.models.manifest import default_weights, whence
 from vlseg.models.registry import model_folder
 from vlseg.models.tensors import add_to_digest
 from vlseg.prompts import Vocabulary
-from vlseg.records import InputError, IntensityPolicy, read_record
+from vlseg.records import InputError, IntensityPolicy, finished_run
 
 PROMPTS_KEPT = 512
 DEFAULT_INTENSITY = IntensityPolicy()
@@ -191,12 +191,7 @@ def load(
         print(slow, file=sys.stderr)
     folder = Path(source)
     if (folder / "run.json").exists():
-        record = read_record(folder / "run.json")
-        if not (folder / "model").is_dir():
-            raise InputError(
-                f"{folder}: the run has no model yet (status {record.status}); finish it with "
-                f"vlseg train --resume --out {folder}"
-            )
+        record = finished_run(folder)
         intensity = None if record.intensities else IntensityPolicy(**record.intensity)
         model = load_model(str(folder / "model"), protocol=protocol, arguments=arguments)
         limit = record.threshold if threshold is None else threshold

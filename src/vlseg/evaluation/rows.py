@@ -17,6 +17,8 @@ from vlseg.metrics import (
     PairScores,
     band,
     brier_score,
+    certified_accuracy,
+    certified_dice,
     count_lesions,
     dice_score,
     iou_score,
@@ -135,4 +137,17 @@ def _further(prediction: Prediction, mask: np.ndarray, near: np.ndarray | None) 
         "lesions_found": lesions.found,
         "false_lesions": lesions.false,
         "brier": None if near is None else brier_score(prediction.probability, mask, near),
+        **_certificate(prediction, mask),
+    }
+
+
+def _certificate(prediction: Prediction, mask: np.ndarray) -> dict[str, float]:
+    """The columns of a smoothed model alone."""
+    abstained = prediction.abstained
+    if abstained is None:
+        return {}
+    return {
+        "abstained": float(abstained.mean()),
+        "certified_dice": certified_dice(prediction.mask, abstained, mask),
+        "certified_accuracy": certified_accuracy(prediction.mask, abstained, mask),
     }

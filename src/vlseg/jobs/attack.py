@@ -1,32 +1,35 @@
-"""`vlseg attack`: how far a mask is pushed by a change of the image that nobody sees."""
+"""`vlseg attack`: how far a mask is pushed by a change of the image that nobody sees, or of the sentence."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from vlseg.jobs.attack_asked import attacks_of, goal_of
+from vlseg.jobs.attack_masking import check_gradients
+from vlseg.jobs.attack_parts import Advance, images_of, over_parts
 from vlseg.jobs.attack_pictures import attack_picture, shown_attacks, shown_samples
-from vlseg.jobs.attack_plan import AttackOptions, Planned, planned, published
+from vlseg.jobs.attack_plan import AttackOptions, Planned
 from vlseg.jobs.attack_published import as_published, deviation
-from vlseg.jobs.attack_rows import Given, Side, kept_rows, score_some, written
+from vlseg.jobs.attack_rows import Given, Side, score_some, written
 from vlseg.jobs.attack_samples import Chosen, choose
 from vlseg.jobs.attack_search import (
+    MEAN_OF_MEMBERS,
     Attackable,
     Found,
     Key,
     Some,
+    attackable,
     found_by,
     key_of,
     laid_over,
     read_some,
     universal_change,
 )
+from vlseg.jobs.attack_words import attack_words, check_readers, lexicon_facts, lexicon_of, words_marks
 from vlseg.jobs.evaluation_folder import evaluation_folder
 from vlseg.jobs.scoring import (
     Evaluated,
@@ -39,14 +42,10 @@ from vlseg.metrics import ATTACKED
 from vlseg.models.ensemble.model import averaged
 from vlseg.prompts import Prompted
 from vlseg.records import SPLITS, InputError
-from vlseg.records.console import error_console
 from vlseg.records.pictures import Pictures
 
-SAMPLES_AT_ONCE = 16
-"""Whose attacked inputs are in memory, and more where one image has more; what is done is kept after so many."""
 UNIVERSAL_SAMPLES = 64
 """That a universal change is found on, at most."""
-MEAN_OF_MEMBERS = "the mean of its members"
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class AttackedRun:
     """One model under attacks that were found on it, or on another one.
 
     Attributes:
-        found_on: the id of the run or name of the model whose gradients were followed.
+        found_on: the id of the run or name of the model that was attacked.
         planned: the attacks, in order.
     """
 
@@ -72,7 +71,7 @@ def attack_on(
     onto: Sequence[str] = (),
     out: Path | None = None,
 ) -> list[AttackedRun]:
-    """Attack models on a split; each one's changes are laid over the images for all others, too.
+    """Attack models on a split; what is found on each one is tried on all others, too.
 
     Every sample is attacked with the first wording of its prompt. Rows are those of an evaluation of condition attack,
     in the run's evaluations/<id>: the samples as they are, and under each attack; `condition_arguments` name it. What
@@ -83,7 +82,7 @@ def attack_on(
         data: dataset folders.
         options: as for an evaluation; `condition`, `cache` and `uncertainty` are not used.
         asked: the attacks.
-        onto: models that others' changes are laid over, and that are not attacked themselves.
+        onto: models that changes, or sentences, found on others are tried on, and that are not attacked themselves.
         out: the evaluation's folder, of a single model; default: inside the run.
 
     Returns:
@@ -93,21 +92,30 @@ def attack_on(
         InputError: an unknown source, dataset, prompt or split, attacks that do not fit, no sample to attack.
     """
     begin = time.monotonic()
-    plans = planned(asked) if asked.preset is None else []
+    plans = attacks_of(asked)
     names = [*sources, *onto]
     _check(names, asked, out)
     jobs = [open_job(name, data, options, out) for name in names]
+    words = any(one.words is not None for one in plans)
+    if words:
+        check_readers(jobs)
     done = []
     for number in range(len(sources)):
         first = jobs[number]
         if asked.preset == "published":
             assert first.model is not None
-            plans = published(asked, deviation(first.model))
-        goal = _goal(plans)
-        chosen = choose(first, options.split, goal, asked.limit, options.seed)
+            plans = attacks_of(asked, deviation(first.model))
+        lexicon = lexicon_of(first.pool, plans) if words else None
+        chosen = choose(first, options.split, goal_of(plans), asked.limit, options.seed)
         others = [job for place, job in enumerate(jobs) if place != number]
-        sides = [_side(job, first, chosen, plans, asked) for job in (first, *others)]
-        _attack(sides, chosen, asked, options)
+        facts = {} if lexicon is None else {"lexicon": lexicon_facts(lexicon)}
+        sides = [_side(job, first, chosen, plans, asked, facts) for job in (first, *others)]
+        if lexicon is None:
+            _attack(sides, chosen, asked, options)
+        else:
+            attack_words(sides, chosen, lexicon)
+        if asked.check_gradients:
+            sides[0].checks += check_gradients(sides, chosen)
         done += [AttackedRun(first.setting.run_id, side.planned, written(side, begin)) for side in sides]
     return done
 
@@ -123,44 +131,41 @@ def _check(names: Sequence[str], asked: AttackOptions, out: Path | None) -> None
         raise InputError(f"{option}: is for one model; leave --onto and further runs out")
 
 
-def _goal(plans: Sequence[Planned]) -> Any:
-    goals = list(dict.fromkeys(one.attack.goal.kind for one in plans if one.attack is not None))
-    if len(goals) > 1:
-        raise InputError(f"--attack: {' and '.join(goals)} are for other samples; give one goal at a time")
-    return goals[0]
-
-
-def _attackable(job: Job) -> Attackable:
-    """Of a vote the mean: through votes no gradient passes."""
-    assert job.model is not None  # mask files are not attacked
-    mean = averaged(job.model)
-    if mean is not None:
-        return Attackable(mean, mean.spec.threshold, job.setting.device)
-    return Attackable(job.model, job.setting.threshold, job.setting.device)
-
-
-def _side(job: Job, first: Job, chosen: Chosen, plans: Sequence[Planned], asked: AttackOptions) -> Side:
-    assert job.model is not None
-    extra: dict[str, Any] = {}
-    if job is not first:
-        extra["found_on"] = first.setting.run_id
-    elif averaged(job.model) is not None:
-        extra["found_on"] = MEAN_OF_MEMBERS
-    plans = [replace(one, extra={**one.extra, **extra}) for one in plans]
+def _side(
+    job: Job, first: Job, chosen: Chosen, plans: Sequence[Planned], asked: AttackOptions, facts: Mapping[str, Any]
+) -> Side:
+    plans = [replace(one, extra={**one.extra, **_found_on(one, job, first)}) for one in plans]
     marks = (*job.marks, *_marks(plans, asked), *((f"from-{first.setting.run_id}",) if job is not first else ()))
-    job = replace(job, marks=marks, arguments={"attacks": [one.arguments() for one in plans]})
+    job = replace(job, marks=marks, arguments={"attacks": [one.arguments() for one in plans], **facts})
     spec = describe(job, ATTACKED, asked.limit)
     every = {key_of(item): item for item in job.pool.split(job.options.split)}
     missing = next((item.sample.id for item in chosen.items if key_of(item) not in every), None)
     if missing is not None:
         raise InputError(f"--onto: {job.setting.run_id} is not asked about {missing} under its prompt; give --prompt")
+    own = [item for item in chosen.items if every[key_of(item)].wordings[0] != item.wordings[0]]
+    if own and plans[0].words is not None:
+        raise InputError(
+            f"--onto: {job.setting.run_id} is asked with another sentence about {own[0].sample.id} than "
+            f"{first.setting.run_id}; give --prompt, so that the attacked sentence is that of both"
+        )
     pictures = Pictures({}, []) if job.options.pictures else None
     return Side(job, every, spec, evaluation_folder(spec, job.base, job.out), plans, pictures=pictures)
+
+
+def _found_on(one: Planned, job: Job, first: Job) -> dict[str, str]:
+    """What the row says of where the change, or the sentence, comes from, where that is not the model itself."""
+    assert job.model is not None
+    if job is not first:
+        return {"found_on": first.setting.run_id}
+    follows = one.words is None or one.words.search.method == "gradient"
+    return {"found_on": MEAN_OF_MEMBERS} if follows and averaged(job.model) is not None else {}
 
 
 def _marks(plans: Sequence[Planned], asked: AttackOptions) -> list[str]:
     """What the evaluation's name says of its attacks."""
     attacks = [one.attack for one in plans if one.attack is not None and not one.control]
+    if not attacks:
+        return words_marks(plans)
     first = attacks[0]
     methods = ["published"] if asked.preset else list(dict.fromkeys(one.search.method for one in attacks))
     usual = {"linf", "input", "untargeted"}
@@ -170,31 +175,27 @@ def _marks(plans: Sequence[Planned], asked: AttackOptions) -> list[str]:
 
 def _attack(sides: Sequence[Side], chosen: Chosen, asked: AttackOptions, options: EvaluateOptions) -> None:
     """Rows of all sides: the first is attacked, its changes are laid over the images for the others."""
-    first, target = sides[0], _attackable(sides[0].job)
-    universals: dict[str, Tensor] | None = None
-    with _bar(len(_images(chosen.items)) * len(first.planned)) as advance:
-        for number, items in enumerate(_parts(chosen.items)):
-            before = [kept_rows(side, number) for side in sides]
-            if all(rows is not None for rows in before):
-                for side, rows in zip(sides, before, strict=True):
-                    side.rows += rows or []
-                advance(len(_images(items)) * len(first.planned))
-                continue
-            if universals is None:
-                universals = _universals(first, target, options.split, options.seed)
-            some = read_some(items, first.job.pool.infos, target, chosen.wanted)
-            found: dict[str, Mapping[Key, Found]] = {}
-            kept = len(sides) > 1 or first.pictures is not None
-            for one in first.planned:
-                found[one.name] = _found(one, target, some, universals.get(one.name), asked.seed, kept)
-                advance(len(_images(items)))
-            if first.pictures is not None:
-                shown = [key for key in some.keys if key in shown_samples(chosen.items)]
-                attacks = shown_attacks(first.planned)
-                first.attacked += [attack_picture(key, one, found[one.name][key]) for one in attacks for key in shown]
-            for side in sides:
-                given = found if side is first else _transferred(side, items, chosen, found)
-                score_some(side, items, chosen, given, asked.seed, number)
+    first, target = sides[0], attackable(sides[0].job)
+    universals: dict[str, Tensor] = {}
+
+    def work(number: int, items: list[Prompted], advance: Advance) -> None:
+        if not universals:
+            universals.update(_universals(first, target, options.split, options.seed))
+        some = read_some(items, first.job.pool.infos, target, chosen.wanted)
+        found: dict[str, Mapping[Key, Found]] = {}
+        kept = len(sides) > 1 or first.pictures is not None
+        for one in first.planned:
+            found[one.name] = _found(one, target, some, universals.get(one.name), asked.seed, kept)
+            advance(len(images_of(items)))
+        if first.pictures is not None:
+            shown = [key for key in some.keys if key in shown_samples(chosen.items)]
+            attacks = shown_attacks(first.planned)
+            first.attacked += [attack_picture(key, one, found[one.name][key]) for one in attacks for key in shown]
+        for side in sides:
+            given = found if side is first else _transferred(side, items, chosen, found)
+            score_some(side, items, chosen, given, asked.seed, number)
+
+    over_parts(sides, chosen.items, work)
 
 
 def _found(
@@ -230,28 +231,3 @@ def _universals(side: Side, target: Attackable, split: str, seed: int) -> dict[s
         ready = read_some(some.items, side.job.pool.infos, target, some.wanted)
         changes[one.name] = universal_change(one.attack, target, ready)
     return changes
-
-
-def _images(items: Sequence[Prompted]) -> list[Key]:
-    return list(dict.fromkeys((item.sample.dataset, item.sample.image_id) for item in items))
-
-
-def _parts(items: Sequence[Prompted]) -> Iterator[list[Prompted]]:
-    """All samples of one or more images at a time; those of an image follow each other."""
-    part: list[Prompted] = []
-    for _, inside in groupby(items, key=lambda item: (item.sample.dataset, item.sample.image_id)):
-        same = list(inside)
-        if part and len(part) + len(same) > SAMPLES_AT_ONCE:
-            yield part
-            part = []
-        part += same
-    yield part
-
-
-@contextmanager
-def _bar(total: int) -> Iterator[Any]:
-    console = error_console()
-    columns = (TextColumn("attacking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task: TaskID = bar.add_task("attacking", total=total)
-        yield lambda steps: bar.advance(task, steps)

@@ -3,10 +3,11 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from vlseg.attacks import Attack, Budget, Goal, Search, parse_attack
+from vlseg.attacks import Attack, Budget, Goal, Search, TextAttack, parse_attack
 from vlseg.attacks.plan import Kind, Loss, Method, Norm, Place
+from vlseg.attacks.text_plan import TextMethod
 from vlseg.records import InputError, unknown_name
 
 RoundTrip = Literal["8bit", "jpeg"]
@@ -28,9 +29,12 @@ class AttackOptions:
         attacks: whole attacks as repr or JSON, in place of all else.
         limit: samples; spread over datasets, targets, present and absent.
         round_trip: what is done to the attacked image before it is scored.
+        words: change the sentence in these ways instead of the image; each with all `sizes`.
+        candidates: sentences that are asked at each step.
+        check_gradients: compare searches by gradient with ones that see none (`vlseg.attacks.check_masking`).
     """
 
-    method: Method | None = None
+    method: Method | TextMethod | None = None
     epsilons: Sequence[str] = ()
     norm: Norm = "linf"
     place: Place = "input"
@@ -44,6 +48,10 @@ class AttackOptions:
     limit: int | None = None
     round_trip: RoundTrip | None = None
     preset: Preset | None = None
+    words: Sequence[str] = ()
+    sizes: Sequence[int] = ()
+    candidates: int | None = None
+    check_gradients: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,10 +59,11 @@ class Planned:
     """One kind of row: an attack, and what is done with what it found.
 
     Attributes:
-        attack: None where it is done as published.
+        attack: on the image; None where it is done as published, or on the sentence.
         published: the method and epsilon (normalised units) of the published attack.
-        control: noise beside an attack.
+        control: noise, or random sentences, beside an attack.
         extra: what the row's arguments say beyond the attack.
+        words: on the sentence.
     """
 
     attack: Attack | None
@@ -62,12 +71,15 @@ class Planned:
     control: bool = False
     round_trip: RoundTrip | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    words: TextAttack | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Of the rows: the attack's JSON (`vlseg attack --attack` does it again), and what else was done."""
         if self.attack is not None:
             told = {"round_trip": self.round_trip} if self.round_trip else {}
             return {**dataclasses.asdict(self.attack), **told, **self.extra}
+        if self.words is not None:
+            return {**dataclasses.asdict(self.words), "words": True, **self.extra}
         assert self.published is not None
         method, epsilon = self.published
         step = epsilon if method == "fgsm" else PUBLISHED_STEP
@@ -86,35 +98,27 @@ class Planned:
     @property
     def name(self) -> str:
         """The attack's repr, or in words what was published."""
-        if self.attack is not None:
-            return repr(self.attack)
+        if self.attack is not None or self.words is not None:
+            return repr(self.attack or self.words)
         assert self.published is not None
         return f"published {self.published[0]}, epsilon {self.published[1]:g} in normalised units"
 
 
 def attack_options(values: Mapping[str, Any], limit: int | None = None) -> AttackOptions:
     """Of plain values, as a study has them."""
-    epsilons = tuple(str(one) for one in values.get("epsilons", ()))
-    return AttackOptions(**{**values, "epsilons": epsilons}, limit=limit)
-
-
-def attacks_of(options: AttackOptions) -> list[Planned]:
-    """As `planned`, or of the preset in units that do not matter: to tell what is wrong before anything is done.
-
-    Raises:
-        InputError: what is no number, does not go together, or is unknown.
-    """
-    return planned(options) if options.preset is None else published(options, 1.0)
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    lists["epsilons"] = tuple(str(one) for one in values.get("epsilons", ()))
+    return AttackOptions(**{**values, **lists}, limit=limit)
 
 
 def planned(options: AttackOptions) -> list[Planned]:
-    """The attacks of the options, by growing budget, each followed by noise of its budget; not for a preset.
+    """The attacks on images, by growing budget, each followed by noise of its budget; not for a preset.
 
     Raises:
         InputError: what is no number, does not go together, or is unknown.
     """
     if options.attacks:
-        _only_attacks(options)
+        only_attacks(options)
         asked = [parse_attack(text) for text in options.attacks]
     else:
         asked = [_attack(options, epsilon) for epsilon in _epsilons(options)]
@@ -123,7 +127,11 @@ def planned(options: AttackOptions) -> list[Planned]:
         found.append(Planned(attack, round_trip=options.round_trip))
         if attack.search.method != "noise":
             found.append(Planned(noise_beside(attack), control=True, round_trip=options.round_trip))
-    # Two searches of one budget share their noise where it looks at as many images.
+    return each_once(found)
+
+
+def each_once(found: Sequence[Planned]) -> list[Planned]:
+    """Two searches of one budget share their control where it looks at as much; it stands behind the last of them."""
     return list({one.name: one for one in reversed(found)}.values())[::-1]
 
 
@@ -137,16 +145,15 @@ def published(options: AttackOptions, deviation: float) -> list[Planned]:
     Raises:
         InputError: options that the preset sets itself.
     """
-    usual = AttackOptions(preset="published")
-    free = ("method", "epsilons", "seed", "limit")
-    for one in dataclasses.fields(options):
-        if one.name not in free and getattr(options, one.name) != getattr(usual, one.name):
-            raise InputError(f"--{one.name.replace('_', '-')}: is set by --preset published; leave it out")
+    given = given_of(options, but=("preset", "method", "epsilons", "seed", "limit"))
+    if given:
+        raise InputError(f"{option_of(given[0])}: is set by --preset published; leave it out")
     if options.method not in (None, *PUBLISHED_STEPS):
         raise unknown_name("method of --preset published", str(options.method), PUBLISHED_STEPS)
     epsilons = sorted({number("epsilon", text) for text in options.epsilons or PUBLISHED_EPSILONS})
     found = []
-    for method in (options.method,) if options.method else ("fgsm", "pgd"):
+    methods: Sequence[Any] = (options.method,) if options.method else ("fgsm", "pgd")
+    for method in methods:
         for epsilon in epsilons:
             search = Search(method=method, steps=PUBLISHED_STEPS[method], seed=options.seed)
             honest = Attack(Budget("linf", epsilon * deviation), Goal(), search)
@@ -185,7 +192,7 @@ def _epsilons(options: AttackOptions) -> list[float]:
 
 def _attack(options: AttackOptions, epsilon: float) -> Attack:
     step = None if options.step_size is None else number("step-size", options.step_size)
-    method: Method = options.method or "pgd"
+    method: Any = options.method or "pgd"
     search = Search(method, options.steps, step, options.restarts, seed=options.seed)
     return Attack(Budget(options.norm, epsilon, options.place), Goal(options.goal, options.loss), search)
 
@@ -203,14 +210,24 @@ def noise_beside(attack: Attack) -> Attack:
     return replace(attack, search=search)
 
 
-def _only_attacks(options: AttackOptions) -> None:
+def only_attacks(options: AttackOptions) -> None:
+    """Whole attacks leave nothing else to say of them; a seed draws the samples then.
+
+    Raises:
+        InputError: something was said.
+    """
+    given = given_of(options, but=("attacks", "limit", "seed", "round_trip", "check_gradients"))
+    if given:
+        raise InputError(f"{option_of(given[0])}: --attack says everything by itself; leave it out")
+
+
+def given_of(options: AttackOptions, but: Sequence[str] = ()) -> list[str]:
+    """The options that are not as they are by default."""
     usual = AttackOptions()
-    for one in dataclasses.fields(options):
-        if one.name not in ("attacks", "limit", "round_trip") and getattr(options, one.name) != getattr(
-            usual, one.name
-        ):
-            name = {"epsilons": "epsilon"}.get(one.name, one.name.replace("_", "-"))
-            raise InputError(f"--{name}: --attack says everything by itself; leave it out")
+    names = [one.name for one in dataclasses.fields(options) if one.name not in but]
+    return [name for name in names if getattr(options, name) != getattr(usual, name)]
 
 
-METHODS: tuple[str, ...] = get_args(Method)
+def option_of(name: str) -> str:
+    """As it is typed."""
+    return f"--{ {'epsilons': 'epsilon', 'sizes': 'size', 'attacks': 'attack'}.get(name, name).replace('_', '-') }"

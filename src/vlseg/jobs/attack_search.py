@@ -13,12 +13,16 @@ from vlseg.data import load_image
 from vlseg.evaluation import MaskReader, read_truths
 from vlseg.jobs.attack_files import after_file
 from vlseg.jobs.attack_plan import Planned, RoundTrip
+from vlseg.jobs.scoring import Job
 from vlseg.models import Inputs, Rows, Segmenter
+from vlseg.models.ensemble.model import averaged
 from vlseg.prompts import Prompted
 from vlseg.records import DatasetInfo
 
 Key = tuple[str, str]
 """Dataset and sample id."""
+MEAN_OF_MEMBERS = "the mean of its members"
+"""What changes of a vote are found on: through votes no gradient passes."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,15 @@ class Found:
     inputs: Inputs | None
     change: Tensor
     image: Tensor | None = None
+
+
+def attackable(job: Job, *, voting: bool = False) -> Attackable:
+    """The model of a job; of a vote the mean, unless it is asked for answers alone (`voting`)."""
+    assert job.model is not None  # mask files are not attacked
+    mean = None if voting else averaged(job.model)
+    if mean is not None:
+        return Attackable(mean, mean.spec.threshold, job.setting.device)
+    return Attackable(job.model, job.setting.threshold, job.setting.device)
 
 
 def key_of(item: Prompted) -> Key:

@@ -12,7 +12,7 @@ from vlseg.jobs.subsets import Chosen, choose
 from vlseg.models import load_model
 from vlseg.models.device import check_precision, resolve_device, set_threads
 from vlseg.prompts import Prompted
-from vlseg.records import InputError, read_config, read_record
+from vlseg.records import InputError, check_folder, read_config, read_record
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ def calibrate(
         trained = chosen.train
     else:
         raise InputError(f"{source}: no run's or model's folder, so nothing can be stored there; give one")
+    check_folder("calibrate", folder, written=True)
     set_threads(options.get("threads"))
     device = resolve_device(str(options.get("device", "auto")))
     check_precision(precision, device)

@@ -92,7 +92,17 @@ ONLY_FOR: dict[str, tuple[str, ...]] = {
     "image_diagonal": ("hd95_penalised",),
 }
 """Fields that matter for these metrics alone."""
-TOLD = {"train_share": 1.0, "label_share": 1.0, "pseudo_labels": "none", "lv_weight": 0.0}
+TOLD = {
+    "train_share": 1.0,
+    "label_share": 1.0,
+    "pseudo_labels": "none",
+    "lv_weight": 0.0,
+    "adversarial": "none",
+    "adversarial_epsilon": 8 / 255,
+    "adversarial_steps": None,
+    "adversarial_step_size": None,
+    "adversarial_share": 1.0,
+}
 """What a run learned from, with the usual values: a method's name tells other ones, a comparison those that differ."""
 _MASK_FILES = "given"
 """The protocol of mask files, which have no precision."""

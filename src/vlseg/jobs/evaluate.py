@@ -36,7 +36,8 @@ from vlseg.jobs.scoring import (
     score,
     slug,
 )
-from vlseg.metrics import aggregate, corruption_effects, risk_coverage, subgroups
+from vlseg.jobs.smoothed import certificate_values, check_smoothing, smoothed
+from vlseg.metrics import SMOOTHED, aggregate, corruption_effects, risk_coverage, subgroups
 from vlseg.models.device import resolve_device
 from vlseg.prompts import Prompted
 from vlseg.records import InputError, SampleScore, read_config, read_record
@@ -94,6 +95,7 @@ def evaluate_masks(folder: Path, data: list[str], options: EvaluateOptions, out:
 
 
 def _check_for_masks(options: EvaluateOptions) -> None:
+    check_smoothing(options)
     usual = EvaluateOptions()
     for name in ("condition", "threshold", "uncertainty", "cache", "weights", "revision", "protocol", "arguments"):
         if getattr(options, name) != getattr(usual, name):
@@ -111,24 +113,34 @@ def evaluate_on(source: str, data: list[str], options: EvaluateOptions, out: Pat
         InputError: an unknown source, dataset, prompt or split, or a split without samples.
     """
     begin = time.monotonic()
+    check_smoothing(options)
     job = open_job(source, data, options, out)
     evaluated = evaluate_job(job, prompted_split(job.pool, options.split), begin=begin)
     _tell_trackers(Path(source), evaluated, named=out is None)
     return evaluated
 
 
-def evaluate_job(job: Job, prompted: list[Prompted], *, begin: float) -> Evaluated:
+def evaluate_job(job: Job, prompted: list[Prompted], *, begin: float, limit: int | None = None) -> Evaluated:
     """`evaluate_on` with what answers at hand, on the given samples of its split.
+
+    Args:
+        job: what answers, and how it is asked.
+        prompted: the samples.
+        begin: time.monotonic() at the start, for the record.
+        limit: how many samples were asked for, where they are not all of the split.
 
     Raises:
         InputError: a condition that these samples do not allow.
     """
     options = job.options
+    if options.condition == "smoothed":
+        job, queries = smoothed(job, prompted)
+        return score(job, queries, begin=begin, limit=options.limit)
     if options.condition == "blind":
         job = _blind(job)
     queries = _queries(prompted, job.pool, options.condition, options.seed)
     truths = _truths(prompted, job.pool) if options.condition in ("clean", "blind") else None
-    return score(job, queries, begin=begin, truths=truths)
+    return score(job, queries, begin=begin, limit=limit, truths=truths)
 
 
 def _tell_trackers(run: Path, evaluated: Evaluated, *, named: bool) -> None:
@@ -183,6 +195,7 @@ def summary(evaluated: Evaluated, by: str | None = None) -> dict[str, Any]:
         "calibration": calibration_values(evaluated.spec, evaluated.calibration),
         "risk_coverage": _risk_coverage(rows),
         **({"corruptions": _corruptions(evaluated)} if evaluated.spec.condition == "corrupted" else {}),
+        **({"certificates": certificate_values(evaluated)} if evaluated.spec.condition == SMOOTHED else {}),
         **({"named": _named(evaluated)} if evaluated.spec.condition == "swapped" else {}),
         **({"by": _by(evaluated, by)} if by is not None else {}),
         "dataset": evaluated.spec.dataset,

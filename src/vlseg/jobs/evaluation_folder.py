@@ -29,11 +29,12 @@ BESIDE_SCORES = frozenset(
         "ceiling_reason",
         "told",
         "seconds",
+        "attack_notes",
     }
 )
 """Fields of EvaluationSpec that say something about an evaluation but change none of its scores. The names of weights
 and revision stand beside their digest; phantoms, units, ceilings and whether groups are known follow from the data,
-what was told from the model and the condition."""
+what was told from the model and the condition, notes of attacks from these."""
 OURS = ("spec.json", "scores.parquet", "calibration.json", PICTURES)
 FORMERLY_OURS = ("overlays",)
 """Of evaluations by earlier versions: pictures of what is replaced."""

@@ -74,7 +74,7 @@ def _encodes_again(config: RunConfig, model: Segmenter, trains: set[str]) -> boo
     dependent = model.spec.image_features_depend_on_text or model.spec.prompt_features_depend_on_image
     frozen = "image_encoder" in model.parts() and "image_encoder" not in trains
     frozen = frozen or (isinstance(model, Extended) and model.leaves_images)
-    return frozen and config.epochs > 1 and not dependent
+    return frozen and config.epochs > 1 and not dependent and config.adversarial == "none"
 
 
 def open_store(

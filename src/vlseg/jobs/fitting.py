@@ -32,6 +32,7 @@ from vlseg.models.features import FeatureStore
 from vlseg.prompts import Prompted
 from vlseg.records import InputError, RunConfig, RunRecord, write_config, write_record
 from vlseg.training import Fit, FitResult, trained_parts, with_fitting_pieces
+from vlseg.training.adversarial import check_adversarial
 from vlseg.training.batches import group_by_image
 from vlseg.training.distributed import add_up, broadcast, is_first, rank, world
 from vlseg.training.semi import check_pseudo_labels
@@ -89,6 +90,7 @@ def open_run(started: Started, held: ExitStack, threads: int | None = None) -> O
         print(slow, file=sys.stderr)
     model = _model(config, pool, chosen.train)
     check_pseudo_labels(config, model, chosen.train)
+    check_adversarial(config, model, chosen.train)
     if is_first():
         claim(started, held)
     record = started.earlier or _new_record(config, started.out, pool, model, device, threads)

@@ -11,7 +11,8 @@ from vlseg.data.seeds import generator
 from vlseg.evaluation import ready
 from vlseg.evaluation.answers import prompt_of
 from vlseg.evaluation.colours import colour_statistics
-from vlseg.evaluation.familiarity import Familiarity, Seen, fit_familiarity, too_few_held_out
+from vlseg.evaluation.familiarity import Familiarity
+from vlseg.evaluation.familiarity_fit import Seen, fit_familiarity, too_few_held_out
 from vlseg.evaluation.judging import Judging
 from vlseg.evaluation.predict import answer_prompts
 from vlseg.evaluation.presence import PresenceCalibration, fit_presence, too_few
@@ -65,9 +66,11 @@ def fit_judging(fitting: Fitting) -> Judging:
     """
     ready(fitting.model, fitting.device)
     val = _drawn_val(_pictures(fitting.val))
-    truths = _truths(val, fitting.pool)
+    leak = _leak(fitting.pool)
+    truths = {} if leak else _truths(val, fitting.pool)
     familiarity: Familiarity | str | None = too_few_held_out(len({picture.owner for picture in val}))
-    presence: PresenceCalibration | str | None = _presence_reason(fitting.pool, truths)
+    have = sum(truths.values())
+    presence: PresenceCalibration | str | None = leak or too_few(have, len(truths) - have)
     raw: dict[Key, float] = {}
     seen = []
     if familiarity is None or presence is None:
@@ -88,17 +91,17 @@ def fit_judging(fitting: Fitting) -> Judging:
     )
 
 
-def _presence_reason(pool: Pool, truths: dict[Key, bool]) -> str | None:
-    """Why presence is not to be learned, or None."""
+def _leak(pool: Pool) -> str | None:
+    """Why presence is not to be learned from these prompts, or None."""
     made_up = len(pool.phantoms) == len(pool.datasets)
-    leaks = LEAKING & pool.sources
-    if leaks and not made_up:
-        return (
-            f"presence stays a score: the prompts of val ({', '.join(sorted(leaks))}) may tell whether the target is "
-            "there, which nobody who asks can"
-        )
-    have = sum(truths.values())
-    return too_few(have, len(truths) - have)
+    # What is made up is described as someone who sees the scene would: its masks tell no more.
+    leaks = (LEAKING - {"mask"} if made_up else LEAKING) & pool.sources
+    if not leaks:
+        return None
+    return (
+        f"presence stays a score: the prompts of val ({', '.join(sorted(leaks))}) may tell whether the target is "
+        "there, which nobody who asks can"
+    )
 
 
 def _truths(pictures: Sequence[_Picture], pool: Pool) -> dict[Key, bool]:

@@ -81,6 +81,7 @@ def begin(
         _check_new(out, resume)
     check_devices(config, resumed=locked)
     _check_pseudo_labels(config)
+    _check_adversarial(config)
     config = with_absolute_places(config)
     _check_places(config, out, earlier)
     if config.trackers:
@@ -115,6 +116,27 @@ def _check_pseudo_labels(config: RunConfig) -> None:
         raise InputError(
             "pseudo_labels: epi keeps a map of every sample in a file of one process; train in one process: leave "
             "devices, nodes, srun and torchrun out"
+        )
+
+
+def _check_adversarial(config: RunConfig) -> None:
+    """What the configuration alone tells; see `vlseg.training.adversarial.check_adversarial`."""
+    if config.adversarial == "none":
+        return
+    if config.feature_cache is not None:
+        raise InputError(
+            "feature_cache: kept features are of images as they are, and adversarial training changes them in every "
+            "step; leave feature_cache (--cache) out"
+        )
+    if config.adversarial == "free" and (started_place() is not None or config.devices * config.nodes > 1):
+        raise InputError(
+            "adversarial: free carries changes from batch to batch in one process; leave devices, nodes, srun and "
+            "torchrun out, or take pgd"
+        )
+    if config.epochs < config.replays:
+        raise InputError(
+            f"adversarial_steps: free shows each batch {config.replays} times, and in {config.epochs} epochs no image "
+            f"would be sure to be seen; give at least {config.replays} epochs, or fewer steps"
         )
 
 
@@ -220,6 +242,8 @@ def _say(config: RunConfig, pool: Pool, chosen: Chosen) -> None:
         told.append(f"{_amount(rest)} without a mask {use}")
     told.append(f"validating on {_amount(chosen.val)}" if chosen.val else "not validating")
     print(f"{config.model} on {pool.name}, prompt {config.prompt}: {', '.join(told)}", file=sys.stderr)
+    if config.adversarial != "none":
+        print(f"adversarial: {told_adversarial(config)}", file=sys.stderr)
     if config.pseudo_labels == "none":
         return
     if not rest:
@@ -231,6 +255,15 @@ def _say(config: RunConfig, pool: Pool, chosen: Chosen) -> None:
             "told may come from its mask",
             file=sys.stderr,
         )
+
+
+def told_adversarial(config: RunConfig) -> str:
+    """How the images are changed, in words."""
+    share = "" if config.adversarial_share == 1 else f" of {config.adversarial_share:.0%} of the images"
+    budget = f"changes{share} of at most {config.adversarial_epsilon * 255:.3g}/255"
+    if config.adversarial == "free":
+        return f"free, {budget}, each batch {config.replays} times in a row"
+    return f"pgd, {budget}, {config.attack_steps} more passes a step"
 
 
 def _amount(items: Sequence[Prompted]) -> str:

@@ -15,7 +15,7 @@ from vlseg.evaluation.predictor import check_threshold
 from vlseg.jobs.datasets import Pool, open_pool
 from vlseg.jobs.evaluation_folder import evaluation_folder, identity, replacing_evaluation
 from vlseg.jobs.feature_cache import open_store
-from vlseg.metrics import ATTACKED, Aggregate, Asked, Calibration, Ceilings, aggregate, ceilings
+from vlseg.metrics import ATTACKED, Aggregate, Asked, Calibration, Ceilings, Smoothing, aggregate, ceilings
 from vlseg.models import Segmenter, Spec
 from vlseg.prompts import Prompted
 from vlseg.records import (
@@ -38,12 +38,15 @@ MASK_FILES = "masks"
 
 NO_CEILINGS = Ceilings(None, None, "not computed under this condition")
 
-Condition = Literal["clean", "swapped", "corrupted", "blind"]
+Condition = Literal["clean", "swapped", "corrupted", "blind", "smoothed"]
 
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """How to evaluate; None = what the run or the weights say."""
+    """How to evaluate; None = what the run or the weights say.
+
+    `smoothing` and `limit` (samples) are for condition smoothed alone.
+    """
 
     prompt: str | None = None
     split: str = "test"
@@ -61,6 +64,8 @@ class EvaluateOptions:
     protocol: str | None = None
     arguments: Mapping[str, Any] | None = None
     pictures: bool = True
+    smoothing: Smoothing | None = None
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -222,8 +227,8 @@ def write_evaluation(
 def plain_rows(scores: Sequence[SampleScore], against: str = "original") -> list[SampleScore]:
     """The rows that stand for an evaluation as a whole, one truth for each answer.
 
-    Of corruptions and probes those of the images and prompts as they are; of swapped prompts those held against
-    `against`: "original", the own target, or "named", that of the words.
+    Of corruptions, smoothing and probes those of the images and prompts as they are; of swapped prompts those held
+    against `against`: "original", the own target, or "named", that of the words.
     """
     clean = [row for row in scores if row.condition == "clean"]
     if clean:

@@ -12,6 +12,7 @@ from vlseg.metrics.aggregate import (
 from vlseg.metrics.attacks import ATTACKED, AttackEffect, attack_effects, epsilon_words, rising
 from vlseg.metrics.bootstrap import Estimate, bootstrap_mean, two_level_mean
 from vlseg.metrics.ceiling import Asked, Ceilings, best_text_blind_mask, ceilings, text_blind_ceiling
+from vlseg.metrics.certificates import Certificate, certificates
 from vlseg.metrics.crossing import Crossing, crossing
 from vlseg.metrics.indices import Choice, Index, choices, chosen, group_of, presence_index, selection_index
 from vlseg.metrics.language import Effect, LanguageUse, corruption_effects, language_use
@@ -27,6 +28,17 @@ from vlseg.metrics.regions import (
     count_lesions,
     precision_recall,
     risk_coverage,
+)
+from vlseg.metrics.rewordings import Rewording, budget_words, rewordings
+from vlseg.metrics.robustness import SCANNER_LIKE, Robustness, RobustnessRow, robustness, way_of
+from vlseg.metrics.smoothing import (
+    GUESSES,
+    SMOOTHED,
+    Smoothing,
+    certified_accuracy,
+    certified_dice,
+    certified_pixels,
+    draws_needed,
 )
 from vlseg.metrics.subgroups import columns, parted, subgroups
 from vlseg.metrics.surface import (
@@ -44,12 +56,16 @@ from vlseg.metrics.surface import (
 __all__ = [
     "ATTACKED",
     "EMPTY_RULE",
+    "GUESSES",
     "INDEPENDENT_NOTE",
+    "SCANNER_LIKE",
+    "SMOOTHED",
     "Aggregate",
     "Asked",
     "AttackEffect",
     "Calibration",
     "Ceilings",
+    "Certificate",
     "Choice",
     "Comparison",
     "Crossing",
@@ -62,7 +78,11 @@ __all__ = [
     "PairScores",
     "Presence",
     "Ranks",
+    "Rewording",
     "RiskCoverage",
+    "Robustness",
+    "RobustnessRow",
+    "Smoothing",
     "Surface",
     "SurfaceDistances",
     "aggregate",
@@ -72,7 +92,12 @@ __all__ = [
     "best_text_blind_mask",
     "bootstrap_mean",
     "brier_score",
+    "budget_words",
     "ceilings",
+    "certificates",
+    "certified_accuracy",
+    "certified_dice",
+    "certified_pixels",
     "choices",
     "chosen",
     "columns",
@@ -82,6 +107,7 @@ __all__ = [
     "count_lesions",
     "crossing",
     "dice_score",
+    "draws_needed",
     "epsilon_words",
     "group_of",
     "hausdorff_distance",
@@ -96,12 +122,15 @@ __all__ = [
     "penalised_hd95",
     "precision_recall",
     "presence_index",
+    "rewordings",
     "rising",
     "risk_coverage",
+    "robustness",
     "score_pair",
     "selection_index",
     "subgroups",
     "surface_distances",
     "text_blind_ceiling",
     "two_level_mean",
+    "way_of",
 ]

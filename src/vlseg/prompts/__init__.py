@@ -8,6 +8,7 @@ from vlseg.prompts.annotate import (
     resolve_name,
     select,
     sources_of,
+    texts_of,
     with_targets,
 )
 from vlseg.prompts.meaning import meaning, same_words, synonyms
@@ -67,6 +68,7 @@ __all__ = [
     "sources_of",
     "spelling_of",
     "synonyms",
+    "texts_of",
     "translated",
     "vocabulary_of",
     "with_targets",

@@ -132,6 +132,20 @@ def sources_of(dataset: Dataset, name: str) -> frozenset[Source]:
     return dataset.info.prompt_sources.get(key, frozenset({"unknown"}))
 
 
+def texts_of(dataset: Dataset, name: str) -> list[str]:
+    """Every wording of a prompt name in all splits, each once; entries without it are left out.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    key = resolve_name(dataset, name)
+    if key is not None:
+        found = (text for sample in dataset.samples for text in sample.prompts.get(key, ()))
+    else:
+        found = (sample.target or "" for sample in dataset.samples if name == "class")
+    return list(dict.fromkeys(found))
+
+
 def select(dataset: Dataset, name: str, split: str) -> list[Prompted]:
     """The samples of a split under one prompt name, in order, each with its truth.
 

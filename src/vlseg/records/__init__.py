@@ -16,11 +16,13 @@ from vlseg.records.finding import (
 )
 from vlseg.records.processes import Place, started_place
 from vlseg.records.run import (
+    MEASURED,
     WORTH_FILE,
     EvaluationSpec,
     RunConfig,
     RunRecord,
     Told,
+    finished_run,
     parse_config,
     read_config,
     read_record,
@@ -46,6 +48,7 @@ from vlseg.records.score import SampleScore, read_scores, score_columns, write_s
 __all__ = [
     "AREA_EDGES",
     "LEAKING",
+    "MEASURED",
     "SEVERITIES",
     "SOURCES",
     "SPLITS",
@@ -73,6 +76,7 @@ __all__ = [
     "View",
     "check_folder",
     "count_by_severity",
+    "finished_run",
     "from_system",
     "from_validation",
     "is_deployable",

@@ -25,6 +25,22 @@ WORTH_FILE = "leak_worth.json"
 """In a run's folder: what its prompt's leak is worth, written by `vlseg prompts worth`."""
 
 
+def _divided(value: Any) -> Any:
+    """The number that a fraction such as "8/255" is."""
+    if not isinstance(value, str) or value.count("/") != 1:
+        return value
+    top, bottom = map(float, value.split("/"))
+    if not bottom:
+        raise ValueError("is divided by 0")
+    return top / bottom
+
+
+Steps = Annotated[float, pydantic.BeforeValidator(_divided)]
+"""A number; fractions may be written as such, e.g. 8/255 for eight steps of an image of 8 bits."""
+ADVERSARIAL_STEPS = {"pgd": 7, "free": 4}
+"""Where none are given: Madry et al.'s on CIFAR-10, Shafahi et al.'s on ImageNet."""
+
+
 class Strict(pydantic.BaseModel):
     """Base of what is read from YAML and JSON: an unknown key is an error, values do not change."""
 
@@ -122,6 +138,18 @@ class RunConfig(Strict):
     """Scale training images about their middle by up to 1 + `zoom`, or down to the inverse."""
     rotate: float = pydantic.Field(0.0, ge=0, le=45)
     """Turn training images by up to so many degrees, either way."""
+    adversarial: Literal["none", "pgd", "free"] = "none"
+    """Train on attacked images (docs/attacks.md). pgd: a search in each step (Madry et al. 2018); free: each batch is
+    shown `adversarial_steps` times, and one backward pass changes weights and images (Shafahi et al. 2019)."""
+    adversarial_epsilon: Steps = pydantic.Field(8 / 255, ge=0, le=1)
+    """How far a value of the image in [0, 1] may be changed, at the size of the network's input, before normalisation;
+    8/255 is the larger of what `vlseg attack` tries and what defences are mostly trained with."""
+    adversarial_steps: int | None = pydantic.Field(default=None, ge=1)
+    """Steps of pgd's search, or how often free shows a batch; None = 7 and 4."""
+    adversarial_step_size: Steps | None = pydantic.Field(default=None, ge=0, le=1)
+    """In the same units; None = 2.5 epsilon / steps for pgd, epsilon for free."""
+    adversarial_share: float = pydantic.Field(1.0, gt=0, le=1)
+    """Of a batch's images that are attacked; the rest are as they are."""
     patience: int | None = pydantic.Field(20, ge=1)
     """Validations without a better val Dice before the run stops; None = never."""
     validate_every: int = pydantic.Field(1, ge=1)
@@ -152,6 +180,29 @@ class RunConfig(Strict):
     def warmup_epochs(self) -> int:
         """Epochs before the first pseudo-labels, where there are images that need one; at least one epoch has them."""
         return min(math.ceil(self.pseudo_warmup * self.epochs), self.epochs - 1)
+
+    @property
+    def attack_steps(self) -> int:
+        """Of adversarial training: `adversarial_steps`, or the method's usual ones; 0 where there is none."""
+        return 0 if self.adversarial == "none" else self.adversarial_steps or ADVERSARIAL_STEPS[self.adversarial]
+
+    @property
+    def attack_step_size(self) -> float:
+        """Of adversarial training, in units of the image in [0, 1]."""
+        if self.adversarial_step_size is not None:
+            return self.adversarial_step_size
+        share = 2.5 / self.attack_steps if self.adversarial == "pgd" else 1.0
+        return share * self.adversarial_epsilon
+
+    @property
+    def replays(self) -> int:
+        """How many optimiser steps in a row see the same batch."""
+        return self.attack_steps if self.adversarial == "free" else 1
+
+    @property
+    def passes(self) -> int:
+        """Forward and backward passes of an optimiser step."""
+        return 1 + (self.attack_steps if self.adversarial == "pgd" else 0)
 
 
 class RunRecord(Strict):
@@ -261,6 +312,36 @@ def read_record(path: Path) -> RunRecord:
         raise from_validation(error, str(path)) from error
 
 
+def finished_run(folder: Path) -> RunRecord:
+    """The record of a run that has a model.
+
+    Raises:
+        InputError: it has none yet.
+    """
+    record = read_record(folder / "run.json")
+    if not (folder / "model").is_dir():
+        raise InputError(
+            f"{folder}: the run has no model yet (status {record.status}); finish it with "
+            f"vlseg train --resume --out {folder}"
+        )
+    return record
+
+
+MEASURED = (
+    "dataset",
+    "data_fingerprint",
+    "answers",
+    "model_arguments",
+    "cached_features",
+    "split",
+    "prompt",
+    "protocol",
+    "threshold",
+    "precision",
+    "nsd_tolerance",
+)
+"""What evaluations of one run must share for their numbers to stand side by side."""
+
 Told = Literal["prompt", "target", "nothing", "unknown"]
 """What an answer could know beside the image: the sentence, the target's class alone, nothing, or nobody can say."""
 
@@ -319,6 +400,8 @@ class EvaluationSpec(Strict):
     ceiling_reason: str | None = None
     told: Told = "prompt"
     seconds: float | None = None
+    attack_notes: dict[str, Any] = {}
+    """Beside the rows under attack: sentences asked, and what a check of the gradients found."""
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -26,7 +26,9 @@ class SampleScore:
     number of pixels. Lesions are connected regions. `brier` is over the band around truth and prediction.
     `uncertainty` is the case's, where it was asked for. `overlap` is the IoU with the answer to the sample's own
     prompt, where another condition was asked, and `own_dice` the Dice of that answer with this row's truth.
-    `attributes` is a JSON object of the sample's attributes.
+    `attributes` is a JSON object of the sample's attributes. Of a smoothed model `abstained` is the share of pixels
+    that it does not answer, `certified_dice` a lower bound (`vlseg.metrics.certified_dice`) and `certified_accuracy`
+    the share of pixels that are certified and right.
     """
 
     dataset: str
@@ -75,6 +77,9 @@ class SampleScore:
     overlap: float | None = None
     attributes: str = "{}"
     own_dice: float | None = None
+    abstained: float | None = None
+    certified_dice: float | None = None
+    certified_accuracy: float | None = None
 
 
 def score_columns() -> list[str]:

@@ -39,6 +39,16 @@ class ModelEntry(Strict):
     """Any settings of a training run (RunConfig), for this model alone."""
 
 
+class Smoothed(Strict):
+    """Of condition smoothed, as on the command line of `vlseg evaluate`."""
+
+    sigmas: list[float] = pydantic.Field(default=[0.25], min_length=1)
+    draws: int = 100
+    tau: float = 0.75
+    alpha: float = 0.001
+    place: Literal["input", "native"] = "input"
+
+
 class Evaluate(Strict):
     """What is asked of each trained model, or of an untrained one, one evaluation for each combination."""
 
@@ -46,10 +56,14 @@ class Evaluate(Strict):
     """Datasets or pools; "own": every dataset that was trained on."""
     prompts: Literal["own"] | Names = "own"
     split: str = "test"
-    conditions: list[Literal["clean", "swapped", "corrupted", "blind"]] = pydantic.Field(
+    conditions: list[Literal["clean", "swapped", "corrupted", "blind", "smoothed"]] = pydantic.Field(
         default=["clean"], min_length=1
     )
     threshold: float | None = None
+    smoothing: Smoothed = Smoothed()
+    """Of condition smoothed."""
+    limit: int | None = pydantic.Field(default=None, ge=1)
+    """Samples of condition smoothed; None = all."""
     models: list[str] | None = None
     """Of these alone; None = of all."""
 
@@ -67,7 +81,9 @@ class Attacked(Strict):
     """`vlseg attack` of each trained model, all budgets in one run; no images are kept."""
 
     data: Literal["own"] | Names = "own"
-    method: Literal["fgsm", "pgd", "segpgd", "apgd", "spsa", "noise", "universal"] | None = None
+    method: (
+        Literal["fgsm", "pgd", "segpgd", "apgd", "spsa", "noise", "universal", "greedy", "gradient", "random"] | None
+    ) = None
     epsilons: list[str | float] = []
     """As on the command line: "2/255", 0.01."""
     norm: Literal["linf", "l2"] = "linf"
@@ -76,6 +92,11 @@ class Attacked(Strict):
     restarts: int = pydantic.Field(default=1, ge=1)
     round_trip: Literal["8bit", "jpeg"] | None = None
     preset: Literal["published"] | None = None
+    words: list[Literal["typos", "synonyms", "vocabulary", "near", "suffix", "order"]] = []
+    """Ways to change the sentence instead of the image."""
+    sizes: list[Annotated[int, pydantic.Field(ge=1)]] = []
+    """Of words: how many changes."""
+    candidates: int | None = pydantic.Field(default=None, ge=1)
     split: str = "test"
     limit: int | None = pydantic.Field(default=None, ge=1)
     """Samples."""

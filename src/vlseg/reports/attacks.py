@@ -5,11 +5,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vlseg.metrics import ATTACKED, AttackEffect, Estimate, aggregate, attack_effects, epsilon_words
+from vlseg.metrics import (
+    ATTACKED,
+    AttackEffect,
+    Estimate,
+    aggregate,
+    attack_effects,
+    budget_words,
+    epsilon_words,
+)
 from vlseg.records.pictures import read_attack_pictures
+from vlseg.reports.attacks_words import words_facts
 from vlseg.reports.figures import robustness
 from vlseg.reports.load import EvaluationOnDisk, data_uri
-from vlseg.reports.words.numbers import decimal, estimate, points
+from vlseg.reports.words.numbers import decimal, estimate, gradient_words, points
 
 
 @dataclass(frozen=True)
@@ -31,8 +40,10 @@ class Line:
 
 
 def attack_facts(evaluation: EvaluationOnDisk, name: str) -> dict[str, Any]:
-    """Sentence, lines and figure; `name` is of the figure's files."""
-    effects = attack_effects(evaluation.scores, groups_known=evaluation.spec.groups_known)
+    """Of attacks on images sentence, lines and figure (`name` is of its files); of those on sentences `words`."""
+    asked = evaluation.spec.condition_arguments.get("attacks", [])
+    every = attack_effects(evaluation.scores, groups_known=evaluation.spec.groups_known, attacks=asked)
+    effects = [one for one in every if not one.words]
     clean_rows = [row for row in evaluation.scores if row.condition == "clean"]
     clean = aggregate(clean_rows, groups_known=evaluation.spec.groups_known).dice
     lines = _lines(effects)
@@ -42,7 +53,12 @@ def attack_facts(evaluation: EvaluationOnDisk, name: str) -> dict[str, Any]:
         "sentence": _sentence(lines, clean),
         "figure": robustness(_curves(lines, clean), levels=_levels(effects), name=f"attacks-{name}"),
         "looks": looks(evaluation),
-        "wants": any(line.effect.wanted for line in lines),
+        "wants": any(one.wanted for one in every),
+        "words": words_facts(evaluation, [one for one in every if one.words]),
+        "gradients": [
+            (f"{search_name(one['attack'])}, {budget_words(one['attack'])}", gradient_words(one), one)
+            for one in evaluation.spec.attack_notes.get("gradients", [])
+        ],
     }
 
 
@@ -85,7 +101,7 @@ def looks(evaluation: EvaluationOnDisk) -> list[Look]:
         lines = [kept.outlines[rows[(*key, told)]] for told in ("", one.arguments)]
         image = kept.images[one.dataset, own.image_id]
         arguments = json.loads(one.arguments)
-        fact = f"{search_name(arguments)}, epsilon {_epsilon(arguments)}: "
+        fact = f"{search_name(arguments)}, {budget_words(arguments)}: "
         fact += f"Dice {decimal(own.dice)} as it is, {decimal(after.dice)} under attack"
         panels = [
             ("As it is", one.before, lines[0].truth, lines[0].answer),
@@ -98,17 +114,14 @@ def looks(evaluation: EvaluationOnDisk) -> list[Look]:
     return found
 
 
-def _epsilon(arguments: Mapping[str, Any]) -> str:
-    return epsilon_words(arguments["budget"]["epsilon"], normalised=bool(arguments.get("published")))
-
-
 def search_name(arguments: Mapping[str, Any]) -> str:
     """Of an attack's arguments, e.g. "pgd to erase, after JPEG, found on run1"."""
     goal = arguments["goal"]["kind"]
     parts = [f"{'published ' if arguments.get('published') else ''}{arguments['search']['method']}"]
     parts[0] += f" to {goal}" if goal != "untargeted" else ""
-    parts[0] += f" ({arguments['budget']['norm']})" if arguments["budget"]["norm"] != "linf" else ""
-    parts[0] += " at native size" if arguments["budget"]["place"] == "native" else ""
+    if not arguments.get("words"):
+        parts[0] += f" ({arguments['budget']['norm']})" if arguments["budget"]["norm"] != "linf" else ""
+        parts[0] += " at native size" if arguments["budget"]["place"] == "native" else ""
     trip = {"8bit": "after rounding to 8 bits", "jpeg": "after JPEG"}.get(arguments.get("round_trip", ""))
     parts += [trip] if trip else []
     parts += [f"found on {arguments['found_on']}"] if "found_on" in arguments else []
@@ -116,8 +129,8 @@ def search_name(arguments: Mapping[str, Any]) -> str:
 
 
 def _lines(effects: Sequence[AttackEffect]) -> list[Line]:
-    searched = [one for one in effects if one.method != "noise"] or list(effects)
-    noise = {_looks(one): one.dice for one in effects if one.method == "noise" and one not in searched}
+    searched = [one for one in effects if not one.control] or list(effects)
+    noise = {_looks(one): one.dice for one in effects if one.control and one not in searched}
     return [
         Line(
             search_name(one.arguments),

@@ -4,11 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vlseg.metrics import ATTACKED
-from vlseg.records import SampleScore
+from vlseg.metrics import ATTACKED, SMOOTHED, budget_words
+from vlseg.records import MEASURED, SampleScore
 from vlseg.records.pictures import OUTLINES, PICTURES
 from vlseg.reports.attacks import search_name
-from vlseg.reports.load import MEASURED, EvaluationOnDisk, RunOnDisk
+from vlseg.reports.load import EvaluationOnDisk, RunOnDisk
 
 ELSEWHERE = ("mean_image", "other_image")
 """Conditions under which another image was shown: an answer has no place on the sample's."""
@@ -88,8 +88,10 @@ def condition_words(score: SampleScore, arguments: Mapping[str, object]) -> str:
     if score.condition == ATTACKED:
         given = json.loads(score.condition_arguments)
         held["wanted"] = "against the mask that is wanted"
-        words = f"under {search_name(given)}, epsilon {given['budget']['epsilon']:.3g}"
+        words = f"under {search_name(given)}, {budget_words(given)}"
         return ", ".join([words, *(held[given[name]] for name in ("against",) if name in given)])
+    if score.condition == SMOOTHED:
+        return f"smoothed with sigma {json.loads(score.condition_arguments)['sigma']:g}"
     given = {**arguments, **json.loads(score.condition_arguments)}
     more = [
         held.get(str(value), str(value)) if name == "against" else f"{name} {value}" for name, value in given.items()

@@ -6,6 +6,7 @@ from vlseg.records import origin
 from vlseg.reports import formats
 from vlseg.reports.results import origin_of, told
 from vlseg.reports.words import numbers
+from vlseg.reports.words.robust import row_name, worst_words
 
 FILTERS = {
     "number": numbers.decimal,
@@ -19,6 +20,9 @@ FILTERS = {
     "part": formats.part_name,
     "moment": formats.moment,
     "condition": numbers.condition_name,
+    "row_name": row_name,
+    "worst_words": worst_words,
+    "points": formats.points_of,
 }
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from vlseg.metrics import Aggregate, Index
-from vlseg.reports.words.numbers import decimal, why
+from vlseg.metrics import Aggregate, Comparison, Index
+from vlseg.reports.words.numbers import decimal, points, why
 
 
 class Footnotes:
@@ -29,6 +29,11 @@ def index(one: Index) -> str:
         return f"none ({one.reason})"
     ends = f"[{decimal(one.ci95[0])}, {decimal(one.ci95[1])}]" if one.ci95 else f"({why(one.reason)})"
     return f"{decimal(one.value)} {ends}, n = {one.n}"
+
+
+def points_of(one: Comparison) -> str:
+    """A paired change in points with its interval."""
+    return points(one.difference, one.ci95)
 
 
 def part_name(column: str) -> str:

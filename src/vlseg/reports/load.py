@@ -13,6 +13,7 @@ import pydantic
 
 from vlseg.metrics import Aggregate, LanguageUse, aggregate, group_of, independent_note, language_use
 from vlseg.records import (
+    MEASURED,
     EvaluationSpec,
     InputError,
     RunRecord,
@@ -23,21 +24,6 @@ from vlseg.records import (
     read_scores,
 )
 from vlseg.records.pictures import Pictures, read_pictures
-
-MEASURED = (
-    "dataset",
-    "data_fingerprint",
-    "answers",
-    "model_arguments",
-    "cached_features",
-    "split",
-    "prompt",
-    "protocol",
-    "threshold",
-    "precision",
-    "nsd_tolerance",
-)
-"""What evaluations of one run must share for their numbers to stand side by side."""
 
 
 class _Calibration(pydantic.BaseModel):

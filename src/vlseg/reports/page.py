@@ -6,15 +6,16 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from vlseg.metrics import ATTACKED, EMPTY_RULE, Comparison, independent_note
+from vlseg.metrics import ATTACKED, EMPTY_RULE, SMOOTHED, Comparison, independent_note
 from vlseg.records import write_text
 from vlseg.reports.environment import page_environment
 from vlseg.reports.examples import examples
 from vlseg.reports.figures import Figure, differences, intervals, learning_curves
 from vlseg.reports.gallery import gallery
 from vlseg.reports.load import RunOnDisk, load_run
-from vlseg.reports.parts import attacks, corruption, probe, subgroup, subgroup_columns, swapping
+from vlseg.reports.parts import attacks, corruption, probe, smoothing, subgroup, subgroup_columns, swapping
 from vlseg.reports.results import Row, result_rows, worst
+from vlseg.reports.robustness import robustness_facts
 from vlseg.reports.sections import attribute_table, by_prompt, calibrations, cross_dataset, leak_worths, risk_coverages
 from vlseg.reports.words import first_screen
 
@@ -131,18 +132,23 @@ def _sections(runs: Sequence[RunOnDisk], comparison: Mapping[str, Any] | None) -
         "subgroups": [(run, one) for run in runs for one in run.clean if subgroup_columns(one)],
         "corrupted": [(run, one) for run in runs for one in run.under("corrupted")],
         "attacked": [(run, one) for run in runs for one in run.under(ATTACKED)],
+        "smoothed": [(run, one) for run in runs for one in run.under(SMOOTHED)],
     }
+    robust = [facts for run in runs for facts in robustness_facts(run)]
     makers = {
         "language": swapping,
         "probes": probe,
         "subgroups": subgroup,
         "corrupted": corruption,
         "attacked": attacks,
+        "smoothed": smoothing,
     }
     parts = {name: [makers[name](run, one) for run, one in pairs[:MOST_SHOWN]] for name, pairs in found.items()}
+    counts = {name: len(pairs) for name, pairs in found.items()}
     return {
         **parts,
-        "left_out": {name: max(0, len(pairs) - MOST_SHOWN) for name, pairs in found.items()},
+        "robust": robust[:MOST_SHOWN],
+        "left_out": {name: max(0, many - MOST_SHOWN) for name, many in {**counts, "robust": len(robust)}.items()},
         "attributes": attribute_table(parts["probes"]),
         "by_prompt": by_prompt(runs),
         "comparison": comparison,

@@ -4,6 +4,7 @@ from typing import Any
 
 from vlseg.metrics import Aggregate, Estimate, aggregate, columns, corruption_effects, parted, subgroups
 from vlseg.reports.attacks import attack_facts
+from vlseg.reports.certificates import certificate_facts
 from vlseg.reports.figures import differences, intervals, language_slopes, severities, swapped_prompts
 from vlseg.reports.formats import part_name
 from vlseg.reports.load import EvaluationOnDisk, RunOnDisk, alike
@@ -61,6 +62,11 @@ def probe(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
 def attacks(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
     """Dice under attack by budget."""
     return {**_part(run, evaluation), **attack_facts(evaluation, _name(run, evaluation))}
+
+
+def smoothing(run: RunOnDisk, evaluation: EvaluationOnDisk) -> dict[str, Any]:
+    """What is certified, by sigma."""
+    return {**_part(run, evaluation), **certificate_facts(evaluation)}
 
 
 def subgroup_columns(evaluation: EvaluationOnDisk) -> list[str]:

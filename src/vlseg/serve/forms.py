@@ -1,5 +1,6 @@
 """Multipart forms, read into memory alone."""
 
+import re
 import sys
 from typing import Annotated, Any, TypeVar
 
@@ -13,6 +14,8 @@ from vlseg.serve.limits import Limits, Refused
 T = TypeVar("T", bound=BaseModel)
 _PART = 64 * 1024
 """Bytes of a field that is no file."""
+_FIELD = re.compile(r"[A-Za-z0-9_]{1,50}")
+"""Names of fields as messages quote them."""
 LISTS = frozenset({"prompts"})
 
 
@@ -56,7 +59,8 @@ def _parsed(fields: type[T], items: list[tuple[str, UploadFile | str]]) -> T:
         if name in LISTS:
             values.setdefault(name, []).append(value)
         elif name in values:
-            raise Refused(422, "twice", f"{name[:50]}: is given twice; give it once")
+            shown = name if _FIELD.fullmatch(name) else "(other)"
+            raise Refused(422, "twice", f"{shown}: is given twice; give it once")
         else:
             values[name] = value
     try:
@@ -68,7 +72,8 @@ def _parsed(fields: type[T], items: list[tuple[str, UploadFile | str]]) -> T:
 def invalid(errors: Any) -> Refused:
     """The first of pydantic's errors as one line: where, and what it should be; never what was sent."""
     first = errors[0]
-    place = ".".join(str(part)[:50] for part in first["loc"] if part != "body") or "body"
+    names = [str(part) for part in first["loc"] if part != "body"]
+    place = ".".join(name if _FIELD.fullmatch(name) else "(other)" for name in names) or "body"
     return Refused(422, "invalid", f"{place}: {first['msg']}")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vlseg.models import known_models
-from vlseg.records import InputError
+from vlseg.records import InputError, finished_run
 
 NAME = re.compile(r"[\w][\w.-]{0,99}")
 
@@ -36,6 +36,8 @@ def _own_name(source: str) -> str:
 
 
 def _check_source(source: str) -> None:
+    if (Path(source) / "run.json").is_file():
+        finished_run(Path(source))
     if Path(source).is_dir() or source in known_models() or re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         return
     raise InputError(

@@ -1,13 +1,16 @@
 """Routes that take masks out: as files, or into a dataset."""
 
+from collections.abc import Mapping
+
 from fastapi import APIRouter, Request, Response
 
 from vlseg.serve import schemas
+from vlseg.serve.asked import check_prompts
 from vlseg.serve.corrections import keep
 from vlseg.serve.export import KINDS, exported
 from vlseg.serve.forms import Session
 from vlseg.serve.gate import attended
-from vlseg.serve.limits import Refused
+from vlseg.serve.limits import Limits, Refused
 from vlseg.serve.segmenting import errors
 from vlseg.serve.serving import Here
 
@@ -30,6 +33,7 @@ FILE = {"schema": {"type": "string", "format": "binary"}}
 async def export(id: str, ask: schemas.ExportAsk, request: Request, serving: Here, session: Session) -> Response:
     """A file of masks of a stored image. COCO's polygons stand for exactly the masks' pixels."""
     image = serving.store.get(session, id)
+    _check({f"items.{number}.prompt": item.prompt for number, item in enumerate(ask.items)}, serving.limits)
     content = await attended(request, serving.aside(exported, ask, image), serving.limits.seconds)
     media, name = KINDS[ask.what]
     return Response(content, media_type=media, headers={"Content-Disposition": f'attachment; filename="{name}"'})
@@ -43,6 +47,25 @@ async def correct(ask: schemas.CorrectionAsk, request: Request, serving: Here, s
     image = serving.store.get(session, ask.image_id)
     if serving.corrections is None:
         raise Refused(404, "no_corrections", "path: this server keeps no corrections; start it with --corrections")
+    prompts = {f"items.{number}.prompt": item.prompt for number, item in enumerate(ask.items)}
+    targets = {f"items.{number}.target": item.target for number, item in enumerate(ask.items)}
+    _check({**prompts, **targets, "patient": ask.patient}, serving.limits)
     folder = serving.corrections
     ids = await attended(request, serving.aside(keep, folder, ask, image), serving.limits.seconds)
     return schemas.Corrected(sample_ids=ids, dataset=str(folder))
+
+
+def _check(texts: Mapping[str, str], limits: Limits) -> None:
+    """What goes into files is held to what may be asked; an empty prompt names nothing and harms nobody.
+
+    Raises:
+        Refused: with 422, which names the field.
+    """
+    for field, text in texts.items():
+        if text == "" and field.endswith("prompt"):
+            continue
+        try:
+            check_prompts([text], limits)
+        except Refused as refused:
+            told = refused.message.partition(": ")[2]
+            raise Refused(refused.status, refused.code, f"{field}: {told}") from refused

@@ -113,7 +113,7 @@ class Counting:
     def _asking(self, run: Planned) -> Amounts:
         config, paths, target = run.config, list(run.data.values()), run.config.get("target")
         asked = self.samples(paths, config["prompt"], config["split"], target)
-        if run.kind in ("probe", "attack"):
+        if run.kind in ("probe", "attack") or "smoothing" in config:
             asked = _labelled(asked)
         images, limit = image_count(asked), config.get("limit")
         val = 0

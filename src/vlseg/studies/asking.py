@@ -5,10 +5,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from vlseg.metrics import SMOOTHED
 from vlseg.models.manifest import default_weights
 from vlseg.records import InputError, RunConfig
 from vlseg.records.study import OWN, Attacked, Evaluate, ModelEntry, Part, Planned, Probe, StudySpec, several
-from vlseg.studies.check import EXTERNAL, NO_OPTION
+from vlseg.studies.check import EXTERNAL, attack_values
 from vlseg.studies.naming import FEATURES, planned_run, settings_over
 from vlseg.studies.places import Places
 
@@ -38,10 +39,10 @@ def asked_of(part: Part, places: Places, run: Planned, config: RunConfig) -> Ite
     for attack in part.attack:
         if attack.models is not None and model not in attack.models:
             continue
-        asked = attack.model_dump(exclude=NO_OPTION)
+        asked = attack_values(attack)
         for label in _asked_about(attack, places, list(run.data)):
             labels = {**run.labels, "data": label, "asked": run.labels["prompt"], "split": attack.split}
-            labels["attack"] = attack.preset or attack.method or "pgd"
+            labels["attack"] = "words" if attack.words else attack.preset or attack.method or "pgd"
             how: dict[str, Any] = {"prompt": run.labels["prompt"], "split": attack.split, "limit": attack.limit}
             how |= {"attack": asked, "target": config.target, "pictures": False}
             yield planned_run("attack", model, labels, how, places, [label], [run.name], {run.name: run})
@@ -65,8 +66,16 @@ def _evaluation(
         "threshold": one.threshold,
         "target": config.target,
         "cache": FEATURES if cached else None,
+        **_smoothing(one, condition),
     }
     return planned_run("evaluate", run.labels["model"], labels, values, places, [label], [run.name], {run.name: run})
+
+
+def _smoothing(one: Evaluate, condition: str) -> dict[str, Any]:
+    """Of condition smoothed alone: what says nothing of other runs must not tell them apart."""
+    if condition != SMOOTHED:
+        return {}
+    return {"smoothing": one.smoothing.model_dump(), "limit": one.limit}
 
 
 def worths(part: Part, places: Places, runs: Sequence[Planned]) -> Iterator[Planned]:
@@ -150,6 +159,7 @@ def untrained(part: Part, places: Places, model: str, entry: ModelEntry, label: 
                 "threshold": one.threshold,
                 "target": settings.get("target"),
                 "cache": FEATURES if places.spec.features and condition == "clean" else None,
+                **_smoothing(one, condition),
             }
             yield planned_run("evaluate", model, labels, values, places, [label], [], {})
 

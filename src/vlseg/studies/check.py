@@ -1,8 +1,11 @@
 """What contradicts itself in a study: told before any data are read."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from vlseg.jobs.attack_plan import attack_options, attacks_of
+from vlseg.jobs.attack_asked import attacks_of
+from vlseg.jobs.attack_plan import attack_options
+from vlseg.metrics import Smoothing
 from vlseg.models.additions import check_regime
 from vlseg.records import InputError, unknown_name
 from vlseg.records.study import OWN, Attacked, Evaluate, ModelEntry, Part, Probe, StudySpec, Worth, several
@@ -66,6 +69,14 @@ def _check_set(settings: Iterable[str], where: str) -> None:
 
 NO_OPTION = {"data", "split", "limit", "models"}
 """Of a study's attack, what says on what and of whom."""
+OF_WORDS = {"words", "sizes", "candidates"}
+"""Named where they are given alone: other attacks keep the names that they had before there were any."""
+
+
+def attack_values(one: Attacked) -> dict[str, Any]:
+    """The options of `vlseg attack`."""
+    values = one.model_dump(exclude=NO_OPTION)
+    return {name: value for name, value in values.items() if value or name not in OF_WORDS}
 
 
 def _check_part(part: Part, spec: StudySpec) -> None:
@@ -93,8 +104,13 @@ def _check_part(part: Part, spec: StudySpec) -> None:
     same = next((one.honest for one in part.worth if one.honest == one.leaking), None)
     if same is not None:
         raise InputError(f"worth: compares '{same}' with itself; give a leaking and an honest prompt")
+    for one in part.evaluate:
+        Smoothing(**one.smoothing.model_dump())
+        usual = Evaluate()
+        if "smoothed" not in one.conditions and (one.smoothing, one.limit) != (usual.smoothing, usual.limit):
+            raise InputError("evaluate: smoothing and limit are for the condition smoothed; add it to conditions")
     for one in part.attack:
-        attacks_of(attack_options(one.model_dump(exclude=NO_OPTION)))
+        attacks_of(attack_options(attack_values(one)))
     if not part.train:
         _check_untrained(part)
 

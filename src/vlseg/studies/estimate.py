@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 from vlseg import __version__
-from vlseg.records import InputError
+from vlseg.records import InputError, RunConfig
 from vlseg.records.estimate import Estimate, KindCost, RunCost, total
 from vlseg.records.ledger import record_of, state_of
 from vlseg.records.study import Plan, Planned
@@ -34,7 +34,8 @@ PASS_SECONDS = 1e-3
 USUAL_SIDE = 96
 TRAINING = (
     "model model_arguments weights device threads regime precision batch_size accumulate prompts_per_image compile "
-    "workers checkpoint_activations image_cache feature_precision augment zoom rotate optimizer loss"
+    "workers checkpoint_activations image_cache feature_precision augment zoom rotate optimizer loss "
+    "adversarial adversarial_steps"
 ).split()
 ASKING = "model model_arguments weights condition".split()
 
@@ -140,6 +141,8 @@ def kind_of(
     if str(settings["weights"] or "").startswith("run:"):
         settings["weights"] = "run"
     settings["masks"] = run.config.get("masks")
+    if "smoothing" in run.config:
+        settings["smoothing"] = run.config["smoothing"]
     if run.kind == "attack":
         settings["attack"] = run.config["attack"]
     job = "evaluate" if run.kind == "worth" else run.kind  # several evaluations
@@ -165,7 +168,9 @@ def rough(run: Planned, amounts: Amounts) -> dict[str, float]:
     side = arguments.get("image_size", USUAL_SIDE)
     image = PASS_SECONDS * ((side if isinstance(side, int) else USUAL_SIDE) / 32) ** 2
     batch = run.config.get("batch_size", 1)
-    return {"fixed": 0.2, "images": image, "val_images": image, "val_reads": image, "steps": 2 * batch * image}
+    passes = RunConfig.model_validate(run.config).passes if run.kind == "train" else 1
+    step = 2 * passes * batch * image
+    return {"fixed": 0.2, "images": image, "val_images": image, "val_reads": image, "steps": step}
 
 
 def guess(counted: Sequence[Counted], known: Mapping[str, KindCost]) -> float:

@@ -149,6 +149,7 @@ def _worth(study: Path, run: Planned, at: At) -> Values:
 def asked(study: Path, run: Planned, trained: Path | None = None) -> tuple[str, Any]:
     """What is asked (`trained`, where given in place of the run's own model), and how."""
     from vlseg.jobs.scoring import EvaluateOptions
+    from vlseg.metrics import Smoothing
 
     config = run.config
     options = EvaluateOptions(
@@ -163,6 +164,8 @@ def asked(study: Path, run: Planned, trained: Path | None = None) -> tuple[str, 
         arguments=config.get("model_arguments") or None,
         weights=config.get("weights"),
         pictures=config.get("pictures", True),
+        smoothing=Smoothing(**config["smoothing"]) if "smoothing" in config else None,
+        limit=config.get("limit") if "smoothing" in config else None,
     )
     if not run.needs:
         return str(config["model"]), options

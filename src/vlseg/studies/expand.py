@@ -167,8 +167,8 @@ def _training(
 
 
 def _shares_features(spec: StudySpec, config: RunConfig) -> bool:
-    """Whether the run's encoders are frozen, so that their features serve others, too."""
-    wanted = spec.features and config.feature_cache is None
+    """Whether the run's encoders are frozen, so that their features serve others, too; attacked images have none."""
+    wanted = spec.features and config.feature_cache is None and config.adversarial == "none"
     return wanted and suits_cache(config.regime) and not architecture_of(config.model).composed
 
 

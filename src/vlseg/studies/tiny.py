@@ -9,13 +9,15 @@ import yaml
 
 from vlseg.phantoms import dressed_names, write_dressed, write_phantoms
 from vlseg.records import InputError, replacing_folder
-from vlseg.records.study import ModelEntry, Part, Probe, StudySpec
+from vlseg.records.study import Attacked, ModelEntry, Part, Probe, StudySpec
 from vlseg.studies.read import datasets
 
 PROBED = 3
 """Images that a probe asks about."""
 ATTACKED = 4
 """Samples that are attacked."""
+CANDIDATES = 4
+"""Sentences that an attack on them asks at each step."""
 COUNTS: Mapping[str, int] = {"train": 8, "val": 4, "test": 6}
 
 
@@ -60,11 +62,18 @@ def _sizes() -> dict[str, Any]:
 
 def _part(part: Part, fixed: set[str]) -> Part:
     probes = [Probe.model_validate({**one.model_dump(), "limit": PROBED}) for one in part.probe]
-    attacks = [
-        one.model_copy(update={"limit": ATTACKED, "steps": one.steps and min(one.steps, 2)}) for one in part.attack
+    attacks = [one.model_copy(update=_fewer(one)) for one in part.attack]
+    evaluations = [
+        one.model_copy(update={"limit": ATTACKED}) if "smoothed" in one.conditions else one for one in part.evaluate
     ]
-    asked = {"probe": probes, "attack": attacks}
+    asked = {"evaluate": evaluations, "probe": probes, "attack": attacks}
     return part.model_copy(update={"set": _without(part.set, fixed), "seeds": part.seeds[:1], **asked})
+
+
+def _fewer(one: Attacked) -> dict[str, int | None]:
+    """Samples, steps and sentences of an attack."""
+    candidates = {"candidates": min(one.candidates or CANDIDATES, CANDIDATES)} if one.words else {}
+    return {"limit": ATTACKED, "steps": one.steps and min(one.steps, 2), **candidates}
 
 
 def _without(settings: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:

@@ -58,6 +58,9 @@ class Batch:
         pseudo: (R,) bool, the mask is a pseudo-label; None where none is.
         references: (U, 1, h, w), for each of the U rows with a pseudo-label the mask that its answer should be like;
             None where that has no weight.
+        sizes: (H, W) of each image as `prepare` got it; empty where `encoded`.
+        place: the epoch it was drawn for and its number there.
+        whole: images of the batch in all processes together.
     """
 
     inputs: Mapping[str, Tensor]
@@ -72,6 +75,9 @@ class Batch:
     spare: bool = False
     pseudo: Tensor | None = None
     references: Tensor | None = None
+    sizes: tuple[tuple[int, int], ...] = ()
+    place: tuple[int, int] = (0, 0)
+    whole: int = 0
 
     def tensors(
         self, device: torch.device
@@ -330,6 +336,7 @@ class EpochBatches:
             one_each=image_of == list(range(len(images))),
             pseudo=torch.tensor(pseudo) if any(pseudo) else None,
             references=torch.cat(references) if references else None,
+            sizes=tuple((one.shape[1], one.shape[2]) for one in images if isinstance(one, Tensor)),
         )
 
     def _variant(self, draw: Draw) -> tuple[Variant, list[str]]:

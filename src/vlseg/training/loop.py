@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,7 @@ from vlseg.models import Segmenter, as_module
 from vlseg.models.device import check_precision, resolve_device
 from vlseg.prompts import Prompted
 from vlseg.records import DatasetInfo, InputError, RunConfig
+from vlseg.training.adversarial import Adversary
 from vlseg.training.augment import Augmentation
 from vlseg.training.batches import (
     Batch,
@@ -28,7 +29,6 @@ from vlseg.training.batches import (
     checksum,
     group_by_image,
     part_of,
-    plan_epoch,
 )
 from vlseg.training.checkpoint import load_checkpoint, rng_state, save_checkpoint, set_rng_state
 from vlseg.training.distributed import (
@@ -41,13 +41,13 @@ from vlseg.training.distributed import (
     share_tensors,
     world,
 )
+from vlseg.training.drawing import chunks_of, repeated, rewording_for, steps_shown
 from vlseg.training.freezing import apply_regime, parameter_groups, train_mode
 from vlseg.training.history import HistoryRow, Journal
 from vlseg.training.interrupt import Stop, stop_on_interrupt
 from vlseg.training.memory import checkpoint_blocks
 from vlseg.training.precision import Arithmetic, deterministic_on_cpu
 from vlseg.training.progress import ProgressBar
-from vlseg.training.rewording import Rewording
 from vlseg.training.schedule import Progress, learning_rate
 from vlseg.training.semi import SemiSupervised, has_unlabelled
 from vlseg.training.step import TrainingStep, counted_rows, training_loss
@@ -163,6 +163,7 @@ class Fit:
         self.progress = Progress()
         self.journal = Journal()
         self.parts: list[dict[str, Tensor]] = []
+        self.adversary = None if config.adversarial == "none" else Adversary(model, config, self.arithmetic)
         self.status: Literal["done", "interrupted"] = "done"
         reduced_to = max(model.spec.image_size) if config.image_cache == "reduced" else None
         self.cache = ImageCache(infos, reduced_to=reduced_to)
@@ -250,35 +251,24 @@ class Fit:
 
     def _chunks(self, epoch: int) -> list[list[list[Draw]]]:
         """The batches of an epoch, as many together as one optimiser step accumulates."""
-        config = self.config
-        plan = plan_epoch(
-            self.groups if epoch >= self.warmup else self.labelled,
-            seed=config.seed,
-            epoch=epoch,
-            batch_size=config.batch_size,
-            prompts_per_image=config.prompts_per_image,
-            pooling=config.pooling,
-        )
-        if config.accumulate == "auto":
-            raise ValueError("accumulate: 'auto' is a wish; see with_fitting_pieces")
-        return [plan[start : start + config.accumulate] for start in range(0, len(plan), config.accumulate)]
+        return chunks_of(self.groups if epoch >= self.warmup else self.labelled, self.config, epoch)
 
     def _epoch(self) -> Iterator[list[Batch]]:
         """The rest of the current epoch, an optimiser step at a time."""
         self._make_pseudo_labels()
-        chunks = self._chunks(self.progress.epoch)[self.progress.batch :]
-        plan = [part_of(draws, rank(), world()) for chunk in chunks for draws in chunk]
-        config = self.config
-        augmentation = (
-            Augmentation(config.seed, self.progress.epoch, config.zoom, config.rotate) if config.augment else None
-        )
-        epoch, rewording = self.progress.epoch, self._rewording()
+        config, progress = self.config, self.progress
+        first = self.warmup if progress.epoch >= self.warmup else 0
+        drawn = first + (progress.epoch - first) // config.replays * config.replays
+        chunks = self._chunks(drawn)
+        shown = steps_shown(progress.epoch - drawn, progress.batch, len(chunks), config.replays)
+        wanted = chunks[shown[0] : shown[-1] + 1] if shown else []
+        plan = [part_of(draws, rank(), world()) for chunk in wanted for draws in chunk]
+        augmentation = Augmentation(config.seed, drawn, config.zoom, config.rotate) if config.augment else None
+        rewording = rewording_for(self.model.spec, config, drawn, self.infos)
         batches = EpochBatches(
-            plan, self.model, self.cache, self.infos, augmentation, self.known, rewording, self.semi, epoch
+            plan, self.model, self.cache, self.infos, augmentation, self.known, rewording, self.semi, drawn
         )
-        stream = made_ahead(batches.__getitem__, len(plan), self.config.workers)
-        for chunk in chunks:
-            yield [replace(next(stream), spare=rank() >= len(draws)) for draws in chunk]
+        yield from repeated(made_ahead(batches.__getitem__, len(plan), config.workers), chunks, shown, drawn)
 
     def _make_pseudo_labels(self) -> None:
         """Those of the current epoch, by the weights that it starts from, unless they are there.
@@ -300,14 +290,6 @@ class Fit:
             with torch.no_grad():
                 probabilities = self._forward(batch)[0].sigmoid()[:, 0].cpu().numpy()
             yield from probabilities
-
-    def _rewording(self) -> Rewording | None:
-        config = self.config
-        if not self.model.spec.uses_text or not (config.class_prompt_share or config.attribute_dropout):
-            return None
-        return Rewording(
-            config.seed, self.progress.epoch, config.class_prompt_share, config.attribute_dropout, self.infos
-        )
 
     def first_batch(self) -> Batch:
         """The first batch of the run, with everything in the mode that training has."""
@@ -331,9 +313,12 @@ class Fit:
     def gradients(self, batches: Sequence[Batch]) -> float:
         """Accumulate the gradients of a step; its mean loss. Both are those of the whole step in every process."""
         total = torch.zeros((), device=self.arithmetic.device)
-        for batch, share in zip(batches, self._shares(batches), strict=True):
-            loss = self.batch_loss(batch) / len(batches) * share
+        for number, (batch, share) in enumerate(zip(batches, self._shares(batches), strict=True)):
+            seen = self.adversary.against(batch, number, self._unnoted_loss) if self.adversary else batch
+            loss = self.batch_loss(seen) / len(batches) * share
             self.arithmetic.backward(loss)
+            if self.adversary:
+                self.adversary.learn()
             total += loss.detach()
         return self._joined(float(total))  # waits for the device, once a step
 
@@ -361,6 +346,15 @@ class Fit:
         """The mean loss of a batch."""
         logits, masks = self._forward(batch)
         return self.loss(logits, masks, batch)
+
+    def largest_loss(self, batch: Batch) -> Tensor:
+        """The loss of a batch in the pass of a step that takes most memory."""
+        return self.adversary.largest(batch, self._unnoted_loss) if self.adversary else self.batch_loss(batch)
+
+    def _unnoted_loss(self, batch: Batch) -> Tensor:
+        """`batch_loss`, which history.csv is not told of."""
+        logits, masks = self._forward(batch)
+        return training_loss(self.config, logits, masks, batch.pseudo, batch.references)[0]
 
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits and masks, both (R, 1, h, w) float32 on the device."""
@@ -453,6 +447,7 @@ class Fit:
             "data": checksum(self.groups),
             "frozen": self._frozen,
             "pseudo_labels": self.semi.labels.epoch if self.semi else None,
+            "adversary": self.adversary.state() if self.adversary else None,
         }
         save_checkpoint(self._last, state)
         if self.semi:
@@ -477,6 +472,8 @@ class Fit:
         set_rng_state(state["rng"])
         if self.semi:
             self.semi.labels.restore(state["pseudo_labels"])
+        if self.adversary:
+            self.adversary.restore(state["adversary"])
 
 
 def advance(steps: Generator[list[Batch], float, None], loss: float) -> list[Batch] | None:

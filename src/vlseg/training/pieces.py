@@ -1,11 +1,7 @@
 """accumulate=auto: a step's images cut into what fits the free memory."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import torch
-from torch import nn
 
 from vlseg.models import Segmenter, as_module
 from vlseg.prompts import Prompted
@@ -14,6 +10,7 @@ from vlseg.training.batches import Known
 from vlseg.training.distributed import least, local_world, world
 from vlseg.training.loop import Fit
 from vlseg.training.memory import images_that_fit, pieces_for
+from vlseg.training.weights import unchanged_buffers
 
 
 def with_fitting_pieces(
@@ -37,18 +34,6 @@ def with_fitting_pieces(
         batch = trial.first_batch()
         device = trial.arithmetic.device
         sharing = local_world() if device.type == "cpu" else 1
-        fitting = images_that_fit(model, lambda: trial.batch_loss(batch), device, sharing=sharing)
+        fitting = images_that_fit(model, lambda: trial.largest_loss(batch), device, sharing=sharing)
     size, pieces = pieces_for(config.batch_size, least(fitting) * world())
     return config.model_copy(update={"batch_size": size, "accumulate": pieces})
-
-
-@contextmanager
-def unchanged_buffers(network: nn.Module) -> Iterator[None]:
-    """Put back what forward passes in training mode move: batch norm's running statistics and counts."""
-    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for name, buffer in network.named_buffers():
-                buffer.copy_(before[name])

@@ -32,8 +32,11 @@ class Arithmetic:
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of a loss."""
-        scaled = self.scaler.scale(loss) if self.scaler else loss
-        scaled.backward()  # type: ignore[no-untyped-call]
+        self.scaled(loss).backward()  # type: ignore[no-untyped-call]
+
+    def scaled(self, loss: Tensor) -> Tensor:
+        """What to take gradients of, so that small ones do not become 0: a multiple of the loss."""
+        return self.scaler.scale(loss) if self.scaler else loss
 
     def step(self, optimizer: torch.optim.Optimizer, clip_norm: float | None) -> bool:
         """Take the gradients, their norm at most `clip_norm`, and forget them; False where the step was left out.

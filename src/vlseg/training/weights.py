@@ -1,7 +1,8 @@
 """What of a model's state training changes, and a checksum of the rest."""
 
 import zlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -47,3 +48,15 @@ def frozen_checksum(network: nn.Module, changing: Collection[str]) -> int:
         if name not in changing:
             total = zlib.crc32(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy(), total)
     return total
+
+
+@contextmanager
+def unchanged_buffers(network: nn.Module) -> Iterator[None]:
+    """Put back what forward passes in training mode move: batch norm's running statistics and counts."""
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, buffer in network.named_buffers():
+                buffer.copy_(before[name])

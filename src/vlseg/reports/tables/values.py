@@ -13,7 +13,7 @@ from vlseg.reports.published import PublishedTable, published_table
 Labels = Mapping[str, str]
 MEANS = ("mean", "value", "delta_dice", "difference")
 """Under which of these keys a number stands that has an interval beside it."""
-EVALUATED = (*Aggregate.__dataclass_fields__, "ceilings", "named", "corruptions")
+EVALUATED = (*Aggregate.__dataclass_fields__, "ceilings", "named", "corruptions", "certificates")
 KNOWN = {
     "probe": ("selection_index", "chose_none", "presence_index", "attributes", "tests"),
     "attack": ("clean", "attacks"),

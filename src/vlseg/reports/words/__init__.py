@@ -5,6 +5,7 @@ Every function is pure and gives plain text; whoever shows it on a page escapes 
 
 from vlseg.reports.words import numbers
 from vlseg.reports.words.cell import Cell
+from vlseg.reports.words.certificates import about_certificates, about_guarantee
 from vlseg.reports.words.gain import about_words, adds_over_class
 from vlseg.reports.words.reading import about_language, reading_cell
 from vlseg.reports.words.screen import first_screen, reads, spoken_of
@@ -12,7 +13,9 @@ from vlseg.reports.words.sentences import about_comparison, about_leak, about_sc
 
 __all__ = [
     "Cell",
+    "about_certificates",
     "about_comparison",
+    "about_guarantee",
     "about_language",
     "about_leak",
     "about_scores",

@@ -6,7 +6,8 @@ quite all or nothing never reads as 100 % or 0 %, a p-value never as zero, nor a
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from vlseg.metrics import Estimate
 
@@ -171,3 +172,13 @@ _CONDITIONS = {
     "mean_image": "on the mean image",
     "other_image": "on another image",
 }
+
+
+def gradient_words(check: Mapping[str, Any]) -> str:
+    """Of a check of the gradients, as the record has it: "no sign of masked gradients (no proof); mean success ..."."""
+    told = {"search by gradient": check["white"], "SPSA": check["spsa"]}
+    told |= {f"transferred from {name}": value for name, value in check["transferred"].items()}
+    signs = counted(len(check["signs"]), "sign") if check["signs"] else "no sign"
+    proof = "" if check["signs"] else " (no proof)"
+    success = ", ".join(f"{name} {decimal(value)}" for name, value in told.items())
+    return f"{signs} of masked gradients{proof}; mean success: {success}"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vlseg.metrics import Aggregate, Comparison
+from vlseg.metrics import SMOOTHED, Aggregate, Comparison
 from vlseg.records import LEAKING, EvaluationSpec, origin
 from vlseg.reports.words.numbers import counted, difference, estimate, p_value, percent, share_of, why
 from vlseg.reports.words.reading import ALPHA, shown, upright
@@ -56,7 +56,7 @@ def _where(spec: EvaluationSpec) -> str:
         return ", asked with another object's words"
     if spec.condition == "blind":
         return ", one mask an image whatever is asked"
-    plain = ", on the images as they are" if spec.condition == "corrupted" else ""
+    plain = ", on the images as they are" if spec.condition in ("corrupted", SMOOTHED) else ""
     if spec.split == "train":
         return f"{plain}, on images of the training split"
     if spec.split == "val":
