@@ -237,3 +237,19 @@ def test_a_broken_image_is_named_each_time(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"0\.png"):
         predict_missing(Noting(), asks(images), tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_was_killed_is_predicted_under_the_same_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures(tmp_path / "i")
+    found, out = find_images(tmp_path / "i"), tmp_path / "o"
+    with monkeypatch.context() as patch:
+        patch.setattr("vlseg.evaluation.mask_names.Names.write", lambda self: self._journal and self._journal.close())
+        dying(patch, "asked")
+        with pytest.raises(Ended):
+            predict_files(Noting(), found, ["disc"], out)
+    (out / "mine__disc.png").write_bytes(b"another file")
+    predict_files(Noting(), found, ["disc", "cyst"], out)
+    masks = {f"{stem}__{prompt}.png" for stem in "012" for prompt in ("disc", "cyst")}
+    assert files(out).keys() == {*masks, *(f"overlays/{name}" for name in masks), "mine__disc.png", PREDICTIONS}

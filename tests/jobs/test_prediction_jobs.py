@@ -1,6 +1,7 @@
 """The file of `vlseg predict --jobs`: everything wrong in it is told at once, by number."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -129,3 +130,14 @@ def test_a_file_that_cannot_be_read(folder: Path) -> None:
         read_jobs(folder)
     with pytest.raises(InputError, match="no UTF-8 text"):
         read_jobs(folder / "a.png")
+
+
+def test_the_documented_file(folder: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "runs.md").read_text()
+    (example,) = re.findall(r"```json\n(\[.*?)```", page, flags=re.DOTALL)
+    (folder / "images").mkdir()
+    for name in ("a.png", "b.png"):
+        (folder / "images" / name).write_bytes((folder / "a.png").read_bytes())
+    first, second = read_jobs(written(folder, example))
+    assert first.wanted == (Wanted("polyp", "images/a"), Wanted("small round polyp", "images/a"))
+    assert second.wanted == (Wanted("polyp", "patient-7/left", 0.4),)

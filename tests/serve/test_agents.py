@@ -513,3 +513,14 @@ def test_the_missing_package_is_named(vlseg: Callable[..., Any], monkeypatch: py
         2,
         "vlseg: mcp: the package mcp (2.3) is not installed here; pip install 'vlseg[mcp]'\n",
     )
+
+
+def test_the_documented_configuration(vlseg: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "agents.md").read_text()
+    (example,) = re.findall(r"```json\n(.*?)```", page, flags=re.DOTALL)
+    told: list[Any] = []
+    monkeypatch.setattr("vlseg.serve.agents.serve_agents", lambda *words, **more: told.append((*words, more)))
+    assert vlseg(*json.loads(example)["mcpServers"]["vlseg"]["args"]).code == 0
+    ((sources, _, more),) = told
+    assert sources == ["/data/runs/polyp"]
+    assert more == {"readable": [Path("/data/images")], "written": Path("/data/masks")}
