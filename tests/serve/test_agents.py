@@ -311,7 +311,7 @@ def test_a_probe_says_how_the_mask_changes(models: dict[str, Predictor], ask: As
     others = [one["dice_with_own"] for one in here["asked"] if one["means"] == "something else"]
     low, high = f"{min(others):.2f}", f"{max(others):.2f}"
     spread = low if low == high else f"{low} to {high}"
-    assert f"asked for something else the Dice with the prompt's own mask is {spread}" in here["says"]
+    assert f"asked for something else, the Dice with the prompt's own mask is {spread}" in here["says"]
     assert "not whether it is right" in here["what"]
     assert values["on_a_test_split"] == []
     assert "is no run" in values["no_test_split"]

@@ -95,7 +95,7 @@ def in_words(own_area: int, asked: Sequence[Asked], *, reads_text: bool) -> str:
     else:
         start = ""
     told = [
-        f"{named} the Dice with the prompt's own mask is {_range(values)}"
+        f"{named}, the Dice with the prompt's own mask is {_range(values)}"
         for means, named in SAID.items()
         if (values := [one.dice_with_own for one in asked if one.means == means and one.dice_with_own is not None])
     ]
