@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import Future
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from PIL import Image
 from tiny_models import made
 
 from vlseg.evaluation import Ask, Prediction, Predictor, Wanted, Written, find_images, predict_files, predict_missing
-from vlseg.evaluation.mask_names import JOURNAL, PREDICTIONS, Names
+from vlseg.evaluation.mask_names import JOURNAL, PREDICTIONS, Names, PredictedMask
 from vlseg.evaluation.predictor import PROMPTS_KEPT
 from vlseg.models import PromptFeatures
 from vlseg.records import InputError
@@ -253,3 +254,21 @@ def test_a_folder_that_was_killed_is_predicted_under_the_same_names(
     predict_files(Noting(), found, ["disc", "cyst"], out)
     masks = {f"{stem}__{prompt}.png" for stem in "012" for prompt in ("disc", "cyst")}
     assert files(out).keys() == {*masks, *(f"overlays/{name}" for name in masks), "mine__disc.png", PREDICTIONS}
+
+
+def test_an_interruption_while_a_mask_is_waited_for_lists_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, met = Future.result, 0
+
+    def waiting(self: Any, timeout: float | None = None) -> Any:
+        nonlocal met
+        if isinstance(found := real(self, timeout), PredictedMask):
+            met += 1
+            if met == 1:
+                raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(Future, "result", waiting)
+    out = tmp_path / "o"
+    with pytest.raises(KeyboardInterrupt):
+        predict_missing(Noting(), asks(pictures(tmp_path / "i")), out)
+    assert len(rows(out)) == len(list(out.glob("*.png"))) > 0

@@ -140,7 +140,7 @@ class _Writing:
                     self.predictor.forget([wanted.prompt for wanted in ask.wanted if not still[wanted.prompt]])
                     on_image()
                 while self._waiting:
-                    self._note(self._waiting.popleft())
+                    self._note_first()
         finally:
             self.predictor.prompts_kept = PROMPTS_KEPT
             try:
@@ -213,7 +213,12 @@ class _Writing:
             }
             self._waiting.append(writers.submit(_write, self.names.out, pixels, prediction, about))
             if len(self._waiting) > 2 * WRITERS:
-                self._note(self._waiting.popleft())
+                self._note_first()
+
+    def _note_first(self) -> None:
+        """Of those that wait; it leaves them only when it is noted, as Ctrl-C may come in between."""
+        self._note(self._waiting[0])
+        self._waiting.popleft()
 
     def _note(self, job: Future[PredictedMask]) -> None:
         mask = job.result()
