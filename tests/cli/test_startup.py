@@ -24,6 +24,7 @@ COMMANDS = [
     "predict",
     "probe",
     "serve",
+    "mcp",
     "attack",
     "robustness",
     "merge",

@@ -12,9 +12,9 @@ from PIL import Image
 
 from vlseg.data import read_image
 from vlseg.evaluation import Prediction, Verdict, find_images, load, predict_files
-from vlseg.evaluation.predict_files import slug
 from vlseg.prompts import Vocabulary
 from vlseg.records import InputError, IntensityPolicy
+from vlseg.records.names import slug
 
 
 class Counting:
@@ -27,6 +27,9 @@ class Counting:
         self.presence = presence
         self.vocabulary: Vocabulary | None = None
         self.verdict: Verdict | None = None
+
+    def forget(self, prompts: Sequence[str]) -> None:
+        pass
 
     def judge(self, pixels: np.ndarray) -> Verdict | None:
         return self.verdict

@@ -16,6 +16,7 @@ from vlseg.cli.compare import compare
 from vlseg.cli.data import data_app
 from vlseg.cli.demo import demo
 from vlseg.cli.evaluate import evaluate
+from vlseg.cli.mcp import mcp
 from vlseg.cli.merge import merge
 from vlseg.cli.models import models
 from vlseg.cli.predict import predict
@@ -47,6 +48,7 @@ app.command()(compare)
 app.command()(predict)
 app.command()(probe)
 app.command()(serve)
+app.command()(mcp)
 app.command()(attack)
 app.command()(robustness)
 app.command()(merge)

@@ -4,6 +4,7 @@ from vlseg.evaluation.answers import Answer, model_answers
 from vlseg.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupted_queries
 from vlseg.evaluation.evaluate import evaluate
 from vlseg.evaluation.familiarity import Familiarity, Verdict
+from vlseg.evaluation.image_files import find_images
 from vlseg.evaluation.judging import (
     Judging,
     copy_judging,
@@ -15,10 +16,11 @@ from vlseg.evaluation.judging import (
     write_judging,
 )
 from vlseg.evaluation.mask_files import mask_answers
+from vlseg.evaluation.mask_names import PredictedMask
 from vlseg.evaluation.mean_dice import mean_dice
 from vlseg.evaluation.overlays import overlay
 from vlseg.evaluation.predict import Prediction, predict_image, ready
-from vlseg.evaluation.predict_files import PredictedMask, find_images, predict_files
+from vlseg.evaluation.predict_files import Ask, Wanted, Written, predict_files, predict_missing
 from vlseg.evaluation.predictor import Predictor, load
 from vlseg.evaluation.presence import PresenceCalibration
 from vlseg.evaluation.probe import blind_queries, probe_queries
@@ -37,6 +39,7 @@ __all__ = [
     "SCANNERS",
     "SEVERITIES",
     "Answer",
+    "Ask",
     "Familiarity",
     "Judging",
     "MaskReader",
@@ -48,6 +51,8 @@ __all__ = [
     "Scene",
     "Setting",
     "Verdict",
+    "Wanted",
+    "Written",
     "blind_queries",
     "choose_text_blind_rule",
     "clean_queries",
@@ -63,6 +68,7 @@ __all__ = [
     "overlay",
     "predict_files",
     "predict_image",
+    "predict_missing",
     "predict_smoothed",
     "presence_of",
     "probe_queries",

@@ -12,11 +12,12 @@ import numpy as np
 from vlseg.data import mask_range, mask_values, read_mask
 from vlseg.data.mask_levels import EXACT
 from vlseg.evaluation.answers import Answer
+from vlseg.evaluation.image_files import files_below
+from vlseg.evaluation.mask_names import PREDICTIONS
 from vlseg.evaluation.predict import Prediction
-from vlseg.evaluation.predict_files import PREDICTIONS, files_below, slug
 from vlseg.evaluation.query import Query
 from vlseg.records import InputError
-from vlseg.records.names import same_file
+from vlseg.records.names import same_file, slug
 
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 _KINDS = ("images", "masks")

@@ -1,14 +1,12 @@
-"""Masks for files or a folder of images: one model load, each image encoded once."""
+"""Masks for files: one model load, each image encoded once, each prompt encoded once."""
 
-import json
+import hashlib
 import math
-import os
-import re
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,173 +14,56 @@ from PIL import Image
 
 from vlseg.data import made_ahead
 from vlseg.evaluation.familiarity import UNKNOWN
-from vlseg.evaluation.judging import Answered, state_of
+from vlseg.evaluation.image_files import FoundImages
+from vlseg.evaluation.judging import state_of
+from vlseg.evaluation.mask_names import Key, Names, PredictedMask, key_of
 from vlseg.evaluation.overlays import overlay
 from vlseg.evaluation.predict import Prediction
-from vlseg.evaluation.predictor import Predictor
-from vlseg.records import InputError, read_json, replacing, write_text
-from vlseg.records.names import same_file
+from vlseg.evaluation.predictor import PROMPTS_KEPT, Predictor
+from vlseg.records import InputError, replacing
 
 WRITERS = 2
 """Threads that write masks while the next image is read and answered."""
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
-PREDICTIONS = "predictions.json"
-_WORDS = {"model": "model", "digest": "model of this name", "threshold": "threshold", "precision": "precision"}
 
 
 @dataclass(frozen=True)
-class PredictedMask:
-    """One written mask.
+class Wanted:
+    """A mask of an image.
 
-    `area_px` counts pixels at the image's own size; `present` says that there are any; `presence` is
-    the model's score in [0, 1] that the named thing is in the image, None where it has none. `file` is the mask's name
-    below the folder. `model` is the model's name, `digest` says which weights and settings; `threshold` acts on
-    probabilities. `state` is "found", "not_found" or "cannot_judge" (see `state_of`), `familiar` whether the image is
-    like those of the training and why not, `unknown_words` are those of the prompt that the training prompts lack.
+    `name` is what its file is called before the prompt, below the folder; `threshold` acts on probabilities, None = the
+    predictor's.
     """
 
-    image: str
     prompt: str
-    mask: str
-    overlay: str
-    area_px: int
-    present: bool
-    presence: float | None
-    height: int
-    width: int
-    file: str
-    model: str
-    digest: str
-    threshold: float
-    precision: str
-    state: Answered
-    familiar: dict[str, Any]
-    unknown_words: list[str]
+    name: str
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
-class FoundImages:
-    """Images, the folder that they were looked for in, and the other files there.
+class Ask:
+    """What is wanted of an image, each prompt once."""
 
-    Names of masks are those of the images below `root`. `unused` are names below it.
-    """
-
-    root: Path
-    images: tuple[Path, ...]
-    unused: tuple[str, ...] = ()
-
-    def name(self, image: Path) -> str:
-        """The image's name below the root, without suffix."""
-        return image.relative_to(self.root).with_suffix("").as_posix()
+    image: Path
+    wanted: tuple[Wanted, ...]
 
 
-def find_images(path: Path, out: Path | None = None) -> FoundImages:
-    """The image itself, or the image files of a folder and of the folders in it, by name.
+@dataclass(frozen=True)
+class Written:
+    """What asks gave: the masks that are there now, one line for each failure, and how many were there before."""
 
-    Linked folders are entered, hidden files and folders are not, nor is `out` where it lies inside.
-
-    Raises:
-        InputError: nothing there.
-    """
-    if path.is_file():
-        return FoundImages(path.parent, (path,))
-    if not path.is_dir():
-        raise InputError(f"--image: {path} does not exist; give an image file or a folder of them")
-    files = files_below(path, without=out)
-    images = tuple(file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
-    if not images:
-        others = Counter(file.suffix.lower() or "no suffix" for file in files)
-        held = ", ".join(f"{count} {kind}" for kind, count in others.most_common(3)) or "no files"
-        raise InputError(
-            f"--image: {path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}), but {held}; convert them to PNG"
-        )
-    taken = set(images)
-    return FoundImages(path, images, tuple(file.relative_to(path).as_posix() for file in files if file not in taken))
+    masks: list[PredictedMask]
+    failures: list[str]
+    kept: int = 0
 
 
-def files_below(folder: Path, without: Path | None = None) -> list[Path]:
-    """Files below a folder, sorted, those in linked folders included, hidden ones and those in `without` not."""
-    files: list[Path] = []
-    left_out = without.resolve() if without is not None else None
-    for root, folders, names in os.walk(folder, followlinks=True):
-        here, above = Path(root).resolve(), Path(root)
-        loops = False
-        while above != folder:
-            above = above.parent
-            loops = loops or above.resolve() == here
-        if loops or here == left_out:
-            folders.clear()
-            continue
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files += [file for name in names if not name.startswith(".") and (file := Path(root, name)).is_file()]
-    return sorted(files)
+@dataclass(frozen=True)
+class _Read:
+    """An image for what is still wanted of it; `pixels` None where that is nothing, an error where it is unreadable."""
 
-
-class Names:
-    """Names of masks in a folder: that of the same image and prompt if it has one, else one that nothing there has.
-
-    Raises:
-        InputError: the folder holds predictions of another model, threshold or precision.
-    """
-
-    def __init__(self, out: Path, predictor: Predictor) -> None:
-        self.rows: dict[tuple[str, str], dict[str, Any]] = {}
-        for row in _rows(out):
-            _check_alike(out, row, predictor)
-            self.rows[_absolute(row["image"]), row["prompt"]] = row
-        present = files_below(out) if out.is_dir() else []
-        self._taken = {same_file(file.relative_to(out).with_suffix("").as_posix()) for file in present}
-
-    def give(self, image: Path, name: str, prompt: str) -> str:
-        """The mask's name below the folder, without suffix."""
-        old = self.rows.get((_absolute(image), prompt))
-        if old is not None:
-            return PurePosixPath(old["file"]).with_suffix("").as_posix()
-        folder, _, stem = name.rpartition("/")
-        begin = f"{folder}/{_short(stem)}" if folder else _short(stem)
-        wanted = candidate = f"{begin}__{slug(prompt)}"
-        number = 2
-        while self._taken & {same_file(candidate), same_file(f"overlays/{candidate}")}:
-            candidate, number = f"{wanted}-{number}", number + 1
-        self._taken |= {same_file(candidate), same_file(f"overlays/{candidate}")}
-        return candidate
-
-    def write(self, out: Path, masks: Sequence[PredictedMask]) -> None:
-        """predictions.json with the rows that were there and the new ones, by image and prompt."""
-        new = {(_absolute(mask.image), mask.prompt): asdict(mask) for mask in masks}
-        rows = list({**self.rows, **new}.values())
-        write_text(out / PREDICTIONS, json.dumps(rows, indent=1, allow_nan=False) + "\n")
-
-
-def _absolute(path: str | Path) -> str:
-    """With links as they are: two links to one file are two images."""
-    return os.path.normpath(Path(path).absolute())
-
-
-def _rows(out: Path) -> list[dict[str, Any]]:
-    path = out / PREDICTIONS
-    if not path.is_file():
-        return []
-    rows = read_json(path, "")
-    kept = {"image", "prompt", "file", "model", "digest", "threshold", "precision"}
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and kept <= row.keys() for row in rows):
-        raise InputError(f"--out: {path} is of an earlier version or not of vlseg predict; give another folder")
-    return rows
-
-
-def _check_alike(out: Path, row: dict[str, Any], predictor: Predictor) -> None:
-    own = {
-        "model": predictor.model.spec.name,
-        "digest": predictor.digest,
-        "threshold": predictor.threshold,
-        "precision": predictor.precision,
-    }
-    for name, value in own.items():
-        if row[name] != value:
-            raise InputError(
-                f"--out: {out} holds predictions of another {_WORDS[name]} ({row[name]}, not {value}); "
-                "give another folder"
-            )
+    wanted: tuple[Wanted, ...]
+    there: tuple[PredictedMask, ...]
+    pixels: np.ndarray | InputError | None
+    digest: str
 
 
 def predict_files(
@@ -204,94 +85,165 @@ def predict_files(
     Raises:
         InputError: no image could be read, or `out` cannot be written or holds predictions of another model.
     """
-    masks: list[PredictedMask] = []
-    failures: list[str] = []
-    prompts = list(dict.fromkeys(prompts))
-    names = Names(out, predictor)
-    waiting: deque[Future[PredictedMask]] = deque()
+    unique = list(dict.fromkeys(prompts))
+    asks = [Ask(path, tuple(Wanted(prompt, found.name(path)) for prompt in unique)) for path in found.images]
+    written = _Writing(predictor, asks, Names(out, predictor)).run(on_image)
+    return written.masks, written.failures
 
-    def load(index: int) -> np.ndarray | InputError:
+
+def predict_missing(
+    predictor: Predictor, asks: Sequence[Ask], out: Path, *, on_image: Callable[[], None] = lambda: None
+) -> Written:
+    """As `predict_files`, of images with prompts of their own, for the masks that are not in `out` already.
+
+    A mask is there if it and its overlay are, of the same bytes of the image, the same weights and settings of the
+    model, threshold and precision; else it is made anew, under the same name.
+
+    Args:
+        predictor: answers.
+        asks: each image once.
+        out: the folder.
+        on_image: called after each image.
+
+    Raises:
+        InputError: see `predict_files`; masks of other images or prompts than asked for are of another model.
+    """
+    keys = {key_of(ask.image, wanted.prompt) for ask in asks for wanted in ask.wanted}
+    return _Writing(predictor, asks, Names(out, predictor, keys), missing_only=True).run(on_image)
+
+
+class _Writing:
+    """One pass over asks."""
+
+    def __init__(self, predictor: Predictor, asks: Sequence[Ask], names: Names, *, missing_only: bool = False) -> None:
+        self.predictor, self.asks, self.names = predictor, asks, names
+        self.missing_only = missing_only
+        self.failures: list[str] = []
+        self.kept = 0
+        self._masks: dict[Key, PredictedMask] = {}
+        self._waiting: deque[Future[PredictedMask]] = deque()
+
+    def run(self, on_image: Callable[[], None]) -> Written:
+        """All asks; what is written is listed also when this is interrupted."""
+        still = Counter(wanted.prompt for ask in self.asks for wanted in ask.wanted)
+        self.predictor.prompts_kept = max(PROMPTS_KEPT, len(still))
         try:
-            return predictor.read(found.images[index])
-        except InputError as error:
-            return error
-
-    try:
-        with ThreadPoolExecutor(WRITERS, thread_name_prefix="write") as writers:
-            for path, pixels in zip(found.images, made_ahead(load, len(found.images), 1), strict=True):
-                if isinstance(pixels, InputError):
-                    failures.append(str(pixels))
+            with ThreadPoolExecutor(WRITERS, thread_name_prefix="write") as writers:
+                for ask, read in zip(self.asks, made_ahead(self._read, len(self.asks), 1), strict=True):
+                    self.kept += len(read.there)
+                    self._masks |= {key_of(mask.image, mask.prompt): mask for mask in read.there}
+                    if isinstance(read.pixels, InputError):
+                        self.failures.append(str(read.pixels))
+                    elif read.pixels is not None:
+                        self._answer(ask.image, read, read.pixels, writers)
+                    still.subtract(wanted.prompt for wanted in ask.wanted)
+                    self.predictor.forget([wanted.prompt for wanted in ask.wanted if not still[wanted.prompt]])
                     on_image()
-                    continue
-                predictions, verdict = predictor.segment(pixels, prompts), predictor.judge(pixels)
-                familiar = dict(UNKNOWN) if verdict is None else verdict.to_json()
-                for prompt, prediction in zip(prompts, predictions, strict=True):
-                    if np.isnan(prediction.probability).any():
-                        failures.append(f'{path}: the answer to "{prompt}" is not a number; do the weights hold NaN?')
-                    name = names.give(path, found.name(path), prompt)
-                    made = (path, prompt, pixels, prediction, out, name, predictor, familiar)
-                    waiting.append(writers.submit(_write, *made))
-                    if len(waiting) > 2 * WRITERS:
-                        masks.append(waiting.popleft().result())
-                on_image()
-            while waiting:
-                masks.append(waiting.popleft().result())
-    finally:  # also when interrupted: what was written is listed
-        masks += [job.result() for job in waiting if job.done() and not job.cancelled() and job.exception() is None]
-        if masks:
-            names.write(out, masks)
-    if not masks:
-        raise InputError(failures[0])
-    return masks, failures
+                while self._waiting:
+                    self._note_first()
+        finally:
+            self.predictor.prompts_kept = PROMPTS_KEPT
+            try:
+                for job in self._waiting:
+                    if job.done() and not job.cancelled() and job.exception() is None:
+                        self._note(job)
+            finally:
+                self.names.write()
+        keys = (key_of(ask.image, wanted.prompt) for ask in self.asks for wanted in ask.wanted)
+        masks = [self._masks[key] for key in keys if key in self._masks]
+        if not masks:
+            raise InputError(self.failures[0])
+        return Written(masks, self.failures, self.kept)
+
+    def _read(self, index: int) -> _Read:
+        ask = self.asks[index]
+        try:
+            with ask.image.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        except OSError:
+            digest = ""  # reading the pixels says why
+        there = [self._there(ask.image, one, digest) if self.missing_only else None for one in ask.wanted]
+        wanted = tuple(one for one, mask in zip(ask.wanted, there, strict=True) if mask is None)
+        masks = tuple(mask for mask in there if mask is not None)
+        try:
+            return _Read(wanted, masks, self.predictor.read(ask.image) if wanted else None, digest)
+        except InputError as error:
+            return _Read(wanted, masks, error, digest)
+
+    def _there(self, image: Path, wanted: Wanted, digest: str) -> PredictedMask | None:
+        """The mask that need not be made."""
+        row = self.names.there(key_of(image, wanted.prompt))
+        own = {
+            "image_digest": digest,
+            "model": self.predictor.model.spec.name,
+            "digest": self.predictor.digest,
+            "threshold": self._threshold(wanted),
+            "precision": self.predictor.precision,
+        }
+        names = {field.name for field in fields(PredictedMask)}
+        if row is None or not row.keys() >= names or any(row[name] != value for name, value in own.items()):
+            return None
+        lies = {"mask": str(self.names.out / row["file"]), "overlay": str(self.names.out / "overlays" / row["file"])}
+        return PredictedMask(**{**{name: row[name] for name in names}, **lies, "image": str(image)})
+
+    def _threshold(self, wanted: Wanted) -> float:
+        return self.predictor.threshold if wanted.threshold is None else wanted.threshold
+
+    def _answer(self, image: Path, read: _Read, pixels: np.ndarray, writers: ThreadPoolExecutor) -> None:
+        predictions = self.predictor.segment(pixels, [wanted.prompt for wanted in read.wanted])
+        verdict = self.predictor.judge(pixels)
+        familiar = dict(UNKNOWN) if verdict is None else verdict.to_json()
+        for wanted, prediction in zip(read.wanted, predictions, strict=True):
+            number = not np.isnan(prediction.probability).any()
+            if not number:
+                self.failures.append(
+                    f'{image}: the answer to "{wanted.prompt}" is not a number; do the weights hold NaN?'
+                )
+            about = {
+                "image": str(image),
+                "prompt": wanted.prompt,
+                "file": f"{self.names.give(image, wanted.name, wanted.prompt)}.png",
+                "model": self.predictor.model.spec.name,
+                "digest": self.predictor.digest,
+                "threshold": self._threshold(wanted),
+                "precision": self.predictor.precision,
+                "familiar": familiar,
+                "unknown_words": self.predictor.vocabulary.unknown(wanted.prompt) if self.predictor.vocabulary else [],
+                "image_digest": read.digest if number else None,
+            }
+            self._waiting.append(writers.submit(_write, self.names.out, pixels, prediction, about))
+            if len(self._waiting) > 2 * WRITERS:
+                self._note_first()
+
+    def _note_first(self) -> None:
+        """Of those that wait; it leaves them only when it is noted, as Ctrl-C may come in between."""
+        self._note(self._waiting[0])
+        self._waiting.popleft()
+
+    def _note(self, job: Future[PredictedMask]) -> None:
+        mask = job.result()
+        self.names.done(mask)
+        self._masks[key_of(mask.image, mask.prompt)] = mask
 
 
-def _write(
-    path: Path,
-    prompt: str,
-    pixels: np.ndarray,
-    prediction: Prediction,
-    out: Path,
-    name: str,
-    predictor: Predictor,
-    familiar: dict[str, Any],
-) -> PredictedMask:
+def _write(out: Path, pixels: np.ndarray, prediction: Prediction, about: dict[str, Any]) -> PredictedMask:
     """The mask and the picture of one answer."""
-    mask_path, overlay_path = out / f"{name}.png", out / "overlays" / f"{name}.png"
+    mask = prediction.probability > about["threshold"]
+    mask_path, overlay_path = out / about["file"], out / "overlays" / about["file"]
     with replacing(mask_path) as temporary:
-        Image.fromarray(prediction.mask.astype("uint8") * 255).save(temporary, format="PNG")
+        Image.fromarray(mask.astype("uint8") * 255).save(temporary, format="PNG")
     with replacing(overlay_path) as temporary:
-        overlay(pixels, prediction.mask).save(temporary, format="PNG")
-    area = int(prediction.mask.sum())
-    height, width = prediction.mask.shape
-    presence = prediction.presence
+        overlay(pixels, mask).save(temporary, format="PNG")
+    area = int(mask.sum())
+    presence, finite = prediction.presence, bool(np.isfinite(prediction.probability).all())
     return PredictedMask(
-        image=str(path),
-        prompt=prompt,
         mask=str(mask_path),
         overlay=str(overlay_path),
         area_px=area,
         present=area > 0,
         presence=presence if presence is not None and math.isfinite(presence) else None,
-        height=height,
-        width=width,
-        file=f"{name}.png",
-        model=predictor.model.spec.name,
-        digest=predictor.digest,
-        threshold=predictor.threshold,
-        precision=predictor.precision,
-        state=state_of(area, familiar["state"], finite=bool(np.isfinite(prediction.probability).all())),
-        familiar=familiar,
-        unknown_words=predictor.vocabulary.unknown(prompt) if predictor.vocabulary is not None else [],
+        height=mask.shape[0],
+        width=mask.shape[1],
+        state=state_of(area, about["familiar"]["state"], finite=finite),
+        **about,
     )
-
-
-def slug(prompt: str) -> str:
-    """The prompt as part of a file name, in small letters of any script; different prompts may give the same."""
-    name = re.sub(r"[\W_]+", "-", same_file(prompt)).strip("-")
-    return name.encode(errors="ignore")[:60].decode(errors="ignore").strip("-") or "empty"
-
-
-def _short(stem: str) -> str:
-    """The stem of an image as the beginning of a name: as it is, but for what no name may hold, and its length."""
-    kept = re.sub(r'[<>:"\\|?*\x00-\x1f]', "-", stem)
-    return kept.encode(errors="ignore")[:160].decode(errors="ignore")

@@ -31,7 +31,7 @@ from vlseg.models.manifest import default_weights, whence
 from vlseg.models.registry import model_folder
 from vlseg.models.tensors import add_to_digest
 from vlseg.prompts import Vocabulary
-from vlseg.records import InputError, IntensityPolicy, RunRecord, read_record
+from vlseg.records import InputError, IntensityPolicy, finished_run
 
 PROMPTS_KEPT = 512
 DEFAULT_INTENSITY = IntensityPolicy()
@@ -65,6 +65,7 @@ class Predictor:
         self.presence: PresenceCalibration | None = judging.presence
         self.vocabulary: Vocabulary | None = judging.vocabulary
         self._last: tuple[np.ndarray, ImageFeatures, Inputs] | None = None
+        self.prompts_kept = PROMPTS_KEPT
         self._known: dict[str, Rows] = {}
 
     @cached_property
@@ -140,9 +141,14 @@ class Predictor:
     def _prompt_features(self, prompts: Sequence[str]) -> PromptFeatures:
         """Of each prompt, those of the last few hundred from memory."""
         rows = recall_prompts(self.model, prompts, self._known, self.device)
-        while len(self._known) > PROMPTS_KEPT:
+        while len(self._known) > self.prompts_kept:
             self._known.pop(next(iter(self._known)))
         return rows
+
+    def forget(self, prompts: Sequence[str]) -> None:
+        """Drop the features of prompts that will not be asked again."""
+        for prompt in prompts:
+            self._known.pop(prompt, None)
 
     def _pixels(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
         if isinstance(image, str | Path):
@@ -157,21 +163,6 @@ def check_threshold(threshold: float | None) -> None:
     """Raises: InputError: outside of [0, 1], or not a number."""
     if threshold is not None and not 0 <= threshold <= 1:
         raise InputError(f"threshold: {threshold} is no probability; give a number from 0 to 1")
-
-
-def finished_run(folder: Path) -> RunRecord:
-    """The record of a run that has a model.
-
-    Raises:
-        InputError: it has none yet.
-    """
-    record = read_record(folder / "run.json")
-    if not (folder / "model").is_dir():
-        raise InputError(
-            f"{folder}: the run has no model yet (status {record.status}); finish it with "
-            f"vlseg train --resume --out {folder}"
-        )
-    return record
 
 
 def load(

@@ -34,8 +34,8 @@ class Holder(NamedTuple):
 
 
 @contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
-    """Keep other processes from training the run in `folder` within the block.
+def run_lock(folder: Path, doing: str = "trained") -> Iterator[None]:
+    """Keep other processes from training the run in `folder`, or what else is being done there, within the block.
 
     The system gives the lock back when the process ends, however it ends, so that a killed one is in nobody's way. On
     file systems without such locks the process that is named in the file is looked for instead.
@@ -46,9 +46,9 @@ def run_lock(folder: Path) -> Iterator[None]:
     path = folder / LOCK_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = _claimed(path)
+        file = _claimed(path, doing)
     except _TakenError:
-        raise InputError(_taken_by(folder, _holder(path))) from None
+        raise InputError(_taken_by(folder, _holder(path), doing)) from None
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror or error}); choose another folder") from error
     try:
@@ -66,7 +66,7 @@ class _TakenError(Exception):
     """Another process holds the lock."""
 
 
-def _claimed(path: Path) -> int:
+def _claimed(path: Path, doing: str) -> int:
     """The open lock file, named as this process's."""
     while True:
         before = _holder(path)
@@ -77,7 +77,7 @@ def _claimed(path: Path) -> int:
                 raise _TakenError
             if not locked or _is_still(path, file):
                 if locked and before and before.host != socket.gethostname():
-                    _warn(path.parent, before)
+                    _warn(path.parent, before, doing)
                 told = Holder(os.getpid(), socket.gethostname(), psutil.Process().create_time())
                 os.truncate(file, 0)
                 os.write(file, json.dumps(told._asdict()).encode())
@@ -95,10 +95,10 @@ def _is_still(path: Path, file: int) -> bool:
         return False
 
 
-def _warn(folder: Path, before: Holder) -> None:
+def _warn(folder: Path, before: Holder, doing: str) -> None:
     # The lock is free, so that process has ended; unless this file system's locks do not reach other machines.
     print(
-        f"{folder}: was being trained by process {before.pid} on {before.host}, which did not finish; "
+        f"{folder}: was being {doing} by process {before.pid} on {before.host}, which did not finish; "
         "if it still runs there, stop one of the two",
         file=sys.stderr,
     )
@@ -142,10 +142,10 @@ def alive(holder: Holder | None) -> bool:
     return abs(started - holder.started) < START_TOLERANCE
 
 
-def _taken_by(folder: Path, holder: Holder | None) -> str:
+def _taken_by(folder: Path, holder: Holder | None, doing: str) -> str:
     if holder is None:
-        return f"{folder}: is being trained by another process; wait for it, or stop it"
-    who = f"{folder}: is being trained by process {holder.pid} on {holder.host}; wait for it, or stop it"
+        return f"{folder}: is being {doing} by another process; wait for it, or stop it"
+    who = f"{folder}: is being {doing} by process {holder.pid} on {holder.host}; wait for it, or stop it"
     if holder.host == socket.gethostname():
         return who
     return f"{who} (it cannot be checked from here: if it is gone, delete {folder / LOCK_NAME})"

@@ -23,6 +23,12 @@ def same_file(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
+def slug(prompt: str) -> str:
+    """The prompt as part of a file name, in small letters of any script; different prompts may give the same."""
+    name = re.sub(r"[\W_]+", "-", same_file(prompt)).strip("-")
+    return name.encode(errors="ignore")[:60].decode(errors="ignore").strip("-") or "empty"
+
+
 def listing(names: Sequence[str], shown: int = 3) -> str:
     """How many files are not used, and the first ones."""
     more = ", ..." if len(names) > shown else ""

@@ -312,6 +312,21 @@ def read_record(path: Path) -> RunRecord:
         raise from_validation(error, str(path)) from error
 
 
+def finished_run(folder: Path) -> RunRecord:
+    """The record of a run that has a model.
+
+    Raises:
+        InputError: it has none yet.
+    """
+    record = read_record(folder / "run.json")
+    if not (folder / "model").is_dir():
+        raise InputError(
+            f"{folder}: the run has no model yet (status {record.status}); finish it with "
+            f"vlseg train --resume --out {folder}"
+        )
+    return record
+
+
 MEASURED = (
     "dataset",
     "data_fingerprint",

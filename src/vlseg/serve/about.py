@@ -11,7 +11,7 @@ from vlseg.serve.describe import page_of
 from vlseg.serve.limits import Refused
 from vlseg.serve.metrics import CONTENT_TYPE
 from vlseg.serve.segmenting import errors
-from vlseg.serve.serving import Here
+from vlseg.serve.serving import Here, Serving
 
 STATIC = Path(__file__).parent / "static"
 router = APIRouter()
@@ -22,6 +22,11 @@ open_router = APIRouter()
 @router.get("/v1/models", response_model=schemas.Models, responses=errors(), tags=["models"])
 async def models(serving: Here) -> schemas.Models:
     """The models that requests may name."""
+    return schemas.Models(models=models_of(serving))
+
+
+def models_of(serving: Serving) -> list[schemas.Model]:
+    """What is told of each model; the first is the default."""
     found: list[schemas.Model] = []
     for name, engine in serving.engines.items():
         predictor = engine.predictor
@@ -40,7 +45,7 @@ async def models(serving: Here) -> schemas.Models:
                 licence=serving.licences.get(name),
             )
         )
-    return schemas.Models(models=found)
+    return found
 
 
 @router.get("/v1/models/{name}/words", response_model=schemas.Words, responses=errors(404), tags=["models"])

@@ -67,21 +67,7 @@ def create_app(
         clock: seconds, for the age of images.
     """
     limits = limits or Limits()
-    crowd, store = Crowd(limits.queue), Store(limits, memory, clock)
-    metrics = Metrics(crowd, store)
-    copies = {name: [one] if isinstance(one, Predictor) else list(one) for name, one in models.items()}
-    devices = {str(one.device) for inside in copies.values() for one in inside}
-    workers = {device: ThreadPoolExecutor(1, f"model-{device}") for device in devices}
-    engines = {
-        name: Engine(
-            [(one, workers[str(one.device)]) for one in inside],
-            crowd=lambda: crowd.open,
-            seen=partial(_seen, metrics, name),
-        )
-        for name, inside in copies.items()
-    }
-    helpers = ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 2)), "helper")
-    serving = Serving(engines, store, limits, crowd, metrics, helpers, corrections, licences or {})
+    serving = make_serving(models, limits, corrections=corrections, licences=licences or {}, memory=memory, clock=clock)
     app = FastAPI(
         title="vlseg",
         version=__version__,
@@ -97,10 +83,37 @@ def create_app(
         app.include_router(router, dependencies=[Security(TOKEN)])
     app.include_router(about.open_router)
     _answer_errors(app)
-    app.add_middleware(Gate, crowd=crowd)
+    app.add_middleware(Gate, crowd=serving.crowd)
     app.add_middleware(Guard, access=access, limits=limits)
-    app.add_middleware(Measured, metrics=metrics)
+    app.add_middleware(Measured, metrics=serving.metrics)
     return app
+
+
+def make_serving(
+    models: Mapping[str, Predictor | Sequence[Predictor]],
+    limits: Limits,
+    *,
+    corrections: Path | None = None,
+    licences: Mapping[str, str],
+    memory: int = MEMORY,
+    clock: Callable[[], float] = time.monotonic,
+) -> Serving:
+    """What answers, without the web; arguments as for `create_app`."""
+    crowd, store = Crowd(limits.queue), Store(limits, memory, clock)
+    metrics = Metrics(crowd, store)
+    copies = {name: [one] if isinstance(one, Predictor) else list(one) for name, one in models.items()}
+    devices = {str(one.device) for inside in copies.values() for one in inside}
+    workers = {device: ThreadPoolExecutor(1, f"model-{device}") for device in devices}
+    engines = {
+        name: Engine(
+            [(one, workers[str(one.device)]) for one in inside],
+            crowd=lambda: crowd.open,
+            seen=partial(_seen, metrics, name),
+        )
+        for name, inside in copies.items()
+    }
+    helpers = ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 2)), "helper")
+    return Serving(engines, store, limits, crowd, metrics, helpers, corrections, licences)
 
 
 def _seen(metrics: Metrics, model: str, step: str, count: int) -> None:

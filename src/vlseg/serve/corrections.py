@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vlseg.evaluation.predict_files import slug
 from vlseg.jobs.lock import run_lock
 from vlseg.records import InputError, check_folder, read_json, replacing, write_text
+from vlseg.records.names import slug
 from vlseg.serve.limits import Refused
 from vlseg.serve.pictures import NOTICE, read_mask_png
 from vlseg.serve.schemas import CorrectionAsk, CorrectionItem

@@ -12,7 +12,7 @@ from PIL import Image
 from vlseg import __version__
 from vlseg.data import unit_range
 from vlseg.evaluation import overlay
-from vlseg.evaluation.predict_files import slug
+from vlseg.records.names import slug
 from vlseg.serve.pictures import NOTICE, png, read_mask_png
 from vlseg.serve.polygons import polygons
 from vlseg.serve.schemas import ExportAsk, ExportItem

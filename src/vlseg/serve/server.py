@@ -1,6 +1,5 @@
 """`vlseg serve`: everything that can be known is checked before a model is loaded, then uvicorn runs the app."""
 
-import re
 import secrets
 import socket
 import ssl
@@ -15,8 +14,6 @@ import torch
 import uvicorn
 
 from vlseg.evaluation import Predictor, load
-from vlseg.evaluation.predictor import finished_run
-from vlseg.models import known_models
 from vlseg.models.device import check_precision, resolve_device, take_gpu
 from vlseg.models.manifest import default_weights, published_at
 from vlseg.records import InputError, from_system
@@ -26,8 +23,8 @@ from vlseg.serve.corrections import check_corrections
 from vlseg.serve.gate import Crowd
 from vlseg.serve.limits import Limits
 from vlseg.serve.logs import uvicorn_settings
+from vlseg.serve.sources import named_sources
 
-NAME = re.compile(r"[\w][\w.-]{0,99}")
 ANY_HOST = frozenset({"0.0.0.0", "::"})
 
 
@@ -69,14 +66,14 @@ def serve(
     check_precision(options.get("precision", "fp32"), resolve_device(options.get("device", "auto")))
     listening = _listen(settings.host, settings.port)
     with listening:
-        models = {name: _copies(name, source, options) for name, source in named.items()}
+        models = {name: copies_of(name, source, options) for name, source in named.items()}
         limits = Limits()
         app = create_app(
             models,
             access=access,
             limits=limits,
             corrections=settings.corrections,
-            licences={name: licence for name, source in named.items() if (licence := _licence(source))},
+            licences={name: licence for name, source in named.items() if (licence := licence_of(source))},
         )
         config = uvicorn.Config(
             app,
@@ -109,41 +106,6 @@ class _Server(uvicorn.Server):
         """As uvicorn's own."""
         self.crowd.closed = True
         await super().shutdown(sockets)
-
-
-def named_sources(sources: Sequence[str]) -> dict[str, str]:
-    """Each source by the name that requests give it: its folder's, or what stands before "=".
-
-    Raises:
-        InputError: two of one name, a name that no request can give, or what is no folder, hub id or model.
-    """
-    found: dict[str, str] = {}
-    for given in sources:
-        before, equals, after = given.partition("=")
-        name, source = (before, after) if equals and not Path(given).exists() else (_own_name(given), given)
-        if not NAME.fullmatch(name):
-            raise InputError(f"RUN_OR_MODEL: '{name}' is no name for requests; give one, as NAME={source}")
-        if name in found:
-            raise InputError(f"RUN_OR_MODEL: {found[name]} and {source} are both called {name}; give NAME={source}")
-        _check_source(source)
-        found[name] = source
-    return found
-
-
-def _own_name(source: str) -> str:
-    path = Path(source)
-    place = path.resolve() if path.exists() else path
-    return place.parent.name if place.name == "model" and (place.parent / "run.json").exists() else place.name
-
-
-def _check_source(source: str) -> None:
-    if (Path(source) / "run.json").is_file():
-        finished_run(Path(source))
-    if Path(source).is_dir() or source in known_models() or re.fullmatch(r"[\w.-]+/[\w.-]+", source):
-        return
-    raise InputError(
-        f"RUN_OR_MODEL: {source} is no folder, no hub id and no model (known: {', '.join(known_models())})"
-    )
 
 
 def _certificate(certificate: Path | None, key: Path | None) -> bool:
@@ -214,7 +176,7 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _copies(name: str, source: str, options: Mapping[str, Any]) -> list[Predictor]:
+def copies_of(name: str, source: str, options: Mapping[str, Any]) -> list[Predictor]:
     """The model, on each of the GPUs where there are several."""
     print(f"loading {name}", file=sys.stderr)
     gpus = torch.cuda.device_count() if resolve_device(options.get("device", "auto")).type == "cuda" else 1
@@ -236,7 +198,8 @@ def _loaded(source: str, options: Mapping[str, Any]) -> Predictor:
     return predictor
 
 
-def _licence(source: str) -> str | None:
+def licence_of(source: str) -> str | None:
+    """Of published weights, where it is known."""
     found = published_at(default_weights(source) or source)
     return found.licence if found else None
 

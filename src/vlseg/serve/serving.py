@@ -91,7 +91,7 @@ class Serving:
         found = await engine.answer(
             encoded, asked.prompts, threshold=asked.threshold, probability=asked.probability, known=known
         )
-        results = await self.aside(self._results, engine.predictor, encoded.familiar, image.spacing_mm, found)
+        results = await self.aside(results_of, engine.predictor, encoded.familiar, image.spacing_mm, found)
         for result in results:
             self.metrics.states.labels(name, result.state).inc()
         return schemas.Answer(
@@ -105,15 +105,6 @@ class Serving:
             results=results,
         )
 
-    def _results(
-        self,
-        predictor: Predictor,
-        familiar: Familiar,
-        spacing: tuple[float, float] | None,
-        found: Sequence[Found],
-    ) -> list[schemas.Result]:
-        return [_result(predictor, familiar, spacing, one) for one in found]
-
 
 @dataclass(frozen=True)
 class Asked:
@@ -123,6 +114,20 @@ class Asked:
     model: str
     threshold: float | None
     probability: bool
+
+
+def results_of(
+    predictor: Predictor, familiar: Familiar, spacing: tuple[float, float] | None, found: Sequence[Found]
+) -> list[schemas.Result]:
+    """What an answer says of each prompt.
+
+    Args:
+        predictor: that found it.
+        familiar: of the image.
+        spacing: (y, x) of a pixel in mm, or None.
+        found: for each prompt.
+    """
+    return [_result(predictor, familiar, spacing, one) for one in found]
 
 
 def _result(
