@@ -1,4 +1,4 @@
-"""The placeholder and the docs in a real browser, behind the guard: quiet, within reach, nothing from elsewhere."""
+"""The page and the docs in a real browser, behind the guard: quiet, within reach, nothing from elsewhere."""
 
 import threading
 import time
@@ -49,7 +49,7 @@ def test_pages(base: str, browser: Browser, width: int, scheme: str) -> None:
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"{base}/?token={TOKEN}")
-    page.get_by_text("tiny (default)").wait_for()
+    page.locator("body[data-ready]").wait_for()
     assert page.url == f"{base}/"
     for path in ("/", "/docs"):
         page.goto(base + path)

@@ -1,5 +1,6 @@
 """vlseg demo"""
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,9 +32,11 @@ def demo(
     comparison = comparison_for_report(result.runs)
     page = write_report(result.runs, out / "report.html", title="vlseg demo", comparison=comparison)
     seconds = round(time.monotonic() - begin, 1)
+    serve = f"vlseg serve {shlex.quote(str(out / 'runs' / 'clipseg-tiny'))}"
     values = {
         "seconds": seconds,
         "report": str(page),
+        "serve": serve,
         "text_blind_ceiling": result.text_blind_ceiling,
         "class_ceiling": result.class_ceiling,
         "runs": result.figures,
@@ -54,6 +57,9 @@ def demo(
         f"{swapped['dice_vs_named']:.3f} against the one named.",
         f"Absent targets answered with an empty mask: {text['absent_empty']:.0%}",
         f"Report: {page} ({seconds:.0f} s)",
+        f"Type yourself: {serve}",
+        f"  Open the address that it prints, drop an image from {out / 'data' / 'phantoms' / 'images'} there,",
+        "  and type: small round dark cyst",
     ]
     finish("demo", values, lines, as_json=json)
 

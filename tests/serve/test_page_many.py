@@ -1,0 +1,73 @@
+"""Many images on the page: a table of what the predictor says, and a file of it."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from page_driving import BRIGHT, DARK, NOTICE, content, page_at
+from playwright.sync_api import Browser
+
+import vlseg
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+FORMULA = "=dark disc"
+
+
+def test_a_folder(served_page: Any, page_browser: Browser, tmp_path: Path) -> None:
+    """Images are named by their place in it; other files are left out and counted."""
+    for place in ("a/1.png", "b/1.png"):
+        (tmp_path / place).parent.mkdir()
+        (tmp_path / place).write_bytes(served_page.images[0].read_bytes())
+    (tmp_path / "notes.txt").write_text("x")
+    with page_at(page_browser, served_page.address) as shown:
+        shown.page.get_by_role("link", name="Many images").click()
+        shown.page.get_by_label("A folder").set_input_files(tmp_path)
+        shown.page.get_by_text("2 images; 1 other file is left out").wait_for()
+        shown.page.get_by_label("Prompts, one a line").fill(BRIGHT)
+        shown.page.get_by_role("button", name="Segment").click()
+        shown.page.locator("#results-body tr").nth(1).wait_for()
+        names = shown.page.locator("#results-body th").all_inner_texts()
+        assert names == [f"{tmp_path.name}/a/1.png", f"{tmp_path.name}/b/1.png"]
+
+
+def test_many_images(served_page: Any, page_browser: Browser) -> None:
+    """The table says what the predictor says for each image and prompt, sorts, and is saved as CSV."""
+    predictor = vlseg.load(str(served_page.run), device="cpu", threads=1)
+    files = served_page.images[:5]
+    expected = {
+        (file.name, prompt): int(predictor.segment(file, [prompt])[0].mask.sum())
+        for file in files
+        for prompt in (BRIGHT, DARK, FORMULA)
+    }
+    with page_at(page_browser, f"{served_page.address}") as shown:
+        shown.page.get_by_role("link", name="Many images").click()
+        shown.page.get_by_label("Images", exact=True).set_input_files([*files, served_page.unlike])
+        shown.page.get_by_text("6 images", exact=True).wait_for()
+        shown.page.get_by_label("Prompts, one a line").fill(f"{BRIGHT}\n\n{DARK}\n{FORMULA}\n{DARK}\n")
+        shown.page.get_by_role("button", name="Segment").click()
+        shown.page.locator("#results-body tr").nth(17).wait_for()
+        shown.page.locator("#many-run:enabled").wait_for()
+        with shown.page.expect_download() as found:
+            shown.page.get_by_role("button", name="Table (CSV)").click()
+        lines = list(csv.DictReader(io.StringIO(content(found.value).decode())))
+        own = [one for one in lines if one["image"] != "unlike.png"]
+        assert {(one["image"], one["prompt"].removeprefix("'")): int(one["area_px"]) for one in own} == expected
+        assert {one["prompt"] for one in lines} == {BRIGHT, DARK, f"'{FORMULA}"}
+        assert {one["state"] for one in lines if one["image"] == "unlike.png"} == {"cannot_judge"}
+        assert {one["notice"] for one in lines} == {NOTICE}
+        button = shown.page.get_by_role("button", name="Area", exact=True)
+        for direction in ("ascending", "descending"):
+            button.click()
+            heading = shown.page.get_by_role("columnheader", name="Area")
+            assert heading.get_attribute("aria-sort") == direction
+            shown_areas = [
+                int(one.split()[0].replace(",", ""))
+                for one in shown.page.locator("#results-body td:nth-child(4)").all_inner_texts()
+            ]
+            assert shown_areas == sorted(shown_areas, reverse=direction == "descending")
+        shown.page.get_by_role("button", name=files[3].name).first.click()
+        shown.page.locator('.row[data-state="found"]').nth(1).wait_for()
+        assert shown.told(2).startswith(f"Found · {expected[files[3].name, DARK]:,} px")
+        assert [one.method for one in shown.asked if one.url.endswith("/v1/images")] == ["POST"]
