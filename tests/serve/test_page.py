@@ -242,7 +242,8 @@ def test_spacing_and_calibrated_presence(opened: Shown, served_page: Any) -> Non
 
     def change(values: Any) -> None:
         values["spacing_mm"] = [0.5, 0.25]
-        values["results"][0]["presence"] = {"score": 0.914, "calibrated": True, "n": 80}
+        judged = values["results"][0]["state"] != "cannot_judge"
+        values["results"][0]["presence"] = {"score": 0.914, "calibrated": judged, "n": 80 if judged else None}
 
     changed(opened, "**/segment", change)
     area = opened.type(1, BRIGHT)["area_px"]
@@ -251,7 +252,7 @@ def test_spacing_and_calibrated_presence(opened: Shown, served_page: Any) -> Non
     assert opened.page.inner_text("#presence") == told
     opened.upload(served_page.unlike)
     assert " · presence score 0.91" in opened.told(1)
-    told = "Presence score 0.91; no probability, as its calibration does not hold for such an image."
+    told = "Presence score 0.91; no probability for an image that the model cannot judge."
     assert opened.page.inner_text("#presence") == told
 
 

@@ -155,13 +155,22 @@ def test_what_the_model_knows_of_its_training_is_told() -> None:
         assert answer["familiar"] == {"state": "unlike", "reasons": ["its colours"]}
         assert result["state"] == "cannot_judge"
         assert np.array_equal(picture(result["mask"]), want.mask)
-        assert result["presence"] == {"score": want.presence / 2, "calibrated": True, "n": 80}
+        assert result["presence"] == {"score": want.presence, "calibrated": False, "n": None}
         assert result["unknown_words"] == ["red"]
         assert (await client.get("/v1/models")).json()["models"][0]["presence"] == {"calibrated": True, "n": 80}
         told = (await client.get("/v1/models/tiny/words")).json()
         assert told == {"words": ["polyp", "a"], "prompts": ["a polyp"]}
 
     answered(app_of({"tiny": model}), work)
+
+    model.familiarity = None
+
+    async def ask(client: httpx2.AsyncClient) -> None:
+        answer = (await client.post("/v1/segment", files=IMAGE, data={"prompts": "a red polyp"})).json()
+        (want,) = predictor().segment(pixels(), ["a red polyp"])
+        assert answer["results"][0]["presence"] == {"score": want.presence / 2, "calibrated": True, "n": 80}
+
+    answered(app_of({"tiny": model}), ask)
 
 
 def test_models_and_words() -> None:

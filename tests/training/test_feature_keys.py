@@ -72,6 +72,10 @@ NOT_IN_THE_KEY = {
     "augment": "a changed image has its change in its key",
     "zoom": "a changed image has its change in its key",
     "rotate": "a changed image has its change in its key",
+    **dict.fromkeys(
+        ("adversarial", "adversarial_epsilon", "adversarial_steps", "adversarial_step_size", "adversarial_share"),
+        "features of attacked images are not kept: a cache is refused",
+    ),
     "patience": "length",
     "validate_every": "when to validate",
     "validate_limit": "chooses samples",

@@ -50,6 +50,7 @@ SPEC: dict[str, Rule] = {
     "groups_known": "free",  # rows have their groups
     "nsd_tolerance": "same",
     "distance_units": "free",  # rows have their own
+    "attack_notes": "free",
     "text_blind_ceiling": "free",
     "class_ceiling": "free",
     "ceiling_reason": "free",
@@ -70,6 +71,7 @@ ROW: dict[str, Rule] = {
     **dict.fromkeys(("dice", "iou", "hd95", "hd", "nsd", "assd", "presence_score", "area", "area_error"), "value"),
     **dict.fromkeys(("empty_target", "empty_pred", "pixel_precision", "pixel_recall", "lesions"), "value"),
     **dict.fromkeys(("lesions_found", "false_lesions", "brier", "uncertainty", "overlap", "own_dice"), "value"),
+    **dict.fromkeys(("abstained", "certified_dice", "certified_accuracy"), "value"),
 }
 """Every column of SampleScore; what an evaluation has as a whole is looked up in its spec."""
 

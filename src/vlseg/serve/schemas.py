@@ -55,7 +55,9 @@ class Presence(BaseModel):
     """How sure the model is that the named thing is there."""
 
     score: float | None = Field(description="0 to 1; a probability only where calibrated.")
-    calibrated: bool = Field(description="Whether it was fitted on the validation images.")
+    calibrated: bool = Field(
+        description="Whether it was fitted on the validation images; never where the state is cannot_judge."
+    )
     n: int | None = Field(description="On how many.")
 
 

@@ -134,12 +134,13 @@ def _result(
     predictor: Predictor, familiar: Familiar, spacing: tuple[float, float] | None, found: Found
 ) -> schemas.Result:
     area = int(np.count_nonzero(found.mask))
+    state = state_of(area, familiar.state, finite=found.finite)
     return schemas.Result(
         prompt=found.prompt,
-        state=state_of(area, familiar.state, finite=found.finite),
+        state=state,
         area_px=area,
         area_mm2=area * spacing[0] * spacing[1] if spacing else None,
-        presence=_presence(predictor, found.presence),
+        presence=_presence(predictor, found.presence, judged=state != "cannot_judge"),
         unknown_words=predictor.vocabulary.unknown(found.prompt) if predictor.vocabulary else [],
         threshold=found.threshold,
         mask=as_text(mask_png(found.mask)),
@@ -147,9 +148,10 @@ def _result(
     )
 
 
-def _presence(predictor: Predictor, raw: float | None) -> schemas.Presence:
+def _presence(predictor: Predictor, raw: float | None, *, judged: bool) -> schemas.Presence:
+    """What was fitted on validation images does not hold for one that is unlike them: its score stays one."""
     calibration = predictor.presence
-    if raw is None or calibration is None:
+    if raw is None or calibration is None or not judged:
         return schemas.Presence(score=raw, calibrated=False, n=None)
     return schemas.Presence(score=calibration.score(raw), calibrated=True, n=calibration.n)
 

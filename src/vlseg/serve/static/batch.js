@@ -129,7 +129,7 @@ function line(one) {
     one.prompt + (one.unknown?.length ? ` (rare or absent in training: ${one.unknown.join(", ")})` : ""),
     (BADGES[one.state] ?? "No answer") + (reasons ? `: ${reasons}` : ""),
     one.state ? areaWords(one.area, one.spacing) : "",
-    score === null ? "" : `${presenceNumber(score)}${calibrated && one.state !== "cannot_judge" ? ` (n = ${n})` : " (score)"}`,
+    score === null ? "" : `${presenceNumber(score)}${calibrated ? ` (n = ${n})` : " (score)"}`,
   ];
   const row = make("tr", {}, make("th", { scope: "row" }, open), ...cells.map((text) => make("td", { textContent: text })));
   row.dataset.state = one.state || "error";

@@ -130,7 +130,7 @@ function toldOf(row) {
   if (!app.image) return ["Open an image to see its mask."];
   if (!row.mask) return ["Asking…"];
   const more = [areaWords(row.area, app.image.spacing)];
-  if (row.result) more.push(presenceShort(row.result.presence, row.state));
+  if (row.result) more.push(presenceShort(row.result.presence));
   if (row.edit) more.push("corrected by hand");
   return [make("b", { textContent: BADGES[row.state] ?? "Kept mask" }), ` · ${more.filter(Boolean).join(" · ")}`];
 }

@@ -50,16 +50,16 @@ export function presenceNumber(score) {
 
 export function presenceSentence({ score, calibrated, n }, state) {
   if (score === null) return "The model gives no presence score.";
-  if (calibrated && state === "cannot_judge")
-    return `Presence score ${presenceNumber(score)}; no probability, as its calibration does not hold for such an image.`;
+  if (state === "cannot_judge")
+    return `Presence score ${presenceNumber(score)}; no probability for an image that the model cannot judge.`;
   if (calibrated)
     return `Probability that it is there: ${presenceNumber(score)} (calibrated on n = ${n} validation samples).`;
   return `Presence score ${presenceNumber(score)}; not calibrated, so no probability.`;
 }
 
-export function presenceShort({ score, calibrated, n }, state) {
+export function presenceShort({ score, calibrated, n }) {
   if (score === null) return "";
-  return calibrated && state !== "cannot_judge" ? `presence ${presenceNumber(score)} (n = ${n})` : `presence score ${presenceNumber(score)}`;
+  return calibrated ? `presence ${presenceNumber(score)} (n = ${n})` : `presence score ${presenceNumber(score)}`;
 }
 
 /** One line about the image, "" where there is nothing to warn of. */
@@ -76,7 +76,7 @@ export function rowStatus(row, spacing) {
   const name = `“${row.prompt}”`;
   if (row.error) return `${name}: ${row.error}`;
   if (!row.result) return `${name}: asking`;
-  const parts = [BADGES[row.state], areaWords(row.area, spacing), presenceShort(row.result.presence, row.state)];
+  const parts = [BADGES[row.state], areaWords(row.area, spacing), presenceShort(row.result.presence)];
   if (row.edit) parts.push("corrected by hand");
   if (row.result.unknown_words.length) parts.push(`rare or absent in training: ${row.result.unknown_words.join(", ")}`);
   return `${name}: ${parts.filter(Boolean).join(", ")}`;
