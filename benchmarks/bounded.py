@@ -3,7 +3,7 @@
 Groups are drawn alike: of one value each, or of unequal sizes, 2.5 values in the mean. `interval_coverage.py` reports.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -56,10 +56,10 @@ SCENARIOS: dict[str, tuple[Draw, Bounds]] = {
 }
 
 
-def bounded_coverage(trials: int) -> list[dict[str, object]]:
+def bounded_coverage(trials: int, scenarios: Mapping[str, tuple[Draw, Bounds]]) -> list[dict[str, object]]:
     """Coverage, shares of intervals below and above the truth, and mean reach, where there is an interval."""
     rows: list[dict[str, object]] = []
-    for name, (draw, bounds) in SCENARIOS.items():
+    for name, (draw, bounds) in scenarios.items():
         for unequal in (False, True):
             sums, counts = _groups(np.random.default_rng(99), draw, 4_000_000, unequal=unequal)
             truth = float(sums.sum() / counts.sum())
@@ -135,11 +135,14 @@ def _gaffke(sums: np.ndarray, counts: np.ndarray, shares: np.ndarray, bounds: Bo
 def _both(
     sums: np.ndarray, counts: np.ndarray, t: tuple[np.ndarray, np.ndarray], gaffke: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cut where a group lies on that side of the median one."""
+    """Cut where less than a third of the groups have the outermost mean."""
     means = sums / counts
-    median = np.median(means, axis=1)
-    low = np.where(means.min(axis=1) < median - 1e-12, np.maximum(t[0], gaffke[0]), t[0])
-    return low, np.where(means.max(axis=1) > median + 1e-12, np.minimum(t[1], gaffke[1]), t[1])
+    lowest, highest = (
+        (np.abs(means - end) < 1e-12).sum(axis=1)
+        for end in (means.min(axis=1, keepdims=True), means.max(axis=1, keepdims=True))
+    )
+    low = np.where(3 * lowest < means.shape[1], np.maximum(t[0], gaffke[0]), t[0])
+    return low, np.where(3 * highest < means.shape[1], np.minimum(t[1], gaffke[1]), t[1])
 
 
 def _summary(low: np.ndarray, high: np.ndarray, mean: np.ndarray, truth: float) -> dict[str, float]:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from bounded import bounded_coverage
+from bounded import SCENARIOS, bounded_coverage
 from scipy import stats
 from two_level import two_level_coverage
 
@@ -129,7 +129,10 @@ def two_level(trials: int) -> dict[str, object]:
 
 def bounded(trials: int) -> dict[str, object]:
     """Intervals of values in a range where few groups are apart."""
-    return {"bounded_trials": trials, "bounded": bounded_coverage(trials)}
+    return {
+        "bounded_trials": trials,
+        "bounded": bounded_coverage(trials, {"Dice, as above": (scores, (0, 1))} | SCENARIOS),
+    }
 
 
 PARTS = {"one_level": one_level, "tests": tests, "two_level": two_level, "bounded": bounded}

@@ -130,7 +130,7 @@ def interval(
 
 
 def _limits(gathered: Clusters, bounds: tuple[float, float]) -> tuple[float, float]:
-    """Where a studentised interval is cut: at the bounds, or before them on a side on which groups lie apart.
+    """Where a studentised interval is cut: at the bounds, or before them on a side where few groups lie outermost.
 
     Below four groups apart there is no interval. Where all of these lie on one side of the rest, the means that get
     one lie too far on that side, and `bounded_interval`, which knows of no such choice, reaches back too little.
@@ -138,11 +138,12 @@ def _limits(gathered: Clusters, bounds: tuple[float, float]) -> tuple[float, flo
     if not np.all(np.isfinite(bounds)):
         return bounds
     means = gathered.sums / gathered.counts
-    median, slack = float(np.median(means)), 1e-12 * max(1.0, float(np.abs(means).max()))
+    slack = 1e-12 * max(1.0, float(np.abs(means).max()))
+    lowest, highest = (np.count_nonzero(np.abs(means - end) <= slack) for end in (means.min(), means.max()))
     low, high = bounded_interval(gathered, bounds)
     return (
-        max(low, bounds[0]) if means.min() < median - slack else bounds[0],
-        min(high, bounds[1]) if means.max() > median + slack else bounds[1],
+        max(low, bounds[0]) if 3 * lowest < len(means) else bounds[0],
+        min(high, bounds[1]) if 3 * highest < len(means) else bounds[1],
     )
 
 
