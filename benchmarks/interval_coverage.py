@@ -3,7 +3,7 @@
 Dice of a case: 5 % misses (0), 17 % exact answers to empty masks (1), 2 % total failures (0 to 0.2), the rest skewed
 towards 1 with an effect of the patient. Groups are of unequal size.
 
-    python benchmarks/interval_coverage.py [--trials 2000] [--part one_level|two_level|tests]
+    python benchmarks/interval_coverage.py [--trials 2000] [--part one_level|two_level|bounded|tests]
 """
 
 import argparse
@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from bounded import SCENARIOS, bounded_coverage
 from scipy import stats
 from two_level import two_level_coverage
 
@@ -126,7 +127,15 @@ def two_level(trials: int) -> dict[str, object]:
     return {"two_level_trials": rounded, "two_level": two_level_coverage(rounded)}
 
 
-PARTS = {"one_level": one_level, "tests": tests, "two_level": two_level}
+def bounded(trials: int) -> dict[str, object]:
+    """Intervals of values in a range where few groups are apart."""
+    return {
+        "bounded_trials": trials,
+        "bounded": bounded_coverage(trials, {"Dice, as above": (scores, (0, 1))} | SCENARIOS),
+    }
+
+
+PARTS = {"one_level": one_level, "tests": tests, "two_level": two_level, "bounded": bounded}
 
 
 def main() -> None:

@@ -63,3 +63,29 @@ def test_error_and_power(results: dict[str, Any], page: str) -> None:
         found = [100 * one[kind] for one in families]
         assert f"{min(found):.0f} to {max(found):.0f}" in page
     assert all(0.77 <= one["power_stated_for_the_family"] <= 0.83 for one in results["power"])
+
+
+def test_coverage_where_the_interval_is_cut(results: dict[str, Any], page: str) -> None:
+    rows = re.findall(r"^\| ([^|]+) \| (\d+) \|((?: [\d.]+ % \|){3}) (\S+, \S+) \| (\S+, \S+) \|$", page, re.MULTILINE)
+    shown = {(name, int(groups)): [*shares(rest), t, cut] for name, groups, rest, t, cut in rows}
+    expected = {
+        (one["scenario"], one["groups"]): [
+            *(round(100 * one[kind]["coverage"], 1) for kind in ("t", "gaffke", "both")),
+            *(f"{one[kind]['below']:.3f}, {one[kind]['above']:.3f}" for kind in ("t", "both")),
+        ]
+        for one in results["bounded"]
+        if one["unequal"] and one["groups"] in (12, 41, 100)
+    }
+    assert shown == expected
+    assert f"{results['bounded_trials']:,} trials" in page
+
+
+def test_the_cut_costs_little_coverage_and_shortens_what_runs_away(results: dict[str, Any], page: str) -> None:
+    lost = [one["t"]["coverage"] - one["both"]["coverage"] for one in results["bounded"]]
+    assert max(lost) < 0.01
+    assert f"costs {100 * max(lost):.1f} points of coverage at most" in page
+    for one in results["bounded"]:
+        assert all(one["both"][side] <= one["t"][side] for side in ("below", "above"))
+    away = [one for one in results["bounded"] if one["scenario"].startswith("change, 9") and one["groups"] <= 100]
+    assert away
+    assert all(one["both"]["below"] < 0.9 * one["t"]["below"] for one in away)

@@ -237,7 +237,7 @@ def test_names_last_and_identities_tell(
     assert not {run.identity for run in other} & {run.identity for run in before}
     longer = plan(places, part | {"set": {"epochs": 3}}).runs
     assert not {run.name for run in longer} & {run.name for run in before}
-    monkeypatch.setattr(naming, "PROTOCOLS", {**PROTOCOLS, "metrics": 2})
+    monkeypatch.setattr(naming, "PROTOCOLS", {**PROTOCOLS, "metrics": PROTOCOLS["metrics"] + 1})
     later = plan(places, part).runs
     assert [run.name for run in later] == [run.name for run in before]
     assert [a.identity == b.identity for a, b in zip(later, before, strict=True)] == [True, False]

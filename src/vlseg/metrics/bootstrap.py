@@ -78,7 +78,8 @@ def bootstrap_mean(
         groups: (n,) what belongs together, e.g. patients.
         method: "t" (studentised by the groups' spread), "percentile", or "bca" (bias-corrected and accelerated, Efron
             1987). docs/statistics.md gives the coverage of each: that of "t" comes nearest to 95 %.
-        bounds: what the mean cannot leave, e.g. (0, 1); the interval is cut there.
+        bounds: what no value can leave, e.g. (0, 1). The interval is cut there, and that of "t" where
+            `bounded_interval` ends: with few groups apart from the rest it can reach as far as the bounds themselves.
 
     Raises:
         InputError: an unknown method.
@@ -100,8 +101,7 @@ def bootstrap_mean(
     if apart < MIN_APART:
         reason = f"{apart} of {len(gathered.sums)} groups differ from the others, too few to resample"
         return Estimate(mean, std, None, len(data), reason)
-    low, high = interval(gathered, method)
-    return Estimate(mean, std, (max(low, bounds[0]), min(high, bounds[1])), len(data))
+    return Estimate(mean, std, interval(gathered, method, bounds), len(data))
 
 
 def _apart(gathered: Clusters) -> int:
@@ -114,14 +114,62 @@ def _apart(gathered: Clusters) -> int:
     return len(means) - int(runs.max())
 
 
-def interval(gathered: Clusters, method: Method) -> tuple[float, float]:
-    """The 95 % interval of a mean over groups that are not all alike."""
+def interval(
+    gathered: Clusters, method: Method, bounds: tuple[float, float] = (-np.inf, np.inf)
+) -> tuple[float, float]:
+    """The 95 % interval of a mean, within what no value can leave, over groups that are not all alike."""
     means, errors = _resampled(gathered, studentised=method == "t")
     if method == "t":
-        return _studentised(gathered, means, errors)
-    levels = _bca_levels(gathered, means) if method == "bca" else (0.025, 0.975)
-    low, high = np.percentile(means, [100 * level for level in levels])
-    return float(low), float(high)
+        low, high = _studentised(gathered, means, errors)
+        limits = _limits(gathered, bounds)
+    else:
+        levels = _bca_levels(gathered, means) if method == "bca" else (0.025, 0.975)
+        low, high = (float(end) for end in np.percentile(means, [100 * level for level in levels]))
+        limits = bounds
+    return max(low, limits[0]), min(high, limits[1])
+
+
+def _limits(gathered: Clusters, bounds: tuple[float, float]) -> tuple[float, float]:
+    """Where a studentised interval is cut: at the bounds, or before them on a side where few groups lie outermost.
+
+    Below four groups apart there is no interval. Where all of these lie on one side of the rest, the means that get
+    one lie too far on that side, and `bounded_interval`, which knows of no such choice, reaches back too little.
+    """
+    if not np.all(np.isfinite(bounds)):
+        return bounds
+    means = gathered.sums / gathered.counts
+    slack = 1e-12 * max(1.0, float(np.abs(means).max()))
+    lowest, highest = (np.count_nonzero(np.abs(means - end) <= slack) for end in (means.min(), means.max()))
+    low, high = bounded_interval(gathered, bounds)
+    return (
+        max(low, bounds[0]) if 3 * lowest < len(means) else bounds[0],
+        min(high, bounds[1]) if 3 * highest < len(means) else bounds[1],
+    )
+
+
+def bounded_interval(gathered: Clusters, bounds: tuple[float, float]) -> tuple[float, float]:
+    """A 95 % interval for the mean of values that cannot leave their finite bounds.
+
+    Gaffke's (2005; Learned-Miller and Thomas, arXiv:1905.06208): the groups, and a made-up one whose values all lie
+    at a bound, get random weights that add to one, any set of weights as likely as another (Dirichlet). The lower end
+    is the 2.5 % quantile of the weighted mean with the made-up group at the lower bound, the upper end the 97.5 %
+    quantile with it at the upper one. For zeros and ones in groups of one size this is Clopper and Pearson's interval.
+    The made-up group is as large as the group that a sample lies in is on average; the mean group would be too small.
+    """
+    order = np.lexsort((gathered.sums, gathered.counts))
+    sums, counts = gathered.sums[order], gathered.counts[order]
+    size = float((counts**2).sum() / counts.sum())
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    rows = max(1, _DRAWS_AT_ONCE // (len(sums) + 1))
+    low, high = np.empty(REPLICATES), np.empty(REPLICATES)
+    for start in range(0, REPLICATES, rows):
+        part = slice(start, min(start + rows, REPLICATES))
+        # Exponential variables over their sum are a Dirichlet's; the sum cancels in a ratio.
+        weights = rng.standard_exponential((part.stop - start, len(sums) + 1))
+        total, added = weights[:, :-1] @ sums, weights[:, -1] * size
+        count = weights[:, :-1] @ counts + added
+        low[part], high[part] = (total + added * bounds[0]) / count, (total + added * bounds[1]) / count
+    return float(np.percentile(low, 2.5)), float(np.percentile(high, 97.5))
 
 
 def _resampled(gathered: Clusters, *, studentised: bool) -> tuple[Floats, Floats]:
@@ -190,7 +238,7 @@ def two_level_mean(
     Args:
         runs: (S, n) values of each seed's run on the same n samples.
         groups: (n,) what belongs together.
-        bounds: what the mean cannot leave; the interval is cut there.
+        bounds: what no value can leave; the interval is cut there, and the groups' part as in `bootstrap_mean`.
 
     Returns:
         `n` counts samples, `std` is that of the seeds' means.
@@ -200,7 +248,7 @@ def two_level_mean(
         return Estimate(None, None, None, 0, "no value is defined")
     seeds, n = data.shape
     std = float(data.mean(axis=1).std(ddof=1)) if seeds > 1 else None
-    over_seeds = bootstrap_mean(data.mean(axis=0).tolist(), groups)
+    over_seeds = bootstrap_mean(data.mean(axis=0).tolist(), groups, bounds=bounds)
     answer = Estimate(over_seeds.mean, std, None, n)
     if seeds < MIN_SEEDS:
         return replace(answer, reason=f"{seeds} seeds, fewer than {MIN_SEEDS}")

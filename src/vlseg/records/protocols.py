@@ -12,7 +12,7 @@ PROTOCOLS: Mapping[str, int] = {
     "models": 1,
     "losses": 1,
     "training": 1,
-    "metrics": 1,
+    "metrics": 2,
     "evaluation": 1,
     "attacks": 1,
 }
