@@ -1,4 +1,4 @@
-"""What benchmarks/robustness.py computes from score rows, and that docs/attacks.md shows its committed results."""
+"""What benchmarks/robustness.py computes from score rows, and that docs/attacks-measured.md shows its committed results."""
 
 import json
 from dataclasses import asdict
@@ -158,7 +158,7 @@ def test_cells() -> None:
 
 def test_the_page_shows_the_committed_results() -> None:
     results = json.loads((ROOT / "benchmarks" / "results" / "robustness.json").read_text())
-    page = (ROOT / "docs" / "attacks.md").read_text().splitlines()
+    page = (ROOT / "docs" / "attacks-measured.md").read_text().splitlines()
     for name, lines in tables(results).items():
         assert set(lines) <= set(page), f"{name}: run benchmarks/robustness.py --tables"
     assert '"/' not in json.dumps(results), "a place of the machine"
