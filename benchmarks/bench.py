@@ -29,6 +29,7 @@ from attack_speed import works as attack_works
 from peers import WORDS, model_and_processor, synchronise, transformers_answer
 from PIL import Image
 from scipy.stats import spearmanr
+from serving import works as served_works
 from surface_metrics import monai, ours, pair
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -311,6 +312,17 @@ def attacks(repeats: int, device: str) -> list[Row]:
     ]
 
 
+def over_http(picture: Path, repeats: int, device: str) -> list[Row]:
+    """First mask and next prompt, asked of a server on this machine."""
+    with served_works(picture, device) as works:
+        return [
+            {"work": work.name, "against": "transformers in the program itself", "target": None}
+            | in_turn(work.mine, work.theirs, 2 * repeats)
+            | {"equality": {"pixels_unlike_predictor": work.difference()}, "floor": None}
+            for work in works
+        ]
+
+
 def dataset(root: Path, sources: list[Path]) -> Path:
     """The images of several folders, with their masks, as one training split; made-up ones where there is no source."""
     for name in ("images", "masks", "anns"):
@@ -362,7 +374,7 @@ def main() -> None:
     """Run what is asked for, print the table, write results/latest.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, nargs="*", help="folders with images/ and masks/ of equal names")
-    parser.add_argument("--only", nargs="*", choices=["prompts", "frozen", "full", "surfaces", "attacks"])
+    parser.add_argument("--only", nargs="*", choices=["prompts", "frozen", "full", "surfaces", "attacks", "served"])
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--out", type=Path, default=HERE / "results" / "latest.json")
@@ -380,6 +392,7 @@ def main() -> None:
             "full": lambda: full_training(options.repeats, options.device),
             "surfaces": lambda: surfaces(options.repeats),
             "attacks": lambda: attacks(max(1, options.repeats // 2), options.device),
+            "served": lambda: over_http(pictures[0], options.repeats, options.device),
         }
         here = machine(options.device) | {"images": f"{len(pictures)} {'real' if sources else 'made-up'} ones"}
         rows = [row | {"machine": here} for name in options.only or works for row in works[name]()]
