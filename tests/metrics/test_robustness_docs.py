@@ -1,4 +1,4 @@
-"""What benchmarks/robustness.py computes from score rows, and that docs/attacks-measured.md shows its committed results."""
+"""What benchmarks/robustness.py computes from score rows, and that docs/attacks-measured.md shows what is committed."""
 
 import json
 from dataclasses import asdict
