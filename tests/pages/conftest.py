@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browsing import NoBrowserError, chromium
+from browsing import browser_or_skip
 from made_up_runs import write_run
 from made_up_study import write_study
 from PIL import Image
@@ -14,11 +14,8 @@ from playwright.sync_api import Browser
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    try:
-        with chromium() as browser:
-            yield browser
-    except NoBrowserError as error:
-        pytest.skip(f"untested: pages in a browser: {error}")
+    with browser_or_skip() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from browsing import NoBrowserError, chromium
+from browsing import browser_or_skip
 from page_driving import Shown, page_at
 from PIL import Image
 from playwright.sync_api import Browser
@@ -87,11 +87,8 @@ def served_page(page_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope="module")
 def page_browser() -> Iterator[Browser]:
-    try:
-        with chromium() as browser:
-            yield browser
-    except NoBrowserError as error:
-        pytest.skip(f"untested: the page in a browser: {error}")
+    with browser_or_skip() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 import uvicorn
 from asking import TOKEN, guard
-from browsing import NoBrowserError, chromium
+from browsing import browser_or_skip
 from forking import ended, fork
 from playwright.sync_api import Browser, Page
 
@@ -78,11 +78,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 @pytest.fixture(scope="module")
 def browser(servers: Servers) -> Iterator[Browser]:
-    try:
-        with chromium() as found:
-            yield found
-    except NoBrowserError as error:
-        pytest.skip(f"untested: pages in a browser: {error}")
+    with browser_or_skip() as found:
+        yield found
 
 
 @pytest.fixture

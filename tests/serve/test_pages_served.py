@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import uvicorn
-from browsing import PATIENCE, NoBrowserError, axe_findings, chromium, sideways
+from browsing import PATIENCE, axe_findings, browser_or_skip, sideways
 from playwright.sync_api import Browser
 from served import TOKEN, app_of, predictor
 
@@ -29,11 +29,8 @@ def base() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser(base: str) -> Iterator[Browser]:
-    try:
-        with chromium() as found:
-            yield found
-    except NoBrowserError as error:
-        pytest.skip(str(error))
+    with browser_or_skip() as found:
+        yield found
 
 
 @pytest.mark.slow
