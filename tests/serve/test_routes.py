@@ -191,6 +191,15 @@ def test_models_and_words() -> None:
 
 
 JSON = {"Content-Type": "application/json"}
+
+
+def sent_as(field: bytes, value: bytes, charset: str = "") -> dict[str, Any]:
+    """A form with an image and a field of those very bytes."""
+    parts = [b'name="image"; filename="a.png"\r\n\r\n' + png(pixels()), b'name="' + field + b'"\r\n\r\n' + value]
+    content = b"".join(b"--b\r\nContent-Disposition: form-data; " + part + b"\r\n" for part in parts) + b"--b--\r\n"
+    return {"content": content, "headers": {"Content-Type": f"multipart/form-data; boundary=b{charset}"}}
+
+
 ODD = '{"prompts": ["a"], "\\ud800": 1}'
 WRONG: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "no form": ("/v1/segment", {"json": {"prompts": ["a"]}}, 415, "not_a_form"),
@@ -218,6 +227,9 @@ WRONG: dict[str, tuple[str, dict[str, Any], int, str]] = {
         "bad_form",
     ),
     "a long field": ("/v1/segment", {"files": IMAGE, "data": {"prompts": "a" * 70_000}}, 400, "bad_form"),
+    "a field in Latin-1": ("/v1/segment", sent_as(b"prompts", "größe".encode("latin-1")), 422, "not_utf8"),
+    "a field of half a character": ("/v1/segment", sent_as(b"model", "ü".encode()[:1]), 422, "not_utf8"),
+    "a field with a surrogate in UTF-8": ("/v1/images", sent_as(b"model", b"\xed\xa0\x80"), 422, "not_utf8"),
     "many prompts": ("/v1/segment", {"files": IMAGE, "data": {"prompts": ["a"] * 17}}, 422, "too_many_prompts"),
     "broken JSON": (
         "/v1/images/x/segment",
@@ -231,8 +243,13 @@ WRONG: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "an odd key": ("/v1/images/x/segment", {"content": ODD, "headers": JSON}, 422, "invalid"),
     "an odd field": ("/v1/images", {"files": IMAGE, "data": {"\n a": ["1", "2"]}}, 422, ""),
     "no UTF-8": ("/v1/images/x/segment", {"content": b"\xff\xfe{}", "headers": JSON}, 400, ""),
-    "deep JSON": ("/v1/images/x/segment", {"content": b"[" * 200_000, "headers": JSON}, 400, ""),
-    "a long number": ("/v1/images/x/segment", {"content": b"1" * 9000, "headers": JSON}, 400, ""),
+    "deep JSON": ("/v1/images/x/segment", {"content": b"[" * 200_000, "headers": JSON}, 400, "not_json"),
+    "a long number": ("/v1/images/x/segment", {"content": b"1" * 9000, "headers": JSON}, 400, "not_json"),
+    "JSON, not said so": ("/v1/images/x/segment", {"content": b'{"prompts": ["a"]}'}, 422, "invalid"),
+    "a list": ("/v1/images/x/segment", {"json": []}, 422, "invalid"),
+    "nothing": ("/v1/images/x/segment", {"content": b"", "headers": JSON}, 422, "invalid"),
+    "another method": ("/v1/models", {}, 405, "no_such_method"),
+    "a slash too many": ("/v1/images/", {"files": IMAGE}, 404, "no_such_path"),
     "NaN in JSON": (
         "/v1/images/x/segment",
         {"content": b'{"prompts": ["a"], "threshold": NaN}', "headers": JSON},
@@ -254,6 +271,34 @@ def test_errors_are_one_line_that_names_the_field(case: str) -> None:
     assert list(answer.json()) == ["error"]
     assert "\n" not in error["message"]
     assert ": " in error["message"]
+
+
+def test_a_body_that_is_no_json_object_is_told_with_the_mend() -> None:
+    bodies = {b"{": "broken at character 2", b'{"prompts": }': "broken at character 13", b'{"\xe9": 1}': "not UTF-8"}
+    bodies |= {b"[" * 200_000: "nested too deep", b"1" * 9000: "nested too deep, or with a number too long"}
+    for body, why in bodies.items():
+        sent = {"content": body, "headers": JSON}
+        answer = answered(app_of(), lambda client, sent=sent: client.post("/v1/images/x/segment", **sent))
+        message = answer.json()["error"]["message"]
+        assert message.startswith(f"body: is no JSON ({why}")
+        assert message.endswith("; send an object with the fields that /docs names")
+    for sent in ({"content": b'{"prompts": ["a"]}'}, {"json": "a"}):
+        answer = answered(app_of(), lambda client, sent=sent: client.post("/v1/images/x/segment", **sent))
+        assert "Content-Type: application/json" in answer.json()["error"]["message"]
+    answer = answered(app_of(), lambda client: client.get("/v1/segment"))
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+    assert answer.json()["error"]["message"].startswith("method: this path takes POST;")
+
+
+def test_fields_are_utf8_whatever_the_form_says() -> None:
+    """The same bytes would be other words in another encoding."""
+    for charset in ("", "; charset=latin-1", "; charset=utf-16", "; charset=none"):
+        sent = sent_as(b"prompts", "größe".encode(), charset)
+        answer = answered(app_of(), lambda client, sent=sent: client.post("/v1/segment", **sent))
+        assert answer.json()["results"][0]["prompt"] == "größe"
+    sent = sent_as(b"prompts", "größe".encode("latin-1"), "; charset=latin-1")
+    answer = answered(app_of(), lambda client: client.post("/v1/segment", **sent))
+    assert answer.json()["error"] == {"code": "not_utf8", "message": "prompts: is not UTF-8; send it so"}
 
 
 def test_too_much_at_once_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
