@@ -144,7 +144,7 @@ def test_masks_that_are_none(case: str) -> None:
 
 @pytest.mark.parametrize("what", ["masks", "coco", "session", "overlay"])
 def test_prompts_that_no_file_holds(what: str) -> None:
-    for prompt in ("\ud800", "a\nb", "\u202e", "a" * 501):
+    for prompt in ("\ud800", "a\nb", "a\0b", "\u202e", "a" * 501):
         answer = exported(what, [ITEMS[0], {"prompt": prompt, "mask": mask_text(RING)}])
         assert answer.status_code == 422, prompt
         assert answer.json()["error"]["message"].startswith("items.1.prompt: ")

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,7 +46,7 @@ def _started(log: Path, **settings: Any) -> Running:
     listening.listen(16)
 
     def run() -> None:
-        config = uvicorn.Config(guard(app, seconds=1), **uvicorn_settings(Limits(), **settings))
+        config = uvicorn.Config(guard(app, seconds=1), **uvicorn_settings(Limits(queue=4), **settings))
         uvicorn.Server(config).run(sockets=[listening])
 
     child = fork(run, log)
@@ -152,6 +153,16 @@ def test_odd_requests(server: Running, raw: bytes, status: int) -> None:
     back = send(server.port, raw.replace(b"%s", BEARER.encode() + b"\r\nConnection: close"))
     assert back.split(b" ")[1] == str(status).encode()
     assert back.count(b"HTTP/1.1 ") == 1 or b" 400 " in back
+
+
+def test_connections_that_ask_nothing_keep_nobody_out(server: Running) -> None:
+    """uvicorn's own limit counts them, and answers with plain text."""
+    with ExitStack() as held:
+        for _ in range(40):
+            held.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=3))
+        back = request(server.port, "GET /v1/models", BEARER)
+    assert back.startswith(b"HTTP/1.1 200 ")
+    assert uvicorn_settings(Limits())["limit_concurrency"] is None
 
 
 def test_of_an_error_the_log_has_types_and_places_of_the_whole_chain() -> None:

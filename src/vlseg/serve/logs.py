@@ -57,6 +57,7 @@ def uvicorn_settings(limits: Limits, *, behind_proxy: bool = False, log_prompts:
 
     Forwarded headers count only behind a proxy: uvicorn's own default believes them from this machine. WebSockets are
     off. Headers may have MAX_HEADER_BYTES and a little, and a connection that sends none is closed after 5 s of rest.
+    Guard and gate count requests: uvicorn's own limit answers with plain text, and counts connections that ask nothing.
     """
     quiet = {"handlers": ["stderr"], "propagate": False}
     return {
@@ -67,7 +68,7 @@ def uvicorn_settings(limits: Limits, *, behind_proxy: bool = False, log_prompts:
         "http": "h11",
         "h11_max_incomplete_event_size": 2 * MAX_HEADER_BYTES,
         "timeout_keep_alive": 5,
-        "limit_concurrency": 8 * limits.queue,
+        "limit_concurrency": None,
         "log_config": {
             "version": 1,
             "disable_existing_loggers": False,

@@ -67,5 +67,6 @@ def _check(texts: Mapping[str, str], limits: Limits) -> None:
         try:
             check_prompts([text], limits)
         except Refused as refused:
-            told = refused.message.partition(": ")[2]
+            blank = refused.code == "prompt_empty"
+            told = "holds blanks alone; give a name" if blank else refused.message.partition(": ")[2]
             raise Refused(refused.status, refused.code, f"{field}: {told}") from refused
