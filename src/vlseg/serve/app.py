@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from fastapi import FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
@@ -104,7 +105,7 @@ def make_serving(
     metrics = Metrics(crowd, store)
     copies = {name: [one] if isinstance(one, Predictor) else list(one) for name, one in models.items()}
     devices = {str(one.device) for inside in copies.values() for one in inside}
-    workers = {device: ThreadPoolExecutor(1, f"model-{device}") for device in devices}
+    workers = {device: ThreadPoolExecutor(1, f"model-{device}", _at_home, (device,)) for device in devices}
     engines = {
         name: Engine(
             [(one, workers[str(one.device)]) for one in inside],
@@ -115,6 +116,12 @@ def make_serving(
     }
     helpers = ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 2)), "helper")
     return Serving(engines, store, limits, crowd, metrics, helpers, corrections, licences)
+
+
+def _at_home(device: str) -> None:
+    """On a device's own thread: what names no GPU lands on this one."""
+    if torch.device(device).index is not None:
+        torch.cuda.set_device(device)
 
 
 def _seen(metrics: Metrics, model: str, step: str, count: int) -> None:

@@ -180,10 +180,16 @@ def copies_of(name: str, source: str, options: Mapping[str, Any]) -> list[Predic
     """The model, on each of the GPUs where there are several."""
     print(f"loading {name}", file=sys.stderr)
     gpus = torch.cuda.device_count() if resolve_device(options.get("device", "auto")).type == "cuda" else 1
+    if gpus == 1:
+        return [_loaded(source, options)]
     found = []
-    for number in range(gpus):
-        take_gpu(number)
-        found.append(_loaded(source, options))
+    try:
+        for number in range(gpus):
+            take_gpu(number)
+            found.append(_loaded(source, options))
+    finally:
+        take_gpu(None)
+        torch.cuda.set_device(0)
     return found
 
 
