@@ -74,7 +74,9 @@ class MaskFound(BaseModel):
         description="left, top, right, bottom of the mask in pixels, the last two beyond it; null for an empty mask."
     )
     presence: Presence
-    unknown_words: list[str] = Field(description="Words of the prompt that no training prompt had.")
+    unknown_words: list[str] = Field(
+        description="Words of the prompt that were rare or absent in training; articles and the like are left out."
+    )
     threshold: float
     picture: int | None = Field(description="Which picture of this answer is the mask, from 0.")
     file: str | None = Field(description="Where the mask was written: PNG of 1 bit at the image's size.")

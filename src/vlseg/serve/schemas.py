@@ -74,7 +74,9 @@ class Result(BaseModel):
     area_px: int
     area_mm2: float | None = Field(description="Only where the image's file has a spacing to be trusted.")
     presence: Presence
-    unknown_words: list[str] = Field(description="Words of the prompt that no training prompt had.")
+    unknown_words: list[str] = Field(
+        description="Words of the prompt that were rare or absent in training; articles and the like are left out."
+    )
     threshold: float
     mask: str = Field(description="PNG of 1 bit at the image's size, in base64.")
     probability: str | None = Field(
