@@ -4,11 +4,12 @@ import re
 import sys
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from vlseg.serve.access import OWN_SESSION
 from vlseg.serve.limits import Limits, Refused
 
 T = TypeVar("T", bound=BaseModel)
@@ -123,7 +124,19 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def session_of(request: Request) -> str:
+OwnSession = Annotated[
+    str | None,
+    Header(
+        alias="Vlseg-Session",
+        pattern=OWN_SESSION.pattern,
+        description="Of a program, at random: images are of one session. Programs that send none share one.",
+        examples=["yd0mYw0hTkiXkqzGwYV2kw"],
+    ),
+]
+"""For the description alone: the guard has read it, and a page's session is its cookie."""
+
+
+def session_of(request: Request, own: OwnSession = None) -> str:
     """The session that the guard found."""
     session: str = request.state.session
     return session

@@ -25,6 +25,10 @@ _RESULT: dict[str, Any] = {
 }
 
 
+def _shown(example: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [example]})
+
+
 class Body(BaseModel):
     """A JSON body: fields that it does not know are refused."""
 
@@ -40,6 +44,8 @@ class Error(BaseModel):
 
 class ErrorBody(BaseModel):
     """The body of every answer that is an error."""
+
+    model_config = _shown({"error": {"code": "prompt_empty", "message": "prompt 1: is empty; type what to segment"}})
 
     error: Error
 
@@ -154,7 +160,7 @@ class ImageInfo(BaseModel):
                     "id": "yd0mYw0hTkiXkqzGwYV2kw",
                     "width": 640,
                     "height": 480,
-                    "expires_in_s": 1800,
+                    "expires_in_s": 900,
                     "familiar": _FAMILIAR,
                 }
             ]
@@ -191,11 +197,30 @@ class Model(BaseModel):
 class Models(BaseModel):
     """The models of this server."""
 
+    model_config = _shown(
+        {
+            "models": [
+                {
+                    "name": "polyp-run",
+                    "default": True,
+                    "reads_text": True,
+                    "targets": ["polyp"],
+                    "image_size": [160, 160],
+                    "threshold": 0.5,
+                    "presence": {"calibrated": True, "n": 80},
+                    "licence": "Apache-2.0",
+                }
+            ]
+        }
+    )
+
     models: list[Model]
 
 
 class Words(BaseModel):
     """What the training prompts had; empty where the model has nothing stored."""
+
+    model_config = _shown({"words": ["polyp", "small"], "prompts": ["polyp", "small polyp"]})
 
     words: list[str]
     prompts: list[str]
@@ -267,6 +292,8 @@ class CorrectionAsk(Body):
 
 class Corrected(BaseModel):
     """What was kept."""
+
+    model_config = _shown({"sample_ids": ["0f3c9ab51c2d7e64a1b2c3d4__polyp-5e884898"], "dataset": "data/corrected"})
 
     sample_ids: list[str]
     dataset: str = Field(description="The folder on the server.")

@@ -23,7 +23,7 @@ FILE = {"schema": {"type": "string", "format": "binary"}}
     "/v1/images/{id}/export",
     response_class=Response,
     responses={
-        **errors(404, 429),
+        **errors(404, 411),
         200: {
             "description": "The file: a zip of masks, COCO's JSON with polygons, a PNG, or the session's JSON.",
             "content": {"application/zip": FILE, "image/png": FILE, "application/json": {"schema": {}}},
@@ -40,7 +40,7 @@ async def export(id: str, ask: schemas.ExportAsk, request: Request, serving: Her
 
 
 @corrections_router.post(
-    "/v1/corrections", response_model=schemas.Corrected, status_code=201, responses=errors(404, 429)
+    "/v1/corrections", response_model=schemas.Corrected, status_code=201, responses=errors(404, 411)
 )
 async def correct(ask: schemas.CorrectionAsk, request: Request, serving: Here, session: Session) -> schemas.Corrected:
     """Adds masks of a stored image to the server's dataset of corrections; only where it was started with one."""
