@@ -46,7 +46,7 @@ class Result:
         area_px, area_mm2: of the mask; mm2 only where the file has a spacing to be trusted.
         presence: the score in [0, 1] that the named thing is there; a probability only if `presence_calibrated`, which
             was done on `presence_n` validation images.
-        unknown_words: words that no training prompt had.
+        unknown_words: words that were rare or absent in training; articles and the like are left out.
         threshold: on probabilities.
     """
 
