@@ -243,12 +243,26 @@ def test_a_session_is_opened_again(opened: Shown, served_page: Any, page_browser
             "session: is no session; open a file that Save › Session wrote"
         ).wait_for()
         assert json.loads(other.save("Session")) == json.loads(saved)
+        asked: list[str] = []
+        other.page.once("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+        other.page.set_input_files("#session-file", file)
+        other.page.wait_for_timeout(100)
+        assert asked == ["The open image has corrections that would be lost. Open the session?"]
+        assert "corrected by hand" in other.told(1)
+        values = json.loads(saved)
+        (tmp_path / "else.json").write_text(json.dumps({**values, "page": {**values["page"], "digest": "x"}}))
+        other.page.once("dialog", lambda dialog: dialog.accept())
+        other.page.set_input_files("#session-file", tmp_path / "else.json")
+        other.page.get_by_role("alert").get_by_text("session: was saved with the model “discs” of other weights").wait_for()
         other.page.once("dialog", lambda dialog: dialog.accept())
         other.upload(served_page.images[3])
         other.page.set_input_files("#session-file", file)
         other.page.get_by_role("alert").get_by_text(
             "image: is another file than the session's, of the same size"
         ).wait_for()
+        other.settled()
+        assert other.page.get_by_role("alert").is_visible()  # no answer to a prompt takes it away
+        assert other.page.get_by_role("button", name="Undo").is_disabled()
 
 
 def test_corrections_become_a_dataset(opened: Shown, served_page: Any) -> None:

@@ -5,9 +5,10 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from page_driving import BRIGHT, DARK, NOTICE, content, page_at
-from playwright.sync_api import Browser
+from page_driving import BRIGHT, DARK, NOTICE, Shown, content, page_at
+from playwright.sync_api import Browser, Route
 
 import vlseg
 
@@ -30,6 +31,49 @@ def test_a_folder(served_page: Any, page_browser: Browser, tmp_path: Path) -> No
         shown.page.locator("#results-body tr").nth(1).wait_for()
         names = shown.page.locator("#results-body th").all_inner_texts()
         assert names == [f"{tmp_path.name}/a/1.png", f"{tmp_path.name}/b/1.png"]
+        assert shown.page.inner_text("#many-status") == "Done: 2 of 2 images."
+        _stopped_and_gone_on(shown)
+        shown.page.get_by_label("Images", exact=True).set_input_files(served_page.images[0])
+        assert shown.page.get_by_label("A folder").input_value() == ""  # else it would say that two are chosen
+        shown.page.get_by_label("Prompts, one a line").fill("\n".join(f"disc {number}" for number in range(13)))
+        shown.page.get_by_role("button", name="Segment").click()
+        shown.page.get_by_text("prompts: 13 lines, at most 12 at once; remove some").wait_for()
+
+
+def _stopped_and_gone_on(shown: Shown) -> None:
+    """The server goes after the first image: the table stays, and the same button asks for the other one alone."""
+    heard: list[str] = []
+
+    def handle(route: Route) -> None:
+        heard.append(route.request.url)
+        if len(heard) == 1:
+            route.continue_()
+        else:
+            shown.page.locator("#results-body tr").wait_for()
+            route.abort()
+
+    shown.page.route("**/v1/segment", handle)
+    shown.page.get_by_label("Prompts, one a line").fill(DARK)
+    button = shown.page.get_by_role("button", name="Segment")
+    button.click()
+    shown.page.get_by_text("Stopped: 1 of 2 images. “Segment” goes on with the others.").wait_for()
+    shown.page.get_by_role("alert").get_by_text("The server does not answer.").wait_for()
+    shown.page.unroute("**/v1/segment")
+    before = len(shown.asked)
+    button.click()
+    shown.page.get_by_text("Done: 2 of 2 images.").wait_for()
+    assert len(shown.asked) == before + 1
+    shown.said.clear()  # the browser's own line on what was not answered
+
+
+def _drawn(shown: Shown, file: Path) -> np.ndarray:
+    """Where a file's small picture with the first prompt's mask is coloured."""
+    canvas = shown.page.locator("#results-body tr").filter(has_text=file.name).filter(has_text=BRIGHT).locator("canvas")
+    read = "one => [one.width, ...one.getContext('2d').getImageData(0, 0, one.width, one.height).data]"
+    width, *values = canvas.evaluate(read)
+    pixels = np.asarray(values).reshape(-1, width, 4)
+    found: np.ndarray = pixels[..., 2] - pixels[..., 0] > 8  # the first look is blue, the image is grey
+    return found
 
 
 def test_many_images(served_page: Any, page_browser: Browser) -> None:
@@ -67,7 +111,13 @@ def test_many_images(served_page: Any, page_browser: Browser) -> None:
                 for one in shown.page.locator("#results-body td:nth-child(4)").all_inner_texts()
             ]
             assert shown_areas == sorted(shown_areas, reverse=direction == "descending")
+        (own,) = predictor.segment(files[3], [BRIGHT])
+        at = np.arange(72) * 32 // 72
+        np.testing.assert_array_equal(_drawn(shown, files[3]), own.mask[at][:, at])
         shown.page.get_by_role("button", name=files[3].name).first.click()
         shown.page.locator('.row[data-state="found"]').nth(1).wait_for()
         assert shown.told(2).startswith(f"Found · {expected[files[3].name, DARK]:,} px")
         assert [one.method for one in shown.asked if one.url.endswith("/v1/images")] == ["POST"]
+        shown.page.get_by_role("link", name="Many images").click()
+        shown.page.locator("#many").wait_for()
+        assert shown.page.evaluate("document.activeElement.textContent") == files[3].name

@@ -77,9 +77,9 @@ async function saveCorrections() {
 }
 
 export function showSave() {
-  const none = shown().length === 0;
+  const none = shown().length === 0 || shown().some((row) => row.asking); // the mask would be that of what stood there before
   for (const what of Object.keys(NAMES)) byId(`save-${what}`).disabled = none;
-  byId("save-mask").disabled = !app.selected?.mask;
+  byId("save-mask").disabled = !app.selected?.mask || app.selected.asking;
   byId("corrections").hidden = !app.corrections;
   if (!app.corrections) return;
   byId("save-corrections").disabled = none;
