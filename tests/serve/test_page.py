@@ -194,7 +194,7 @@ def _same_view(shown: Shown) -> None:
     page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.4)
     page.mouse.wheel(0, -1200)
     places = [(x / 8, y / 8) for x in range(1, 8) for y in range(1, 8)]
-    found = [[shown.pixel(f"canvas-{name}", *place) for place in places] for name in ("a", "b")]
+    found = [shown.pixels(f"canvas-{name}", places) for name in ("a", "b")]
     same = [one == other and one[3] == 255 for one, other in zip(*found, strict=True)]
     assert np.mean(same) > 0.6  # elsewhere runs the outline of one of them; noise is not alike by chance
 

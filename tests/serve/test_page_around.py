@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browsing import blank_pictures, colours, sideways
-from page_driving import BRIGHT, DARK, NOTICE, Shown, asks, changed, page_at
+from page_driving import BRIGHT, DARK, NOTICE, Shown, asks, changed, visited
 from PIL import Image
-from playwright.sync_api import Browser, Route
+from playwright.sync_api import Page, Route
 
 from vlseg.data import unit_range
 from vlseg.evaluation import Predictor
@@ -26,8 +26,8 @@ def violations(shown: Shown) -> list[str]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 768, 1280])
-def test_accessible_and_never_sideways(scheme: Any, width: int, served_page: Any, page_browser: Browser) -> None:
-    with page_at(page_browser, served_page.address, width, scheme) as shown:
+def test_accessible_and_never_sideways(scheme: Any, width: int, served_page: Any, page_tab: Page) -> None:
+    with visited(page_tab, served_page.address, width, scheme) as shown:
         assert violations(shown) == []
         shown.upload(served_page.unlike if width == 390 else served_page.images[0])
         shown.type(1, "a bright zebra")
@@ -160,7 +160,7 @@ def test_an_image_that_the_server_dropped_is_sent_again(opened: Shown) -> None:
 def test_images_that_browsers_cannot_show_as_the_model_sees_them(
     kind: str, shown: Shown, predictor: Predictor, tmp_path: Path
 ) -> None:
-    """TIFF, which Chromium does not read, 16 bits, which it cuts, and what shows through: shown as the server reads them."""
+    """TIFF, which Chromium does not read, 16 bits, which it cuts, what shows through: as the server reads them."""
     values = np.linspace(9000, 60000, 32 * 32).reshape(32, 32).astype(np.uint16)
     file = tmp_path / ("a.tif" if kind == "tiff" else "a.png")
     picture = Image.fromarray(values if kind == "deep" else (values // 256).astype(np.uint8))

@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,10 @@ SIZE = (32, 32)
 
 
 @pytest.fixture
-def opened(served_page: Any, page_browser: Browser) -> Iterator[Shown]:
-    with page_at(page_browser, served_page.address) as shown:
-        shown.upload(served_page.images[2])
-        shown.type(1, BRIGHT)
-        yield shown
+def opened(shown: Shown, served_page: Any) -> Shown:
+    shown.upload(served_page.images[2])
+    shown.type(1, BRIGHT)
+    return shown
 
 
 def set_brush(shown: Shown, tool: str, across: int) -> None:
@@ -253,7 +251,9 @@ def test_a_session_is_opened_again(opened: Shown, served_page: Any, page_browser
         (tmp_path / "else.json").write_text(json.dumps({**values, "page": {**values["page"], "digest": "x"}}))
         other.page.once("dialog", lambda dialog: dialog.accept())
         other.page.set_input_files("#session-file", tmp_path / "else.json")
-        other.page.get_by_role("alert").get_by_text("session: was saved with the model “discs” of other weights").wait_for()
+        other.page.get_by_role("alert").get_by_text(
+            "session: was saved with the model “discs” of other weights"
+        ).wait_for()
         other.page.once("dialog", lambda dialog: dialog.accept())
         other.upload(served_page.images[3])
         other.page.set_input_files("#session-file", file)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from page_driving import BRIGHT, DARK, NOTICE, Shown, content, page_at
-from playwright.sync_api import Browser, Route
+from page_driving import BRIGHT, DARK, NOTICE, Shown, content
+from playwright.sync_api import Route
 
 import vlseg
 
@@ -16,28 +16,27 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 FORMULA = "=dark disc"
 
 
-def test_a_folder(served_page: Any, page_browser: Browser, tmp_path: Path) -> None:
+def test_a_folder(shown: Shown, served_page: Any, tmp_path: Path) -> None:
     """Images are named by their place in it; other files are left out and counted."""
     for place in ("a/1.png", "b/1.png"):
         (tmp_path / place).parent.mkdir()
         (tmp_path / place).write_bytes(served_page.images[0].read_bytes())
     (tmp_path / "notes.txt").write_text("x")
-    with page_at(page_browser, served_page.address) as shown:
-        shown.page.get_by_role("link", name="Many images").click()
-        shown.page.get_by_label("A folder").set_input_files(tmp_path)
-        shown.page.get_by_text("2 images; 1 other file is left out").wait_for()
-        shown.page.get_by_label("Prompts, one a line").fill(BRIGHT)
-        shown.page.get_by_role("button", name="Segment").click()
-        shown.page.locator("#results-body tr").nth(1).wait_for()
-        names = shown.page.locator("#results-body th").all_inner_texts()
-        assert names == [f"{tmp_path.name}/a/1.png", f"{tmp_path.name}/b/1.png"]
-        assert shown.page.inner_text("#many-status") == "Done: 2 of 2 images."
-        _stopped_and_gone_on(shown)
-        shown.page.get_by_label("Images", exact=True).set_input_files(served_page.images[0])
-        assert shown.page.get_by_label("A folder").input_value() == ""  # else it would say that two are chosen
-        shown.page.get_by_label("Prompts, one a line").fill("\n".join(f"disc {number}" for number in range(13)))
-        shown.page.get_by_role("button", name="Segment").click()
-        shown.page.get_by_text("prompts: 13 lines, at most 12 at once; remove some").wait_for()
+    shown.page.get_by_role("link", name="Many images").click()
+    shown.page.get_by_label("A folder").set_input_files(tmp_path)
+    shown.page.get_by_text("2 images; 1 other file is left out").wait_for()
+    shown.page.get_by_label("Prompts, one a line").fill(BRIGHT)
+    shown.page.get_by_role("button", name="Segment").click()
+    shown.page.locator("#results-body tr").nth(1).wait_for()
+    names = shown.page.locator("#results-body th").all_inner_texts()
+    assert names == [f"{tmp_path.name}/a/1.png", f"{tmp_path.name}/b/1.png"]
+    assert shown.page.inner_text("#many-status") == "Done: 2 of 2 images."
+    _stopped_and_gone_on(shown)
+    shown.page.get_by_label("Images", exact=True).set_input_files(served_page.images[0])
+    assert shown.page.get_by_label("A folder").input_value() == ""  # else it would say that two are chosen
+    shown.page.get_by_label("Prompts, one a line").fill("\n".join(f"disc {number}" for number in range(13)))
+    shown.page.get_by_role("button", name="Segment").click()
+    shown.page.get_by_text("prompts: 13 lines, at most 12 at once; remove some").wait_for()
 
 
 def _stopped_and_gone_on(shown: Shown) -> None:
@@ -76,7 +75,7 @@ def _drawn(shown: Shown, file: Path) -> np.ndarray:
     return found
 
 
-def test_many_images(served_page: Any, page_browser: Browser) -> None:
+def test_many_images(shown: Shown, served_page: Any) -> None:
     """The table says what the predictor says for each image and prompt, sorts, and is saved as CSV."""
     predictor = vlseg.load(str(served_page.run), device="cpu", threads=1)
     files = served_page.images[:5]
@@ -85,39 +84,38 @@ def test_many_images(served_page: Any, page_browser: Browser) -> None:
         for file in files
         for prompt in (BRIGHT, DARK, FORMULA)
     }
-    with page_at(page_browser, f"{served_page.address}") as shown:
-        shown.page.get_by_role("link", name="Many images").click()
-        shown.page.get_by_label("Images", exact=True).set_input_files([*files, served_page.unlike])
-        shown.page.get_by_text("6 images", exact=True).wait_for()
-        shown.page.get_by_label("Prompts, one a line").fill(f"{BRIGHT}\n\n{DARK}\n{FORMULA}\n{DARK}\n")
-        shown.page.get_by_role("button", name="Segment").click()
-        shown.page.locator("#results-body tr").nth(17).wait_for()
-        shown.page.locator("#many-run:enabled").wait_for()
-        with shown.page.expect_download() as found:
-            shown.page.get_by_role("button", name="Table (CSV)").click()
-        lines = list(csv.DictReader(io.StringIO(content(found.value).decode())))
-        own = [one for one in lines if one["image"] != "unlike.png"]
-        assert {(one["image"], one["prompt"].removeprefix("'")): int(one["area_px"]) for one in own} == expected
-        assert {one["prompt"] for one in lines} == {BRIGHT, DARK, f"'{FORMULA}"}
-        assert {one["state"] for one in lines if one["image"] == "unlike.png"} == {"cannot_judge"}
-        assert {one["notice"] for one in lines} == {NOTICE}
-        button = shown.page.get_by_role("button", name="Area", exact=True)
-        for direction in ("ascending", "descending"):
-            button.click()
-            heading = shown.page.get_by_role("columnheader", name="Area")
-            assert heading.get_attribute("aria-sort") == direction
-            shown_areas = [
-                int(one.split()[0].replace(",", ""))
-                for one in shown.page.locator("#results-body td:nth-child(4)").all_inner_texts()
-            ]
-            assert shown_areas == sorted(shown_areas, reverse=direction == "descending")
-        (own,) = predictor.segment(files[3], [BRIGHT])
-        at = np.arange(72) * 32 // 72
-        np.testing.assert_array_equal(_drawn(shown, files[3]), own.mask[at][:, at])
-        shown.page.get_by_role("button", name=files[3].name).first.click()
-        shown.page.locator('.row[data-state="found"]').nth(1).wait_for()
-        assert shown.told(2).startswith(f"Found · {expected[files[3].name, DARK]:,} px")
-        assert [one.method for one in shown.asked if one.url.endswith("/v1/images")] == ["POST"]
-        shown.page.get_by_role("link", name="Many images").click()
-        shown.page.locator("#many").wait_for()
-        assert shown.page.evaluate("document.activeElement.textContent") == files[3].name
+    shown.page.get_by_role("link", name="Many images").click()
+    shown.page.get_by_label("Images", exact=True).set_input_files([*files, served_page.unlike])
+    shown.page.get_by_text("6 images", exact=True).wait_for()
+    shown.page.get_by_label("Prompts, one a line").fill(f"{BRIGHT}\n\n{DARK}\n{FORMULA}\n{DARK}\n")
+    shown.page.get_by_role("button", name="Segment").click()
+    shown.page.locator("#results-body tr").nth(17).wait_for()
+    shown.page.locator("#many-run:enabled").wait_for()
+    with shown.page.expect_download() as found:
+        shown.page.get_by_role("button", name="Table (CSV)").click()
+    lines = list(csv.DictReader(io.StringIO(content(found.value).decode())))
+    own = [one for one in lines if one["image"] != "unlike.png"]
+    assert {(one["image"], one["prompt"].removeprefix("'")): int(one["area_px"]) for one in own} == expected
+    assert {one["prompt"] for one in lines} == {BRIGHT, DARK, f"'{FORMULA}"}
+    assert {one["state"] for one in lines if one["image"] == "unlike.png"} == {"cannot_judge"}
+    assert {one["notice"] for one in lines} == {NOTICE}
+    button = shown.page.get_by_role("button", name="Area", exact=True)
+    for direction in ("ascending", "descending"):
+        button.click()
+        heading = shown.page.get_by_role("columnheader", name="Area")
+        assert heading.get_attribute("aria-sort") == direction
+        shown_areas = [
+            int(one.split()[0].replace(",", ""))
+            for one in shown.page.locator("#results-body td:nth-child(4)").all_inner_texts()
+        ]
+        assert shown_areas == sorted(shown_areas, reverse=direction == "descending")
+    (own,) = predictor.segment(files[3], [BRIGHT])
+    at = np.arange(72) * 32 // 72
+    np.testing.assert_array_equal(_drawn(shown, files[3]), own.mask[at][:, at])
+    shown.page.get_by_role("button", name=files[3].name).first.click()
+    shown.page.locator('.row[data-state="found"]').nth(1).wait_for()
+    assert shown.told(2).startswith(f"Found · {expected[files[3].name, DARK]:,} px")
+    assert [one.method for one in shown.asked if one.url.endswith("/v1/images")] == ["POST"]
+    shown.page.get_by_role("link", name="Many images").click()
+    shown.page.locator("#many").wait_for()
+    assert shown.page.evaluate("document.activeElement.textContent") == files[3].name
