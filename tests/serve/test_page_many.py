@@ -49,11 +49,13 @@ def _stopped_and_gone_on(shown: Shown) -> None:
             route.continue_()
         else:
             shown.page.locator("#results-body tr").wait_for()
+            shown.page.get_by_label("A folder").dispatch_event("change")
+            assert button.is_disabled()  # one at a time
             route.abort()
 
+    button = shown.page.get_by_role("button", name="Segment")
     shown.page.route("**/v1/segment", handle)
     shown.page.get_by_label("Prompts, one a line").fill(DARK)
-    button = shown.page.get_by_role("button", name="Segment")
     button.click()
     shown.page.get_by_text("Stopped: 1 of 2 images. “Segment” goes on with the others.").wait_for()
     shown.page.get_by_role("alert").get_by_text("The server does not answer.").wait_for()
@@ -67,7 +69,7 @@ def _stopped_and_gone_on(shown: Shown) -> None:
 
 def _drawn(shown: Shown, file: Path) -> np.ndarray:
     """Where a file's small picture with the first prompt's mask is coloured."""
-    canvas = shown.page.locator("#results-body tr").filter(has_text=file.name).filter(has_text=BRIGHT).locator("canvas")
+    canvas = shown.page.locator("#results-body tr").filter(has_text=file.name).filter(has_text=BRIGHT).locator("button canvas")
     read = "one => [one.width, ...one.getContext('2d').getImageData(0, 0, one.width, one.height).data]"
     width, *values = canvas.evaluate(read)
     pixels = np.asarray(values).reshape(-1, width, 4)

@@ -2,7 +2,7 @@
 
 import { segmentOnce } from "./api.js";
 import { droppedFiles, imagesAmong, openImage } from "./image.js";
-import { LOOKS } from "./looks.js";
+import { LOOKS, swatch } from "./looks.js";
 import { download } from "./save.js";
 import { app, byId, complain, make, MOST_PROMPTS, say, settle } from "./state.js";
 import { pictureFor, thumb } from "./thumbs.js";
@@ -12,7 +12,7 @@ const AT_ONCE = 3; // requests: the server puts images that come together into o
 const NOTICE = "Research use, not a medical device.";
 let files = [];
 let results = []; // {name, file, prompt, state, area, mm2, presence, ..., row: its line in the table}
-let asked = { key: "", prompts: [] }; // what the results answer
+let asked = { key: "", prompts: [], model: "" }; // what the results answer
 let order = { by: "name", down: false };
 let running = null; // an AbortController
 let opened = null; // the button of the image that was opened last
@@ -50,7 +50,7 @@ function take(chosen) {
   files = imagesAmong(chosen).sort((a, b) => nameOf(a).localeCompare(nameOf(b), "en", { numeric: true }));
   const other = chosen.length - files.length;
   byId("many-chosen").textContent = `${files.length} ${files.length === 1 ? "image" : "images"}` + (other ? `; ${other} other ${other === 1 ? "file is" : "files are"} left out` : "");
-  byId("many-run").disabled = files.length === 0;
+  byId("many-run").disabled = running !== null || files.length === 0;
 }
 
 const nameOf = (file) => file.place || file.webkitRelativePath || file.name;
@@ -91,19 +91,19 @@ function begin(prompts) {
     results = [];
     have.clear();
   }
-  asked = { key, prompts };
+  asked = { key, prompts, model: app.model.name };
   return files.filter((file) => !have.has(file));
 }
 
 async function answered(file, prompts) {
   const name = nameOf(file);
   try {
-    const answer = await segmentOnce(file, { prompts, model: app.model.name }, { signal: running.signal });
+    const answer = await segmentOnce(file, { prompts, model: asked.model }, { signal: running.signal });
     const picture = await pictureFor(file, answer);
     return await Promise.all(answer.results.map(async (one, at) => ({
       name, file, prompt: one.prompt, state: one.state, area: one.area_px, mm2: one.area_mm2, spacing: answer.spacing_mm,
       presence: one.presence, threshold: one.threshold, unknown: one.unknown_words, familiar: answer.familiar,
-      model: answer.model, digest: answer.digest, error: "", thumb: await thumb(picture, one.mask, LOOKS[at % LOOKS.length]),
+      model: answer.model, digest: answer.digest, error: "", ...(await drawn(picture, one.mask, at)),
     })));
   } catch (error) {
     if (error.name === "AbortError") return [];
@@ -114,6 +114,11 @@ async function answered(file, prompts) {
     }
     return [{ name, file, prompt: prompts.join("; "), state: "", error: error.message }];
   }
+}
+
+async function drawn(picture, mask, at) {
+  const look = LOOKS[at % LOOKS.length];
+  return { look, thumb: await thumb(picture, mask, look) };
 }
 
 function showRunning(done, total) {
@@ -189,6 +194,7 @@ function line(one) {
     score === null ? "" : `${presenceNumber(score)}${calibrated ? ` (n = ${n})` : " (score)"}`,
   ];
   const row = make("tr", {}, make("th", { scope: "row" }, open), ...cells.map((text) => make("td", { textContent: text })));
+  if (one.look) row.children[1].prepend(swatch(one.look, 14), " ");
   row.dataset.state = one.state || "error";
   return row;
 }
