@@ -143,6 +143,7 @@ def test_keys_alone(served_page: Any, page_browser: Browser, tmp_path: Path) -> 
         tab_to("#save-mask")
         with shown.page.expect_download() as found:
             keys.press("Enter")
+        assert found.value.suggested_filename == f"{served_page.images[2].stem}-mask.png"
         with Image.open(io.BytesIO(content(found.value))) as image:
             np.testing.assert_array_equal(np.asarray(image) > 0, expected)
 
@@ -181,7 +182,7 @@ def test_touch(served_page: Any, page_browser: Browser) -> None:
         assert drawn[14:18, 13:19].any()
 
 
-def test_downloads_say_the_same(opened: Shown, tmp_path: Path) -> None:
+def test_downloads_say_the_same(opened: Shown, served_page: Any, tmp_path: Path) -> None:
     """The zip, COCO's polygons read by pycocotools, and the session hold the masks that are shown."""
     set_brush(opened, "Add", 5)
     opened.drag(SIZE, (27, 4))
@@ -200,6 +201,7 @@ def test_downloads_say_the_same(opened: Shown, tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(files[one["file"]]))) > 0, mask)
     (tmp_path / "coco.json").write_bytes(opened.save("Polygons (COCO)"))
     coco = COCO(str(tmp_path / "coco.json"))
+    assert [one["file_name"] for one in coco.imgs.values()] == [served_page.images[2].name]
     for name, mask in ((BRIGHT, first), (DARK, second)):
         (category,) = coco.getCatIds(catNms=[name])
         (annotation,) = coco.loadAnns(coco.getAnnIds(catIds=[category]))

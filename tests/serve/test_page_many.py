@@ -69,7 +69,12 @@ def _stopped_and_gone_on(shown: Shown) -> None:
 
 def _drawn(shown: Shown, file: Path) -> np.ndarray:
     """Where a file's small picture with the first prompt's mask is coloured."""
-    canvas = shown.page.locator("#results-body tr").filter(has_text=file.name).filter(has_text=BRIGHT).locator("button canvas")
+    canvas = (
+        shown.page.locator("#results-body tr")
+        .filter(has_text=file.name)
+        .filter(has_text=BRIGHT)
+        .locator("button canvas")
+    )
     read = "one => [one.width, ...one.getContext('2d').getImageData(0, 0, one.width, one.height).data]"
     width, *values = canvas.evaluate(read)
     pixels = np.asarray(values).reshape(-1, width, 4)
