@@ -123,6 +123,10 @@ def test_a_server_that_is_gone_for_a_while(opened: Shown, served_page: Any) -> N
     opened.page.route("**/v1/**", lambda route: route.abort())
     opened.page.get_by_label("Prompt 1", exact=True).fill(DARK)
     alert.get_by_text("The server does not answer. If it has ended, start vlseg serve again and open").wait_for()
+    opened.page.get_by_label("Prompt 1", exact=True).fill("")
+    alert.wait_for(state="hidden")  # nothing is asked any more
+    opened.page.get_by_label("Prompt 1", exact=True).fill(DARK)
+    alert.wait_for()
     opened.page.unroute("**/v1/**")
     for path in ("words", "images"):  # of the other model
         opened.page.route(f"**/{path}", lambda route: route.abort())

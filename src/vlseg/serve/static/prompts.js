@@ -29,6 +29,7 @@ export function newRow(prompt = "") {
 
 export function removeRow(row) {
   stop(row);
+  settle("prompts");
   app.rows = app.rows.filter((one) => one !== row);
   if (app.selected === row) app.selected = app.rows.at(-1) ?? null;
   if (app.compare && (app.compare.a === row || app.compare.b === row)) app.compare = null;
@@ -56,6 +57,7 @@ function stop(row) {
 export function typed(row, prompt) {
   row.prompt = prompt;
   stop(row);
+  settle("prompts");
   if (!prompt.trim()) {
     Object.assign(row, { ...EMPTY, mask: null, path: null, error: null, area: 0, modelArea: 0 });
   } else if (app.image) {
