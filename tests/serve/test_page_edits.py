@@ -154,6 +154,7 @@ def test_touch(served_page: Any, page_browser: Browser) -> None:
         shown.upload(served_page.images[2])
         shown.type(1, BRIGHT)
         before = shown.mask()
+        assert not shown.page.locator("#brush").is_visible()  # of no use yet, and the image stays in sight so
         set_brush(shown, "Add", 5)
         shown.page.locator("#canvas-a").scroll_into_view_if_needed()
         box = shown.page.locator("#canvas-a").bounding_box()
