@@ -167,10 +167,33 @@ def test_what_is_no_server_and_no_address() -> None:
         pytest.raises(ServerError, match="no vlseg server"),
     ):
         client.models()
+    with (
+        Client("http://127.0.0.1:9/", token="t") as client,
+        pytest.raises(ServerError, match=r"^url: http://127\S+ does not answer") as raised,
+    ):
+        client.models()
+    assert raised.value.status == 0
     with pytest.raises(ValueError, match="token"):
         Client("http://127.0.0.1:8000/")
     with pytest.raises(ValueError, match="address"):
         Client("127.0.0.1:8000", token="t")
+
+
+@pytest.mark.parametrize("image", [np.zeros((9, 9)), np.zeros((9, 9, 3)), np.zeros((9, 9, 5), np.uint8)])
+def test_an_array_that_is_no_image(image: np.ndarray) -> None:
+    with Client("http://x", token="t") as client, pytest.raises(ValueError, match=r"^image: .* give uint8, \(H, W\)"):
+        client.segment(image, "polyp")
+
+
+def test_a_server_that_takes_too_long() -> None:
+    def slow(request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ReadTimeout("timed out", request=request)
+
+    with (
+        Client("http://x", token="t", transport=httpx2.MockTransport(slow)) as client,
+        pytest.raises(ServerError, match=r"^timeout: http://x gave no answer in time"),
+    ):
+        client.models()
 
 
 def test_the_client_needs_no_torch(address: str) -> None:

@@ -170,11 +170,14 @@ class Client:
         """One request of the API; repeated while the server says that it is full.
 
         Raises:
-            ServerError: an answer that is an error.
+            ServerError: an answer that is an error, or none (status 0).
         """
         end = time.monotonic() + self.patience
         while True:
-            answer = self._http.request(method, path, **options)
+            try:
+                answer = self._http.request(method, path, **options)
+            except httpx2.TransportError as error:
+                raise ServerError(0, "no_answer", _unheard(self._http.base_url, error)) from error
             wait = _wait(answer)
             if wait is None or time.monotonic() + wait > end:
                 break
@@ -210,6 +213,12 @@ def _error(answer: httpx2.Response) -> ServerError:
         return ServerError(answer.status_code, "no_vlseg", "url: what answers there is no vlseg server")
 
 
+def _unheard(url: httpx2.URL, error: httpx2.TransportError) -> str:
+    if isinstance(error, httpx2.TimeoutException):
+        return f"timeout: {url} gave no answer in time; give a longer one, or ask for less"
+    return f"url: {url} does not answer ({error}); is vlseg serve running there?"
+
+
 def _listed(prompts: str | Sequence[str]) -> list[str]:
     return [prompts] if isinstance(prompts, str) else list(prompts)
 
@@ -223,9 +232,13 @@ def _content(image: ImageLike) -> bytes:
         return image
     if isinstance(image, str | Path):
         return Path(image).read_bytes()
-    picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", compress_level=1)
+    try:
+        picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+        picture.save(buffer, format="PNG", compress_level=1)
+    except (OSError, TypeError, ValueError) as error:
+        what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else f"mode {image.mode}"
+        raise ValueError(f"image: {what} is no image; give uint8, (H, W) or (H, W, 3)") from error
     return buffer.getvalue()
 
 

@@ -17,7 +17,7 @@ class ServerError(Exception):
     """The server refused or failed.
 
     Attributes:
-        status: of HTTP.
+        status: of HTTP; 0 where no answer came.
         code: in snake_case.
         message: one line that names the field and the mend.
     """
