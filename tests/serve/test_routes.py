@@ -1,6 +1,7 @@
 """The API's answers and errors, in one process."""
 
 import asyncio
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -262,6 +263,33 @@ def test_too_much_at_once_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         asked = {"prompts": ["polyp"] * count}
         answer = answered(app_of(), lambda client, asked=asked: client.post("/v1/segment", files=IMAGE, data=asked))
         assert answer.status_code == status
+
+
+FLOODS = {
+    "prompts that are numbers": b'{"prompts": [' + b"0," * 200_000 + b"0]}",
+    "fields that nobody knows": b'{"prompts": ["a"]' + b"".join(b',"%x":0' % number for number in range(80_000)) + b"}",
+    "items that are numbers": b'{"what": "coco", "items": [' + b"0," * 200_000 + b"0]}",
+    "fields of an item": b'{"what": "coco", "items": [{"prompt": "a"'
+    + b"".join(b',"%x":0' % number for number in range(80_000))
+    + b"}]}",
+}
+
+
+@pytest.mark.parametrize("case", FLOODS)
+def test_a_body_of_errors_takes_no_more_memory_than_its_size_allows(case: str) -> None:
+    """One error is told, and only one is made: a body of 8 MB could hold four million, of a kilobyte each."""
+    path = "/v1/images/x/export" if b"items" in FLOODS[case] else "/v1/images/x/segment"
+    ask: dict[str, Any] = {"content": FLOODS[case], "headers": {"Content-Type": "application/json"}}
+    app = app_of()
+    answered(app, lambda client: client.post(path, json={}))  # what is imported with the first request
+    tracemalloc.start()
+    try:
+        answer = answered(app, lambda client: client.post(path, **ask))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid")
+    assert most < 40 * len(FLOODS[case])
 
 
 def test_deep_images_are_read_as_their_model_reads_them() -> None:

@@ -1,7 +1,5 @@
 """Routes that tell: the models and their words, health, metrics, the page and the description of the API."""
 
-from pathlib import Path
-
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 from starlette.responses import FileResponse
@@ -9,11 +7,11 @@ from starlette.responses import FileResponse
 from vlseg.serve import schemas
 from vlseg.serve.describe import page_of
 from vlseg.serve.limits import Refused
+from vlseg.serve.logs import STATIC
 from vlseg.serve.metrics import CONTENT_TYPE
 from vlseg.serve.segmenting import errors
 from vlseg.serve.serving import Here, Serving
 
-STATIC = Path(__file__).parent / "static"
 router = APIRouter()
 open_router = APIRouter()
 """Needs no token."""

@@ -112,7 +112,8 @@ class Guard:
             return
         session = self._session(scope, headers)
         form = headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data")
-        most = self.limits.bytes if form else self.limits.json_bytes
+        # Who has no token may ask for what is open, and fill no memory.
+        most = 0 if session is None else self.limits.bytes if form else self.limits.json_bytes
         length = _length(method, headers, most)
         need = most if length is None else length
         if self._held + need > BODIES_HELD * self.limits.bytes:
@@ -124,7 +125,9 @@ class Guard:
             need = len(body)
             inner = {**scope, "state": {**scope.get("state", {}), "session": session}}
             inner["method"] = "GET" if method == "HEAD" else method
-            await self.app(inner, _replayed(body, receive), answer.send)
+            replayed = _replayed(body, receive)
+            del body  # what the app has read of it is kept by the app alone
+            await self.app(inner, replayed, answer.send)
         finally:
             self._held -= need
 
