@@ -1,8 +1,10 @@
 """Exported files give back the masks, and say what they are for."""
 
+import base64
 import io
 import json
 import zipfile
+import zlib
 from typing import Any
 
 import httpx2
@@ -155,7 +157,16 @@ def test_session() -> None:
     assert (values["items"][0]["edited"], values["items"][1]["threshold"]) == (True, None)
 
 
+def _with_chunk(content: bytes, kind: bytes) -> bytes:
+    """A PNG with an empty chunk behind its pixels."""
+    return content[:-12] + b"\0\0\0\0" + kind + zlib.crc32(kind).to_bytes(4) + content[-12:]
+
+
 BAD = {
+    "a broken profile behind the pixels": (
+        base64.b64encode(_with_chunk(base64.b64decode(mask_text(RING)), b"iCCP")).decode(),
+        "not_a_mask",
+    ),
     "no base64": ("!!", "not_a_mask"),
     "no PNG": ("aGVsbG8gd29ybGQ=", "not_a_mask"),
     "another size": (mask_text(RING[:-1]), "mask_size"),

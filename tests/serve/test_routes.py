@@ -1,7 +1,9 @@
 """The API's answers and errors, in one process."""
 
 import asyncio
+import gc
 import tracemalloc
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from served import app_of, asking, picture, pixels, png, predictor, run, uploaded
 
+from vlseg.serve import engine
 from vlseg.serve.limits import Limits
 from vlseg.serve.pictures import NOTICE
 
@@ -263,6 +266,33 @@ def test_too_much_at_once_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         asked = {"prompts": ["polyp"] * count}
         answer = answered(app_of(), lambda client, asked=asked: client.post("/v1/segment", files=IMAGE, data=asked))
         assert answer.status_code == status
+
+
+def test_a_deleted_image_is_nowhere_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither its pixels nor its features; nor those of an image that was never kept."""
+    met: list[weakref.ref[Any]] = []
+    encode = engine._Place._encode_batch
+
+    def noted(place: Any, images: Any) -> list[engine.Encoded]:
+        found = encode(place, images)
+        met.extend(weakref.ref(image) for image in images)
+        met.extend(weakref.ref(tensor) for one in found for tensor in one.features.tensors.values())
+        return found
+
+    monkeypatch.setattr(engine._Place, "_encode_batch", noted)
+
+    async def work(client: httpx2.AsyncClient) -> None:
+        id = await uploaded(client)
+        assert (await client.post(f"/v1/images/{id}/segment", json={"prompts": ["polyp"]})).status_code == 200
+        assert any(one() is not None for one in met)
+        assert (await client.delete(f"/v1/images/{id}")).status_code == 204
+        sent = await client.post("/v1/segment", files=IMAGE, data={"prompts": ["polyp"]})
+        assert sent.status_code == 200
+
+    answered(app_of(), work)
+    gc.collect()
+    assert len(met) > 4
+    assert [one() for one in met if one() is not None] == []
 
 
 FLOODS = {

@@ -12,6 +12,9 @@ GREY = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAAAAABX3VL4AAAADklEQVR4nGOIEmHkCgYAAoIA
 Threshold = Annotated[float, Field(ge=0, le=1, description="On probabilities: the mask is where they are above it.")]
 Colour = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$", examples=["#0072b2"])]
 Name = Annotated[str, Field(max_length=200, description="One of GET /v1/models; default: the first.")]
+UNKNOWN_WORDS = (
+    "Words of the prompt that training prompts of fewer than five patients had, or none; empty where nothing is stored."
+)
 MOST_FIELDS = 32
 """Of a JSON object that is sent; none has a third of it."""
 _FAMILIAR: dict[str, Any] = {"state": "usual", "reasons": []}
@@ -67,7 +70,7 @@ class Presence(BaseModel):
 
     score: float | None = Field(description="0 to 1; a probability only where calibrated.")
     calibrated: bool = Field(
-        description="Whether it was fitted on the validation images; never where the state is cannot_judge."
+        description="Whether it was fitted on validation samples; never where the state is cannot_judge."
     )
     n: int | None = Field(description="On how many.")
 
@@ -85,7 +88,7 @@ class Result(BaseModel):
     area_px: int
     area_mm2: float | None = Field(description="Only where the image's file has a spacing to be trusted.")
     presence: Presence
-    unknown_words: list[str] = Field(description="Words of the prompt that no training prompt had.")
+    unknown_words: list[str] = Field(description=UNKNOWN_WORDS)
     threshold: float
     mask: str = Field(description="PNG of 1 bit at the image's size, in base64.")
     probability: str | None = Field(
@@ -165,7 +168,7 @@ class ImageInfo(BaseModel):
                     "id": "yd0mYw0hTkiXkqzGwYV2kw",
                     "width": 640,
                     "height": 480,
-                    "expires_in_s": 1800,
+                    "expires_in_s": 900,
                     "familiar": _FAMILIAR,
                 }
             ]
@@ -180,7 +183,7 @@ class ImageInfo(BaseModel):
 
 
 class ModelPresence(BaseModel):
-    """Whether presence scores are calibrated, and on how many validation images."""
+    """Whether presence scores are calibrated, and on how many validation samples."""
 
     calibrated: bool
     n: int | None
