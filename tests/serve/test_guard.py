@@ -113,6 +113,7 @@ def test_cookies_end_and_cannot_be_made_or_changed() -> None:
     assert page_session(scope, headers, asked.access, now=int(end)) is None
     changed = [
         f"{own}.{int(end) + 9}.{signature}",
+        f"{own}.0{end}.{signature}",
         f"{'A' if own[0] != 'A' else 'B'}{own[1:]}.{end}.{signature}",
         f"{own}.{end}.{'0' * 64}",
         own,

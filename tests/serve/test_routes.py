@@ -268,6 +268,16 @@ def test_too_much_at_once_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         assert answer.status_code == status
 
 
+@pytest.mark.parametrize("wanted", ["bytes=0-9", "bytes=9-1", "bytes=99999999-", "lines=1-2", "x"])
+def test_files_of_the_page_come_whole(wanted: str) -> None:
+    """Also to who asks for a part: no other answer of the server's than its own."""
+    for path in ("/", "/static/docs.css"):
+        whole = answered(app_of(), lambda client, path=path: client.get(path))
+        part = answered(app_of(), lambda client, path=path: client.get(path, headers={"Range": wanted}))
+        assert (part.status_code, part.content) == (200, whole.content)
+        assert part.headers["content-type"] == ("text/html" if path == "/" else "text/css") + "; charset=utf-8"
+
+
 def test_a_deleted_image_is_nowhere_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither its pixels nor its features; nor those of an image that was never kept."""
     met: list[weakref.ref[Any]] = []
