@@ -243,7 +243,10 @@ def test_forwarded_headers_count_behind_a_proxy_alone() -> None:
     ("said", "logged"),
     [
         ("127.0.0.1:80", "127.0.0.1:80"),
-        ("[fe80::1%2]:0", "[fe80::1%2]:0"),
+        ("2001:db8::7:0", "2001:db8::7:0"),
+        ("[fe80::1%jane]:0", "fe80::1:0"),
+        ("abe:0", "(other)"),
+        ("", "(other)"),
         ("jane-doe:0", "(other)"),
         ("1.2.3.4\x1b[2J:0", "(other)"),
     ],

@@ -1,5 +1,6 @@
 """What the server's log says: no prompts, pixels, file names or tokens."""
 
+import ipaddress
 import json
 import logging
 import re
@@ -22,7 +23,6 @@ _KNOWN = re.compile(
 STATIC = Path(__file__).parent / "static"
 """The page's files."""
 _FILES = frozenset(f"/static/{path.name}" for path in STATIC.iterdir())
-_ADDRESS = re.compile(r"[0-9A-Fa-f.:%\[\]]{1,64}")
 _RAISED = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
@@ -32,6 +32,15 @@ def logged_path(target: str) -> str:
     return path if path in _FILES or _KNOWN.fullmatch(path) else "(other)"
 
 
+def logged_address(client: str) -> str:
+    """Of "address:port"; "(other)" for what is no address: behind a proxy it is what X-Forwarded-For says."""
+    host, _, port = client.rpartition(":")
+    try:
+        return f"{ipaddress.ip_address(host.strip('[]').partition('%')[0])}:{int(port)}"
+    except ValueError:
+        return "(other)"
+
+
 class PathOnly(logging.Filter):
     """Of uvicorn's access records: client, method, path as `logged_path`, version, status."""
 
@@ -39,10 +48,8 @@ class PathOnly(logging.Filter):
         """Every record passes."""
         if isinstance(record.args, tuple) and len(record.args) == 5:
             client, method, target, version, status = record.args
-            if not _ADDRESS.fullmatch(str(client)):  # behind a proxy it is what the request says
-                client = "(other)"
             known = method if method in ("GET", "HEAD", "POST", "DELETE", "OPTIONS") else "(other)"
-            record.args = (client, known, logged_path(str(target)), version, status)
+            record.args = (logged_address(str(client)), known, logged_path(str(target)), version, status)
         return True
 
 
