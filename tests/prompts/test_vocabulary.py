@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from vlseg.prompts import Prompted, Vocabulary, vocabulary_of
+from vlseg.prompts.meaning import words_of
 from vlseg.prompts.vocabulary import FUNCTION_WORDS, SHARED_BY
 from vlseg.records import Sample
 
@@ -43,6 +44,12 @@ def test_a_patient_with_many_images_counts_once() -> None:
     assert found.prompts == ()
     apart = [asked(number, "scar", group="1", dataset=f"set {number}") for number in range(5)]
     assert vocabulary_of(apart, (), reads_text=True).prompts == ("scar",)  # patient 1 of five sets
+
+
+def test_what_was_asked_is_not_kept() -> None:
+    words_of.cache_clear()
+    assert Vocabulary(("polyp",), (), ()).unknown("polyp of Jane") == ["jane"]
+    assert words_of.cache_info().currsize == 0
 
 
 def test_words_never_seen_are_marked() -> None:

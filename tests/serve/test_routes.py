@@ -1,6 +1,9 @@
 """The API's answers and errors, in one process."""
 
 import asyncio
+import gc
+import tracemalloc
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -11,6 +14,7 @@ import numpy as np
 import pytest
 from served import app_of, asking, picture, pixels, png, predictor, run, uploaded
 
+from vlseg.serve import engine
 from vlseg.serve.limits import Limits
 from vlseg.serve.pictures import NOTICE
 
@@ -307,6 +311,70 @@ def test_too_much_at_once_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         asked = {"prompts": ["polyp"] * count}
         answer = answered(app_of(), lambda client, asked=asked: client.post("/v1/segment", files=IMAGE, data=asked))
         assert answer.status_code == status
+
+
+@pytest.mark.parametrize("wanted", ["bytes=0-9", "bytes=9-1", "bytes=99999999-", "lines=1-2", "x"])
+def test_files_of_the_page_come_whole(wanted: str) -> None:
+    """Also to who asks for a part: no other answer of the server's than its own."""
+    for path in ("/", "/static/docs.css"):
+        whole = answered(app_of(), lambda client, path=path: client.get(path))
+        part = answered(app_of(), lambda client, path=path: client.get(path, headers={"Range": wanted}))
+        assert (part.status_code, part.content) == (200, whole.content)
+        assert part.headers["content-type"] == ("text/html" if path == "/" else "text/css") + "; charset=utf-8"
+
+
+def test_a_deleted_image_is_nowhere_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither its pixels nor its features; nor those of an image that was never kept."""
+    met: list[weakref.ref[Any]] = []
+    encode = engine._Place._encode_batch
+
+    def noted(place: Any, images: Any) -> list[engine.Encoded]:
+        found = encode(place, images)
+        met.extend(weakref.ref(image) for image in images)
+        met.extend(weakref.ref(tensor) for one in found for tensor in one.features.tensors.values())
+        return found
+
+    monkeypatch.setattr(engine._Place, "_encode_batch", noted)
+
+    async def work(client: httpx2.AsyncClient) -> None:
+        id = await uploaded(client)
+        assert (await client.post(f"/v1/images/{id}/segment", json={"prompts": ["polyp"]})).status_code == 200
+        assert any(one() is not None for one in met)
+        assert (await client.delete(f"/v1/images/{id}")).status_code == 204
+        sent = await client.post("/v1/segment", files=IMAGE, data={"prompts": ["polyp"]})
+        assert sent.status_code == 200
+
+    answered(app_of(), work)
+    gc.collect()
+    assert len(met) > 4
+    assert [one() for one in met if one() is not None] == []
+
+
+FLOODS = {
+    "prompts that are numbers": b'{"prompts": [' + b"0," * 200_000 + b"0]}",
+    "fields that nobody knows": b'{"prompts": ["a"]' + b"".join(b',"%x":0' % number for number in range(80_000)) + b"}",
+    "items that are numbers": b'{"what": "coco", "items": [' + b"0," * 200_000 + b"0]}",
+    "fields of an item": b'{"what": "coco", "items": [{"prompt": "a"'
+    + b"".join(b',"%x":0' % number for number in range(80_000))
+    + b"}]}",
+}
+
+
+@pytest.mark.parametrize("case", FLOODS)
+def test_a_body_of_errors_takes_no_more_memory_than_its_size_allows(case: str) -> None:
+    """One error is told, and only one is made: a body of 8 MB could hold four million, of a kilobyte each."""
+    path = "/v1/images/x/export" if b"items" in FLOODS[case] else "/v1/images/x/segment"
+    ask: dict[str, Any] = {"content": FLOODS[case], "headers": {"Content-Type": "application/json"}}
+    app = app_of()
+    answered(app, lambda client: client.post(path, json={}))  # what is imported with the first request
+    tracemalloc.start()
+    try:
+        answer = answered(app, lambda client: client.post(path, **ask))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid")
+    assert most < 40 * len(FLOODS[case])
 
 
 def test_deep_images_are_read_as_their_model_reads_them() -> None:

@@ -36,7 +36,8 @@ class Vocabulary:
     def unknown(self, prompt: str) -> list[str]:
         """The prompt's words, in order and in lower case, that are neither among those kept nor FUNCTION_WORDS."""
         known = FUNCTION_WORDS.union(self.words)
-        return [word for word in dict.fromkeys(words_of(prompt)) if word not in known]
+        # Not the remembering one: a server forgets what was asked.
+        return [word for word in dict.fromkeys(words_of.__wrapped__(prompt)) if word not in known]
 
     def suggest(self, text: str, n: int = 5) -> list[str]:
         """Up to n prompts and targets most like what was typed; the most frequent ones for nothing."""

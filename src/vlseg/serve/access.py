@@ -33,7 +33,7 @@ SINGLE = frozenset(
 MAX_HEADERS, MAX_HEADER_BYTES = 64, 16 * 2**10
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{20,256}")
 OWN_SESSION = re.compile(r"^[A-Za-z0-9_-]{1,128}$")
-_COOKIE = re.compile(r"([A-Za-z0-9_-]{22})\.([0-9]{1,12})\.([0-9a-f]{64})")
+_COOKIE = re.compile(r"([A-Za-z0-9_-]{22})\.([1-9][0-9]{0,11})\.([0-9a-f]{64})")
 
 
 @dataclass(frozen=True)

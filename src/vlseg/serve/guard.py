@@ -116,7 +116,7 @@ class Guard:
         session = self._session(scope, headers)
         form = headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data")
         most = self.limits.bytes if form else self.limits.json_bytes
-        if session is None:  # whoever has no token sends nothing that is kept, however slowly
+        if session is None:  # whoever has no token may ask for what is open, and fills no memory
             most = 0
         length = _length(method, headers, most)
         need = most if length is None else length
@@ -132,7 +132,9 @@ class Guard:
             need = len(body)
             inner = {**scope, "state": {**scope.get("state", {}), "session": session}}
             inner["method"] = "GET" if method == "HEAD" else method
-            await self.app(inner, _replayed(body, receive), answer.send)
+            replayed = _replayed(body, receive)
+            del body  # what the app has read of it is kept by the app alone
+            await self.app(inner, replayed, answer.send)
         finally:
             self._held -= need
             self._requests -= 1

@@ -12,7 +12,7 @@ from vlseg.serve.forms import Session
 from vlseg.serve.gate import attended
 from vlseg.serve.limits import Limits, Refused
 from vlseg.serve.segmenting import errors
-from vlseg.serve.serving import Here
+from vlseg.serve.serving import Here, check_masks
 
 router = APIRouter(tags=["export"])
 corrections_router = APIRouter(tags=["export"])
@@ -33,6 +33,7 @@ FILE = {"schema": {"type": "string", "format": "binary"}}
 async def export(id: str, ask: schemas.ExportAsk, request: Request, serving: Here, session: Session) -> Response:
     """A file of masks of a stored image. COCO's polygons stand for exactly the masks' pixels."""
     image = serving.store.get(session, id)
+    check_masks(len(ask.items), image.size, "items")
     _check({f"items.{number}.prompt": item.prompt for number, item in enumerate(ask.items)}, serving.limits)
     content = await attended(request, serving.aside(exported, ask, image), serving.limits.seconds)
     media, name = KINDS[ask.what]
@@ -47,6 +48,7 @@ async def correct(ask: schemas.CorrectionAsk, request: Request, serving: Here, s
     image = serving.store.get(session, ask.image_id)
     if serving.corrections is None:
         raise Refused(404, "no_corrections", "path: this server keeps no corrections; start it with --corrections")
+    check_masks(len(ask.items), image.size, "items")
     prompts = {f"items.{number}.prompt": item.prompt for number, item in enumerate(ask.items)}
     targets = {f"items.{number}.target": item.target for number, item in enumerate(ask.items)}
     _check({**prompts, **targets, "patient": ask.patient}, serving.limits)
