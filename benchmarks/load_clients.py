@@ -65,7 +65,8 @@ def cases(predictor: Predictor, images: Iterable[Path], prompts: Sequence[str], 
             (one,) = predictor.segment(path, [prompt])
             told = hundredths(one.probability)
             want = Want(prompt, (int(told.min()) + int(told.max())) // 2, told)
-            if min(apart(_coarse(want), seen + list(map(_coarse, wants)))) >= APART:
+            others = seen + list(map(_coarse, wants))
+            if np.ptp(told) > 2 and min(apart(_coarse(want), others), default=1.0) >= APART:
                 wants.append(want)
             if len(wants) == each:
                 break
@@ -99,11 +100,11 @@ def apart(want: Want, others: Iterable[Want]) -> list[float]:
 
     From the mask alone, at the threshold of the question: neither prompt nor threshold in the answer helps.
     """
-    return [1.0] + [
-        min(float(unlike(one, one.level, two.hundredths > one.level).mean()) for one, two in pairs)
-        for other in others
-        for pairs in [((want, other), (other, want))]
-    ]
+
+    def seen(one: Want, two: Want) -> float:
+        return float(unlike(one, one.level, two.hundredths > one.level).mean())
+
+    return [min(seen(want, other), seen(other, want)) for other in others]
 
 
 def nearest(found: Iterable[Case]) -> float:

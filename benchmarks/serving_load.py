@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -26,29 +26,16 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import numpy as np
 import psutil
-import torch
 from load_clients import APART, Case, Told, cases, nearest, sent
+from load_models import EACH, MODELS, PROMPTS, SIDES
 from machine import machine
-from peers import model_and_processor
 from prometheus_client.parser import text_string_to_metric_families
 
 import vlseg
-from vlseg.models.clipseg.model import ClipSeg
 from vlseg.models.device import set_threads
 from vlseg.phantoms import write_phantoms
 
 Row = dict[str, Any]
-PROMPTS = (
-    "dark cyst",
-    "bright nodule, upper left",
-    "dark cyst, lower right",
-    "bright nodule",
-    "dark cyst, large, round",
-)
-PROMPTS += ("bright nodule, small, lower left", "polyp", "a large round thing", "breast tumor", "the optic nerve")
-EACH = 2
-"""Questions about an image."""
-SIDES = {"clipseg-tiny": 256, "clipseg": 512}
 ROOM = 0.05
 """By which the server's memory may be larger in the last third of a run than in the second.
 
@@ -56,43 +43,6 @@ In the first third the allocator's pools fill, to the largest batch that comes t
 on, so a leak grows with the answers and would go on growing; what is left is noise of the pools. 5 % of the memory,
 over a third of the answers, is the leak that would be seen, in KiB an answer: the result has it.
 """
-
-
-def tiny_run(folder: Path) -> str:
-    """A run of clipseg-tiny on phantoms, some minutes short of a good one: it judges images and knows words."""
-    write_phantoms(folder / "phantoms", counts={"train": 24, "val": 12, "test": 2})
-    call = ["train", "--model", "clipseg-tiny", "--data", folder / "phantoms", "--prompt", "class+attributes"]
-    call += ["--set=max_steps=60", "--set=batch_size=8", "--set=learning_rate=0.002", "--threads=1", "--device=cpu"]
-    command = [sys.executable, "-m", "vlseg", *map(str, call), "--out", str(folder / "run")]
-    subprocess.run(command, check=True, capture_output=True)
-    return str(folder / "run")
-
-
-def full_model(folder: Path) -> str:
-    """CLIPSeg ViT-B/16 with random weights, as `peers.py` has it, that hears what it is asked."""
-    model, _ = model_and_processor()
-    hearing(model, PROMPTS)
-    model.save(folder / "clipseg")
-    return str(folder / "clipseg")
-
-
-def hearing(model: ClipSeg, prompts: Sequence[str]) -> None:
-    """Makes random weights answer different prompts differently.
-
-    As they come every sentence has nearly the same features, and the reduced taps are so large that the first one, to
-    which the prompt is added, is lost beside the others: answers to two prompts differ by less than a hundredth.
-    """
-    decoder = model.network.decoder
-    with torch.no_grad():
-        for reduce in decoder.reduces:
-            reduce.weight.div_(reduce.in_features**0.5)
-        (told,) = model.encode_prompts(model.tokenize(list(prompts))).tensors.values()
-        for film, usual in ((decoder.film_mul, 1.0), (decoder.film_add, 0.0)):
-            film.weight.mul_(0.5 / (told - told.mean(0)).matmul(film.weight.T).std())
-            film.bias.copy_(usual - film.weight @ told.mean(0))
-
-
-MODELS: dict[str, Callable[[Path], str]] = {"clipseg-tiny": tiny_run, "clipseg": full_model}
 
 
 @contextlib.contextmanager
@@ -278,8 +228,8 @@ def ended(running: subprocess.Popen[str], log: Path) -> list[str]:
 
 def load_test(kind: str, folder: Path, clients: int, seconds: float, threads: int) -> Row:
     """One model: made, asked in peace, served, loaded, ended."""
-    source = MODELS[kind](folder)
     load_before = os.getloadavg()
+    source = MODELS[kind](folder)
     write_phantoms(folder / "images", counts={"test": 4 * clients}, size=SIDES[kind], seed=7)
     pictures = sorted((folder / "images" / "images").iterdir())
     found = cases(vlseg.load(source, device="cpu", threads=threads), pictures, PROMPTS, 2 * clients, EACH)

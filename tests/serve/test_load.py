@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from load_clients import APART, Case, Told, Want, cases, nearest, sent, unlike
+from load_table import table, told
 from PIL import Image
 from served import pixels
 from serving import TOKEN, served
@@ -200,6 +201,17 @@ def test_the_rule_for_memory() -> None:
     for share, seen in ((1.5, True), (0.5, False)):
         leak = share * found["leak_seen_kib_an_answer"] * 1024 * 3000 * np.linspace(0, 1, 480)
         assert (memory(list((warm + noise + leak).astype(int)), 3000)["growth"] > ROOM) == seen
+
+
+def test_the_docs_have_the_measured_figures() -> None:
+    rows = json.loads((ROOT / "benchmarks" / "results" / "serving_load.json").read_text())
+    page = " ".join((ROOT / "docs" / "serve.md").read_text().split())
+    assert [row["model"] for row in rows] == list(MODELS)
+    for row in rows:
+        assert " ".join(told(row).split()) in page
+        assert (row["phases"]["together"]["clients"], row["faults"]) == (50, [])
+        assert row["phases"]["together"]["seconds"] >= 120
+    assert " ".join(table(rows).split()) in page
 
 
 SECONDS = float(os.environ.get("VLSEG_LOAD_SECONDS", "120"))
