@@ -46,9 +46,11 @@ def test_rows_and_pixels_bound_a_batch_but_one_alone_may_be_larger(rows: int, pi
     assert batches == [[7], [0, 1], [2, 3]]
 
 
-@pytest.mark.parametrize(("seconds", "largest"), [(0.25, 2), (0.05, 1), (9.0, 8)])
-def test_a_batch_is_no_longer_than_it_should_take(seconds: float, largest: int) -> None:
-    """By what a row took in the first batch, of which nothing is known."""
+@pytest.mark.parametrize(
+    ("seconds", "beside", "largest"), [(0.25, 0.0, 2), (0.05, 0.0, 1), (9.0, 0.0, 8), (0.05, 0.37, 3)]
+)
+def test_a_batch_is_no_longer_than_it_should_take(seconds: float, beside: float, largest: int) -> None:
+    """By what a row took in the first batch, of which nothing is known; or than what takes turns with it."""
     batches: list[int] = []
 
     def slow(items: Sequence[int]) -> list[int]:
@@ -57,7 +59,8 @@ def test_a_batch_is_no_longer_than_it_should_take(seconds: float, largest: int) 
         return list(items)
 
     async def asked() -> list[int]:
-        ask = Batcher(slow, ThreadPoolExecutor(1), Bounds(rows=8, pixels=100, seconds=seconds), crowd=lambda: 9)
+        bounds = Bounds(rows=8, pixels=100, seconds=seconds)
+        ask = Batcher(slow, ThreadPoolExecutor(1), bounds, crowd=lambda: 9, beside=lambda: beside)
         first = await ask(0, rows=1, pixels=1)
         return [first, *await asyncio.gather(*(ask(item, rows=1, pixels=1) for item in range(1, 9)))]
 

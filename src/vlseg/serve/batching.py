@@ -48,6 +48,9 @@ class Batcher(Generic[Item, Result]):
         bounds: of a batch.
         crowd: how many requests are open.
         seen: told how many items a batch had.
+        beside: seconds of the least work of another batcher on the worker. Both take turns, so a batch may be as long
+            as that: else the one whose items are small would fall behind.
+        row_seconds: what a row took lately; 0 while nothing is known.
     """
 
     run: Callable[[Sequence[Item]], Sequence[Result]]
@@ -55,14 +58,15 @@ class Batcher(Generic[Item, Result]):
     bounds: Bounds
     crowd: Callable[[], int] = lambda: 1
     seen: Callable[[int], None] = lambda count: None
+    beside: Callable[[], float] = lambda: 0.0
+    row_seconds: float = 0.0
     _waiting: "deque[_Waiting[Item, Result]]" = field(default_factory=deque)
     _task: "asyncio.Task[None] | None" = None
-    _row_seconds: float = 0.0
 
     @property
     def ahead(self) -> float:
         """Seconds of work that waits, by what a row took before; 0 while nothing is known."""
-        return self._row_seconds * sum(one.rows for one in self._waiting if not one.answer.done())
+        return self.row_seconds * sum(one.rows for one in self._waiting if not one.answer.done())
 
     async def __call__(self, item: Item, *, rows: int, pixels: int) -> Result:
         """The item's result; cancelled before its batch began, it takes part in none.
@@ -88,13 +92,14 @@ class Batcher(Generic[Item, Result]):
     def _next(self) -> "list[_Waiting[Item, Result]]":
         batch: list[_Waiting[Item, Result]] = []
         rows = pixels = 0
+        longest = max(self.bounds.seconds, self.beside())
         while self._waiting:
             first = self._waiting[0]
             if first.answer.done():  # whoever asked has left
                 self._waiting.popleft()
                 continue
             rows, pixels = rows + first.rows, pixels + first.pixels
-            slow = rows * self._row_seconds > self.bounds.seconds
+            slow = rows * self.row_seconds > longest
             if batch and (slow or rows > self.bounds.rows or pixels > self.bounds.pixels):
                 break
             batch.append(self._waiting.popleft())
@@ -117,7 +122,7 @@ class Batcher(Generic[Item, Result]):
                 one.answer.cancel()
             raise
         took = seconds / sum(one.rows for one in batch)
-        self._row_seconds = 0.7 * self._row_seconds + 0.3 * took if self._row_seconds else took
+        self.row_seconds = 0.7 * self.row_seconds + 0.3 * took if self.row_seconds else took
         for one, result in zip(batch, results, strict=True):
             if not one.answer.done():
                 one.answer.set_result(result)

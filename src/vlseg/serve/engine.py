@@ -160,7 +160,14 @@ class _Place:
         self.number, self.predictor, self.busy = number, predictor, 0
         self._remembers = recalls_prompts(predictor.model)
         self.encode = Batcher(self._encode_batch, worker, ENCODE, crowd=crowd, seen=partial(seen, "encode"))
-        self.decode = Batcher(self._decode_batch, worker, DECODE, crowd=crowd, seen=partial(seen, "decode"))
+        self.decode = Batcher(
+            self._decode_batch,
+            worker,
+            DECODE,
+            crowd=crowd,
+            seen=partial(seen, "decode"),
+            beside=lambda: self.encode.row_seconds,
+        )
 
     def _encode_batch(self, images: Sequence[np.ndarray]) -> list[Encoded]:
         predictor = self.predictor
