@@ -16,6 +16,7 @@ def table(rows: Sequence[Row]) -> str:
     heads = [f"{NAMES[row['model']]}, {row['phases'][kinds[0]]['clients']}" for row, kinds in shown]
     lines = [["clients at once", *heads], ["---"] * (len(shown) + 1)]
     lines.append(["answers a second", *_each(shown, lambda one: f"{one['answers_a_second']:.2f}")])
+    lines.append(["images encoded a second", *_each(shown, lambda one: f"{_images(one):.2f}")])
     told = "server's processor seconds an answer"
     lines.append([told, *_each(shown, lambda one: f"{one['processor_seconds_an_answer']:.4f}")])
     for move, name in MOVES.items():
@@ -28,10 +29,11 @@ def told(row: Row) -> str:
     """What a model's run says beside its columns, as an item of a list."""
     together, ratio, batch = row["phases"]["together"], row["against_one_by_one"], row["mean_batch"]
     memory, (before, after) = together["memory"], row["load_average"]
+    images = 2 * _images(together) / sum(_images(row["phases"][kind]) for kind in ("alone", "alone_again"))
     return (
         f"- {NAMES[row['model']]}, {row['machine']['date']}, load average {before} before and {after} after: "
         f"{together['clients']} clients in {together['seconds']:.0f} s get {together['answers']:,} answers, "
-        f"{ratio['answers_a_second']:.2f} times as many a second as one alone, for "
+        f"{ratio['answers_a_second']:.2f} times as many a second as one alone ({images:.2f} times as many images), for "
         f"{ratio['processor_seconds_an_answer']:.2f} of the processor's seconds each. "
         f"{sum(one['lost'] for one in row['phases'].values())} are lost, "
         f"{sum(one['mixed_up'] for one in row['phases'].values())} mixed up, of "
@@ -41,6 +43,11 @@ def told(row: Row) -> str:
         f"({memory['growth']:+.1%}); {memory['leak_seen_kib_an_answer']:.0f} KiB an answer would be too much. "
         f"The two most similar of {row['questions']} answers differ in {row['nearest_two_answers']:.1%} of the pixels."
     )
+
+
+def _images(one: Row) -> float:
+    """Encoded a second: uploads, and those that came with their prompts."""
+    return float(sum(one["latency"].get(move, {"n": 0})["n"] for move in ("upload", "one_shot")) / one["seconds"])
 
 
 def _each(shown: Sequence[tuple[Row, tuple[str, ...]]], say: Callable[[Row], str]) -> list[str]:
