@@ -29,12 +29,14 @@ def told(row: Row) -> str:
     """What a model's run says beside its columns, as an item of a list."""
     together, ratio, batch = row["phases"]["together"], row["against_one_by_one"], row["mean_batch"]
     memory, (before, after) = together["memory"], row["load_average"]
-    images = 2 * _images(together) / sum(_images(row["phases"][kind]) for kind in ("alone", "alone_again"))
+    alone = [row["phases"][kind] for kind in ("alone", "alone_again")]
+    images = 2 * _images(together) / sum(map(_images, alone))
+    cost = 2 * _cost(together) / sum(map(_cost, alone))
     return (
         f"- {NAMES[row['model']]}, {row['machine']['date']}, load average {before} before and {after} after: "
-        f"{together['clients']} clients in {together['seconds']:.0f} s get {together['answers']:,} answers, "
+        f"{together['clients']} clients in {together['seconds']:.0f} s, the last answers included, get {together['answers']:,} answers, "
         f"{ratio['answers_a_second']:.2f} times as many a second as one alone ({images:.2f} times as many images), for "
-        f"{ratio['processor_seconds_an_answer']:.2f} of the processor's seconds each. "
+        f"{ratio['processor_seconds_an_answer']:.2f} of the processor's seconds each ({cost:.2f} an image). "
         f"{sum(one['lost'] for one in row['phases'].values())} are lost, "
         f"{sum(one['mixed_up'] for one in row['phases'].values())} mixed up, of "
         f"{sum(one['answers'] for one in row['phases'].values()):,} in all phases. "
@@ -48,6 +50,11 @@ def told(row: Row) -> str:
 def _images(one: Row) -> float:
     """Encoded a second: uploads, and those that came with their prompts."""
     return float(sum(one["latency"].get(move, {"n": 0})["n"] for move in ("upload", "one_shot")) / one["seconds"])
+
+
+def _cost(one: Row) -> float:
+    """Processor seconds, prompts included, by images encoded."""
+    return float(one["processor_seconds_an_answer"] * one["answers"] / one["seconds"] / _images(one))
 
 
 def _each(shown: Sequence[tuple[Row, tuple[str, ...]]], say: Callable[[Row], str]) -> list[str]:
