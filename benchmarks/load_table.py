@@ -34,7 +34,8 @@ def told(row: Row) -> str:
     cost = 2 * _cost(together) / sum(map(_cost, alone))
     return (
         f"- {NAMES[row['model']]}, {row['machine']['date']}, load average {before} before and {after} after: "
-        f"{together['clients']} clients in {together['seconds']:.0f} s, the last answers included, get {together['answers']:,} answers, "
+        f"{together['clients']} clients in {together['seconds']:.0f} s, the last answers included, "
+        f"get {together['answers']:,} answers, "
         f"{ratio['answers_a_second']:.2f} times as many a second as one alone ({images:.2f} times as many images), for "
         f"{ratio['processor_seconds_an_answer']:.2f} of the processor's seconds each ({cost:.2f} an image). "
         f"{sum(one['lost'] for one in row['phases'].values())} are lost, "
