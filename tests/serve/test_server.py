@@ -82,7 +82,7 @@ def test_from_start_to_end(trained: Path, tmp_path: Path) -> None:
             running.send_signal(signal.SIGTERM)
             asked.join(60)
             assert len(found[0].results) == 16
-        running.wait(30)
+        assert running.wait(30) == 0
         out, err = running.communicate()
         assert (out, "Traceback" in err, "bright disc" in err) == ("", False, False)
         assert "a-token-of-my-own" not in err

@@ -111,6 +111,7 @@ def make_serving(
             [(one, workers[str(one.device)]) for one in inside],
             crowd=lambda: crowd.open,
             seen=partial(_seen, metrics, name),
+            patience=limits.seconds / 2,  # so that an answer that was begun is not lost to the time-out
         )
         for name, inside in copies.items()
     }

@@ -1,9 +1,11 @@
 """`vlseg serve`: everything that can be known is checked before a model is loaded, then uvicorn runs the app."""
 
 import secrets
+import signal
 import socket
 import ssl
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +88,9 @@ def serve(
         )
         address = _address(settings, tls, listening.getsockname()[1])
         told = f"{address}/?token={access.token}"
+        if threading.current_thread() is threading.main_thread():
+            # Told to stop it stops, and that is no failure: uvicorn raises the signal again once all is finished.
+            signal.signal(signal.SIGTERM, lambda *_: None)
         _Server(config, app.state.serving.crowd, lambda: ready(told, list(models))).run(sockets=[listening])
 
 
