@@ -208,7 +208,7 @@ class Visitor:
         try:
             getattr(self, f"_{move}")()
         except (ServerError, httpx2.HTTPError) as error:
-            if not isinstance(error, ServerError) or error.status == 429:  # others are counted where they arrive
+            if not isinstance(error, ServerError) or error.status in (0, 429):  # others are counted where they arrive
                 self.told.lost.append(f"{move}: {type(error).__name__}: {error}")
         else:
             self.told.seconds[move].append(time.monotonic() - begin)

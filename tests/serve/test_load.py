@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
 import pytest
 from load_clients import APART, Case, Told, Want, cases, nearest, sent, unlike
 from load_table import table, told
@@ -145,7 +146,7 @@ def test_what_is_lost_is_seen(prepared: Prepared, address: str, monkeypatch: pyt
     assert not told.mixed_up
     assert disagreements(metrics(address), told) == []  # the server counts its failures, too
     nowhere, _ = sent("http://127.0.0.1:9/?token=" + TOKEN, prepared.many[:1], 0.05)
-    assert "ConnectError" in nowhere.lost[0]
+    assert "does not answer" in nowhere.lost[0]
 
 
 def test_a_full_server_loses_nothing_and_impatience_is_seen(
@@ -174,10 +175,11 @@ def test_a_leak_is_seen(prepared: Prepared, address: str, monkeypatch: pytest.Mo
     from vlseg.serve import serving
 
     kept, real = [], serving.results_of
+    much = psutil.Process().memory_info().rss // 10  # few answers come on a busy machine
 
     def leaking(*arguments: Any) -> Any:
-        kept.append(np.ones(32 * 2**20, dtype=np.uint8))
-        time.sleep(0.02)  # so that a fast machine does not run out of memory
+        kept.append(np.ones(much, dtype=np.uint8))
+        time.sleep(0.05)  # so that a fast machine does not run out of memory
         return real(*arguments)
 
     monkeypatch.setattr(serving, "results_of", leaking)
