@@ -15,8 +15,10 @@ import pytest
 from served import app_of, asking, picture, pixels, png, predictor, run, uploaded
 
 from vlseg.serve import engine
+from vlseg.serve.batching import Batcher
 from vlseg.serve.limits import Limits
 from vlseg.serve.pictures import NOTICE
+from vlseg.serve.serving import Serving
 
 IMAGE = {"image": ("a.png", png(pixels()))}
 
@@ -401,6 +403,18 @@ def test_deep_images_are_read_as_their_model_reads_them() -> None:
         assert (await client.post("/v1/images", files=files, data={"model": "never"})).status_code == 422
 
     answered(app_of(models), work)
+
+
+def test_a_full_model_refuses_images_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come again and again; told to come when half of the work is done."""
+    monkeypatch.setattr(Batcher, "ahead", 40.0)
+    monkeypatch.setattr(Serving, "read", None)  # calling it would be a 500
+    for route, data in (("/v1/segment", {"prompts": "polyp"}), ("/v1/images", {})):
+        answer = answered(app_of(), lambda c, route=route, data=data: c.post(route, files=IMAGE, data=data))
+        # Encoding and decoding wait for 40 s each; 30 s are allowed.
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "50")
+    monkeypatch.setattr(Batcher, "ahead", 16.0)
+    assert answered(app_of(), lambda c: c.post("/v1/images", files=IMAGE)).headers["retry-after"] == "16"
 
 
 def test_metrics_count_and_name_nothing() -> None:

@@ -101,16 +101,31 @@ class Engine:
         self.patience = patience
         self._places = [_Place(number, *place, crowd, seen) for number, place in enumerate(places)]
 
-    async def encode(self, pixels: np.ndarray) -> Encoded:
-        """The features of an image (H, W, 3), uint8 or float32 in [0, 1], on the device with the least to do.
+    def check_room(self) -> None:
+        """Asked before an image is decoded, which costs something, too.
 
         Raises:
             Refused: what waits already takes longer than `patience`, by what it took before (429).
         """
-        place = min(self._places, key=lambda one: one.busy)
-        if (over := place.encode.ahead + place.decode.ahead - self.patience) > 0:
+        place = self._freest()
+        ahead = place.encode.ahead + place.decode.ahead
+        if ahead > self.patience:
             told = "the server has as much to do as it can in time; try again later"
-            raise Refused(429, "overloaded", told, retry_after=min(LONGEST_RETRY, math.ceil(over)))
+            # Not before there is room for many: who asks again sends the image again.
+            seconds = math.ceil(max(ahead - self.patience, ahead / 2))
+            raise Refused(429, "overloaded", told, retry_after=min(LONGEST_RETRY, seconds))
+
+    def _freest(self) -> "_Place":
+        return min(self._places, key=lambda one: one.busy)
+
+    async def encode(self, pixels: np.ndarray) -> Encoded:
+        """The features of an image (H, W, 3), uint8 or float32 in [0, 1], on the device with the least to do.
+
+        Raises:
+            Refused: see `check_room`.
+        """
+        self.check_room()
+        place = self._freest()
         place.busy += 1
         try:
             return await place.encode(pixels, rows=1, pixels=pixels.shape[0] * pixels.shape[1])

@@ -52,6 +52,7 @@ async def segment(request: Request, serving: Here, session: Session) -> schemas.
     model, engine = serving.engine(form.model)
 
     async def work() -> schemas.Answer:
+        engine.check_room()
         upload = await serving.read(content, engine.predictor)
         size = (upload.pixels.shape[0], upload.pixels.shape[1])
         prompts = serving.asked(form.prompts, engine.predictor, size)
@@ -80,6 +81,7 @@ async def upload_image(request: Request, serving: Here, session: Session) -> sch
     model, engine = serving.engine(form.model)
 
     async def work() -> schemas.ImageInfo:
+        engine.check_room()
         upload = await serving.read(content, engine.predictor)
         encoded = await engine.encode(upload.pixels)
         image = serving.store.add(
