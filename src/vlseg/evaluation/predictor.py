@@ -25,7 +25,7 @@ from vlseg.evaluation.predict import (
 )
 from vlseg.evaluation.presence import PresenceCalibration
 from vlseg.models import ImageFeatures, Inputs, PromptFeatures, Rows, Segmenter, as_module, known_models, load_model
-from vlseg.models.device import resolve_device, set_threads, slow_precision
+from vlseg.models.device import device_for, resolve_device, set_threads, slow_precision
 from vlseg.models.hub import locate
 from vlseg.models.manifest import default_weights, whence
 from vlseg.models.registry import model_folder
@@ -56,7 +56,7 @@ class Predictor:
         intensity: IntensityPolicy | None = DEFAULT_INTENSITY,
         judging: Judging = NOTHING_STORED,
     ) -> None:
-        self.device = resolve_device(device)
+        self.device = device_for(model.spec.engine, device, precision)
         self.model = ready(model, self.device)
         self.precision = precision
         self.threshold = model.spec.threshold if threshold is None else threshold

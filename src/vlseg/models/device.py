@@ -25,6 +25,21 @@ def resolve_device(name: str) -> torch.device:
     return _own_gpu() if name == "cuda" else torch.device(name)
 
 
+def device_for(engine: str, name: str, precision: str) -> torch.device:
+    """The device by its name for a model that `engine` computes.
+
+    Raises:
+        InputError: see `resolve_device`; a device or precision that an exported model has not.
+    """
+    if engine == "torch":
+        return resolve_device(name)
+    if name not in ("auto", "cpu"):
+        raise InputError(f"device: an exported model computes on the processor, not on '{name}'; take auto or cpu")
+    if precision != "fp32":
+        raise InputError(f"precision: an exported model has its own; leave out {precision}")
+    return torch.device("cpu")
+
+
 _gpu: int | None = None
 
 

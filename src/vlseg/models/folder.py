@@ -15,6 +15,8 @@ from vlseg.records import InputError, read_json, write_text
 MODEL_FORMAT = 1
 ADDED_FORMAT = 2
 """Of folders that hold what was added to a model, and not the model."""
+EXPORTED_FORMAT = 3
+"""Of folders that hold a model's graphs."""
 
 
 def write_model(folder: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
@@ -62,10 +64,10 @@ def saved_part(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | None
     wrong = [key for key, kind in kinds.items() if not isinstance(part, dict) or not isinstance(part.get(key), kind)]
     if wrong:
         raise InputError(f"{folder / 'config.json'}: its part 'vlseg' has no usable {', '.join(wrong)}; save it again")
-    if part["format_version"] > ADDED_FORMAT:
+    if part["format_version"] > EXPORTED_FORMAT:
         raise InputError(
             f"{folder / 'config.json'}: is of model format {part['format_version']}, and this vlseg reads up to "
-            f"{ADDED_FORMAT}; update vlseg"
+            f"{EXPORTED_FORMAT}; update vlseg"
         )
     return dict(part)
 

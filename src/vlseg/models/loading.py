@@ -12,6 +12,7 @@ import torch
 from vlseg.models.additions.base import Base
 from vlseg.models.additions.loading import load_adapter, load_extended
 from vlseg.models.additions.peft_files import is_adapter
+from vlseg.models.exported.segmenter import load_exported
 from vlseg.models.folder import (
     carry_over,
     load_strictly,
@@ -86,6 +87,8 @@ def load_model(
         return _load(whose(path, config, name), path, protocol, arguments)
     if "addition" in ours:
         return _load_addition(path, ours, protocol, arguments)
+    if "exported" in ours:
+        return load_exported(path, ours, protocol, arguments)
     if name is not None and ours["model"] in architecture_of(name).starts_from:
         return _load(name, path, protocol, arguments)
     changed = _changed(ours, arguments, source)

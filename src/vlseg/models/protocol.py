@@ -3,7 +3,7 @@ live prompting work for all of them (design: prepare, tokenize, encode, decode, 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, Self, runtime_checkable
 
@@ -82,6 +82,7 @@ class Spec:
         image_size: (h, w) of the network's input.
         image_features_depend_on_text, prompt_features_depend_on_image: True forbids caching.
         precisions: allowed ones of "fp32", "bf16", "fp16".
+        engine: what computes: "torch", or "onnx" or "openvino", which do on the processor and in their own precision.
     """
 
     name: str
@@ -94,6 +95,8 @@ class Spec:
     image_features_depend_on_text: bool = False
     prompt_features_depend_on_image: bool = False
     precisions: tuple[Literal["fp32", "bf16", "fp16"], ...] = ("fp32", "bf16", "fp16")
+    # Not shown: digests of models depend on what is.
+    engine: str = field(default="torch", repr=False)
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ from vlseg.models.biomedclipseg.network import SHAPES, Network
 from vlseg.models.biomedclipseg.tokenizer import CONTEXT_LENGTH, SPECIAL
 from vlseg.models.folder import our_part, write_model
 from vlseg.models.images import CLIP_MEAN, CLIP_STD, resize_and_normalise, resize_masks, restore_bilinear
+from vlseg.models.portable import Portable, library_words, used_columns
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Spec, Tokens
 
 FILLER = SPECIAL.index("[UNK]")
@@ -60,7 +61,7 @@ class BiomedClipSeg(nn.Module):
             raise ValueError("BiomedCLIPSeg needs tokens; call tokenize first")
         mask = tokens.tensors["attention_mask"]
         # Columns that are padding in every row are masked: leaving them out changes nothing.
-        length = int(mask.sum(dim=1).max())
+        length = used_columns(mask)
         embedding = self.network.biomedclip.text(tokens.tensors["input_ids"][:, :length], mask[:, :length])
         return PromptFeatures({"embedding": embedding})
 
@@ -104,6 +105,11 @@ class BiomedClipSeg(nn.Module):
             projection=clip.text.proj,
             sentence_at_end=False,
         )
+
+    def portable(self) -> Portable:
+        """Stretched images, word pieces."""
+        words = library_words(self.tokenizer, CONTEXT_LENGTH, trimmed=True, kind="bert")
+        return Portable(CLIP_MEAN, CLIP_STD, words=words, tokenizer=self.tokenizer)
 
     def save(self, folder: Path) -> None:
         """config.json, model.safetensors and the tokenizer."""

@@ -17,6 +17,7 @@ from vlseg.models.additions.towers import Tower, Towers
 from vlseg.models.clipseg.tokenizer import CONTEXT_LENGTH, FILLER
 from vlseg.models.folder import our_part, write_model
 from vlseg.models.images import IMAGENET_MEAN, IMAGENET_STD, resize_and_normalise, resize_masks, restore_bilinear
+from vlseg.models.portable import Portable, library_words, used_columns
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Spec, Tokens
 from vlseg.records import InputError
 
@@ -71,7 +72,7 @@ class ClipSeg(nn.Module):
         if tokens is None:
             raise ValueError("CLIPSeg needs tokens; call tokenize first")
         # Columns that are padding in every row change nothing under the causal mask.
-        length = int(tokens.tensors["attention_mask"].sum(dim=1).max())
+        length = used_columns(tokens.tensors["attention_mask"])
         with torch.set_grad_enabled(self._encoders_may_train()):
             text = self.network.clip.get_text_features(
                 tokens.tensors["input_ids"][:, :length],
@@ -128,6 +129,11 @@ class ClipSeg(nn.Module):
             sentence_width=config.projection_dim,
             projection=clip.text_projection,
         )
+
+    def portable(self) -> Portable:
+        """Stretched images, byte pairs."""
+        words = library_words(self.tokenizer, CONTEXT_LENGTH, trimmed=True, kind="clip")
+        return Portable(IMAGENET_MEAN, IMAGENET_STD, words=words, tokenizer=self.tokenizer)
 
     def save(self, folder: Path) -> None:
         """A Hugging Face folder that transformers loads by itself, with our part in config.json."""

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from vlseg.models.clipseg_tiny.decoder import MaskDecoder
 from vlseg.models.clipseg_tiny.image import ImageEncoder
 from vlseg.models.clipseg_tiny.text import TextEncoder
-from vlseg.models.clipseg_tiny.tokenizer import hash_prompts
+from vlseg.models.clipseg_tiny.tokenizer import hash_prompts, portable_words
 from vlseg.models.folder import our_part, write_model
 from vlseg.models.images import resize_and_normalise, resize_masks, restore_bilinear
+from vlseg.models.portable import Portable
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Spec, Tokens
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -72,6 +73,10 @@ class ClipSegTiny(nn.Module):
             "text_encoder": [self.text_encoder],
             "mask_decoder": [self.mask_decoder],
         }
+
+    def portable(self) -> Portable:
+        """Stretched images, hashed words."""
+        return Portable(MEAN, STD, words=portable_words(trimmed=True))
 
     def save(self, folder: Path) -> None:
         """config.json and model.safetensors; the tokenizer needs no file."""

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from vlseg.models.clipseg_tiny.tokenizer import BUCKETS, MAX_WORDS, PADDING
+from vlseg.models.portable import used_columns
 
 
 class TextEncoder(nn.Module):
@@ -28,7 +29,7 @@ class TextEncoder(nn.Module):
         """The words one by one: vectors (B, l, width), l being the longest text's, and which are words (B, l) bool."""
         words = buckets[..., 0] != PADDING
         # Columns that are padding in every row change nothing.
-        length = int(words.sum(dim=1).max())
+        length = used_columns(words)
         buckets, words = buckets[:, :length], words[:, :length]
         vectors = self.tables[0](buckets[..., 0]) + self.tables[1](buckets[..., 1])
         mixed = self.layer(vectors + self.positions[:length], src_key_padding_mask=~words)

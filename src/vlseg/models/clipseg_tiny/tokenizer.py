@@ -3,6 +3,7 @@
 import re
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -38,3 +39,10 @@ def hash_prompts(prompts: Sequence[str]) -> Tokens:
     for buckets_row, row in zip(buckets, rows, strict=True):
         buckets_row[: len(row)] = torch.tensor(row)
     return Tokens({"buckets": buckets})
+
+
+def portable_words(*, trimmed: bool) -> dict[str, Any]:
+    """`Portable.words` of hashed words; `trimmed`: columns that are padding in every row may be left out."""
+    told = {"kind": "hashed", "length": MAX_WORDS, "buckets": BUCKETS, "padding": PADDING, "start": START}
+    told |= {"first": FIRST_WORD, "salts": [salt.decode() for salt in SALTS]}
+    return told | ({"trimmed": "buckets"} if trimmed else {})

@@ -150,5 +150,5 @@ class Backbone(nn.Module):
         """Ids (B, L) to the words' states (B, L, width) and the sentence's (B, embed_dim), at the end-of-text id."""
         x = self.token_embedding(ids) + self.positional_embedding[: ids.shape[1]]
         words = self.ln_final(self.transformer(x))
-        end = words[torch.arange(len(ids), device=ids.device), ids.argmax(dim=1)]
+        end = words[torch.arange(ids.shape[0], device=ids.device), ids.argmax(dim=1)]
         return words, end @ self.text_projection

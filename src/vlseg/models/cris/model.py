@@ -11,6 +11,7 @@ Protocols, which belong to the weights:
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ from vlseg.models.images import (
     restore_bilinear,
     restore_letterboxed,
 )
+from vlseg.models.portable import Portable, library_words, used_columns
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Spec, Tokens
 
 DROPOUT = {"corrected": 0.2, "original": 0.1, "medvlsm": 0.2, "attention_mask": 0.2}
@@ -102,7 +104,7 @@ class Cris(nn.Module):
             words, state = self.network.backbone.encode_text(ids)
             return PromptFeatures({"words": words, "state": state, "padding": torch.zeros_like(mask, dtype=torch.bool)})
         # Under the causal mask later columns change nothing, and the decoder does not see them.
-        length = int(mask.sum(dim=1).max())
+        length = used_columns(mask)
         words, state = self.network.backbone.encode_text(ids[:, :length])
         words = F.pad(words, (0, 0, 0, ids.shape[1] - length))
         return PromptFeatures({"words": words, "state": state, "padding": mask == 0})
@@ -112,7 +114,7 @@ class Cris(nn.Module):
         if prompts is None:
             raise ValueError("CRIS needs prompt features; call encode_prompts first")
         words, state, padding = (prompts.tensors[name] for name in ("words", "state", "padding"))
-        length = int((~padding).sum(dim=1).max())
+        length = used_columns(~padding)
         fused = self.network.neck(*(image.tensors[name] for name in ("c3", "c4", "c5")), state)
         hidden = padding[:, :length]
         decoded = self.network.decoder(fused, words[:, :length], hidden if self.spec.protocol != "medvlsm" else None)
@@ -152,6 +154,18 @@ class Cris(nn.Module):
             image_vector=mean_of_places,
             image_vector_width=sentence_width,
         )
+
+    def portable(self) -> Portable:
+        """Stretched or letterboxed images, byte pairs; the words' features are of the tokens' length: none is left out.
+
+        Under `original` padding has the id 0, in the other protocols that of the end of text.
+        """
+        letterboxed = self.spec.protocol == "original"
+        length = WORDS.get(self.spec.protocol, CONTEXT_LENGTH)
+        words = library_words(self.tokenizer, length, trimmed=False, kind="clip")
+        words |= {"padding": 0} if letterboxed else {}
+        fit: Literal["letterbox", "stretch"] = "letterbox" if letterboxed else "stretch"
+        return Portable(CLIP_MEAN, CLIP_STD, fit=fit, words=words, tokenizer=self.tokenizer)
 
     def save(self, folder: Path) -> None:
         """config.json, model.safetensors and the tokenizer."""

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vlseg.models.portable import used_columns
+
 WIDTHS = (128, 128, 64, 32)
 """Channels at strides 32, 16, 8 and 4."""
 HEADS, GROUPS = 4, 8
@@ -26,7 +28,7 @@ def innermost(maps: Tensor) -> Tensor:
 def longest(mask: Tensor) -> int:
     """Columns of `mask` (B, L) that are not padding in every row: the others are masked, and can be left out."""
     try:
-        return int(mask.sum(dim=1).max())
+        return used_columns(mask)
     except RuntimeError:  # several runs in one pass (training.grid): no number can be read, and nothing is left out
         return mask.shape[1]
 

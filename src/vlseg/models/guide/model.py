@@ -13,6 +13,7 @@ from vlseg.models.guide.image import STRIDES, Pyramid
 from vlseg.models.guide.text import HashedWords, Sentences
 from vlseg.models.guide.twins import Nothing, TargetTokens
 from vlseg.models.images import resize_and_normalise, resize_masks, restore_bilinear
+from vlseg.models.portable import Portable
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Spec, Tokens
 
 Words = Sentences | HashedWords | Nothing | TargetTokens
@@ -66,7 +67,7 @@ class Guide(nn.Module):
         """Logits (B, C, h, w); presence (B,) is the largest of them: the thing is there where it is seen."""
         maps = [image.tensors[f"stride{stride}"] for stride in STRIDES]
         if isinstance(self.words, Nothing):
-            vectors, words = self.words.for_images(len(image))
+            vectors, words = self.words.for_images(maps[0].shape[0])  # no len(): it fixes the number in a graph
         elif prompts is None:
             raise ValueError("guide needs prompt features; call encode_prompts first")
         else:
@@ -96,6 +97,11 @@ class Guide(nn.Module):
     def sides(self) -> tuple[list[nn.Module], list[nn.Module]]:
         """The whole pyramid, whatever of it may train, and what tells: the twins share images' features."""
         return [self.image_encoder], [self.words]
+
+    def portable(self) -> Portable:
+        """Stretched images; words by what tells."""
+        mean, std = self.image_encoder.mean, self.image_encoder.std
+        return Portable(mean, std, words=self.words.portable_words(), tokenizer=getattr(self.words, "tokenizer", None))
 
     def save(self, folder: Path) -> None:
         """config.json, model.safetensors and, of a text encoder, its configuration and tokenizer."""

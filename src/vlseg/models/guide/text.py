@@ -12,9 +12,10 @@ from transformers.utils import logging
 
 from vlseg.models.biomedclipseg.text import OPEN_CLIP, read_text_tower
 from vlseg.models.clipseg_tiny.text import TextEncoder
-from vlseg.models.clipseg_tiny.tokenizer import hash_prompts
+from vlseg.models.clipseg_tiny.tokenizer import hash_prompts, portable_words
 from vlseg.models.folder import check_finite, shape
 from vlseg.models.guide import TEXT_FOLDER
+from vlseg.models.portable import library_words, used_columns
 from vlseg.models.protocol import Tokens
 from vlseg.models.tensors import find_weights, read_tensors
 from vlseg.records import InputError
@@ -50,10 +51,21 @@ class Sentences(nn.Module):
         """Vectors (B, L, width), zero where there is no word, and words (B, L) bool."""
         words = tokens.tensors["attention_mask"].bool()
         # Columns that are padding in every row are masked: leaving them out changes nothing.
-        length = int(words.sum(dim=1).max())
+        length = used_columns(words)
         ids, mask = tokens.tensors["input_ids"][:, :length], tokens.tensors["attention_mask"][:, :length]
         vectors = self.tower(input_ids=ids, attention_mask=mask).last_hidden_state
         return _padded(vectors, words), words
+
+    def portable_words(self) -> dict[str, Any]:
+        """See `Portable.words`; vectors are of the tokens' length, so that none is left out.
+
+        Raises:
+            InputError: a tokenizer that needs more than Python.
+        """
+        kind = {"BPE": "clip", "WordPiece": "bert"}.get(type(self.tokenizer.backend_tokenizer.model).__name__)
+        if kind is None:
+            raise InputError("the text encoder's tokenizer is neither CLIP's nor BERT's; there is no runner for it")
+        return library_words(self.tokenizer, self.length, trimmed=False, kind=kind)
 
     def save(self, folder: Path) -> None:
         """Configuration and tokenizer; the weights lie with the rest of the model's."""
@@ -82,6 +94,10 @@ class HashedWords(nn.Module):
         vectors, words = self.encoder.words(buckets)
         whole = F.pad(words, (0, buckets.shape[1] - words.shape[1]))
         return _padded(vectors, whole), whole
+
+    def portable_words(self) -> dict[str, Any]:
+        """See `Portable.words`; vectors are of the tokens' length, so that none is left out."""
+        return portable_words(trimmed=False)
 
     def save(self, folder: Path) -> None:
         """Nothing: words are hashed."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,9 @@ class Nothing(nn.Module):
     def for_images(self, count: int) -> tuple[Tensor, Tensor]:
         """The token (count, 1, WIDTH) and words (count, 1) bool."""
         return self.token.expand(count, -1, -1), torch.ones(count, 1, dtype=torch.bool, device=self.token.device)
+
+    def portable_words(self) -> None:
+        """Nothing is read."""
 
     def save(self, folder: Path) -> None:
         """Nothing."""
@@ -63,6 +67,10 @@ class TargetTokens(nn.Module):
         """Vectors (B, 1, WIDTH) and words (B, 1) bool."""
         vectors = self.tokens(tokens.tensors["target"])[:, None]
         return vectors, torch.ones(vectors.shape[:2], dtype=torch.bool, device=vectors.device)
+
+    def portable_words(self) -> dict[str, Any]:
+        """See `Portable.words`."""
+        return {"kind": "targets", "targets": list(self.targets)}
 
     def save(self, folder: Path) -> None:
         """Nothing."""

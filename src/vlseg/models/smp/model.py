@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from vlseg.models.folder import our_part, write_model
 from vlseg.models.images import resize_and_normalise, resize_masks, restore_bilinear
+from vlseg.models.portable import Portable
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, Spec
 
 STRIDE = 32
@@ -74,6 +75,11 @@ class SmpModel(nn.Module):
         """Trainable parts; every parameter is in one."""
         decoder = [self.network.decoder, self.network.segmentation_head]
         return {"image_encoder": [self.network.encoder], "mask_decoder": decoder}
+
+    def portable(self) -> Portable:
+        """Stretched images."""
+        pixels = self.arguments["normalisation"]
+        return Portable(pixels["mean"], pixels["std"])
 
     def save(self, folder: Path) -> None:
         """config.json and model.safetensors."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vlseg.models.folder import our_part, write_model
 from vlseg.models.images import resize_and_normalise, resize_masks, restore_bilinear
+from vlseg.models.portable import Portable
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Spec, Tokens
 from vlseg.models.unet.network import Decoder, Encoder
 from vlseg.records import unknown_name
@@ -41,6 +42,10 @@ class _Steps(nn.Module):
     def restore(self, logits: Tensor, inputs: Inputs) -> list[Tensor]:
         """Logits at the original sizes."""
         return restore_bilinear(logits, inputs)
+
+    def portable(self) -> Portable:
+        """Stretched images."""
+        return Portable(MEAN, STD)
 
     def save(self, folder: Path) -> None:
         """config.json and model.safetensors."""
@@ -116,3 +121,7 @@ class TargetUNet(_Steps):
     def parts(self) -> dict[str, list[nn.Module]]:
         """Trainable parts; every parameter is in one."""
         return {"image_encoder": [self.encoder], "mask_decoder": [self.decoder, self.embedding]}
+
+    def portable(self) -> Portable:
+        """Stretched images, names of targets."""
+        return Portable(MEAN, STD, words={"kind": "targets", "targets": list(self.spec.targets)})

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vlseg.models.folder import our_part, write_model
 from vlseg.models.images import resize_and_normalise, resize_masks, restore_bilinear
+from vlseg.models.portable import Portable
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Spec, Tokens
 from vlseg.models.vlsm_ensemble.unet_d import DOWN, UNetD
 
@@ -60,6 +61,10 @@ class LoneUNetD(nn.Module):
     def parts(self) -> dict[str, list[nn.Module]]:
         """Trainable parts; `outconv2` is in none."""
         return {"image_encoder": self.network.encoder(), "mask_decoder": self.network.decoder()}
+
+    def portable(self) -> Portable:
+        """Stretched images."""
+        return Portable(NO_MEAN, NO_STD)
 
     def save(self, folder: Path) -> None:
         """config.json and model.safetensors."""

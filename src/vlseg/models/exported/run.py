@@ -1,0 +1,242 @@
+"""A model that was exported by vlseg, with numpy, Pillow and ONNX Runtime (or OpenVINO) alone.
+
+    python run.py image.png "a polyp" ["another prompt" ...] [--out FOLDER] [--threshold 0.5]
+
+Beside this file lie words.py, config.json, the graphs and, where there is one, the tokenizer. As a module:
+
+    model = Model(Path(folder)); probabilities = model.segment(image, ["a polyp"])
+
+Research use, not a medical device.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+try:
+    from vlseg.models.exported.words import tokenize
+except ImportError:  # beside the graphs
+    from words import tokenize  # type: ignore[import-not-found, no-redef]
+
+Arrays = dict[str, np.ndarray]
+Graph = Callable[[Mapping[str, np.ndarray]], Arrays]
+
+
+class Model:
+    """The steps of an exported model: prepare, tokenize, encode, decode, restore."""
+
+    def __init__(self, folder: Path, *, threads: int | None = None, engine: str | None = None) -> None:
+        """Open the graphs.
+
+        Args:
+            folder: holds config.json and the graphs.
+            threads: of the processor; None = as many as the engine takes.
+            engine: "onnx" or "openvino", which reads both kinds; None = what it was exported for.
+
+        Raises:
+            ValueError: a folder of another kind, a graph that was changed, or one that the engine cannot read.
+        """
+        self.folder = folder
+        try:
+            self.told: dict[str, Any] = json.loads((folder / "config.json").read_text())["vlseg"]["exported"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{folder}: holds no model that vlseg exported; its config.json says none") from error
+        self.engine = engine or self.told["engine"]
+        self._graphs = {name: _opened(folder, told, self.engine, threads) for name, told in self.told["graphs"].items()}
+
+    def prepare(self, images: Sequence[np.ndarray]) -> Arrays:
+        """Images (H, W, 3) float32 in [0, 1] of any size to `pixel_values` (B, 3, h, w) and `original_size` (B, 2)."""
+        told = self.told["prepare"]
+        mean, std = (np.array(told[name], np.float32)[:, None, None] for name in ("mean", "std"))
+        size = tuple(told["size"])
+        pixels = np.zeros((len(images), 3, *size), np.float32)
+        for row, image in enumerate(images):
+            top, left, rows, columns = _place(image.shape[:2], size, told["fit"])
+            fitted = (resized(image, (rows, columns), antialias=True).transpose(2, 0, 1) - mean) / std
+            pixels[row, :, top : top + rows, left : left + columns] = fitted
+        return {"pixel_values": pixels, "original_size": np.array([image.shape[:2] for image in images], np.int64)}
+
+    def tokenize(self, prompts: Sequence[str]) -> Arrays | None:
+        """Prompts to tokens; None where none are read."""
+        words = self.told["words"]
+        return None if words is None else tokenize(words, self.folder, prompts)
+
+    def encode_image(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
+        """Features of images, one row each."""
+        return self._graphs["image_encoder"](inputs)
+
+    def encode_prompts(self, tokens: Mapping[str, np.ndarray] | None) -> Arrays | None:
+        """Features of prompts, one row each; None where none are read."""
+        if tokens is None:
+            return None
+        trimmed = self.told["words"].get("trimmed")
+        if trimmed:  # columns that are padding in every row change nothing
+            used = tokens[trimmed] != self.told["words"].get("padding", 0) if trimmed == "buckets" else tokens[trimmed]
+            length = max(1, int(used.reshape(*used.shape[:2], -1)[..., 0].astype(bool).sum(axis=1).max()))
+            tokens = {name: one[:, :length] for name, one in tokens.items()}
+        return self._graphs["prompt_encoder"](tokens)
+
+    def decode(self, image: Mapping[str, np.ndarray], prompts: Mapping[str, np.ndarray] | None) -> Arrays:
+        """`logits` (B, C, h, w), and `presence` (B,) where the model has it; row i of both belong together."""
+        return self._graphs["decoder"](
+            {f"image.{name}": one for name, one in image.items()}
+            | {f"prompt.{name}": one for name, one in (prompts or {}).items()}
+        )
+
+    def restore(self, logits: np.ndarray, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Logits (B, C, h, w) to a list of (C, H, W) at the images' own sizes."""
+        restored = []
+        for row, original in zip(logits, inputs["original_size"].tolist(), strict=True):
+            top, left, rows, columns = _place(original, row.shape[-2:], self.told["prepare"]["fit"])
+            inside = row[:, top : top + rows, left : left + columns].transpose(1, 2, 0)
+            restored.append(resized(inside, tuple(original), antialias=False).transpose(2, 0, 1))
+        return restored
+
+    def segment(self, image: np.ndarray, prompts: Sequence[str]) -> list[np.ndarray]:
+        """Probabilities (H, W) for each prompt on an image (H, W, 3), uint8 or float in [0, 1]; encoded once."""
+        rgb = image.astype(np.float32) / 255 if image.dtype == np.uint8 else image.astype(np.float32)
+        inputs = self.prepare([rgb])
+        features, encoded = self.encode_image(inputs), self.encode_prompts(self.tokenize(prompts))
+        if encoded is None:
+            maps = self.restore(self.decode(features, None)["logits"], inputs)[0]
+            return [_sigmoid(maps[self.told["targets"].index(prompt)]) for prompt in prompts]
+        rows = [0] * len(prompts)
+        logits = self.decode({name: one[rows] for name, one in features.items()}, encoded)["logits"]
+        return [_sigmoid(one[0]) for one in self.restore(logits, {"original_size": inputs["original_size"][rows]})]
+
+
+def resized(image: np.ndarray, size: tuple[int, int], *, antialias: bool) -> np.ndarray:
+    """(H, W, C) float32 to (h, w, C), bilinear as PyTorch's interpolate without aligned corners."""
+    if image.shape[:2] == tuple(size):
+        return image
+    rows = _along_first(image, size[0], antialias)
+    return _along_first(rows.swapaxes(0, 1), size[1], antialias).swapaxes(0, 1)
+
+
+def _along_first(image: np.ndarray, length: int, antialias: bool) -> np.ndarray:
+    if image.shape[0] == length:
+        return image
+    # Places in single precision, as PyTorch has them: a large image's would differ otherwise.
+    half, scale = np.float32(0.5), np.float32(image.shape[0]) / np.float32(length)
+    if not antialias:
+        centres = np.clip((np.arange(length, dtype=np.float32) + half) * scale - half, 0, None)
+        low = np.minimum(centres.astype(np.int64), image.shape[0] - 1)
+        high = np.minimum(low + 1, image.shape[0] - 1)
+        share = (centres - low).astype(np.float32).reshape(-1, *[1] * (image.ndim - 1))
+        mixed: np.ndarray = image[low] * (1 - share) + image[high] * share
+        return mixed
+    flat = np.ascontiguousarray(image).reshape(image.shape[0], -1)
+    result = np.empty((length, flat.shape[1]), np.float32)
+    support = max(scale, np.float32(1))
+    for place in range(length):  # a triangle as wide as what a new pixel stands for
+        centre = scale * np.float32(place + 0.5)
+        begin = max(0, int(centre - support + half))
+        end = min(image.shape[0], int(centre + support + half))
+        weights = np.clip(1 - np.abs((np.arange(begin, end, dtype=np.float32) - centre + half) / support), 0, None)
+        result[place] = (weights / weights.sum()) @ flat[begin:end]
+    return result.reshape(length, *image.shape[1:])
+
+
+def _place(original: Sequence[int], size: Sequence[int], fit: str) -> tuple[int, int, int, int]:
+    """Top, left, rows and columns of the image within the input: all of it, or with its own aspect ratio, centred."""
+    if fit == "stretch":
+        return 0, 0, size[0], size[1]
+    scale = min(size[0] / original[0], size[1] / original[1])
+    rows, columns = (max(1, min(full, round(own * scale))) for own, full in zip(original, size, strict=True))
+    return (size[0] - rows) // 2, (size[1] - columns) // 2, rows, columns
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        probabilities: np.ndarray = (1 / (1 + np.exp(-logits))).astype(np.float32)
+    return probabilities
+
+
+def _opened(folder: Path, told: Mapping[str, Any], engine: str, threads: int | None) -> Graph:
+    for name, digest in told["files"].items():
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder / name}: is missing; export the model again")
+        with (folder / name).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                raise ValueError(f"{folder / name}: is not the file that was exported; export the model again")
+    path = folder / next(iter(told["files"]))
+    return {"onnx": _onnx, "openvino": _openvino}[engine](path, told, threads)
+
+
+def _onnx(path: Path, told: Mapping[str, Any], threads: int | None) -> Graph:
+    if path.suffix != ".onnx":
+        raise ValueError(f"{path}: is OpenVINO's; ONNX Runtime does not read it: export with --format onnx")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def run(given: Mapping[str, np.ndarray]) -> Arrays:
+        found = session.run(None, {name: np.ascontiguousarray(given[name]) for name in told["inputs"]})
+        return dict(zip(told["outputs"], found, strict=True))
+
+    return run
+
+
+def _openvino(path: Path, told: Mapping[str, Any], threads: int | None) -> Graph:
+    import openvino
+
+    # Numbers as exported: bfloat16 is taken where the export was checked with it.
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": told.get("computes", "f32"), "PERFORMANCE_HINT": "LATENCY"}
+    if threads:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+
+    def run(given: Mapping[str, np.ndarray]) -> Arrays:
+        request = compiled.create_infer_request()
+        found = request.infer({name: np.ascontiguousarray(given[name]) for name in told["inputs"]})
+        return {name: np.array(found[number]) for number, name in enumerate(told["outputs"])}
+
+    return run
+
+
+def main() -> int:
+    """One image, its prompts, a mask file for each."""
+    from PIL import Image, ImageOps
+    from PIL.PngImagePlugin import PngInfo
+
+    parser = argparse.ArgumentParser(description="Masks of an image. Research use, not a medical device.")
+    parser.add_argument("image", type=Path)
+    parser.add_argument("prompts", nargs="+")
+    parser.add_argument("--out", type=Path, default=Path())
+    parser.add_argument("--threshold", type=float)
+    asked = parser.parse_args()
+    try:
+        model = Model(Path(__file__).resolve().parent)
+        with Image.open(asked.image) as opened:
+            if opened.mode in ("I", "F") or opened.mode.startswith("I;"):
+                raise ValueError(
+                    f"{asked.image}: has more than 8 bits; convert it to 8 bits as the training's were read"
+                )
+            image = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+        found = model.segment(image, asked.prompts)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    threshold = model.told["threshold"] if asked.threshold is None else asked.threshold
+    asked.out.mkdir(parents=True, exist_ok=True)
+    told = PngInfo()
+    told.add_text("Comment", "Research use, not a medical device.")
+    for number, (prompt, probability) in enumerate(zip(asked.prompts, found, strict=True), 1):
+        mask = probability > threshold
+        path = asked.out / f"{asked.image.stem}-{number}.png"
+        Image.fromarray(mask.astype(np.uint8) * 255).save(path, pnginfo=told)
+        print(f'{path}: {int(mask.sum())} px for "{prompt}"' + ("" if mask.any() else ", not found by this model"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""An exported folder in the segmenter's steps, so that every command takes it for a model."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vlseg.models.exported.run import Model
+from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Rows, Spec, Tokens
+from vlseg.records import InputError
+
+NO_TRAINING = "is exported: it answers and cannot be trained or attacked; give the run that it came from"
+
+
+def load_exported(
+    folder: Path, ours: Mapping[str, Any], protocol: str | None, arguments: Mapping[str, Any] | None
+) -> "Exported":
+    """The graphs in a folder.
+
+    Args:
+        folder: that was exported.
+        ours: the part "vlseg" of its config.json.
+        protocol: must be None or the graphs' own.
+        arguments: "engine" alone.
+
+    Raises:
+        InputError: what the graphs fixed is to be changed, or see `Exported`.
+    """
+    given = dict(arguments or {})
+    engine = given.pop("engine", None)
+    if given:
+        raise InputError(
+            f"model_arguments: {', '.join(given)}: {folder} is exported as it is; change the run and export it again"
+        )
+    if protocol not in (None, ours["protocol"]):
+        raise InputError(
+            f"protocol: {folder} is exported under '{ours['protocol']}'; export it under '{protocol}' again"
+        )
+    return Exported(folder, ours, engine=engine)
+
+
+class Exported(nn.Module):
+    """The graphs, run on the processor; `folder` is where they lie."""
+
+    def __init__(self, folder: Path, ours: Mapping[str, Any], *, engine: str | None = None) -> None:
+        """Open them.
+
+        Args:
+            folder: that was exported.
+            ours: the part "vlseg" of its config.json.
+            engine: "onnx" or "openvino"; None = what it was exported for.
+
+        Raises:
+            InputError: a graph that is missing or changed, an engine that is not installed or does not read it.
+        """
+        super().__init__()
+        self.folder = folder
+        try:
+            self.runner = Model(folder, threads=torch.get_num_threads(), engine=engine)
+        except ImportError as error:
+            raise InputError(f"{folder}: {error.name} is not installed; pip install vlseg[export]") from error
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        told = self.runner.told
+        self.spec = Spec(
+            name=ours["model"],
+            uses_text=told["uses_text"],
+            uses_target=told["uses_target"],
+            image_size=(told["prepare"]["size"][0], told["prepare"]["size"][1]),
+            targets=tuple(ours["targets"]),
+            threshold=told["threshold"],
+            protocol=ours["protocol"],
+            precisions=("fp32",),
+            engine=self.runner.engine,
+        )
+        # The graphs are what the model is, and so are part of every digest of it.
+        digests = [digest for graph in told["graphs"].values() for digest in graph["files"].values()]
+        told_apart = bytes.fromhex("".join(digests)) + self.runner.engine.encode()
+        self.register_buffer("graphs", torch.tensor(list(told_apart), dtype=torch.uint8))
+
+    def prepare(self, rgb: Sequence[Tensor]) -> Inputs:
+        """As the model that was exported; not differentiable."""
+        images = [image.detach().cpu().float().permute(1, 2, 0).numpy() for image in rgb]
+        return Inputs(_tensors(self.runner.prepare(images)))
+
+    def prepare_masks(self, masks: Sequence[Tensor]) -> Tensor:
+        """There is no training.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(f"{self.folder}: {NO_TRAINING}")
+
+    def tokenize(self, prompts: Sequence[str]) -> Tokens | None:
+        """As the model that was exported.
+
+        Raises:
+            InputError: a target that it does not know.
+        """
+        try:
+            tokens = self.runner.tokenize(prompts)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        return None if tokens is None else Tokens(_tensors(tokens))
+
+    def encode_image(self, inputs: Inputs) -> ImageFeatures:
+        """As the model that was exported, in the graph's precision."""
+        self._refuse_gradients(inputs)
+        return ImageFeatures(_tensors(self.runner.encode_image(_arrays(inputs))))
+
+    def encode_prompts(self, tokens: Tokens | None) -> PromptFeatures | None:
+        """As the model that was exported."""
+        encoded = self.runner.encode_prompts(None if tokens is None else _arrays(tokens))
+        return None if encoded is None else PromptFeatures(_tensors(encoded))
+
+    def decode(self, image: ImageFeatures, prompts: PromptFeatures | None) -> Output:
+        """As the model that was exported."""
+        found = _tensors(self.runner.decode(_arrays(image), None if prompts is None else _arrays(prompts)))
+        return Output(found["logits"], found.get("presence"), found.get("samples"))
+
+    def restore(self, logits: Tensor, inputs: Inputs) -> list[Tensor]:
+        """Logits at the original sizes."""
+        sizes = {"original_size": inputs.tensors["original_size"].numpy()}
+        return [torch.from_numpy(one) for one in self.runner.restore(logits.detach().float().numpy(), sizes)]
+
+    def forward(self, inputs: Inputs, tokens: Tokens | None) -> Output:
+        """The steps in a row."""
+        return self.decode(self.encode_image(inputs), self.encode_prompts(tokens))
+
+    def parts(self) -> dict[str, list[nn.Module]]:
+        """Nothing trains."""
+        return {}
+
+    def save(self, folder: Path) -> None:
+        """There is nothing that the exported folder does not hold.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(f"{self.folder}: {NO_TRAINING}")
+
+    def _refuse_gradients(self, rows: Rows) -> None:
+        if torch.is_grad_enabled() and any(one.requires_grad for one in rows.tensors.values()):
+            raise InputError(f"{self.folder}: {NO_TRAINING}")
+
+
+def _arrays(rows: Rows) -> dict[str, np.ndarray]:
+    return {name: one.detach().numpy() for name, one in rows.tensors.items()}
+
+
+def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(one) for name, one in arrays.items()}

@@ -1,0 +1,103 @@
+"""A folder that answers without PyTorch: three graphs, config.json, the tokenizer, and a runner."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlseg.models.exported import run, words
+from vlseg.models.exported.graphs import write_graphs
+from vlseg.models.folder import EXPORTED_FORMAT, our_part
+from vlseg.models.portable import Exportable, Portable
+from vlseg.models.protocol import Segmenter
+from vlseg.records import InputError, write_text
+
+TRIED = (
+    "",
+    "A polyp, red & <b>round</b>",
+    "tumeur de 12 mm à gauche",
+    "no lesion!" * 60,
+    "腫瘍 ½ İ [SEP] <|endoftext|>",
+)
+"""Prompts on which the runner's tokenizer must agree with the model's."""
+
+
+def write_exported(model: Segmenter, folder: Path, *, threshold: float | None = None) -> None:
+    """Write the model's graphs for ONNX Runtime in single precision into an empty folder.
+
+    Args:
+        model: on the processor, in eval mode.
+        folder: exists and is empty.
+        threshold: on probabilities; None = the model's own.
+
+    Raises:
+        InputError: a model that cannot be exported, and why.
+    """
+    portable = portable_of(model)
+    graphs = write_graphs(model, portable, folder)
+    if portable.tokenizer is not None:
+        write_text(folder / "tokenizer.json", portable.tokenizer.backend_tokenizer.to_str())
+    for module in (run, words):
+        shutil.copyfile(str(module.__file__), folder / Path(str(module.__file__)).name)
+    spec = model.spec
+    told = {
+        "engine": "onnx",
+        "weights": "fp32",
+        "uses_text": spec.uses_text,
+        "uses_target": spec.uses_target,
+        "targets": list(spec.targets),
+        "threshold": spec.threshold if threshold is None else threshold,
+        "prepare": {
+            "size": list(spec.image_size),
+            "fit": portable.fit,
+            "mean": list(portable.mean),
+            "std": list(portable.std),
+        },
+        "words": None if portable.words is None else dict(portable.words),
+        "graphs": graphs,
+    }
+    write_told(folder, model, told)
+    _check_words(model, folder, portable)
+
+
+def write_told(folder: Path, model: Segmenter, told: Mapping[str, Any]) -> None:
+    """config.json, with the digests of the graphs' files as they are now."""
+    graphs = {
+        name: {**graph, "files": {file: _digest(folder / file) for file in graph["files"]}}
+        for name, graph in told["graphs"].items()
+    }
+    part = our_part(model.spec.name, model.spec.protocol, model.spec.targets, {})
+    part |= {"format_version": EXPORTED_FORMAT, "exported": {**told, "graphs": graphs}}
+    write_text(folder / "config.json", json.dumps({"vlseg": part}, indent=1) + "\n")
+
+
+def portable_of(model: Segmenter) -> Portable:
+    """What the model says of itself.
+
+    Raises:
+        InputError: it cannot be exported, and why.
+    """
+    if not isinstance(model, Exportable):
+        raise InputError(f"'{model.spec.name}' cannot be exported as graphs; --format hf keeps it whole")
+    if model.spec.image_features_depend_on_text or model.spec.prompt_features_depend_on_image:
+        raise InputError(f"'{model.spec.name}': image and prompt are not encoded apart; --format hf keeps it whole")
+    return model.portable()
+
+
+def _check_words(model: Segmenter, folder: Path, portable: Portable) -> None:
+    if portable.words is None or portable.words["kind"] == "targets":
+        return
+    theirs = model.tokenize(TRIED)
+    assert theirs is not None
+    ours = words.tokenize(dict(portable.words), folder, TRIED)
+    if any(not np.array_equal(theirs.tensors[name].numpy(), one) for name, one in ours.items()):
+        raise InputError(f"'{model.spec.name}': the runner reads sentences otherwise than its tokenizer does")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
