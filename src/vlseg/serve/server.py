@@ -17,6 +17,7 @@ import uvicorn
 
 from vlseg.evaluation import Predictor, load
 from vlseg.models.device import check_precision, resolve_device, take_gpu
+from vlseg.models.exported.kept import check_engine
 from vlseg.models.manifest import default_weights, published_at
 from vlseg.records import InputError, from_system
 from vlseg.serve.access import LOOPBACK, Access, check_binding
@@ -65,6 +66,7 @@ def serve(
     access = _access(settings, tls)
     if settings.corrections is not None:
         check_corrections(settings.corrections)
+    check_engine(options.get("engine"), options.get("device", "auto"), options.get("precision", "fp32"))
     check_precision(options.get("precision", "fp32"), resolve_device(options.get("device", "auto")))
     listening = _listen(settings.host, settings.port)
     with listening:
@@ -187,11 +189,13 @@ def copies_of(name: str, source: str, options: Mapping[str, Any]) -> list[Predic
     gpus = torch.cuda.device_count() if resolve_device(options.get("device", "auto")).type == "cuda" else 1
     if gpus == 1:
         return [_loaded(source, options)]
-    found = []
+    found: list[Predictor] = []
     try:
         for number in range(gpus):
             take_gpu(number)
             found.append(_loaded(source, options))
+            if found[0].device.type != "cuda":  # exported: it computes on the processor whatever else is here
+                break
     finally:
         take_gpu(None)
         torch.cuda.set_device(0)
