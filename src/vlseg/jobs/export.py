@@ -83,9 +83,10 @@ class Exported:
 
     def lines(self) -> list[str]:
         """In words."""
+        found, what = self.parity, "images of noise" if self.parity.made_up else "images"
         told = [
-            f"logits differ from PyTorch's by at most {self.parity.largest:.2g} of their deviation, masks agree with "
-            f"Dice {self.parity.mask_dice:.4f} ({self.parity.images} images{' of noise' if self.parity.made_up else ''})"
+            f"logits differ from PyTorch's by at most {found.largest:.2g} of their deviation, masks agree with Dice "
+            f"{found.mask_dice:.4f} ({found.images} {what})"
         ]
         told += [shown_cost(self.cost)] if self.cost else []
         told += self.notes
