@@ -1,4 +1,4 @@
-"""Graphs with smaller weights, and as OpenVINO's files: what becomes smaller, what stays, and how near the answers are."""
+"""Graphs with smaller weights, and as OpenVINO's files: what becomes smaller, what stays, how near the answers are."""
 
 import shutil
 import subprocess

@@ -177,7 +177,8 @@ def _held(run: Path | None, options: ExportOptions) -> tuple[Held | None, str]:
             f"no sample of {options.split} with a mask" if run or options.data else "nothing says which data it is for"
         )
     except InputError as error:
-        if options.data or options.prompt or options.target or (options.lossy and not options.accept):
+        asked = options.data or options.prompt or options.target or options.split != "val"
+        if asked or (options.lossy and not options.accept):
             raise
         held, why = None, str(error)
     if held is None and options.lossy and not options.accept:
