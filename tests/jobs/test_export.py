@@ -16,7 +16,8 @@ from tiny_models import TARGETS, made
 from vlseg.evaluation import load, read_judging
 from vlseg.jobs import export as exporting
 from vlseg.jobs.evaluate import evaluate_on
-from vlseg.jobs.export import Exported, ExportOptions, export
+from vlseg.jobs.export import export
+from vlseg.jobs.export_asked import Exported, ExportOptions
 from vlseg.jobs.scoring import EvaluateOptions
 from vlseg.jobs.train import train_run
 from vlseg.models import as_module, load_model
