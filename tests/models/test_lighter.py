@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from tiny_models import made
+from tiny_models import TARGETS, made
 
 from vlseg.models.exported.lighter import _bytes, _halves, lighten, to_openvino
 from vlseg.models.exported.run import Model
@@ -104,6 +104,25 @@ def test_what_becomes_int8(graphs: Graphs, tmp_path: Path) -> None:
     assert before[patches.input[1]].op_type == "Cast"  # from halves; of int8 there would be a scale
     found = kinds(tmp_path / "unet" / "image_encoder.onnx")
     assert found[onnx.TensorProto.INT8] > 4 * sum(of for kind, of in found.items() if kind != onnx.TensorProto.INT8)
+
+
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+def test_convolutional_networks_compute_in_int8_where_examples_give_the_ranges(
+    engine: str, graphs: Graphs, tmp_path: Path
+) -> None:
+    folder = tmp_path / "unet"
+    shutil.copytree(graphs["unet"], folder)
+    draw = np.random.default_rng(1)
+    examples = [(draw.random((40, 60, 3), np.float32), TARGETS[0]) for _ in range(4)]
+    if engine == "onnx":
+        lighten(folder, "int8", examples)
+        nodes = [node.op_type for node in onnx.load(str(folder / "image_encoder.onnx")).graph.node]
+        assert nodes.count("QuantizeLinear") > nodes.count("Conv") > 0
+    else:
+        to_openvino(folder, weights="int8", examples=examples)
+    assert size(folder) < 0.5 * size(graphs["unet"])
+    one, other = answer(graphs["unet"]), answer(folder)
+    assert 0 < np.abs(one - other).mean() < 0.1 * one.std()
 
 
 def test_int8_is_off_by_half_a_step_of_its_row() -> None:
