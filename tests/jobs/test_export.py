@@ -123,13 +123,15 @@ def test_the_card_says_what_the_record_says(learned: Path, int8: Exported) -> No
 
 
 def test_the_judge_is_held_against_the_exports_features(
-    learned: Path, int8: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    learned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged = read_judging(learned / "run" / "model")
     assert judged.familiarity is not None
-    assert any("the same verdict on all 24" in note for note in int8.notes)
+    monkeypatch.setattr(exporting, "changed_verdicts", lambda *_: (0, 24))
+    same = export(str(learned / "run"), tmp_path / "same", INT8)
+    assert any("the same verdict on all 24" in note for note in same.notes)
     files = {path.name: path.read_bytes() for path in (learned / "run" / "model" / "judging").iterdir()}
-    assert {path.name: path.read_bytes() for path in (int8.folder / "judging").iterdir()} == files
+    assert {path.name: path.read_bytes() for path in (tmp_path / "same" / "judging").iterdir()} == files
     monkeypatch.setattr(exporting, "changed_verdicts", lambda *_: (3, 24))
     again = export(str(learned / "run"), tmp_path / "refitted", INT8)
     assert any("another verdict on 3 of 24, so it is fitted anew" in note for note in again.notes)
@@ -175,6 +177,31 @@ def test_more_than_a_point_lost_is_not_left_as_done(
     done = vlseg(*asked, "--accept")
     assert (done.code, done.json["status"]) == (0, "done")
     assert f"in PyTorch {done.json['cost']['torch']:.4f}" in (out / "README.md").read_text()
+
+
+def test_ranges_that_change_the_masks_are_left_out(
+    learned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then convolutions' weights alone are int8, which the card says."""
+    costs = exporting.cost
+    tries: list[float] = []
+
+    def costing(*given: Any) -> Any:
+        found = costs(*given)
+        assert found is not None
+        tries.append(found.exported)
+        return replace(found, exported=found.torch + 0.02) if len(tries) == 1 else found
+
+    monkeypatch.setattr(exporting, "cost", costing)
+    found = export(str(learned / "run"), tmp_path / "out", INT8)
+    assert len(tries) == 2
+    assert found.cost is not None
+    assert found.cost.exported == tries[1]
+    assert any(note.startswith("convolutions are computed in single precision") for note in found.notes)
+    assert "convolutions are computed in single precision" in (tmp_path / "out" / "README.md").read_text()
+    assert b"QuantizeLinear" not in (tmp_path / "out" / "image_encoder.onnx").read_bytes().replace(
+        b"DynamicQuantizeLinear", b""
+    )
 
 
 def test_single_precision_that_answers_otherwise_is_never_left(
