@@ -137,7 +137,7 @@ def _training(record: RunRecord) -> list[str]:
         + (f"; made-up images: {', '.join(record.phantoms)}" if record.phantoms else ""),
         f"Prompt `{record.prompt}`, its words from: {', '.join(record.prompt_sources) or 'unknown'}{leaks}",
         f"Regime {config.get('regime')}, seed {record.seeds.get('run')}, {record.precision}, at learning rate "
-        f"{config.get('learning_rate')}; {record.summary.get('epochs', '?')} epochs",
+        f"{config.get('learning_rate')}; epochs: {record.summary.get('epochs', '?')}",
     ]
 
 
