@@ -337,7 +337,11 @@ def test_openvino(weights: str, computes: str, learned: Path, tmp_path: Path, vl
                  "--threads", 1, "--json")  # fmt: skip
     assert done.code == 0
     assert exported_part(out)["graphs"]["decoder"]["computes"] == computes
-    assert done.json["parity"]["largest"] < (1e-4 if (weights, computes) == ("fp32", "f32") else 0.3)
+    if weights == "int8":  # single logits may be far off; what is promised is the masks' Dice
+        assert abs(done.json["cost"]["difference"]) <= 0.01
+        assert done.json["parity"]["mask_dice"] > 0.95
+    else:
+        assert done.json["parity"]["largest"] < (1e-4 if (weights, computes) == ("fp32", "f32") else 0.3)
     assert (done.json["cost"] is None) == ((weights, computes) == ("fp32", "f32"))
 
 
