@@ -37,6 +37,7 @@ COMMANDS = [
     "attack",
     "robustness",
     "merge",
+    "export",
     "report",
     "study",
     "cache",
