@@ -24,13 +24,13 @@ def load_exported(
         folder: that was exported.
         ours: the part "vlseg" of its config.json.
         protocol: must be None or the graphs' own.
-        arguments: "engine" alone.
+        arguments: "engine", and "image_size" where the graphs serve every size.
 
     Raises:
         InputError: what the graphs fixed is to be changed, or see `Exported`.
     """
     given = dict(arguments or {})
-    engine = given.pop("engine", None)
+    engine, size = given.pop("engine", None), given.pop("image_size", None)
     if given:
         raise InputError(
             f"model_arguments: {', '.join(given)}: {folder} is exported as it is; change the run and export it again"
@@ -39,27 +39,31 @@ def load_exported(
         raise InputError(
             f"protocol: {folder} is exported under '{ours['protocol']}'; export it under '{protocol}' again"
         )
-    return Exported(folder, ours, engine=engine)
+    return Exported(folder, ours, engine=engine, size=size)
 
 
 class Exported(nn.Module):
     """The graphs, run on the processor; `folder` is where they lie."""
 
-    def __init__(self, folder: Path, ours: Mapping[str, Any], *, engine: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, ours: Mapping[str, Any], *, engine: str | None = None, size: int | None = None
+    ) -> None:
         """Open them.
 
         Args:
             folder: that was exported.
             ours: the part "vlseg" of its config.json.
             engine: "onnx" or "openvino"; None = what it was exported for.
+            size: side of the square input; None = as exported.
 
         Raises:
-            InputError: a graph that is missing or changed, an engine that is not installed or does not read it.
+            InputError: a graph that is missing or changed, an engine that is not installed or does not read it, a size
+                that the graphs do not serve.
         """
         super().__init__()
         self.folder = folder
         try:
-            self.runner = Model(folder, threads=torch.get_num_threads(), engine=engine)
+            self.runner = Model(folder, threads=torch.get_num_threads(), engine=engine, size=size)
         except ImportError as error:
             raise InputError(f"{folder}: {error.name} is not installed; pip install vlseg[export]") from error
         except ValueError as error:
