@@ -1,7 +1,7 @@
 """Graphs against the models that they were made of: model, engine, batch, size; and docs/export-parity.md."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,17 @@ CASES = [
 ]
 
 
+SOME = ("clipseg", "cris", "biomedclipseg", "guide", "smp-unet", "clipseg-tiny", "vlsm-ensemble-a", "lvit")
+"""Of these what the slow tests can bear; the others are with the long ones."""
+
+
+def often(cases: Sequence[Case]) -> list[Any]:
+    """All of them, but for some marked as long."""
+    return [pytest.param(case, marks=() if str(case) in SOME else pytest.mark.long, id=str(case)) for case in cases]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", often(CASES))
 def test_graphs_answer_as_the_model_in_every_batch_and_at_two_sizes(case: Case, tmp_path: Path) -> None:
     model = case.made()
     folder = exported(model, tmp_path / "graphs")
@@ -88,9 +97,14 @@ def test_graphs_answer_as_the_model_in_every_batch_and_at_two_sizes(case: Case, 
         return
     with pytest.raises(InputError, match=f"image_size: the graphs are of {side - 32} px alone, not {side}; export"):
         opened(folder, "onnx", image_size=side)
-    if case.name not in FIXED:
-        other = case.made(image_size=side)
-        assert apart(other, opened(exported(other, tmp_path / "other"), "onnx")) < BOUND
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", [one for one in CASES if one.name not in (*FIXED, *ANY_SIZE)], ids=str)
+def test_graphs_of_a_model_at_another_size(case: Case, tmp_path: Path) -> None:
+    """Exported anew, where its own graphs serve one size."""
+    other = case.made(image_size=case.made().spec.image_size[0] + 32)
+    assert apart(other, opened(exported(other, tmp_path / "other"), "onnx")) < BOUND
 
 
 def test_a_small_model_answers_alike_on_both_engines_and_at_another_size(folder: Path, tmp_path: Path) -> None:
@@ -105,13 +119,17 @@ def test_a_small_model_answers_alike_on_both_engines_and_at_another_size(folder:
         opened(folder, "onnx", image_size=33)
 
 
+ADDED_OFTEN = ("cocoop-cris", "lora-clipseg", "coop-clipseg")
+"""Of the additions what the slow tests can bear."""
+
+
 def some_of_each() -> list[Any]:
     """Of the table of additions the first row of each regime and of each model, and words that wait on CRIS."""
     seen: set[str] = set()
     rows = []
     for row, name in zip(ADDED, IDS, strict=True):
         if not {row[0], row[1]} <= seen or name == "cocoop-cris":
-            rows.append(pytest.param(*row, id=name))
+            rows.append(pytest.param(*row, id=name, marks=() if name in ADDED_OFTEN else pytest.mark.long))
         seen |= {row[0], row[1]}
     return rows
 
@@ -148,7 +166,7 @@ FULL = {
     "guide": Case("guide", {"encoder": "tf_efficientnet_lite0", "text": "minilm"}),
 }
 """At their own sizes, as the docs list them."""
-OFTEN = ("clipseg", "cris original", "biomedclipseg", "smp-unet", "guide", "clipseg-tiny")
+OFTEN = ("clipseg", "clipseg-tiny")
 """Of these what is tested with the slow tests: each takes up to a minute."""
 
 
