@@ -28,6 +28,7 @@ COMMANDS = [
     "attack",
     "robustness",
     "merge",
+    "export",
     "report",
     "study",
     "cache",

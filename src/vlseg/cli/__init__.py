@@ -16,6 +16,7 @@ from vlseg.cli.compare import compare
 from vlseg.cli.data import data_app
 from vlseg.cli.demo import demo
 from vlseg.cli.evaluate import evaluate
+from vlseg.cli.export import export
 from vlseg.cli.mcp import mcp
 from vlseg.cli.merge import merge
 from vlseg.cli.models import models
@@ -53,6 +54,7 @@ app.command()(attack)
 app.command()(robustness)
 app.command()(merge)
 app.command()(calibrate)
+app.command()(export)
 app.add_typer(study_app, name="study")
 app.command()(report)
 app.add_typer(cache_app, name="cache")

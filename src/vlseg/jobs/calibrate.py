@@ -78,7 +78,7 @@ def calibrate(
     if (folder / "run.json").exists():
         if prompt is not None or target is not None:
             raise InputError("calibrate: a run has its own prompt and target; leave --prompt and --target out")
-        pool, chosen, trained, precision = _of_run(folder, data)
+        pool, chosen, trained, precision = of_run(folder, data)
         folder = folder / "model"
     elif (folder / "config.json").is_file():
         if not data:
@@ -101,7 +101,16 @@ def calibrate(
     return Calibrated(folder, judging)
 
 
-def _of_run(folder: Path, data: Sequence[str]) -> tuple[Pool, Chosen, list[Prompted], str]:
+def of_run(folder: Path, data: Sequence[str]) -> tuple[Pool, Chosen, list[Prompted], str]:
+    """A done run's data, the samples it trains and validates on, those that training showed, and its precision.
+
+    Args:
+        folder: of the run.
+        data: where its data lie now, if not where they were.
+
+    Raises:
+        InputError: an unfinished run, or data that are not the run's.
+    """
     record, config = read_record(folder / "run.json"), read_config(folder / "config.yaml")
     if record.status != "done":
         raise InputError(f"{folder}: the run is not done (status {record.status}); vlseg train --resume --out {folder}")

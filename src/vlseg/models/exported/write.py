@@ -11,7 +11,7 @@ import numpy as np
 
 from vlseg.models.exported import run, words
 from vlseg.models.exported.graphs import write_graphs
-from vlseg.models.folder import EXPORTED_FORMAT, our_part
+from vlseg.models.folder import EXPORTED_FORMAT, our_part, read_config, saved_part
 from vlseg.models.portable import Exportable, Portable
 from vlseg.models.protocol import Segmenter
 from vlseg.records import InputError, write_text
@@ -66,13 +66,35 @@ def write_exported(model: Segmenter, folder: Path, *, threshold: float | None = 
 
 def write_told(folder: Path, model: Segmenter, told: Mapping[str, Any]) -> None:
     """config.json, with the digests of the graphs' files as they are now."""
+    _write_config(folder, our_part(model.spec.name, model.spec.protocol, model.spec.targets, {}), told)
+
+
+def exported_part(folder: Path) -> dict[str, Any]:
+    """What config.json says of the graphs.
+
+    Raises:
+        InputError: a folder of another kind.
+    """
+    part = saved_part(read_config(folder), folder)
+    if part is None or "exported" not in part:
+        raise InputError(f"{folder}: holds no exported graphs; write them with vlseg export")
+    return dict(part["exported"])
+
+
+def retell(folder: Path, told: Mapping[str, Any]) -> None:
+    """Write what config.json says of the graphs anew, with the digests of their files as they are now."""
+    part = saved_part(read_config(folder), folder)
+    assert part is not None
+    _write_config(folder, part, told)
+
+
+def _write_config(folder: Path, part: Mapping[str, Any], told: Mapping[str, Any]) -> None:
     graphs = {
         name: {**graph, "files": {file: _digest(folder / file) for file in graph["files"]}}
         for name, graph in told["graphs"].items()
     }
-    part = our_part(model.spec.name, model.spec.protocol, model.spec.targets, {})
-    part |= {"format_version": EXPORTED_FORMAT, "exported": {**told, "graphs": graphs}}
-    write_text(folder / "config.json", json.dumps({"vlseg": part}, indent=1) + "\n")
+    whole = {**part, "format_version": EXPORTED_FORMAT, "exported": {**told, "graphs": graphs}}
+    write_text(folder / "config.json", json.dumps({"vlseg": whole}, indent=1) + "\n")
 
 
 def portable_of(model: Segmenter) -> Portable:

@@ -1,0 +1,369 @@
+"""What `vlseg export` does: a model as graphs, or whole, with a card, held against PyTorch before it is called done."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vlseg.data import new_folder
+from vlseg.evaluation import Judging, Predictor, copy_judging, load, ready, write_judging
+from vlseg.jobs.export_card import card
+from vlseg.jobs.export_checks import (
+    CPU,
+    MADE_UP,
+    SAME,
+    Cost,
+    Held,
+    Parity,
+    changed_verdicts,
+    cost,
+    held_of,
+    parity,
+    shown_cost,
+)
+from vlseg.jobs.judging import Fitting, fit_judging
+from vlseg.models import Segmenter, as_module, known_models, load_model
+from vlseg.models.additions.extended import Extended
+from vlseg.models.exported.lighter import WEIGHTS, lighten, to_openvino
+from vlseg.models.exported.plain import transformers_class, transformers_logits
+from vlseg.models.exported.write import exported_part, retell, write_exported
+from vlseg.models.hub import locate
+from vlseg.models.manifest import default_weights, published_at
+from vlseg.models.registry import model_folder
+from vlseg.records import InputError, RunRecord, finished_run, replacing_folder, unknown_name, write_text
+
+FORMATS = ("hf", "onnx", "openvino")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What to write, and what to hold it against; None = what the run says.
+
+    `weights` are the file's numbers ("fp32", "fp16" or "int8"), `computes` what OpenVINO calculates in; `accept`: also
+    what costs too much, or was not measured. `place` and `revision` say where the model's weights are.
+    """
+
+    format: str
+    weights: str = "fp32"
+    computes: str = "f32"
+    data: Sequence[str] = ()
+    prompt: str | None = None
+    target: str | None = None
+    split: str = "val"
+    accept: bool = False
+    place: str | None = None
+    revision: str | None = None
+    threads: int | None = None
+    protocol: str | None = None
+    arguments: Mapping[str, Any] | None = None
+
+    @property
+    def lossy(self) -> bool:
+        """Whether the numbers are others than PyTorch's."""
+        return self.weights != "fp32" or self.computes != "f32"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written; `problem` says why it was not left there."""
+
+    folder: Path
+    format: str
+    weights: str
+    model: str
+    threshold: float
+    parity: Parity
+    cost: Cost | None
+    opens: str | None
+    bytes: int
+    notes: tuple[str, ...]
+    problem: str | None = None
+
+    def lines(self) -> list[str]:
+        """In words."""
+        told = [
+            f"logits differ from PyTorch's by at most {self.parity.largest:.2g} of their deviation, masks agree with "
+            f"Dice {self.parity.mask_dice:.4f} ({self.parity.images} images{' of noise' if self.parity.made_up else ''})"
+        ]
+        told += [shown_cost(self.cost)] if self.cost else []
+        told += self.notes
+        if self.problem is None:
+            told.append(f"{self.folder}: '{self.model}' as {self.format}, {self.weights}, {self.bytes / 2**20:.1f} MiB")
+        return told
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        values = {**asdict(self), "folder": str(self.folder), "status": "failed" if self.problem else "done"}
+        if self.cost is not None:
+            compared = self.cost.compared
+            values["cost"] = {
+                "on": self.cost.on,
+                "torch": self.cost.torch,
+                "exported": self.cost.exported,
+                "difference": compared.difference,
+                "ci95": compared.ci95,
+                "n": compared.n,
+                "n_groups": compared.n_groups,
+                "reason": compared.reason,
+            }
+        return values
+
+
+class _NotLeftError(Exception):
+    """Carries what was found out of the folder that is thrown away."""
+
+    def __init__(self, found: Exported) -> None:
+        super().__init__(found.problem)
+        self.found = found
+
+
+def export(source: str, out: Path, options: ExportOptions) -> Exported:
+    """Write `source` into the new folder `out` and hold it against PyTorch.
+
+    Args:
+        source: run, model folder, hub id or model name.
+        out: a new folder, or an empty one; not made where the result has a `problem`.
+        options: see there.
+
+    Raises:
+        InputError: wrong options, a model that cannot be exported so, or data that are not there.
+    """
+    _check(options)
+    new_folder(out)
+    predictor = load(
+        source,
+        weights=options.place,
+        revision=options.revision,
+        device="cpu",
+        threads=options.threads,
+        protocol=options.protocol,
+        arguments=options.arguments,
+    )
+    if predictor.model.spec.engine != "torch":
+        raise InputError(f"{source}: is exported already; give the run or model that it came from")
+    run = Path(source) if (Path(source) / "run.json").exists() else None
+    held, why = _held(run, options)
+    try:
+        with replacing_folder(out) as folder:
+            found = _Export(source, out, folder, options, predictor, run, held, why).write()
+            if found.problem is not None:
+                raise _NotLeftError(found)
+    except _NotLeftError as error:
+        return error.found
+    return found
+
+
+def _check(options: ExportOptions) -> None:
+    if options.format not in FORMATS:
+        raise unknown_name("--format", options.format, FORMATS)
+    if options.weights not in WEIGHTS:
+        raise unknown_name("--weights-as", options.weights, WEIGHTS)
+    if options.computes not in ("f32", "bf16"):
+        raise unknown_name("--computes", options.computes, ("f32", "bf16"))
+    if options.format == "hf" and options.weights != "fp32":
+        raise InputError("--weights-as: is for graphs; give --format onnx or openvino, or leave it out")
+    if options.format != "openvino" and options.computes != "f32":
+        raise InputError("--computes: is OpenVINO's; give --format openvino, or leave it out")
+
+
+def _held(run: Path | None, options: ExportOptions) -> tuple[Held | None, str]:
+    """The samples, or why there are none; what was asked for and cannot be had is an error."""
+    try:
+        held = held_of(run, options.data, options.prompt, options.target, options.split)
+        why = (
+            f"no sample of {options.split} with a mask" if run or options.data else "nothing says which data it is for"
+        )
+    except InputError as error:
+        if options.data or options.prompt or options.target or (options.lossy and not options.accept):
+            raise
+        held, why = None, str(error)
+    if held is None and options.lossy and not options.accept:
+        raise InputError(
+            f"--weights-as {options.weights}: what it costs in Dice cannot be measured ({why}); give --data with a val "
+            "set, or --accept to take it unmeasured"
+        )
+    return held, why
+
+
+@dataclass(frozen=True)
+class _Export:
+    """One export on its way."""
+
+    source: str
+    out: Path
+    folder: Path
+    options: ExportOptions
+    predictor: Predictor
+    run: Path | None
+    held: Held | None
+    why: str
+
+    def write(self) -> Exported:
+        """Graphs or weights, checks, what judges answers, and the card."""
+        options, predictor, notes = self.options, self.predictor, list[str]()
+        model, threshold = predictor.model, predictor.threshold
+        ready(model, CPU)
+        copy_judging(model_folder(locate(self._place(), options.revision)), self.folder)
+        if options.format == "hf":
+            other, opens = self._whole(notes)
+        else:
+            other, opens = self._graphs(), None
+        found = parity(model, other, self.held, threshold)
+        if self.held is None:
+            notes.append(f"not held against images with masks: {self.why}")
+        spent = cost(model, other, self.held, threshold) if self.held is not None and options.lossy else None
+        problem = self._problem(found, spent)
+        if problem is None and options.lossy:
+            notes += self._judge_again(other)
+        if options.format != "hf":
+            self._tell(found, spent, notes)
+        self._card(found, spent, opens, notes)
+        size = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        return Exported(
+            self.out,
+            options.format,
+            options.weights,
+            model.spec.name,
+            threshold,
+            found,
+            spent,
+            opens,
+            size,
+            tuple(notes),
+            problem,
+        )
+
+    def _place(self) -> str:
+        options = self.options
+        named = self.source if self.source in known_models() else None
+        return options.place or (default_weights(named) if named else None) or self.source
+
+    def _merged(self) -> Segmenter:
+        """The model by itself, what was added folded into its weights where they can hold it."""
+        again = load_model(
+            self._place(),
+            name=self.source if self.source in known_models() else None,
+            revision=self.options.revision,
+            protocol=self.options.protocol,
+            arguments=self.options.arguments,
+        )
+        as_module(again).eval()
+        if isinstance(again, Extended) and again.addition.merge is not None:
+            again = again.addition.merge()
+            as_module(again).eval()
+        return again
+
+    def _graphs(self) -> Segmenter:
+        options = self.options
+        write_exported(self._merged(), self.folder, threshold=self.predictor.threshold)
+        if options.format == "onnx":
+            lighten(self.folder, options.weights)
+        else:
+            to_openvino(self.folder, weights=options.weights, computes="bf16" if options.computes == "bf16" else "f32")
+        return load_model(str(self.folder))
+
+    def _whole(self, notes: list[str]) -> tuple[Segmenter, str | None]:
+        """The model's own folder; opened by transformers, where that knows it, its logits must be the same."""
+        merged = self._merged()
+        merged.save(self.folder)
+        if isinstance(merged, Extended):
+            notes.append("needs beside it what it was put onto: its config.json names that")
+        if self.predictor.threshold != merged.spec.threshold:
+            notes.append(
+                f"the folder keeps no threshold of a run: ask it with --threshold {self.predictor.threshold:g}"
+            )
+        opens = transformers_class(self.folder)
+        if opens is not None:
+            noise = torch.rand(len(MADE_UP), 3, 70, 90, generator=torch.Generator().manual_seed(0))
+            theirs = transformers_logits(self.folder, merged, list(noise), MADE_UP)
+            with torch.no_grad():
+                ours = merged.forward(merged.prepare(list(noise)), merged.tokenize(MADE_UP)).logits
+            if float((theirs - ours).abs().max()) > SAME * float(ours.std()):
+                notes.append(f"transformers.{opens} opens the folder and answers otherwise: use vlseg")
+                opens = None
+        return load_model(str(self.folder)), opens
+
+    def _problem(self, found: Parity, spent: Cost | None) -> str | None:
+        options = self.options
+        if not found.largest < (float("inf") if options.lossy else SAME):
+            return (
+                f"{self.source}: as {options.format} it answers otherwise than in PyTorch: logits differ by "
+                f"{found.largest:.2g} of their deviation"
+            )
+        if spent is not None and spent.too_much and not options.accept:
+            return (
+                f"{self.source}: {options.weights} costs more than a point of Dice ({shown_cost(spent)}); take other "
+                "weights, or --accept"
+            )
+        return None
+
+    def _judge_again(self, other: Segmenter) -> list[str]:
+        """What says found, not found or cannot judge was fitted to PyTorch's features: does it hold for these?"""
+        familiarity = self.predictor.familiarity
+        if familiarity is None:
+            return []
+        if self.held is None:
+            write_judging(self.folder, Judging(vocabulary=self.predictor.vocabulary))
+            return ["which images it can judge was fitted to PyTorch's features and could not be checked: left out"]
+        changed, images = changed_verdicts(self.predictor.model, other, familiarity, self.held)
+        if not changed:
+            return [f"which images it can judge was fitted to PyTorch's features: the same verdict on all {images}"]
+        told = f"which images it can judge was fitted to PyTorch's features: another verdict on {changed} of {images}"
+        if self.held.trained is None:
+            write_judging(self.folder, Judging(vocabulary=self.predictor.vocabulary))
+            return [f"{told}, so it is left out; vlseg calibrate on the exported folder fits it anew"]
+        fitting = Fitting(other, self.held.pool, self.held.trained, self.held.items, CPU, "fp32")
+        write_judging(self.folder, fit_judging(fitting))
+        return [f"{told}, so it is fitted anew to this export's"]
+
+    def _tell(self, found: Parity, spent: Cost | None, notes: Sequence[str]) -> None:
+        """What config.json keeps beside the graphs."""
+        intensity = self.predictor.intensity
+        told = exported_part(self.folder) | {
+            "intensity": None if intensity is None else asdict(intensity),
+            "checked": {"largest_difference": found.largest, "mask_dice": found.mask_dice, "images": found.images},
+            "dice": None
+            if spent is None
+            else {
+                "torch": spent.torch,
+                "exported": spent.exported,
+                "ci95": spent.compared.ci95,
+                "n": spent.compared.n,
+                "on": spent.on,
+            },
+            "notes": list(notes),
+            "notice": "Research use, not a medical device.",
+        }
+        retell(self.folder, told)
+
+    def _card(self, found: Parity, spent: Cost | None, opens: str | None, notes: Sequence[str]) -> None:
+        options, record = self.options, self._record()
+        facts = {
+            "format": options.format,
+            "weights": options.weights,
+            "computes": options.computes,
+            "lossy": options.lossy,
+            "threshold": self.predictor.threshold,
+            "origin": record.threshold_origin if record else "weights",
+            "opens": opens,
+        }
+        started = str(record.config.get("weights") or "") if record else self._place()
+        weights = started if started and (published_at(started) or not Path(started).exists()) else None
+        text = card(
+            self.folder,
+            self.predictor.model.spec,
+            facts=facts,
+            source=self.source,
+            run=self.run,
+            record=record,
+            weights=weights,
+            parity=found,
+            cost=spent,
+            notes=notes,
+        )
+        write_text(self.folder / "README.md", text)
+
+    def _record(self) -> RunRecord | None:
+        return None if self.run is None else finished_run(self.run)
