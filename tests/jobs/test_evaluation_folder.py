@@ -24,7 +24,7 @@ CHANGES: dict[str, Any] = {
 }  # fmt: skip
 OPTIONS: dict[str, Any] = {
     "prompt": "p2", "split": "val", "target": "dark disc", "condition": "corrupted", "precision": "bf16",
-    "threshold": 0.123, "uncertainty": "flip", "cache": Path("features"),
+    "threshold": 0.123, "uncertainty": "flip", "cache": Path("features"), "engine": "onnx",
 }  # fmt: skip
 ANOTHER_WAY = {
     "weights": "by the digest of what they hold",
@@ -79,6 +79,7 @@ def test_options_that_change_scores_change_the_identity(
     import vlseg.jobs.scoring as scoring
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VLSEG_CACHE", str(tmp_path / "graphs"))
     monkeypatch.setattr(scoring, "with_flip_uncertainty", lambda answer, *_: answer)
 
     def spec_for(**changes: Any) -> EvaluationSpec:

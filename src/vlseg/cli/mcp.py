@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vlseg.cli.options import Device, ModelSettings, Precision, Threads
+from vlseg.cli.options import Device, Engine, ModelSettings, Precision, Threads
 from vlseg.records import InputError
 
 
@@ -25,6 +25,7 @@ def mcp(
     settings: ModelSettings = None,
     device: Device = "auto",
     precision: Precision = "fp32",
+    engine: Engine = None,
     threads: Threads = None,
 ) -> None:
     """Tools for agents over the Model Context Protocol, on standard input and output; an agent's program starts it."""
@@ -38,7 +39,13 @@ def mcp(
 
     serve_agents(
         sources,
-        {"device": device, "precision": precision, "threads": threads, **model_settings(settings or [])},
+        {
+            "device": device,
+            "precision": precision,
+            "threads": threads,
+            "engine": engine,
+            **model_settings(settings or []),
+        },
         readable=allow or [Path()],
         written=out,
     )

@@ -5,7 +5,7 @@ import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +18,13 @@ Revision = Annotated[str | None, typer.Option(help="Revision of a hub id, best a
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="fp32, bf16 or fp16.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads; default: torch's choice.", min=1)]
+Engine = Annotated[
+    Literal["torch", "onnx", "openvino"] | None,
+    typer.Option(
+        help="What computes. Default: torch, or what the model was exported for. onnx, openvino: on the processor; a"
+        " model that is not exported is, once.",
+    ),
+]
 Data = Annotated[list[str], typer.Option(help="Dataset folder; give it again to pool several.")]
 Cache = Annotated[
     Path | None,

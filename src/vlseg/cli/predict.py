@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlseg.cli.options import Device, Json, ModelSettings, Precision, Revision, Threads, Weights, finish, say
+from vlseg.cli.options import Device, Engine, Json, ModelSettings, Precision, Revision, Threads, Weights, finish, say
 from vlseg.records import InputError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def predict(
     revision: Revision = None,
     device: Device = "auto",
     precision: Precision = "fp32",
+    engine: Engine = None,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
@@ -43,6 +44,7 @@ def predict(
         "device": device,
         "precision": precision,
         "threads": threads,
+        "engine": engine,
         "threshold": threshold,
         **model_settings(settings or []),
     }

@@ -8,6 +8,7 @@ import typer
 from vlseg.cli.options import (
     Data,
     Device,
+    Engine,
     Images,
     Json,
     ModelSettings,
@@ -40,6 +41,7 @@ def probe(
     revision: Revision = None,
     device: Device = "auto",
     precision: Precision = "fp32",
+    engine: Engine = None,
     threads: Threads = None,
     seed: Annotated[int, typer.Option(help="Of the choice of wrong words and other images.", min=0)] = 0,
     images: Images = True,
@@ -59,6 +61,7 @@ def probe(
         device=device,
         precision=precision,
         threads=threads,
+        engine=engine,
         threshold=threshold,
         seed=seed,
         pictures=images,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vlseg.cli.options import Device, Json, ModelSettings, Precision, Threads
+from vlseg.cli.options import Device, Engine, Json, ModelSettings, Precision, Threads
 
 
 def serve(
@@ -23,6 +23,7 @@ def serve(
     settings: ModelSettings = None,
     device: Device = "auto",
     precision: Precision = "fp32",
+    engine: Engine = None,
     threads: Threads = None,
     token_file: Annotated[Path | None, typer.Option(help="Holds the token; default: a new random one.")] = None,
     corrections: Annotated[
@@ -61,6 +62,12 @@ def serve(
             allow_hosts=tuple(allow_host or ()),
             log_prompts=log_prompts,
         ),
-        {"device": device, "precision": precision, "threads": threads, **model_settings(settings or [])},
+        {
+            "device": device,
+            "precision": precision,
+            "threads": threads,
+            "engine": engine,
+            **model_settings(settings or []),
+        },
         ready,
     )

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage, spatial
 
 from vlseg.data.masks import Mask
 
@@ -53,7 +53,7 @@ class Component:
 
 def components(mask: Mask) -> list[Component]:
     """The 8-connected regions of a mask (H, W), from top to bottom."""
-    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    labels, count = scipy.ndimage.label(mask, structure=np.ones((3, 3)))
     rows, columns = np.nonzero(labels)
     numbers = labels[rows, columns]
     order = np.argsort(numbers, kind="stable")
@@ -124,7 +124,7 @@ def shape_word(mask: Mask) -> str | None:
     # its corners, small round regions would seem to have dents.
     moments = np.linalg.eigvalsh(np.cov(points.T, bias=True) + np.eye(2) / 12)
     corners = np.concatenate([points + shift for shift in ((-0.5, 0), (0.5, 0), (0, -0.5), (0, 0.5))])
-    solidity = len(points) / spatial.ConvexHull(corners).volume
+    solidity = len(points) / scipy.spatial.ConvexHull(corners).volume
     ratio = float(np.sqrt(moments[1] / moments[0]))
     if solidity < SOLID:
         return "irregular"

@@ -10,8 +10,8 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import scipy
 from PIL import Image
-from scipy import ndimage
 
 from vlseg.evaluation.query import Query, Truth, View
 from vlseg.prompts import Prompted, chooser
@@ -34,7 +34,7 @@ def speckle(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.nd
 def blur(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
     """A Gaussian blur of 0.3 to 4.8 % of the shorter side."""
     sigma = min(image.shape[:2]) * (0.003, 0.006, 0.012, 0.024, 0.048)[severity - 1]
-    return clipped(ndimage.gaussian_filter(image, (sigma, sigma, 0)))
+    return clipped(scipy.ndimage.gaussian_filter(image, (sigma, sigma, 0)))
 
 
 def jpeg(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,8 +1,8 @@
 """The picture of a prediction: its area and border over the image."""
 
 import numpy as np
+import scipy
 from PIL import Image
-from scipy import ndimage
 
 PREDICTION_COLOUR = (0, 188, 212)
 
@@ -18,7 +18,7 @@ def overlay(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = 
     pixels = image * 255.0
     paint = np.asarray(colour, dtype=np.float32)
     thickness = max(1, round(max(mask.shape) / 256))
-    inner = ndimage.binary_erosion(mask, iterations=thickness)
+    inner = scipy.ndimage.binary_erosion(mask, iterations=thickness)
     pixels[mask] = 0.7 * pixels[mask] + 0.3 * paint
     pixels[mask & ~inner] = paint
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))

@@ -1,6 +1,5 @@
 """vlseg.load(...).segment(...): a model ready for images."""
 
-import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -24,12 +23,14 @@ from vlseg.evaluation.predict import (
     recalls_prompts,
 )
 from vlseg.evaluation.presence import PresenceCalibration
-from vlseg.models import ImageFeatures, Inputs, PromptFeatures, Rows, Segmenter, as_module, known_models, load_model
+from vlseg.models import ImageFeatures, Inputs, PromptFeatures, Rows, Segmenter, known_models, load_model
 from vlseg.models.device import device_for, resolve_device, set_threads, slow_precision
+from vlseg.models.exported.kept import check_engine, on_engine
+from vlseg.models.exported.segmenter import Exported, is_exported
 from vlseg.models.hub import locate
 from vlseg.models.manifest import default_weights, whence
 from vlseg.models.registry import model_folder
-from vlseg.models.tensors import add_to_digest
+from vlseg.models.tensors import model_digest
 from vlseg.prompts import Vocabulary
 from vlseg.records import InputError, IntensityPolicy, finished_run
 
@@ -71,10 +72,7 @@ class Predictor:
     @cached_property
     def digest(self) -> str:
         """Sixteen hexadecimal digits of the model's specification and of all its weights and buffers."""
-        digest = hashlib.sha256(repr(self.model.spec).encode())
-        for name, tensor in sorted(as_module(self.model).state_dict().items()):
-            add_to_digest(digest, name, tensor)
-        return digest.hexdigest()[:16]
+        return model_digest(self.model)
 
     def segment(self, image: str | Path | Image.Image | np.ndarray, prompts: Sequence[str]) -> list[Prediction]:
         """One prediction per prompt at the image's own size; the image is encoded once.
@@ -176,16 +174,19 @@ def load(
     threshold: float | None = None,
     protocol: str | None = None,
     arguments: Mapping[str, Any] | None = None,
+    engine: str | None = None,
 ) -> Predictor:
     """A predictor from a run's folder, a model's folder, a hub id, or a model's name with `weights`.
 
-    `protocol` and `arguments` are those of `load_model`.
+    `protocol` and `arguments` are those of `load_model`. `engine`: "torch", or "onnx" or "openvino", for which a model
+    that is not exported is exported once and kept (`vlseg.models.exported.kept`); None = the model's own.
 
     Raises:
         InputError: nothing usable there. A model's name without weights, and weights that leave a part random, are
             refused: they predict nothing.
     """
     check_threshold(threshold)
+    check_engine(engine, device, precision)
     set_threads(threads)
     if slow := slow_precision(precision, resolve_device(device)):
         print(slow, file=sys.stderr)
@@ -193,7 +194,8 @@ def load(
     if (folder / "run.json").exists():
         record = finished_run(folder)
         intensity = None if record.intensities else IntensityPolicy(**record.intensity)
-        model = load_model(str(folder / "model"), protocol=protocol, arguments=arguments)
+        loaded = load_model(str(folder / "model"), protocol=protocol, arguments=arguments)
+        model = on_engine(loaded, engine)
         limit = record.threshold if threshold is None else threshold
         judging = _stored(folder / "model", model)
         return Predictor(
@@ -204,14 +206,24 @@ def load(
     place = weights or default_weights(str(source)) or str(source)
     if place in names:
         raise InputError(f"model '{source}': random weights predict nothing; {whence(place)}")
+    if engine is not None and is_exported(model_folder(locate(place, revision))):
+        arguments = {**(arguments or {}), "engine": engine}
     model = load_model(place, name=name, revision=revision, protocol=protocol, arguments=arguments)
     random_part = getattr(model, "random_part", None)
     if random_part:
         raise InputError(
             f"{place}: leaves the {random_part} of '{source}' random, which predicts nothing; train it first"
         )
+    intensity = model.intensity if isinstance(model, Exported) else DEFAULT_INTENSITY
     judging = _stored(model_folder(locate(place, revision)), model)
-    return Predictor(model, device=device, precision=precision, threshold=threshold, judging=judging)
+    return Predictor(
+        on_engine(model, engine),
+        device=device,
+        precision=precision,
+        threshold=threshold,
+        intensity=intensity,
+        judging=judging,
+    )
 
 
 def _stored(folder: Path, model: Segmenter) -> Judging:

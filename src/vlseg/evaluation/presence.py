@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit, logit
+import scipy
 
 FEWEST = 10
 """Held-out samples with the target, and as many without, below which nothing is learned."""
@@ -29,7 +28,9 @@ class PresenceCalibration:
 
     def score(self, raw: float) -> float:
         """The probability for a raw score in [0, 1]."""
-        return float(expit(self.slope * logit(np.clip(raw, SMALLEST, 1 - SMALLEST)) + self.offset))
+        return float(
+            scipy.special.expit(self.slope * scipy.special.logit(np.clip(raw, SMALLEST, 1 - SMALLEST)) + self.offset)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -71,15 +72,15 @@ def fit_presence(raw: Sequence[float], present: Sequence[bool]) -> PresenceCalib
     have, lack = int(truth.sum()), int((~truth).sum())
     if (reason := too_few(have, lack)) is not None:
         return reason
-    places = logit(np.clip(scores, SMALLEST, 1 - SMALLEST))
+    places = scipy.special.logit(np.clip(scores, SMALLEST, 1 - SMALLEST))
     wanted = np.where(truth, (have + 1) / (have + 2), 1 / (lack + 2))
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         line = parameters[0] * places + parameters[1]
-        off = expit(line) - wanted
+        off = scipy.special.expit(line) - wanted
         value = float((np.logaddexp(0, line) - wanted * line).sum())
         return value, np.array([(off * places).sum(), off.sum()])
 
     start = np.array([1.0, 0.0])
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None), (None, None)])
+    found = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None), (None, None)])
     return PresenceCalibration(float(found.x[0]), float(found.x[1]), have + lack, have)

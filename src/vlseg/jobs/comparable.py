@@ -43,6 +43,7 @@ SPEC: dict[str, Rule] = {
     "threshold": "same_in_run",
     "threshold_origin": "stated",
     "precision": "same",
+    "engine": "stated",
     "cached_features": "same_in_run",
     "uncertainty": "free",  # the scores are those without it
     "seed": "named",

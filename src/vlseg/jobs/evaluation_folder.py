@@ -23,6 +23,7 @@ BESIDE_SCORES = frozenset(
         "phantoms",
         "groups_known",
         "threshold_origin",
+        "engine",
         "distance_units",
         "text_blind_ceiling",
         "class_ceiling",
@@ -33,8 +34,8 @@ BESIDE_SCORES = frozenset(
     }
 )
 """Fields of EvaluationSpec that say something about an evaluation but change none of its scores. The names of weights
-and revision stand beside their digest; phantoms, units, ceilings and whether groups are known follow from the data,
-what was told from the model and the condition, notes of attacks from these."""
+and revision, and the engine, stand beside their digest; phantoms, units, ceilings and whether groups are known follow
+from the data, what was told from the model and the condition, notes of attacks from these."""
 OURS = ("spec.json", "scores.parquet", "calibration.json", PICTURES)
 FORMERLY_OURS = ("overlays",)
 """Of evaluations by earlier versions: pictures of what is replaced."""

@@ -28,6 +28,7 @@ from vlseg.models.additions.base import Base
 from vlseg.models.additions.extended import Extended
 from vlseg.models.additions.loading import extend
 from vlseg.models.device import check_precision, resolve_device, set_threads, slow_precision
+from vlseg.models.exported.segmenter import NO_TRAINING
 from vlseg.models.features import FeatureStore
 from vlseg.prompts import Prompted
 from vlseg.records import InputError, RunConfig, RunRecord, write_config, write_record
@@ -264,6 +265,8 @@ def _from_weights(config: RunConfig, pool: Pool) -> Segmenter:
         protocol=config.protocol,
         arguments=config.model_arguments,
     )
+    if model.spec.engine != "torch":
+        raise InputError(f"--weights: {config.weights} {NO_TRAINING}")
     if model.spec.name != config.model:
         raise InputError(f"--weights: {config.weights} holds a '{model.spec.name}', not a '{config.model}'")
     if (random := getattr(model, "random_part", None)) and is_first():

@@ -17,6 +17,7 @@ from vlseg.jobs.evaluation_folder import evaluation_folder, identity, replacing_
 from vlseg.jobs.feature_cache import open_store
 from vlseg.metrics import ATTACKED, Aggregate, Asked, Calibration, Ceilings, Smoothing, aggregate, ceilings
 from vlseg.models import Segmenter, Spec
+from vlseg.models.exported.segmenter import Exported
 from vlseg.prompts import Prompted
 from vlseg.records import (
     SPLITS,
@@ -57,6 +58,7 @@ class EvaluateOptions:
     device: str = "auto"
     precision: str = "fp32"
     threads: int | None = None
+    engine: str | None = None
     threshold: float | None = None
     seed: int = 0
     uncertainty: Literal["flip"] | None = None
@@ -123,6 +125,7 @@ def open_job(source: str, data: list[str], options: EvaluateOptions, out: Path |
         device=options.device,
         precision=options.precision,
         threads=options.threads,
+        engine=options.engine,
         protocol=options.protocol,
         arguments=options.arguments,
     )
@@ -161,6 +164,7 @@ def _marks(options: EvaluateOptions, setting: Setting, *, usual: float) -> tuple
         setting.precision: setting.precision != "fp32",
         setting.protocol: options.protocol is not None,
         options.uncertainty or "": options.uncertainty is not None,
+        options.engine or "": options.engine not in (None, "torch"),
         "cached": options.cache is not None,
         **{f"{name}-{value}": True for name, value in (options.arguments or {}).items()},
     }
@@ -265,6 +269,7 @@ def describe(job: Job, condition: str, limit: int | None = None) -> EvaluationSp
         threshold=setting.threshold,
         threshold_origin=job.origin,
         precision=setting.precision,
+        engine=_engine(job.model),
         cached_features=options.cache is not None,
         uncertainty=options.uncertainty,
         seed=setting.seed,
@@ -273,6 +278,11 @@ def describe(job: Job, condition: str, limit: int | None = None) -> EvaluationSp
         told=told_by(job.spec, condition),
     )
     return spec.model_copy(update={"identity": identity(spec)})
+
+
+def _engine(model: Segmenter | None) -> str:
+    """What computes the answers; mask files have nothing to say."""
+    return f"{model.spec.engine} {model.weights}" if isinstance(model, Exported) else "torch"
 
 
 def calibration_values(spec: EvaluationSpec, calibration: Calibration) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
+import scipy
 
 from vlseg.metrics.bootstrap import Estimate, bootstrap_mean
 from vlseg.metrics.indices import group_of
@@ -263,6 +263,6 @@ def _presence(samples: Sequence[Rows]) -> Presence:
         return Presence(sensitivity, specificity, None, "no presence score")
     scores = [_mean([row.presence_score for row in sample]) for sample in (*present, *absent)]
     # Mann-Whitney: the share of (present, absent) pairs in the right order, ties counting half.
-    ranks = rankdata(np.asarray(scores, dtype=np.float64))[: len(present)]
+    ranks = scipy.stats.rankdata(np.asarray(scores, dtype=np.float64))[: len(present)]
     wins = float(ranks.sum()) - len(present) * (len(present) + 1) / 2
     return Presence(sensitivity, specificity, wins / (len(present) * len(absent)), None)

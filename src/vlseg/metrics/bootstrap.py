@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from vlseg.records import unknown_name
 
@@ -213,15 +213,15 @@ def _studentised(gathered: Clusters, means: Floats, errors: Floats) -> tuple[flo
 def _bca_levels(gathered: Clusters, means: Floats) -> tuple[float, float]:
     """Efron's corrected percentiles: bias from the share of resamples below the mean, acceleration by jackknife."""
     below = (np.count_nonzero(means < gathered.mean) + 0.5 * np.count_nonzero(means == gathered.mean)) / len(means)
-    bias = float(stats.norm.ppf(np.clip(below, 1 / len(means), 1 - 1 / len(means))))
+    bias = float(scipy.stats.norm.ppf(np.clip(below, 1 / len(means), 1 - 1 / len(means))))
     left_out = (gathered.sums.sum() - gathered.sums) / (gathered.counts.sum() - gathered.counts)
     deviations = left_out.mean() - left_out
     scale = float((deviations**2).sum()) ** 1.5
     acceleration = float((deviations**3).sum()) / (6 * scale) if scale > 0 else 0.0
     levels = []
     for level in (0.025, 0.975):
-        shifted = bias + float(stats.norm.ppf(level))
-        levels.append(float(stats.norm.cdf(bias + shifted / (1 - acceleration * shifted))))
+        shifted = bias + float(scipy.stats.norm.ppf(level))
+        levels.append(float(scipy.stats.norm.cdf(bias + shifted / (1 - acceleration * shifted))))
     return levels[0], levels[1]
 
 
@@ -283,4 +283,4 @@ def _seed_reach(sums: Floats, counts: Floats) -> float:
     own = float(means.var(ddof=1)) - mixed
     if own <= 1e-24 * max(1.0, float(np.abs(means).max()) ** 2):
         return 0.0
-    return float(stats.t.ppf(0.975, seeds - 1) * np.sqrt(own / seeds))
+    return float(scipy.stats.t.ppf(0.975, seeds - 1) * np.sqrt(own / seeds))

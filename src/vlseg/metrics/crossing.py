@@ -4,7 +4,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from vlseg.metrics.bootstrap import MIN_GROUPS, Clusters, clusters
 
@@ -64,5 +64,5 @@ def _interval(value: float, parts: Sequence[tuple[float, Sequence[Clusters]]]) -
     if variances.sum() < 1e-24:
         return None
     freedom = variances.sum() ** 2 / (variances**2 / degrees).sum()
-    reach = float(stats.t.ppf(0.975, freedom) * np.sqrt(variances.sum()))
+    reach = float(scipy.stats.t.ppf(0.975, freedom) * np.sqrt(variances.sum()))
     return value - reach, value + reach

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy import optimize, stats
+import scipy
 
 from vlseg.metrics.bootstrap import MIN_GROUPS, Clusters, Floats, bootstrap_mean, clusters
 
@@ -130,7 +130,7 @@ def detectable_difference(gathered: Clusters, family: int = 1) -> float | None:
     error = gathered.standard_error
     if error <= 1e-12 * abs(gathered.mean):
         return None
-    quantiles = stats.t.ppf([1 - ALPHA / family / 2, POWER], df=number - 1)
+    quantiles = scipy.stats.t.ppf([1 - ALPHA / family / 2, POWER], df=number - 1)
     return float(quantiles.sum() * error)
 
 
@@ -185,8 +185,8 @@ def mixed_effect(differences: Sequence[float], datasets: Sequence[str], groups: 
         return MixedEffect(mean, None, None, None, len(names), "all differences are equal")
     effect, error, spread = _random_intercepts([means[[one == name for one, _ in order]] for name in names])
     df = len(names) - 1
-    half = float(stats.t.ppf(0.975, df)) * error
-    p = float(2 * stats.t.sf(abs(effect) / error, df))
+    half = float(scipy.stats.t.ppf(0.975, df)) * error
+    p = float(2 * scipy.stats.t.sf(abs(effect) / error, df))
     # With one group in every dataset nothing parts the spread of the datasets from that of the groups.
     between = spread if len(means) > len(names) else None
     return MixedEffect(effect, (effect - half, effect + half), p, between, len(names))
@@ -214,7 +214,7 @@ def _random_intercepts(datasets: Sequence[Floats]) -> tuple[float, float, float]
     logs = np.linspace(-14, 14, 113)  # of the ratio; a grid first: the profile may have two valleys
     start = int(np.argmin([fit(float(np.exp(one)))[0] for one in logs]))
     bracket = (logs[max(0, start - 1)], logs[min(len(logs) - 1, start + 1)])
-    found = optimize.minimize_scalar(lambda one: fit(float(np.exp(one)))[0], bounds=bracket, method="bounded")
+    found = scipy.optimize.minimize_scalar(lambda one: fit(float(np.exp(one)))[0], bounds=bracket, method="bounded")
     ratio = min((0.0, float(np.exp(found.x))), key=lambda one: fit(one)[0])
     _, mean, variance = fit(ratio)
     error = float(np.sqrt(variance / (sizes / (1 + sizes * ratio)).sum()))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy import stats
+import scipy
 
 MIN_METHODS, MIN_DATASETS = 3, 5
 
@@ -61,7 +61,7 @@ def compare_ranks(scores: Mapping[str, Mapping[str, float | None]], *, alpha: fl
     if holes:
         return Ranks(reason=f"{holes[0][0]} was not scored on {holes[0][1]}", alpha=alpha)
     # Of equal scores whose last digits differ by the order of a sum neither is the better.
-    ranked = stats.rankdata(-np.round(values, 9), axis=0)
+    ranked = scipy.stats.rankdata(-np.round(values, 9), axis=0)
     number, size = ranked.shape[1], ranked.shape[0]
     average = ranked.mean(axis=1)
     chi2, f, p = friedman(ranked)
@@ -88,13 +88,13 @@ def friedman(ranked: np.ndarray) -> tuple[float, float, float]:
     if left <= 1e-9 * chi2:  # every dataset ranks alike
         return chi2, float("inf"), 0.0
     f = (number - 1) * chi2 / left
-    return chi2, f, float(stats.f.sf(f, size - 1, (size - 1) * (number - 1)))
+    return chi2, f, float(scipy.stats.f.sf(f, size - 1, (size - 1) * (number - 1)))
 
 
 @cache
 def nemenyi_quantile(methods: int, alpha: float) -> float:
     """Of the studentised range of so many methods over sqrt(2), infinite degrees of freedom."""
-    return float(stats.studentized_range.ppf(1 - alpha, methods, np.inf)) / math.sqrt(2)
+    return float(scipy.stats.studentized_range.ppf(1 - alpha, methods, np.inf)) / math.sqrt(2)
 
 
 def _alike(methods: Sequence[str], ranks: Sequence[float], critical: float) -> tuple[tuple[str, ...], ...]:

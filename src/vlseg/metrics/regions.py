@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from vlseg.metrics.overlap import Mask, check_masks
 
@@ -54,8 +54,8 @@ def count_lesions(pred: Mask, target: Mask) -> Lesions:
     """
     check_masks(pred, target)
     eight = np.ones((3, 3))
-    true, n_true = ndimage.label(target, structure=eight)
-    predicted, n_pred = ndimage.label(pred, structure=eight)
+    true, n_true = scipy.ndimage.label(target, structure=eight)
+    predicted, n_pred = scipy.ndimage.label(pred, structure=eight)
     sizes = np.bincount(true.ravel(), minlength=n_true + 1)[1:]
     covered = np.bincount(true[pred].ravel(), minlength=n_true + 1)[1:]
     touched = np.bincount(predicted[target].ravel(), minlength=n_pred + 1)[1:]
@@ -73,7 +73,7 @@ def band(pred: Mask, target: Mask) -> Mask:
     reach = BAND_SHARE * float(np.hypot(*union.shape))
     window = _around(union, int(np.ceil(reach)))  # nothing beyond it is in reach
     near = np.zeros_like(union)
-    near[window] = ndimage.distance_transform_edt(~union[window]) <= reach
+    near[window] = scipy.ndimage.distance_transform_edt(~union[window]) <= reach
     return near
 
 

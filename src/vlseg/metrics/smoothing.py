@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from vlseg.metrics.overlap import Mask, check_masks, dice_score
 from vlseg.records import InputError, unknown_name
@@ -63,7 +63,7 @@ class Smoothing:
 
     def radius(self, sigma: float) -> float:
         """The L2 norm up to which certified pixels are safe: sigma * Phi^-1(tau)."""
-        return sigma * float(stats.norm.ppf(self.tau))
+        return sigma * float(scipy.stats.norm.ppf(self.tau))
 
 
 def draws_needed(pixels: int, tau: float, alpha: float) -> int:
@@ -127,4 +127,4 @@ def certified_accuracy(mask: Mask, abstained: Mask, truth: Mask) -> float:
 
 def _p_values(draws: int, tau: float) -> NDArray[np.float64]:
     """(draws + 1,) how probable so many agreeing draws or more are where one agrees with probability tau."""
-    return np.asarray(stats.binom.sf(np.arange(draws + 1) - 1, draws, tau))
+    return np.asarray(scipy.stats.binom.sf(np.arange(draws + 1) - 1, draws, tau))

@@ -15,9 +15,8 @@ from math import hypot, isfinite
 from typing import Literal, get_args
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from vlseg.metrics.overlap import Mask, check_masks, dice_score, iou_score
 from vlseg.records import InputError, unknown_name
@@ -229,14 +228,14 @@ def _nearest(pred: Mask, target: Mask, step: Spacing) -> tuple[Floats, Floats]:
     if elements * TREE_BELOW < pred.size:
         points = [np.argwhere(mask).astype(np.float64) for mask in (pred, target)]
         return _tree_distances(points[0], points[1], step), _tree_distances(points[1], points[0], step)
-    to_pred, to_target = (ndimage.distance_transform_edt(~elements, sampling=step) for elements in (pred, target))
+    to_pred, to_target = (scipy.ndimage.distance_transform_edt(~elements, sampling=step) for elements in (pred, target))
     return to_target[pred], to_pred[target]
 
 
 def _tree_distances(points: Floats, others: Floats, step: Spacing) -> Floats:
     """(n,) distance of each point (n, 2) to the nearest other, rounded as the distance transform rounds."""
     scale = np.asarray(step)
-    tree = cKDTree(others * scale, balanced_tree=False, compact_nodes=False)
+    tree = scipy.spatial.cKDTree(others * scale, balanced_tree=False, compact_nodes=False)
     nearest = tree.query(points * scale)[1]
     result: Floats = np.sqrt((((others[nearest] - points) * scale) ** 2).sum(axis=1))
     return result

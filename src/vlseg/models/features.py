@@ -31,6 +31,8 @@ Precision = Literal["fp16", "fp32"]
 DTYPES: dict[str, torch.dtype] = {"fp16": torch.float16, "fp32": torch.float32}
 RECOUNTS = 32
 """What all processes wrote is counted again after each such share of the limit."""
+GRAPHS = "graphs"
+"""In the folder of a context that keeps a model's graphs (see `exported.kept`) in place of features."""
 USERS = "users"
 """In a context's folder: a small file for each that used it."""
 PROMPT = "prompt "
@@ -178,7 +180,7 @@ def store_infos(folder: Path) -> list[StoreInfo]:
         raise InputError(f"feature cache {folder}: no such folder")
     found = []
     for path in sorted(folder.glob("*/context.json")):
-        files = list(path.parent.glob("*/*.safetensors"))
+        files = [*path.parent.glob("*/*.safetensors"), *path.parent.glob(f"{GRAPHS}/*")]
         context = json.loads(path.read_text(encoding="utf-8"))
         users = sorted(note.read_text(encoding="utf-8").strip() for note in (path.parent / USERS).glob("*.txt"))
         found.append(

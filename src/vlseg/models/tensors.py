@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from vlseg.models.manifest import published
+from vlseg.models.protocol import Segmenter, as_module
 from vlseg.records import InputError, from_system, read_json
 
 UNPICKLE = ", not weights alone; load it where it was made and save its state_dict with torch.save"
@@ -248,6 +249,14 @@ def find_weights(folder: Path, names: Sequence[str]) -> Path:
             if found.exists():
                 return found
     raise InputError(f"{folder}: holds none of {', '.join(names)}; put the weights file there")
+
+
+def model_digest(model: Segmenter) -> str:
+    """Sixteen hexadecimal digits of the model's specification and of all its weights and buffers."""
+    digest = hashlib.sha256(repr(model.spec).encode())
+    for name, tensor in sorted(as_module(model).state_dict().items()):
+        add_to_digest(digest, name, tensor)
+    return digest.hexdigest()[:16]
 
 
 def add_to_digest(digest: Any, name: str, tensor: Tensor) -> None:

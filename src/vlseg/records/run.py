@@ -384,6 +384,8 @@ class EvaluationSpec(Strict):
     threshold: float = 0.5
     threshold_origin: str = "default"
     precision: str = "fp32"
+    engine: str = "torch"
+    """What computed: "torch", or an exported model's engine and the kind of its weights, as in "onnx int8"."""
     cached_features: bool = False
     """Whether images were answered from kept features, which are rounded to 16 bit."""
     uncertainty: str | None = None

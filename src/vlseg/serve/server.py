@@ -15,6 +15,7 @@ import uvicorn
 
 from vlseg.evaluation import Predictor, load
 from vlseg.models.device import check_precision, resolve_device, take_gpu
+from vlseg.models.exported.kept import check_engine
 from vlseg.models.manifest import default_weights, published_at
 from vlseg.records import InputError, from_system
 from vlseg.serve.access import LOOPBACK, Access, check_binding
@@ -63,6 +64,7 @@ def serve(
     access = _access(settings, tls)
     if settings.corrections is not None:
         check_corrections(settings.corrections)
+    check_engine(options.get("engine"), options.get("device", "auto"), options.get("precision", "fp32"))
     check_precision(options.get("precision", "fp32"), resolve_device(options.get("device", "auto")))
     listening = _listen(settings.host, settings.port)
     with listening:
@@ -179,9 +181,10 @@ def _listen(host: str, port: int) -> socket.socket:
 def copies_of(name: str, source: str, options: Mapping[str, Any]) -> list[Predictor]:
     """The model, on each of the GPUs where there are several."""
     print(f"loading {name}", file=sys.stderr)
-    gpus = torch.cuda.device_count() if resolve_device(options.get("device", "auto")).type == "cuda" else 1
-    found = []
-    for number in range(gpus):
+    take_gpu(0)
+    found = [_loaded(source, options)]
+    # What computes on the processor does so whatever else is here.
+    for number in range(1, torch.cuda.device_count() if found[0].device.type == "cuda" else 1):
         take_gpu(number)
         found.append(_loaded(source, options))
     return found

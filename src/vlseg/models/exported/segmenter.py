@@ -1,5 +1,7 @@
 """An exported folder in the segmenter's steps, so that every command takes it for a model."""
 
+import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from vlseg.models.exported.run import Model
+from vlseg.models.folder import read_config, saved_part
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Rows, Spec, Tokens
-from vlseg.records import InputError
+from vlseg.records import InputError, IntensityPolicy, unknown_name, write_text
 
+BESIDE = ("tokenizer.json", "run.py", "words.py")
+"""What lies beside the graphs and answers with them."""
 NO_TRAINING = "is exported: it answers and cannot be trained or attacked; give the run that it came from"
 
 
@@ -31,6 +36,10 @@ def load_exported(
     """
     given = dict(arguments or {})
     engine = given.pop("engine", None)
+    if engine not in (None, "onnx", "openvino"):
+        if engine != "torch":
+            raise unknown_name("engine", str(engine), ("onnx", "openvino"))
+        raise InputError(f"engine: {folder} is exported and holds no network for torch; leave --engine torch out")
     if given:
         raise InputError(
             f"model_arguments: {', '.join(given)}: {folder} is exported as it is; change the run and export it again"
@@ -40,6 +49,13 @@ def load_exported(
             f"protocol: {folder} is exported under '{ours['protocol']}'; export it under '{protocol}' again"
         )
     return Exported(folder, ours, engine=engine)
+
+
+def is_exported(folder: Path) -> bool:
+    """Whether a folder holds a model's graphs."""
+    if not (folder / "config.json").is_file():
+        return False
+    return "exported" in (saved_part(read_config(folder), folder) or {})
 
 
 class Exported(nn.Module):
@@ -81,10 +97,31 @@ class Exported(nn.Module):
         told_apart = bytes.fromhex("".join(digests)) + self.runner.engine.encode()
         self.register_buffer("graphs", torch.tensor(list(told_apart), dtype=torch.uint8))
 
+    @property
+    def weights(self) -> str:
+        """How they are kept: "fp32", "fp16" or "int8"."""
+        return str(self.runner.told["weights"])
+
+    @property
+    def intensity(self) -> IntensityPolicy | None:
+        """How images above 8 bit were read when it was trained; None: in several ways.
+
+        Raises:
+            InputError: config.json says it otherwise than vlseg writes it.
+        """
+        told = self.runner.told.get("intensity", {})
+        try:
+            return None if told is None else IntensityPolicy(**told)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{self.folder / 'config.json'}: its intensity is not what vlseg writes; export again"
+            ) from error
+
     def prepare(self, rgb: Sequence[Tensor]) -> Inputs:
         """As the model that was exported; not differentiable."""
         images = [image.detach().cpu().float().permute(1, 2, 0).numpy() for image in rgb]
-        return Inputs(_tensors(self.runner.prepare(images)))
+        prepared = _tensors(self.runner.prepare(images))
+        return Inputs({name: one.to(rgb[0].device) for name, one in prepared.items()})
 
     def prepare_masks(self, masks: Sequence[Tensor]) -> Tensor:
         """There is no training.
@@ -109,22 +146,25 @@ class Exported(nn.Module):
     def encode_image(self, inputs: Inputs) -> ImageFeatures:
         """As the model that was exported, in the graph's precision."""
         self._refuse_gradients(inputs)
-        return ImageFeatures(_tensors(self.runner.encode_image(_arrays(inputs))))
+        return ImageFeatures(_tensors(self.runner.encode_image(_arrays(inputs)), inputs))
 
     def encode_prompts(self, tokens: Tokens | None) -> PromptFeatures | None:
         """As the model that was exported."""
-        encoded = self.runner.encode_prompts(None if tokens is None else _arrays(tokens))
-        return None if encoded is None else PromptFeatures(_tensors(encoded))
+        if tokens is None:
+            return None
+        encoded = self.runner.encode_prompts(_arrays(tokens))
+        return None if encoded is None else PromptFeatures(_tensors(encoded, tokens))
 
     def decode(self, image: ImageFeatures, prompts: PromptFeatures | None) -> Output:
         """As the model that was exported."""
-        found = _tensors(self.runner.decode(_arrays(image), None if prompts is None else _arrays(prompts)))
+        found = _tensors(self.runner.decode(_arrays(image), None if prompts is None else _arrays(prompts)), image)
         return Output(found["logits"], found.get("presence"), found.get("samples"))
 
     def restore(self, logits: Tensor, inputs: Inputs) -> list[Tensor]:
         """Logits at the original sizes."""
-        sizes = {"original_size": inputs.tensors["original_size"].numpy()}
-        return [torch.from_numpy(one) for one in self.runner.restore(logits.detach().float().numpy(), sizes)]
+        sizes = {"original_size": inputs.tensors["original_size"].cpu().numpy()}
+        restored = self.runner.restore(logits.detach().float().cpu().numpy(), sizes)
+        return [torch.from_numpy(one).to(logits.device) for one in restored]
 
     def forward(self, inputs: Inputs, tokens: Tokens | None) -> Output:
         """The steps in a row."""
@@ -135,12 +175,15 @@ class Exported(nn.Module):
         return {}
 
     def save(self, folder: Path) -> None:
-        """There is nothing that the exported folder does not hold.
-
-        Raises:
-            InputError: always.
-        """
-        raise InputError(f"{self.folder}: {NO_TRAINING}")
+        """Copy what answers, for an ensemble that has it as a member; the engine that was chosen stays."""
+        folder.mkdir(parents=True, exist_ok=True)
+        told = self.runner.told
+        graphs = [file for graph in told["graphs"].values() for file in graph["files"]]
+        for name in [*graphs, *(name for name in BESIDE if (self.folder / name).exists())]:
+            shutil.copyfile(self.folder / name, folder / name)
+        config = read_config(self.folder)
+        config["vlseg"]["exported"]["engine"] = self.runner.engine
+        write_text(folder / "config.json", json.dumps(config, indent=1) + "\n")
 
     def _refuse_gradients(self, rows: Rows) -> None:
         if torch.is_grad_enabled() and any(one.requires_grad for one in rows.tensors.values()):
@@ -148,8 +191,10 @@ class Exported(nn.Module):
 
 
 def _arrays(rows: Rows) -> dict[str, np.ndarray]:
-    return {name: one.detach().numpy() for name, one in rows.tensors.items()}
+    return {name: one.detach().cpu().numpy() for name, one in rows.tensors.items()}
 
 
-def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(one) for name, one in arrays.items()}
+def _tensors(arrays: Mapping[str, np.ndarray], like: Rows | None = None) -> dict[str, Tensor]:
+    """On the device of `like`: beside others an exported model may be asked on any."""
+    device = torch.device("cpu") if like is None else next(iter(like.tensors.values())).device
+    return {name: torch.from_numpy(one).to(device) for name, one in arrays.items()}

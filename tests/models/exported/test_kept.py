@@ -1,0 +1,157 @@
+"""Graphs that are exported once for an engine: which are whose, and what is refused."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vlseg import load
+from vlseg.evaluation import Predictor
+from vlseg.models import Segmenter, as_module, build_model
+from vlseg.models.exported.kept import cache_folder, check_engine, on_engine
+from vlseg.models.exported.segmenter import Exported
+from vlseg.models.features import clear_store, store_infos
+from vlseg.records import InputError
+
+IMAGE = np.random.default_rng(0).random((40, 56, 3), np.float32)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VLSEG_CACHE", str(tmp_path / "kept"))
+    return tmp_path / "kept"
+
+
+def tiny(seed: int = 0, name: str = "clipseg-tiny", size: int = 32) -> Segmenter:
+    torch.manual_seed(seed)
+    model = build_model(name, arguments={"image_size": size}, targets=("disc", "ring"))
+    as_module(model).eval()
+    return model
+
+
+def probability(model: Segmenter, prompt: str = "disc") -> np.ndarray:
+    return Predictor(model, device="cpu").segment(IMAGE, [prompt])[0].probability
+
+
+def test_answers_are_those_of_torch_and_graphs_are_written_once(
+    cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tiny()
+    assert on_engine(model, "torch") is model
+    assert on_engine(model, None) is model
+    assert not cache.exists()
+    first = on_engine(model, "onnx")
+    assert str(cache) in capsys.readouterr().err
+    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*.onnx")}
+    assert len(before) == 3
+    second = on_engine(tiny(), "openvino")
+    assert capsys.readouterr().err == ""
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.onnx")} == before
+    for engine, asked in (("onnx", first), ("openvino", second)):
+        assert isinstance(asked, Exported)
+        assert (asked.spec.engine, asked.spec.name) == (engine, "clipseg-tiny")
+        assert np.abs(probability(asked) - probability(model)).max() < 1e-5
+
+
+@pytest.mark.slow
+def test_other_weights_sizes_and_models_have_graphs_of_their_own(cache: Path) -> None:
+    """Of a digest that left one of them out, another model's masks would be told."""
+    models = [tiny(), tiny(seed=1), tiny(size=64), tiny(name="unet"), tiny(name="unet-target")]
+    asked = [on_engine(model, "onnx") for model in models]
+    assert len(list(cache.glob("*/graphs/config.json"))) == len(models)
+    for own, other in zip(models, asked, strict=True):
+        assert np.abs(probability(own) - probability(other)).max() < 1e-5
+
+
+@pytest.mark.slow
+def test_another_way_of_preparing_is_another_entry(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_engine(tiny(), "onnx")
+    monkeypatch.setattr("vlseg.models.clipseg_tiny.model.MEAN", (0.4, 0.5, 0.5))
+    on_engine(tiny(), "onnx")
+    assert len(list(cache.glob("*/graphs/config.json"))) == 2
+
+
+@pytest.mark.slow
+def test_the_cache_is_listed_and_cleared(cache: Path) -> None:
+    on_engine(tiny(), "onnx")
+    (info,) = store_infos(cache)
+    assert info.context["model"] == "clipseg-tiny"
+    assert info.bytes == sum(path.stat().st_size for path in (info.folder / "graphs").iterdir())
+    (cache / "mine.txt").write_text("stays")
+    assert clear_store(cache) == info.bytes
+    assert [path.name for path in cache.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.slow
+def test_two_at_once_both_answer(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both found nothing; the second one's renaming comes too late."""
+    from vlseg.models.exported import write
+
+    model, written, both = tiny(), write.write_exported, threading.Barrier(2, timeout=60)
+
+    lock, found = threading.Lock(), []
+
+    def first(*given: object) -> None:
+        with lock:  # torch exports one at a time in a process
+            written(*given)  # type: ignore[arg-type]
+        both.wait()
+
+    monkeypatch.setattr(write, "write_exported", first)
+    threads = [threading.Thread(target=lambda: found.append(on_engine(model, "onnx"))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [np.abs(probability(one) - probability(model)).max() < 1e-5 for one in found] == [True, True]
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_a_failed_export_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("vlseg.models.exported.write.write_exported", fails)
+    with pytest.raises(RuntimeError):
+        on_engine(tiny(), "onnx")
+    assert list(cache.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(cache: Path) -> None:
+    cache.write_text("a file")
+    with pytest.raises(InputError, match=r"cannot be written.*name a folder in VLSEG_CACHE"):
+        on_engine(tiny(), "onnx")
+
+
+def test_without_a_name_it_lies_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("VLSEG_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "vlseg" / "engines"
+
+
+def test_what_cannot_be_exported_says_why(trained: Path) -> None:
+    members = [str(trained / "run"), str(trained / "run")]
+    model = build_model("ensemble", arguments={"members": members})
+    with pytest.raises(InputError, match=r"engine: 'ensemble' cannot be exported.*leave --engine out"):
+        on_engine(model, "onnx")
+
+
+@pytest.mark.parametrize(
+    ("engine", "device", "precision", "told"),
+    [
+        ("tensorrt", "auto", "fp32", "unknown engine 'tensorrt'"),
+        ("onnx", "cuda", "fp32", "take auto or cpu"),
+        ("openvino", "cpu", "bf16", "leave out bf16"),
+    ],
+)
+def test_what_no_engine_does_is_refused_before_loading(engine: str, device: str, precision: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        load("nowhere", engine=engine, device=device, precision=precision)
+
+
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vlseg.models.exported.kept.find_spec", lambda name: None if name == "openvino" else name)
+    with pytest.raises(InputError, match=r"'openvino' needs openvino, not installed here; pip install"):
+        check_engine("openvino", "auto", "fp32")
+    check_engine("onnx", "auto", "fp32")
