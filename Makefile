@@ -31,7 +31,7 @@ test: env
 test-slow: env
 	$(PYTEST) -m "not long" $(PYTEST_ARGS)
 
-# Studies under fire: killed and stopped at random, some twenty minutes.
+# Studies under fire, killed and stopped at random, and 50 clients at once against `vlseg serve`: some thirty minutes.
 long: env
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -s $(PYTEST_ARGS)
 

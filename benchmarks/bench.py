@@ -11,7 +11,6 @@ import argparse
 import csv
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -29,6 +28,7 @@ from attack_speed import works as attack_works
 from engines import KINDS, plain_script
 from engines import folders as engine_folders
 from engines import works as engine_works
+from machine import machine
 from peers import WORDS, model_and_processor, synchronise, transformers_answer
 from PIL import Image
 from scipy.stats import spearmanr
@@ -407,19 +407,6 @@ def made_up(root: Path) -> None:
         pixels = np.clip(rng.normal(100, 25, (500, 560)) + 70 * mask, 0, 255).astype(np.uint8)
         Image.fromarray(pixels).convert("RGB").save(root / "images" / f"{number}.png")
         Image.fromarray(mask.astype(np.uint8) * 255).save(root / "masks" / f"{number}.png")
-
-
-def machine(device: str) -> Row:
-    """What the figures were measured on."""
-    found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return {
-        "processor": found.get("cpu_name", platform.processor()),
-        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
-        "threads": torch.get_num_threads(),
-        "bf16_instructions": not slow_precision("bf16", torch.device("cpu")),
-        "torch": torch.__version__,
-        "date": time.strftime("%Y-%m-%d"),
-    }
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import timm
 import torch
+from machine import machine
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -264,8 +265,6 @@ def main() -> None:
     elif options.kind:
         print(json.dumps(our_epochs(options.data, options.epochs, options.cache, options.out_run)))
     else:
-        from bench import machine  # not for the children: it loads the peers of other works
-
         set_threads(1)
         here = machine("cpu") | {"data": options.data.name, "images": options.images}
         rows = [

@@ -39,9 +39,9 @@ class Work:
 
 
 @contextmanager
-def served(predictor: Predictor) -> Iterator[str]:
+def served(predictor: Predictor, limits: Limits | None = None) -> Iterator[str]:
     """The address of a server that answers from this process."""
-    app = create_app({"clipseg": predictor}, access=Access(TOKEN))
+    app = create_app({"clipseg": predictor}, access=Access(TOKEN), limits=limits)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(
             uvicorn.Config(app, **{**uvicorn_settings(Limits()), "log_config": None, "access_log": False})

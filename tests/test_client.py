@@ -9,8 +9,10 @@ import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
+from typing import ClassVar
 
 import httpx2
 import numpy as np
@@ -167,10 +169,33 @@ def test_what_is_no_server_and_no_address() -> None:
         pytest.raises(ServerError, match="no vlseg server"),
     ):
         client.models()
+    with (
+        Client("http://127.0.0.1:9/", token="t") as client,
+        pytest.raises(ServerError, match=r"^url: http://127\S+ does not answer") as raised,
+    ):
+        client.models()
+    assert raised.value.status == 0
     with pytest.raises(ValueError, match="token"):
         Client("http://127.0.0.1:8000/")
     with pytest.raises(ValueError, match="address"):
         Client("127.0.0.1:8000", token="t")
+
+
+@pytest.mark.parametrize("image", [np.zeros((9, 9)), np.zeros((9, 9, 3)), np.zeros((9, 9, 5), np.uint8)])
+def test_an_array_that_is_no_image(image: np.ndarray) -> None:
+    with Client("http://x", token="t") as client, pytest.raises(ValueError, match=r"^image: .* give uint8, \(H, W\)"):
+        client.segment(image, "polyp")
+
+
+def test_a_server_that_takes_too_long() -> None:
+    def slow(request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ReadTimeout("timed out", request=request)
+
+    with (
+        Client("http://x", token="t", transport=httpx2.MockTransport(slow)) as client,
+        pytest.raises(ServerError, match=r"^timeout: http://x gave no answer in time"),
+    ):
+        client.models()
 
 
 def test_the_client_needs_no_torch(address: str) -> None:
@@ -189,3 +214,91 @@ def test_the_client_needs_no_torch(address: str) -> None:
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("(20, 30)\n", "")
+
+
+class _Elsewhere(BaseHTTPRequestHandler):
+    """A server that is none of ours: tells what it was asked, and answers with `page`, or with a way to itself."""
+
+    asked: ClassVar[list[str]] = []
+    page: ClassVar[bytes] = b"<html>hello"
+
+    def do_GET(self) -> None:
+        self.asked.append(f"{self.command} {self.path}")
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(307 if self.path == "/v1/models" and self.page == b"away" else 200)
+        self.send_header("Location", "/elsewhere")
+        self.send_header("Content-Length", str(len(self.page)))
+        self.end_headers()
+        self.wfile.write(self.page)
+
+    do_POST = do_GET  # noqa: N815 (http.server's name)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Elsewhere)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    _Elsewhere.asked = []
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join(20)
+    server.server_close()
+
+
+def test_what_is_no_vlseg_server_is_told(elsewhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for page in (b"<html>hello", b"[1]", b"away"):
+        monkeypatch.setattr(_Elsewhere, "page", page)
+        with vlseg.Client(elsewhere, token=TOKEN) as client, pytest.raises(ServerError, match="no vlseg server"):
+            client.models()
+    assert set(_Elsewhere.asked) == {"GET /v1/models"}  # the token follows no redirect
+    with vlseg.Client(elsewhere, token=TOKEN) as client, pytest.raises(ServerError, match="no vlseg server"):
+        client.segment(pixels(), "polyp")
+
+
+def test_a_proxy_gets_nothing_that_is_for_this_machine(
+    address: str, elsewhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, elsewhere)
+    for own in (address, address.replace("127.0.0.1", "localhost")):
+        with vlseg.Client(own) as client:
+            assert client.segment(pixels(), "polyp").model == "tiny"
+    assert _Elsewhere.asked == []
+    with vlseg.Client("http://seg.invalid", token=TOKEN) as client, pytest.raises(ServerError):
+        client.models()
+    assert _Elsewhere.asked == ["GET http://seg.invalid/v1/models"]
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "LAB", "P", "1", "LA", "RGBA", "I;16"])
+def test_a_picture_of_any_colours(address: str, mode: str) -> None:
+    picture = Image.fromarray(pixels()).convert("L" if mode == "I;16" else "RGB" if mode == "LAB" else mode)
+    picture = picture if mode not in ("I;16", "LAB") else Image.new(mode, (50, 40))
+    with vlseg.Client(address) as client:
+        answer = client.segment(picture, "polyp", probability=True)
+    assert (answer.width, answer.height) == (50, 40)
+    if mode in ("CMYK", "YCbCr"):
+        (want,) = predictor().segment(np.asarray(picture.convert("RGB")), ["polyp"])
+        assert np.array_equal(answer.results[0].hundredths > 50, want.probability > 0.5)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((4, 5), np.float32), np.zeros((3, 40, 50), np.uint8), Image.new("F", (5, 4)), Image.new("I", (5, 4))],
+)
+def test_what_is_no_picture_is_told(address: str, image: np.ndarray | Image.Image) -> None:
+    with vlseg.Client(address) as client, pytest.raises(ValueError, match=r"^image: "):
+        client.segment(image, "polyp")
+
+
+def test_a_models_name_is_one_part_of_the_address(address: str) -> None:
+    with vlseg.Client(address) as client:
+        assert client.words("tiny") == {"words": [], "prompts": []}
+        for name in ("tiny/words?x=", "../tiny", "tiny#"):
+            with pytest.raises(ServerError):
+                client.words(name)

@@ -2,13 +2,14 @@
 
 import base64
 import io
+import ipaddress
 import secrets
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx2
 import numpy as np
@@ -19,6 +20,10 @@ from vlseg.client_answers import Answer, Familiar, Result, ServerError, answer_o
 
 ImageLike = str | Path | bytes | Image.Image | NDArray[np.uint8]
 AGAIN = (429, 503)
+PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
+"""Of PIL images, those that PNG holds as they are."""
+DEEP_MODES = frozenset({"I", "F"})
+"""Those that no file of 8 or 16 bits holds."""
 
 __all__ = ["Answer", "Client", "Familiar", "Result", "ServerError", "StoredImage"]
 
@@ -44,7 +49,7 @@ class StoredImage:
     ) -> Answer:
         """Masks for one or many prompts; the arguments are those of `Client.segment`."""
         asked = {"prompts": _listed(prompts), **_options(model, threshold), "probability": probability}
-        return answer_of(self._client.ask("POST", f"/v1/images/{self.id}/segment", json=asked).json())
+        return answer_of(self._client.told("POST", f"/v1/images/{self.id}/segment", json=asked))
 
     def export(
         self,
@@ -79,7 +84,7 @@ class StoredImage:
             {"prompt": prompt, "target": target, "mask": _mask_text(mask)} for (prompt, target), mask in masks.items()
         ]
         asked = {"image_id": self.id, "items": items, "patient": patient}
-        kept = self._client.ask("POST", "/v1/corrections", json=asked).json()
+        kept = self._client.told("POST", "/v1/corrections", json=asked)
         return kept["sample_ids"], kept["dataset"]
 
     def delete(self) -> None:
@@ -122,6 +127,7 @@ class Client:
             timeout=timeout,
             verify=verify,
             transport=transport,
+            mounts=_direct(parts.hostname or ""),
         )
 
     def segment(
@@ -148,33 +154,50 @@ class Client:
         fields = {**_options(model, threshold), "prompts": _listed(prompts)}
         if probability:
             fields["probability"] = "true"
-        sent = self.ask("POST", "/v1/segment", files={"image": ("image", _content(image))}, data=fields)
-        return answer_of(sent.json())
+        return answer_of(self.told("POST", "/v1/segment", files={"image": ("image", _content(image))}, data=fields))
 
     def upload(self, image: ImageLike, *, model: str | None = None) -> StoredImage:
         """Has the server keep an image for further prompts, encoded for `model`."""
-        sent = self.ask("POST", "/v1/images", files={"image": ("image", _content(image))}, data=_options(model, None))
-        return StoredImage(self, sent.json())
+        files = {"image": ("image", _content(image))}
+        return StoredImage(self, self.told("POST", "/v1/images", files=files, data=_options(model, None)))
 
     def models(self) -> list[dict[str, Any]]:
         """The server's models, as GET /v1/models tells them."""
-        found: list[dict[str, Any]] = self.ask("GET", "/v1/models").json()["models"]
+        found: list[dict[str, Any]] = self.told("GET", "/v1/models")["models"]
         return found
 
     def words(self, model: str) -> dict[str, list[str]]:
         """Words and prompts of a model's training."""
-        found: dict[str, list[str]] = self.ask("GET", f"/v1/models/{model}/words").json()
+        found: dict[str, list[str]] = self.told("GET", f"/v1/models/{quote(model, safe='')}/words")
         return found
+
+    def told(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        """The JSON that `ask` gets.
+
+        Raises:
+            ServerError: see `ask`; or what answers is no vlseg server.
+        """
+        answer = self.ask(method, path, **options)
+        try:
+            values = answer.json()
+        except ValueError as error:
+            raise _no_vlseg(answer) from error
+        if not isinstance(values, dict):
+            raise _no_vlseg(answer)
+        return values
 
     def ask(self, method: str, path: str, **options: Any) -> httpx2.Response:
         """One request of the API; repeated while the server says that it is full.
 
         Raises:
-            ServerError: an answer that is an error.
+            ServerError: an answer that is an error, or none (status 0).
         """
         end = time.monotonic() + self.patience
         while True:
-            answer = self._http.request(method, path, **options)
+            try:
+                answer = self._http.request(method, path, **options)
+            except httpx2.TransportError as error:
+                raise ServerError(0, "no_answer", _unheard(self._http.base_url, error)) from error
             wait = _wait(answer)
             if wait is None or time.monotonic() + wait > end:
                 break
@@ -207,7 +230,26 @@ def _error(answer: httpx2.Response) -> ServerError:
         told = answer.json()["error"]
         return ServerError(answer.status_code, told["code"], told["message"])
     except (ValueError, KeyError, TypeError):
-        return ServerError(answer.status_code, "no_vlseg", "url: what answers there is no vlseg server")
+        return _no_vlseg(answer)
+
+
+def _no_vlseg(answer: httpx2.Response) -> ServerError:
+    return ServerError(answer.status_code, "no_vlseg", "url: what answers there is no vlseg server")
+
+
+def _direct(host: str) -> dict[str, None]:
+    """This machine's own server is asked without the proxy that the environment names: it would get token and image."""
+    try:
+        own = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        own = False
+    return {f"all://[{host}]" if ":" in host else f"all://{host}": None} if own else {}
+
+
+def _unheard(url: httpx2.URL, error: httpx2.TransportError) -> str:
+    if isinstance(error, httpx2.TimeoutException):
+        return f"timeout: {url} gave no answer in time; give a longer one, or ask for less"
+    return f"url: {url} does not answer ({error}); is vlseg serve running there?"
 
 
 def _listed(prompts: str | Sequence[str]) -> list[str]:
@@ -223,7 +265,17 @@ def _content(image: ImageLike) -> bytes:
         return image
     if isinstance(image, str | Path):
         return Path(image).read_bytes()
-    picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    try:
+        picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+        if isinstance(image, np.ndarray) and picture.mode in DEEP_MODES:
+            raise TypeError("32 bits")
+    except TypeError as error:
+        told = f"an array of {image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else image
+        raise ValueError(f"image: {told} is no image; give uint8, (H, W) or (H, W, 3)") from error
+    if picture.mode in DEEP_MODES:
+        raise ValueError(f"image: has values of 32 bits (mode {picture.mode}); bring them to 8 or 16")
+    if picture.mode not in PNG_MODES:
+        picture = picture.convert("RGB")
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()

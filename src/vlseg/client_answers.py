@@ -17,7 +17,7 @@ class ServerError(Exception):
     """The server refused or failed.
 
     Attributes:
-        status: of HTTP.
+        status: of HTTP; 0 where no answer came.
         code: in snake_case.
         message: one line that names the field and the mend.
     """
@@ -45,8 +45,9 @@ class Result:
         hundredths: (H, W) uint8 where asked for: above k where the probability is above k / 100.
         area_px, area_mm2: of the mask; mm2 only where the file has a spacing to be trusted.
         presence: the score in [0, 1] that the named thing is there; a probability only if `presence_calibrated`, which
-            was done on `presence_n` validation images.
-        unknown_words: words that no training prompt had.
+            was done on `presence_n` validation samples.
+        unknown_words: words that training prompts of fewer than five patients had, or none; articles and the like are
+            left out; empty where nothing is stored.
         threshold: on probabilities.
     """
 

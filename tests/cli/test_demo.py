@@ -1,6 +1,7 @@
 """What the demo says at its end."""
 
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,20 @@ def test_it_ends_by_naming_the_page_of_its_own_model(
     monkeypatch.setattr("vlseg.jobs.demo.run_demo", done)
     monkeypatch.setattr("vlseg.jobs.compare.comparison_for_report", lambda runs: None)
     monkeypatch.setattr("vlseg.reports.write_report", lambda runs, page, **_: page)
+    program = tmp_path / "bin" / "vlseg"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(program)])
+    monkeypatch.setenv("PATH", str(tmp_path))
     lines = vlseg("demo", "--out", out).out.splitlines()
     (line,) = [line for line in lines if line.startswith("Type yourself: ")]
-    assert shlex.split(line)[2:] == ["vlseg", "serve", str(out / "runs" / "clipseg-tiny")]
+    asked = ["serve", str(out / "runs" / "clipseg-tiny")]
+    assert shlex.split(line)[2:] == [str(program), *asked]  # a shell would not find it
     assert any(str(out / "data" / "phantoms" / "images") in one for one in lines[lines.index(line) :])
     assert vlseg("demo", "--out", out, "--json").json["serve"] == line.removeprefix("Type yourself: ")
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert shlex.split(vlseg("demo", "--out", out, "--json").json["serve"]) == ["vlseg", *asked]
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "__main__.py")])
+    called = vlseg("demo", "--out", out, "--json").json["serve"]
+    assert shlex.split(called) == [sys.executable, "-m", "vlseg", *asked]

@@ -58,7 +58,7 @@ def test_images_without_a_mask_join_by_hand(
         "left out: 6 images without a mask"
         in vlseg("data", "prepare", "own", "--source", "scans", "--target", "tumour", "--out", "data/tumour").out
     )
-    (snippet,) = blocks("runs.md", "python")
+    snippet, _ = blocks("runs.md", "python")  # tests/jobs/test_predicted_and_scored.py runs the other
     exec(snippet, {})
     assert vlseg("data", "check", "data/tumour").code == 0
     shown = vlseg("data", "show", "data/tumour")

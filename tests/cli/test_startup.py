@@ -7,12 +7,21 @@ import pytest
 
 IMPORTS = {
     "vlseg.jobs.train": ("torch", "matplotlib"),
+    "vlseg.jobs.predict": (
+        "scipy.stats",
+        "scipy.ndimage",
+        "scipy.spatial",
+        "transformers",
+        "pandas",
+        "matplotlib",
+        "torch._dynamo",
+    ),
     "vlseg.models": ("torch", "transformers"),
     "vlseg.studies.show": ("torch", "scipy", "pyarrow", "optuna"),
     "vlseg.studies.status": ("torch", "scipy", "pyarrow", "optuna"),
     "vlseg.training": ("lightning", "transformers", "torchmetrics", "torch._dynamo"),
 }
-"""What data or a wrong setting need not wait for, and what training never does."""
+"""What data, a wrong setting or the first mask need not wait for, and what training never does."""
 COMMANDS = [
     "demo",
     "models",

@@ -20,12 +20,12 @@ BRIGHT, DARK = "bright disc", "dark disc"
 NOTICE = "Research use, not a medical device."
 FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 """What changed is drawn in the next frame."""
-PIXEL = """([id, x, y]) => {
+PIXELS = """([id, places]) => {
   const shown = document.getElementById(id), copy = document.createElement('canvas');
   [copy.width, copy.height] = [shown.width, shown.height];
   const context = copy.getContext('2d', { willReadFrequently: true });
   context.drawImage(shown, 0, 0);
-  return [...context.getImageData(x * copy.width, y * copy.height, 1, 1).data];
+  return places.map(([x, y]) => [...context.getImageData(x * copy.width, y * copy.height, 1, 1).data]);
 }"""
 
 
@@ -68,8 +68,12 @@ class Shown:
 
     def pixel(self, canvas: str, x: float, y: float) -> list[int]:
         """Red, green, blue and alpha that a canvas shows at a place in [0, 1]."""
+        return self.pixels(canvas, [(x, y)])[0]
+
+    def pixels(self, canvas: str, places: list[tuple[float, float]]) -> list[list[int]]:
+        """The same for many places."""
         self.painted()
-        found: list[int] = self.page.evaluate(PIXEL, [canvas, x, y])
+        found: list[list[int]] = self.page.evaluate(PIXELS, [canvas, places])
         return found
 
     def told(self, number: int) -> str:
@@ -137,23 +141,45 @@ def unzipped(archive: bytes) -> dict[str, bytes]:
 def page_at(
     browser: Browser, address: str, width: int = 1280, scheme: Scheme = "light", **more: Any
 ) -> Iterator[Shown]:
-    """The page behind its printed address, ready; its console must stay silent, and nothing is asked of others."""
-    base = re.split(r"/\?", address)[0]
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **more)
+    """The page behind its printed address in a window and a session of its own, as `visited`."""
+    with tab(browser, **more) as page, visited(page, address, width, scheme) as shown:
+        yield shown
+
+
+@contextmanager
+def tab(browser: Browser, **more: Any) -> Iterator[Page]:
+    """A window of its own. It costs twice as much as a page, so that tests may share one."""
+    context = browser.new_context(**more)
     context.set_default_timeout(PATIENCE)
     try:
-        page = context.new_page()
-        shown = Shown(page, base)
-        page.on("console", lambda one: shown.said.append(f"{one.type}: {one.text}") if one.type in LOUD else None)
-        page.on("pageerror", lambda error: shown.said.append(f"raised: {error}"))
-        page.on("request", lambda request: shown.asked.append(request))
+        yield context.new_page()
+    finally:
+        context.close()
+
+
+@contextmanager
+def visited(page: Page, address: str, width: int = 1280, scheme: Scheme = "light") -> Iterator[Shown]:
+    """The page behind its printed address, new; its console must stay silent, and nothing is asked of others."""
+    shown = Shown(page, re.split(r"/\?", address)[0])
+    listeners: dict[Any, Callable[[Any], None]] = {
+        "console": lambda one: shown.said.append(f"{one.type}: {one.text}") if one.type in LOUD else None,
+        "pageerror": lambda error: shown.said.append(f"raised: {error}"),
+        "request": lambda request: shown.asked.append(request),
+    }
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    for event, listener in listeners.items():
+        page.on(event, listener)
+    try:
         page.goto(address)
         page.locator("body[data-ready]").wait_for()
         yield shown
         assert not shown.said, shown.said
         assert not shown.elsewhere(), shown.elsewhere()
     finally:
-        context.close()
+        for event, listener in listeners.items():
+            page.remove_listener(event, listener)
+        page.unroute_all()
 
 
 def disc(size: tuple[int, int], x: float, y: float, across: float) -> np.ndarray:

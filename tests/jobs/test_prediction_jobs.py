@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from vlseg.evaluation import Ask, Wanted
+from vlseg.evaluation import Ask, Wanted, find_images
 from vlseg.jobs.prediction_jobs import SHOWN, read_jobs
 from vlseg.records import InputError
 
@@ -141,3 +141,18 @@ def test_the_documented_file(folder: Path) -> None:
     first, second = read_jobs(written(folder, example))
     assert first.wanted == (Wanted("polyp", "images/a"), Wanted("small round polyp", "images/a"))
     assert second.wanted == (Wanted("polyp", "patient-7/left", 0.4),)
+
+
+def test_links_to_one_file_are_images_of_their_own_here_as_in_a_folder(folder: Path) -> None:
+    """Each name in a folder gets its mask; names of one path are one."""
+    (folder / "soft.png").symlink_to(folder / "a.png")
+    (folder / "hard.png").hardlink_to(folder / "a.png")
+    names = ("a.png", "./sub/../a.png", "soft.png", "hard.png")
+    asks = read_jobs(written(folder, [{"image": name, "prompts": ["polyp"]} for name in names[:1] + names[2:]]))
+    listed = [ask.image.name for ask in asks]
+    assert listed == ["a.png", "soft.png", "hard.png"]
+    assert sorted(listed) == sorted(path.name for path in find_images(folder).images if path.parent == folder)
+    one = read_jobs(
+        written(folder, [{"image": "a.png", "prompts": ["x"]}, {"image": names[1], "prompts": ["y"], "name": "a"}])
+    )
+    assert [[wanted.prompt for wanted in ask.wanted] for ask in one] == [["x", "y"]]

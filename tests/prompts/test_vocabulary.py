@@ -1,10 +1,12 @@
 """Known words and prompts: what several patients share, and nothing that tells who one of them is."""
 
 import json
+import re
 from pathlib import Path
 
 from vlseg.prompts import Prompted, Vocabulary, vocabulary_of
-from vlseg.prompts.vocabulary import SHARED_BY
+from vlseg.prompts.meaning import words_of
+from vlseg.prompts.vocabulary import FUNCTION_WORDS, SHARED_BY
 from vlseg.records import Sample
 
 
@@ -44,14 +46,32 @@ def test_a_patient_with_many_images_counts_once() -> None:
     assert vocabulary_of(apart, (), reads_text=True).prompts == ("scar",)  # patient 1 of five sets
 
 
+def test_what_was_asked_is_not_kept() -> None:
+    words_of.cache_clear()
+    assert Vocabulary(("polyp",), (), ()).unknown("polyp of Jane") == ["jane"]
+    assert words_of.cache_info().currsize == 0
+
+
 def test_words_never_seen_are_marked() -> None:
     found = vocabulary_of(
         [asked(n, "one small, well-defined Tumour") for n in range(5)], ("breast cyst",), reads_text=True
     )
     assert found.unknown("One SMALL tumour!") == []
-    assert found.unknown("a spiculated, well-defined mass; spiculated") == ["a", "spiculated", "mass"]
+    assert found.unknown("a spiculated, well-defined mass; spiculated") == ["spiculated", "mass"]
     assert found.unknown("breast cyst") == []  # targets' names are known though no prompt has them
     assert found.unknown("") == []
+
+
+def test_articles_are_not_marked_and_words_that_change_the_meaning_are() -> None:
+    found = vocabulary_of([asked(n, "polyp") for n in range(5)], (), reads_text=True)
+    assert found.unknown("The polyp in the middle of an image with a polyp") == ["middle", "image"]
+    changing = ["no", "not", "without", "none", "never", "nor", "neither", "absent", "free", "except", "but"]
+    changing += ["and", "or", "left", "above", "under", "between", "outside", "one", "two", "all", "other", "larger"]
+    assert found.unknown(" ".join(changing)) == changing
+    page = (Path(__file__).resolve().parents[2] / "docs" / "cannot-judge.md").read_text(encoding="utf-8")
+    (told,) = re.findall(r"English words that name nothing \((.+?)\) are never marked", page)
+    assert set(told.split(", ")) == FUNCTION_WORDS
+    assert found.words == ("polyp",)  # what is stored, and what /words tells, is the training's alone
 
 
 def test_suggestions_are_what_was_typed_or_near_it() -> None:

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from browsing import browser_or_skip
-from page_driving import Shown, page_at
+from page_driving import Shown, tab, visited
 from PIL import Image
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
 import vlseg
 from vlseg.evaluation import Predictor
@@ -96,9 +96,15 @@ def predictor(served_page: Served) -> Predictor:
     return vlseg.load(str(served_page.run), device="cpu", threads=1)
 
 
+@pytest.fixture(scope="module")
+def page_tab(page_browser: Browser) -> Iterator[Page]:
+    with tab(page_browser) as page:
+        yield page
+
+
 @pytest.fixture
-def shown(served_page: Served, page_browser: Browser) -> Iterator[Shown]:
-    with page_at(page_browser, served_page.address) as found:
+def shown(served_page: Served, page_tab: Page) -> Iterator[Shown]:
+    with visited(page_tab, served_page.address) as found:
         yield found
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -43,6 +44,29 @@ def test_rows_and_pixels_bound_a_batch_but_one_alone_may_be_larger(rows: int, pi
 
     assert run(asked()) == [49, 0, 1, 4, 9]
     assert batches == [[7], [0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "beside", "largest"), [(0.25, 0.0, 2), (0.05, 0.0, 1), (9.0, 0.0, 8), (0.05, 0.37, 3)]
+)
+def test_a_batch_is_no_longer_than_it_should_take(seconds: float, beside: float, largest: int) -> None:
+    """By what a row took in the first batch, of which nothing is known; or than what takes turns with it."""
+    batches: list[int] = []
+
+    def slow(items: Sequence[int]) -> list[int]:
+        batches.append(len(items))
+        time.sleep(0.11 * len(items))
+        return list(items)
+
+    async def asked() -> list[int]:
+        bounds = Bounds(rows=8, pixels=100, seconds=seconds)
+        ask = Batcher(slow, ThreadPoolExecutor(1), bounds, crowd=lambda: 9, beside=lambda: beside)
+        first = await ask(0, rows=1, pixels=1)
+        return [first, *await asyncio.gather(*(ask(item, rows=1, pixels=1) for item in range(1, 9)))]
+
+    assert run(asked()) == list(range(9))
+    assert batches[0] == 1
+    assert max(batches[1:]) == largest
 
 
 def test_a_single_request_waits_for_nobody() -> None:

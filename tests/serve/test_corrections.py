@@ -98,15 +98,31 @@ def test_wrong_corrections_leave_nothing(tmp_path: Path) -> None:
         (1, {"items": [item(9), item(5)]}),
         (1, {"items": [{**item(9), "target": ""}]}),
         (1, {"items": []}),
-        (1, {"items": [item(9, prompt="a\ud800")]}),
-        (1, {"items": [item(9, target="a\n")]}),
-        (1, {"items": [item(9)], "patient": "\u202ep"}),
     ]
-    assert [answer.status_code for answer in corrected(folder, wrong)] == [422] * 7
+    assert [answer.status_code for answer in corrected(folder, wrong)] == [422] * 4
     assert not folder.exists()
     answers = corrected(folder, [(1, {"items": [item(9)], "patient": "a"}), (1, {"items": [item(9)], "patient": "b"})])
     assert [answer.status_code for answer in answers] == [201, 422]
     assert answers[1].json()["error"]["code"] == "other_patient"
+
+
+UNWRITABLE = ("a\0b", "a\nb", "\u202ea", "a\ud800", "a\x1b[2J", " ", "x" * 501)
+
+
+def test_texts_are_held_to_what_may_be_asked(tmp_path: Path) -> None:
+    """They go into file names, JSON and tables of those who train on them."""
+    fields: dict[str, Callable[[str], dict[str, Any]]] = {
+        "items.1.prompt": lambda text: {"items": [item(9), item(3, prompt=text)]},
+        "items.1.target": lambda text: {"items": [item(9), item(3, target=text)]},
+        "patient": lambda text: {"items": [item(9)], "patient": text},
+    }
+    asks = [(field, (1, made(text))) for field, made in fields.items() for text in UNWRITABLE]
+    answers = corrected(tmp_path / "c", [ask for _, ask in asks])
+    for (field, _), answer in zip(asks, answers, strict=True):
+        assert answer.status_code == 422
+        assert answer.json()["error"]["message"].startswith(f"{field}: ")
+        assert "what to segment" not in answer.text  # a patient is not asked for
+    assert not (tmp_path / "c").exists()
 
 
 def test_images_above_8_bit_keep_their_depth(tmp_path: Path) -> None:

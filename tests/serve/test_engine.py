@@ -1,6 +1,7 @@
 """What a server answers is what the predictor answers."""
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,7 +11,8 @@ from served import pixels, predictor, run
 from tiny_models import NAMES
 
 from vlseg.evaluation import Predictor
-from vlseg.serve.engine import PROMPT_BYTES, Engine, Known, hundredths
+from vlseg.serve.engine import PROMPT_BYTES, Encoded, Engine, Known, _Place, hundredths
+from vlseg.serve.limits import Refused
 
 ONE = ThreadPoolExecutor(1)
 PROMPTS = {True: ["polyp", "a small dark cyst", ""], False: ["dark cyst", "bright nodule", "dark cyst"]}
@@ -174,3 +176,29 @@ def test_copies_on_several_devices_share_the_images() -> None:
         (want,) = predictor().segment(pixels(seed), ["polyp"])
         sure = np.abs(want.probability - 0.5) > 1e-4
         assert np.array_equal(mask[sure], want.mask[sure])
+
+
+def test_an_image_whose_turn_would_come_too_late_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what an image took before: at first nothing is known, and all are taken."""
+    real = _Place._encode_batch
+
+    def slow(place: _Place, images: list[np.ndarray]) -> list:
+        time.sleep(0.3 * len(images))
+        return real(place, images)
+
+    monkeypatch.setattr(_Place, "_encode_batch", slow)
+    engine = Engine([(predictor(), ONE)], crowd=lambda: 99, patience=1.0)
+
+    async def asked(count: int) -> list:
+        return await asyncio.gather(*(engine.encode(pixels()) for _ in range(count)), return_exceptions=True)
+
+    async def twice() -> tuple[list, list, list]:
+        return await asked(2), await asked(9), await asked(2)
+
+    first, many, after = run(twice())
+    refused = [one for one in many if isinstance(one, Refused)]
+    assert {one.status for one in refused} == {429}
+    assert all(one.retry_after == 1 for one in refused)
+    assert 3 <= len(refused) <= 6
+    assert not any(isinstance(one, Exception) for one in [*first, *after])
+    assert sum(isinstance(one, Encoded) for one in many) == 9 - len(refused)

@@ -1,8 +1,10 @@
 """Exported files give back the masks, and say what they are for."""
 
+import base64
 import io
 import json
 import zipfile
+import zlib
 from typing import Any
 
 import httpx2
@@ -74,6 +76,37 @@ def test_noise_is_no_outline(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "too_fine")
 
 
+def test_all_masks_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixty-four small files may hold masks of gigabytes, and outlines for an hour."""
+    monkeypatch.setattr("vlseg.serve.polygons.MOST_EDGES", 300)
+    assert exported("coco", ITEMS[:1]).status_code == 200
+    answer = exported("coco", [ITEMS[0]] * 4)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "too_fine")
+    monkeypatch.setattr("vlseg.serve.serving.ANSWER_PIXELS", 2 * 40 * 50)
+    for what in ("masks", "session", "overlay", "coco"):
+        assert exported(what, ITEMS[1:]).status_code == 200
+        answer = exported(what, ITEMS)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_much_at_once")
+        assert answer.json()["error"]["message"].startswith("items: ")
+
+
+def test_holes_are_put_together_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copied again for each hole, the outline of a hundred thousand takes minutes."""
+    copied, joined = [], np.concatenate
+
+    def counted(pieces: Any, *more: Any, **options: Any) -> Any:
+        copied.append(sum(len(piece) for piece in pieces))
+        return joined(pieces, *more, **options)
+
+    mask = np.ones((60, 60), dtype=bool)
+    mask[1:-1:3, 1:-1:3] = False
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "concatenate", counted)
+        found = polygons(mask)
+    assert sum(copied) <= sum(len(polygon) for polygon in found)
+    assert np.array_equal(decoded(found, mask.shape), mask)
+
+
 def test_coco() -> None:
     answer = exported("coco")
     values = answer.json()
@@ -124,7 +157,16 @@ def test_session() -> None:
     assert (values["items"][0]["edited"], values["items"][1]["threshold"]) == (True, None)
 
 
+def _with_chunk(content: bytes, kind: bytes) -> bytes:
+    """A PNG with an empty chunk behind its pixels."""
+    return content[:-12] + b"\0\0\0\0" + kind + zlib.crc32(kind).to_bytes(4) + content[-12:]
+
+
 BAD = {
+    "a broken profile behind the pixels": (
+        base64.b64encode(_with_chunk(base64.b64decode(mask_text(RING)), b"iCCP")).decode(),
+        "not_a_mask",
+    ),
     "no base64": ("!!", "not_a_mask"),
     "no PNG": ("aGVsbG8gd29ybGQ=", "not_a_mask"),
     "another size": (mask_text(RING[:-1]), "mask_size"),
@@ -144,7 +186,7 @@ def test_masks_that_are_none(case: str) -> None:
 
 @pytest.mark.parametrize("what", ["masks", "coco", "session", "overlay"])
 def test_prompts_that_no_file_holds(what: str) -> None:
-    for prompt in ("\ud800", "a\nb", "\u202e", "a" * 501):
+    for prompt in ("\ud800", "a\nb", "a\0b", "\u202e", "a" * 501):
         answer = exported(what, [ITEMS[0], {"prompt": prompt, "mask": mask_text(RING)}])
         assert answer.status_code == 422, prompt
         assert answer.json()["error"]["message"].startswith("items.1.prompt: ")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from asking import BEARER, TOKEN, Answered, ask, ask_later, cookie, guard
 
 from vlseg.records import InputError
 from vlseg.serve.access import page_session
-from vlseg.serve.guard import Access, check_binding
+from vlseg.serve.guard import REQUESTS_FOR_A_PLACE, Access, check_binding
+from vlseg.serve.limits import Limits
 
 OWN = "http://127.0.0.1:8000"
 
@@ -29,6 +31,17 @@ def test_without_the_token_only_healthz_answers() -> None:
         assert ask(asked, target=target, headers={}).status == 401, target
     for method in ("POST", "DELETE"):
         assert ask(asked, method, f"/?token={TOKEN}", {"content-length": "0"}).status == 401
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=x", "application/json"])
+def test_without_the_token_no_body_is_taken_in(kind: str) -> None:
+    """Not by /healthz either: a few that are sent slowly would fill the memory for bodies."""
+    asked = guard(seconds=30)
+    for method in ("GET", "POST"):
+        sized = {"content-type": kind, "content-length": "5"}
+        assert ask(asked, method, "/healthz", sized, [b"hello"]).code == "too_large"
+        pieces = {"content-type": kind, "transfer-encoding": "chunked"}
+        assert ask(asked, method, "/healthz", pieces, [b"hello", 20.0, b"x"]).status == 200
 
 
 @pytest.mark.parametrize(
@@ -102,6 +115,7 @@ def test_cookies_end_and_cannot_be_made_or_changed() -> None:
     assert page_session(scope, headers, asked.access, now=int(end)) is None
     changed = [
         f"{own}.{int(end) + 9}.{signature}",
+        f"{own}.0{end}.{signature}",
         f"{'A' if own[0] != 'A' else 'B'}{own[1:]}.{end}.{signature}",
         f"{own}.{end}.{'0' * 64}",
         own,
@@ -429,3 +443,49 @@ def test_hosts_are_names(wrong: dict[str, Any]) -> None:
 def test_origins_are_origins(origin: str) -> None:
     with pytest.raises(InputError, match="origin"):
         Access(TOKEN, origins=frozenset({origin}))
+
+
+def test_without_a_token_no_body_is_taken_in() -> None:
+    """Else slow bodies for /healthz would fill the memory that bodies may take, with no token."""
+    asked = guard()
+    for method in ("GET", "POST"):
+        assert ask(asked, method, "/healthz", {"content-length": "0"}).status == 200
+        assert ask(asked, method, "/healthz", {"content-length": "9"}, [b"x" * 9]).status == 413
+    got = ask(asked, "POST", "/healthz", {"transfer-encoding": "chunked"}, [b"x" * 9])
+    assert (got.status, json.loads(got.body)["bytes"]) == (200, 0)
+
+
+def test_bodies_in_memory_are_bounded() -> None:
+    asked = guard(bytes=100)
+    sent = {**BEARER, "content-length": "100"}
+
+    async def work() -> list[Answered]:
+        slow = [
+            asyncio.create_task(ask_later(asked, "POST", headers=sent, pieces=[b"x" * 99, 0.3, b"x"])) for _ in range(8)
+        ]
+        await asyncio.sleep(0.1)
+        more = await ask_later(asked, "POST", headers={**BEARER, "content-length": "1"}, pieces=[b"x"])
+        first = await asyncio.gather(*slow)
+        return [more, *first, await ask_later(asked, "POST", headers=sent, pieces=[b"x" * 100])]
+
+    more, *others = asyncio.run(work())
+    assert (more.status, more.code, more.headers["retry-after"]) == (429, "too_busy", "1")
+    assert [got.status for got in others] == [200] * 9
+
+
+def test_open_requests_are_bounded_and_the_one_too_many_is_told_when_to_come_back() -> None:
+    asked = guard(queue=1)
+    sent = {**BEARER, "content-length": "2"}
+
+    async def work() -> tuple[list[Answered], list[Answered]]:
+        slow = [asyncio.create_task(ask_later(asked, "POST", headers=sent, pieces=[b"x", 0.3, b"x"])) for _ in range(8)]
+        await asyncio.sleep(0.1)
+        during = [await ask_later(asked), await ask_later(asked, target="/healthz", headers={})]
+        return during, [*await asyncio.gather(*slow), await ask_later(asked)]
+
+    (more, health), others = asyncio.run(work())
+    assert (more.status, more.code, more.headers["retry-after"]) == (429, "too_busy", "1")
+    assert health.status == 200
+    assert [got.status for got in others] == [200] * 9
+    page = (Path(__file__).resolve().parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
+    assert f"| {REQUESTS_FOR_A_PLACE * Limits().queue} requests that are open at all" in page

@@ -1,11 +1,14 @@
 """The guard and the log behind a real server and raw sockets: what no client library would send."""
 
+import asyncio
 import logging
 import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +17,12 @@ import uvicorn
 from asking import TOKEN, echo, guard
 from forking import ended, fork
 
+from vlseg.serve.connections import TimedProtocol
 from vlseg.serve.limits import Limits
-from vlseg.serve.logs import PlaceOnly, log_prompts, logged_path, uvicorn_settings
+from vlseg.serve.logs import PathOnly, PlaceOnly, log_prompts, logged_path, uvicorn_settings
 
+LONG = 20_000_000
+"""Bytes that no system keeps for a client that reads none."""
 SECRET = "left-lower-lobe-secret"
 
 
@@ -28,6 +34,12 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
             if message["type"] == "lifespan.shutdown":
                 return
     log_prompts("0123456789abcdef", [SECRET])
+    if scope["path"] == "/v1/images/slow":
+        await asyncio.sleep(0.6)
+    if scope["path"] == "/v1/images/long":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % LONG)]})
+        await send({"type": "http.response.body", "body": b"x" * LONG})
+        return
     if scope["path"] == "/v1/segment":
         raise ValueError(f"cannot find {SECRET}")
     await echo(scope, receive, send)
@@ -45,7 +57,7 @@ def _started(log: Path, **settings: Any) -> Running:
     listening.listen(16)
 
     def run() -> None:
-        config = uvicorn.Config(guard(app, seconds=1), **uvicorn_settings(Limits(), **settings))
+        config = uvicorn.Config(guard(app, seconds=1), **uvicorn_settings(Limits(queue=4), **settings))
         uvicorn.Server(config).run(sockets=[listening])
 
     child = fork(run, log)
@@ -154,6 +166,71 @@ def test_odd_requests(server: Running, raw: bytes, status: int) -> None:
     assert back.count(b"HTTP/1.1 ") == 1 or b" 400 " in back
 
 
+def test_connections_that_ask_nothing_keep_nobody_out(server: Running) -> None:
+    """uvicorn's own limit counts them, and answers with plain text."""
+    with ExitStack() as held:
+        for _ in range(40):
+            held.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=3))
+        back = request(server.port, "GET /v1/models", BEARER)
+    assert back.startswith(b"HTTP/1.1 200 ")
+    assert uvicorn_settings(Limits())["limit_concurrency"] is None
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /v1/mod", b"GET /x HTTP/1.1\r\nHost: localhost\r\nX: "])
+def test_connections_that_ask_nothing_are_closed(begun: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a byte comes now and then, and after a whole request before."""
+    monkeypatch.setattr(TimedProtocol, "header_seconds", 0.5)
+    running = _started(tmp_path / "log")
+    whole = f"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n{BEARER}\r\n\r\n".encode()
+    for before in (b"", whole) if begun else (b"",):
+        with socket.create_connection(("127.0.0.1", running.port), timeout=3) as asked:
+            if before:
+                asked.sendall(before)
+                assert b" 200 " in asked.recv(65536)
+            asked.sendall(begun)
+            start = time.monotonic()
+            asked.settimeout(0.1)
+            back = None
+            while back != b"" and time.monotonic() - start < 3:
+                try:
+                    asked.sendall(b"y" if begun else b"")
+                    back = asked.recv(100)
+                except TimeoutError:
+                    continue
+                except (ConnectionResetError, BrokenPipeError):
+                    back = b""
+            assert back == b""
+            assert 0.3 < time.monotonic() - start < 2
+    running.stop()
+
+
+def test_a_request_is_answered_however_long_its_answer_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TimedProtocol, "header_seconds", 0.2)
+    running = _started(tmp_path / "log")
+    slow = f"GET /v1/images/slow HTTP/1.1\r\nHost: localhost\r\n{BEARER}\r\nConnection: close\r\n\r\n".encode()
+    assert b" 200 " in send(running.port, slow[:20], slow[20:])
+    running.stop()
+
+
+def test_a_client_that_takes_no_answer_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TimedProtocol, "stuck_seconds", 0.3)
+    running = _started(tmp_path / "log")
+    long = f"GET /v1/images/long HTTP/1.1\r\nHost: localhost\r\n{BEARER}\r\n\r\n".encode()
+    for pause, whole in ((0.05, True), (2.0, False)):
+        with socket.create_connection(("127.0.0.1", running.port), timeout=3) as asked:
+            asked.sendall(long)
+            time.sleep(pause)
+            got, more = 0, b"x"
+            try:
+                while more and got < LONG:
+                    more = asked.recv(2**20)
+                    got += len(more)
+            except ConnectionResetError:
+                pass
+            assert (got >= LONG) is whole, got
+    running.stop()
+
+
 def test_of_an_error_the_log_has_types_and_places_of_the_whole_chain() -> None:
     try:
         try:
@@ -174,6 +251,25 @@ def test_forwarded_headers_count_behind_a_proxy_alone() -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "logged"),
+    [
+        ("127.0.0.1:80", "127.0.0.1:80"),
+        ("2001:db8::7:0", "2001:db8::7:0"),
+        ("[fe80::1%jane]:0", "fe80::1:0"),
+        ("abe:0", "(other)"),
+        ("", "(other)"),
+        ("jane-doe:0", "(other)"),
+        ("1.2.3.4\x1b[2J:0", "(other)"),
+    ],
+)
+def test_addresses_in_the_log_are_addresses(said: str, logged: str) -> None:
+    """Behind a proxy they are from X-Forwarded-For, which may say anything."""
+    record = logging.LogRecord("x", logging.INFO, "", 0, "%s %s %s %s %s", (said, "GET", "/", "1.1", 200), None)
+    assert PathOnly().filter(record)
+    assert record.getMessage() == f"{logged} GET / 1.1 200"
+
+
+@pytest.mark.parametrize(
     ("target", "logged"),
     [
         ("/?token=x", "/"),
@@ -181,8 +277,10 @@ def test_forwarded_headers_count_behind_a_proxy_alone() -> None:
         ("/v1/models/a-run/words", "/v1/models/-/words"),
         ("/v1/images/abc/segment/more", "(other)"),
         ("/v1/segment?prompt=polyp", "/v1/segment"),
-        ("/static/page.js", "/static/page.js"),
+        ("/static/docs.css", "/static/docs.css"),
         ("/static/" + "x" * 99, "(other)"),
+        ("/static/a-name", "(other)"),
+        ("/static/../page.js", "(other)"),
         ("/a%0Ab", "(other)"),
         ("/v1/images/a\nb", "/v1/images/-"),
         ("//evil.example/", "(other)"),

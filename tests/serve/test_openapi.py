@@ -1,5 +1,6 @@
 """The description of the API is true: whatever it allows is answered as it says."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,13 @@ import schemathesis
 import torch
 from hypothesis import HealthCheck, settings
 from jsonschema import Draft202012Validator
+from PIL import Image
 from schemathesis.specs.openapi import checks
 from served import HEADERS, app_of, asking, pixels, png, run
+
+from vlseg.evaluation.image_files import IMAGE_SUFFIXES
+from vlseg.serve.limits import Limits, Refused
+from vlseg.serve.uploads import FORMATS, read_upload
 
 APP = app_of()
 OPERATIONS = {
@@ -36,19 +42,74 @@ def test_it_has_every_route_with_its_errors(tmp_path: Path) -> None:
             assert operation["description"]
             assert ("security" in operation) == (path != "/healthz")
             assert path == "/healthz" or {"401", "403", "422", "503"} <= set(operation["responses"])
-            if "requestBody" in operation and path != "/v1/corrections":
-                assert "429" in operation["responses"]
+            if path != "/healthz":
+                told = [operation["responses"][status]["headers"] for status in ("429", "503")]
+                assert [list(headers) for headers in told] == [["Retry-After"]] * 2
+            assert ("411" in operation["responses"]) == ("requestBody" in operation)
+            own = [one for one in operation.get("parameters", []) if one["name"] == "Vlseg-Session"]
+            assert len(own) == ("images" in path or path in ("/v1/segment", "/v1/corrections"))
+            assert all(one["in"] == "header" and not one["required"] and one["description"] for one in own)
     assert ("post", "/v1/corrections") not in {(m, p) for p, ms in app_of().openapi()["paths"].items() for m in ms}
 
 
-def test_examples_are_what_they_are_examples_of() -> None:
-    schemas = APP.openapi()["components"]["schemas"]
+def test_examples_are_what_they_are_examples_of(tmp_path: Path) -> None:
+    openapi = app_of(corrections=tmp_path / "c").openapi()
+    schemas = openapi["components"]["schemas"]
     shown = {name: schema["examples"] for name, schema in schemas.items() if "examples" in schema}
-    assert {"Answer", "Result", "ImageInfo", "SegmentAsk", "ExportAsk"} <= set(shown)
+    whole = {"Answer", "ImageInfo", "Models", "Words", "ErrorBody", "Corrected"}  # what routes take and give as a whole
+    assert {*whole, "Result", "SegmentAsk", "ExportAsk", "CorrectionAsk"} == set(shown)
     for name, examples in shown.items():
         whole = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": schemas}}
         for example in examples:
             Draft202012Validator(whole).validate(example)
+
+
+def test_examples_are_answered_when_they_are_sent(tmp_path: Path) -> None:
+    """Only the image's id is put in."""
+    app = app_of(corrections=tmp_path / "c")
+    openapi = app.openapi()
+    examples = {name: schema.get("examples", []) for name, schema in openapi["components"]["schemas"].items()}
+    size = (examples["Answer"][0]["height"], examples["Answer"][0]["width"])
+    session = next(
+        one for one in openapi["paths"]["/v1/segment"]["post"]["parameters"] if one["name"] == "Vlseg-Session"
+    )
+    form = openapi["paths"]["/v1/segment"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+
+    async def work() -> None:
+        async with asking(app, session["schema"]["examples"][0]) as client:
+            files = {"image": ("a.png", png(pixels()[: size[0], : size[1]]))}
+            for prompts in form["properties"]["prompts"]["examples"]:
+                answer = await client.post("/v1/segment", files=files, data={"prompts": prompts})
+                assert (answer.status_code, len(answer.json()["results"])) == (200, len(prompts))
+            place = f"/v1/images/{(await client.post('/v1/images', files=files)).json()['id']}"
+            for ask in examples["SegmentAsk"]:
+                assert (await client.post(f"{place}/segment", json=ask)).status_code == 200
+            for ask in examples["ExportAsk"]:
+                assert (await client.post(f"{place}/export", json=ask)).status_code == 200
+            for ask in examples["CorrectionAsk"]:
+                named = {**ask, "image_id": place.rpartition("/")[2]}
+                assert (await client.post("/v1/corrections", json=named)).status_code == 201
+
+    run(work())
+
+
+def test_a_form_lists_what_is_read_as_an_image() -> None:
+    """In one way on all places: the decoders that run, the description, the refusal, the docs, a folder's suffixes."""
+    listed = "PNG, JPEG, WebP, BMP, TIFF or GIF"
+    assert tuple(listed.upper().replace(" OR", ",").split(", ")) == FORMATS
+    for path in ("/v1/segment", "/v1/images"):
+        content = APP.openapi()["paths"][path]["post"]["requestBody"]["content"]
+        assert listed in content["multipart/form-data"]["schema"]["properties"]["image"]["description"]
+    with pytest.raises(Refused, match=listed):
+        read_upload(b"nothing", "image", Limits())
+    page = (Path(__file__).resolve().parents[2] / "docs" / "what-is-stored.md").read_text(encoding="utf-8")
+    assert f"**Images** are {listed}" in page
+    Image.init()
+    assert {Image.EXTENSION[suffix] for suffix in IMAGE_SUFFIXES} == set(FORMATS)
+    for kind in FORMATS:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels()).save(buffer, format=kind)
+        assert read_upload(buffer.getvalue(), "image", Limits()).pixels.shape == pixels().shape
 
 
 def test_answers_fit_the_description() -> None:

@@ -56,12 +56,16 @@ def test_the_image_is_sent_once_and_typing_asks_when_it_pauses(opened: Shown) ->
 
 
 def test_a_late_answer_is_dropped(opened: Shown, served_page: Any, predictor: Predictor) -> None:
-    """The first answer is held back until the second one is shown."""
+    """The first answer is held back until the second one is shown; nothing is saved under the words of another."""
+    opened.type(1, "disc")
     waiting: list[Any] = []
     opened.page.route("**/segment", lambda route: waiting.append(route) if not waiting else route.continue_())
     opened.page.get_by_label("Prompt 1", exact=True).fill(BRIGHT)
     while not waiting:
         opened.page.wait_for_timeout(20)
+    assert opened.told(1) == "Asking… · the mask is still that of “disc”"
+    for name in ("Selected mask (PNG)", "All masks (zip)", "Session", "Keep these masks"):
+        assert opened.page.get_by_role("button", name=name, exact=True).is_disabled()
     opened.type(1, DARK)
     waiting[0].continue_()
     opened.page.wait_for_timeout(400)
@@ -190,7 +194,7 @@ def _same_view(shown: Shown) -> None:
     page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.4)
     page.mouse.wheel(0, -1200)
     places = [(x / 8, y / 8) for x in range(1, 8) for y in range(1, 8)]
-    found = [[shown.pixel(f"canvas-{name}", *place) for place in places] for name in ("a", "b")]
+    found = [shown.pixels(f"canvas-{name}", places) for name in ("a", "b")]
     same = [one == other and one[3] == 255 for one, other in zip(*found, strict=True)]
     assert np.mean(same) > 0.6  # elsewhere runs the outline of one of them; noise is not alike by chance
 

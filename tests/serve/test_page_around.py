@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browsing import blank_pictures, colours, sideways
-from page_driving import BRIGHT, DARK, NOTICE, Shown, asks, changed, page_at
+from page_driving import BRIGHT, DARK, NOTICE, Shown, asks, changed, visited
 from PIL import Image
-from playwright.sync_api import Browser, Route
+from playwright.sync_api import Page, Route
 
 from vlseg.data import unit_range
 from vlseg.evaluation import Predictor
@@ -26,8 +26,8 @@ def violations(shown: Shown) -> list[str]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 768, 1280])
-def test_accessible_and_never_sideways(scheme: Any, width: int, served_page: Any, page_browser: Browser) -> None:
-    with page_at(page_browser, served_page.address, width, scheme) as shown:
+def test_accessible_and_never_sideways(scheme: Any, width: int, served_page: Any, page_tab: Page) -> None:
+    with visited(page_tab, served_page.address, width, scheme) as shown:
         assert violations(shown) == []
         shown.upload(served_page.unlike if width == 390 else served_page.images[0])
         shown.type(1, "a bright zebra")
@@ -38,6 +38,13 @@ def test_accessible_and_never_sideways(scheme: Any, width: int, served_page: Any
         assert blank_pictures(shown.page) == []
         assert sideways(shown.page) == []
         assert shown.page.get_by_text(NOTICE).first.is_visible()
+        if width == 1280:
+            size = "() => parseFloat(getComputedStyle(document.body).fontSize)"
+            before = shown.page.evaluate(size)
+            shown.page.evaluate("document.documentElement.style.fontSize = '200%'")
+            assert shown.page.evaluate(size) == 2 * before
+            assert sideways(shown.page) == []
+            shown.page.evaluate("document.documentElement.style.fontSize = ''")
         background, text = colours(shown.page)
         assert (background < 0.2 and text > 0.7) if scheme == "dark" else (background > 0.9 and text < 0.3)
         shown.page.get_by_role("link", name="Many images").click()
@@ -100,10 +107,43 @@ def test_errors_are_the_servers_line(opened: Shown, tmp_path: Path) -> None:
     opened.page.set_input_files("#file", tmp_path / "bad.png")
     line = "image: is not PNG, JPEG, WebP, BMP, TIFF or GIF, whatever its name says; save it as PNG"
     opened.page.get_by_role("alert").get_by_text(line).wait_for()
+    opened.type(1, DARK)
     assert opened.told(1).startswith("Found")  # the image before is still open
+    assert opened.page.get_by_role("alert").is_visible()  # what is said of a file is not taken away by an answer
     opened.page.get_by_role("button", name="Close").click()
     opened.said.clear()  # the browser's own line on a status of 415
     assert not opened.page.get_by_role("alert").is_visible()
+
+
+def test_a_server_that_is_gone_for_a_while(opened: Shown, served_page: Any) -> None:
+    """What was done stays, another model is not half chosen, and back on the page it goes on."""
+    opened.type(1, BRIGHT)
+    model = opened.page.get_by_label("Model", exact=True)
+    alert = opened.page.get_by_role("alert")
+    opened.page.route("**/v1/**", lambda route: route.abort())
+    opened.page.get_by_label("Prompt 1", exact=True).fill(DARK)
+    alert.get_by_text("The server does not answer. If it has ended, start vlseg serve again and open").wait_for()
+    opened.page.get_by_label("Prompt 1", exact=True).fill("")
+    alert.wait_for(state="hidden")  # nothing is asked any more
+    opened.page.get_by_label("Prompt 1", exact=True).fill(DARK)
+    alert.wait_for()
+    opened.page.unroute("**/v1/**")
+    for path in ("words", "images"):  # of the other model
+        opened.page.route(f"**/{path}", lambda route: route.abort())
+        alert.get_by_role("button").click()
+        model.select_option("odd")
+        alert.get_by_text("The server does not answer.").wait_for()
+        assert model.input_value() == "discs"
+        opened.page.unroute(f"**/{path}")
+    opened.page.route("**/segment", lambda route: route.fulfill(status=401, json={}))
+    opened.page.get_by_label("Prompt 1", exact=True).press("Enter")
+    alert.get_by_text("This page's time is over. Open, in another tab, the address").wait_for()
+    opened.page.unroute("**/segment")
+    opened.page.evaluate("window.dispatchEvent(new Event('focus'))")
+    opened.page.locator('.row[data-state="found"]').wait_for()
+    assert not alert.is_visible()
+    assert json.loads(opened.save("Session"))["page"]["model"] == "discs"
+    opened.said.clear()  # the browser's own lines on what was not answered
 
 
 def test_an_image_that_the_server_dropped_is_sent_again(opened: Shown) -> None:
@@ -120,14 +160,18 @@ def test_an_image_that_the_server_dropped_is_sent_again(opened: Shown) -> None:
     opened.said.clear()  # the browser's own line on a status of 404
 
 
-@pytest.mark.parametrize("kind", ["tiff", "deep"])
+@pytest.mark.parametrize("kind", ["tiff", "deep", "seen through"])
 def test_images_that_browsers_cannot_show_as_the_model_sees_them(
     kind: str, shown: Shown, predictor: Predictor, tmp_path: Path
 ) -> None:
-    """TIFF, which Chromium does not read, and 16 bits, which it cuts: shown as the server reads them."""
+    """TIFF, which Chromium does not read, 16 bits, which it cuts, what shows through: as the server reads them."""
     values = np.linspace(9000, 60000, 32 * 32).reshape(32, 32).astype(np.uint16)
     file = tmp_path / ("a.tif" if kind == "tiff" else "a.png")
-    Image.fromarray(values if kind == "deep" else (values // 256).astype(np.uint8)).save(file)
+    picture = Image.fromarray(values if kind == "deep" else (values // 256).astype(np.uint8))
+    if kind == "seen through":
+        picture = picture.convert("RGB")
+        picture.putalpha(Image.fromarray(np.tril(np.full((32, 32), 255, np.uint8))))
+    picture.save(file)
     shown.upload(file)
     seen = [shown.pixel("canvas-a", 0.5, at)[0] for at in (0.03, 0.97)]
     pixels = unit_range(predictor.read(file))[[0, 31], 16, 0] * 255

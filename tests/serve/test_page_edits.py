@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,10 @@ SIZE = (32, 32)
 
 
 @pytest.fixture
-def opened(served_page: Any, page_browser: Browser) -> Iterator[Shown]:
-    with page_at(page_browser, served_page.address) as shown:
-        shown.upload(served_page.images[2])
-        shown.type(1, BRIGHT)
-        yield shown
+def opened(shown: Shown, served_page: Any) -> Shown:
+    shown.upload(served_page.images[2])
+    shown.type(1, BRIGHT)
+    return shown
 
 
 def set_brush(shown: Shown, tool: str, across: int) -> None:
@@ -145,6 +143,7 @@ def test_keys_alone(served_page: Any, page_browser: Browser, tmp_path: Path) -> 
         tab_to("#save-mask")
         with shown.page.expect_download() as found:
             keys.press("Enter")
+        assert found.value.suggested_filename == f"{served_page.images[2].stem}-mask.png"
         with Image.open(io.BytesIO(content(found.value))) as image:
             np.testing.assert_array_equal(np.asarray(image) > 0, expected)
 
@@ -155,6 +154,7 @@ def test_touch(served_page: Any, page_browser: Browser) -> None:
         shown.upload(served_page.images[2])
         shown.type(1, BRIGHT)
         before = shown.mask()
+        assert not shown.page.locator("#brush").is_visible()  # of no use yet, and the image stays in sight so
         set_brush(shown, "Add", 5)
         shown.page.locator("#canvas-a").scroll_into_view_if_needed()
         box = shown.page.locator("#canvas-a").bounding_box()
@@ -183,7 +183,7 @@ def test_touch(served_page: Any, page_browser: Browser) -> None:
         assert drawn[14:18, 13:19].any()
 
 
-def test_downloads_say_the_same(opened: Shown, tmp_path: Path) -> None:
+def test_downloads_say_the_same(opened: Shown, served_page: Any, tmp_path: Path) -> None:
     """The zip, COCO's polygons read by pycocotools, and the session hold the masks that are shown."""
     set_brush(opened, "Add", 5)
     opened.drag(SIZE, (27, 4))
@@ -202,6 +202,7 @@ def test_downloads_say_the_same(opened: Shown, tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(files[one["file"]]))) > 0, mask)
     (tmp_path / "coco.json").write_bytes(opened.save("Polygons (COCO)"))
     coco = COCO(str(tmp_path / "coco.json"))
+    assert [one["file_name"] for one in coco.imgs.values()] == [served_page.images[2].name]
     for name, mask in ((BRIGHT, first), (DARK, second)):
         (category,) = coco.getCatIds(catNms=[name])
         (annotation,) = coco.loadAnns(coco.getAnnIds(catIds=[category]))
@@ -243,12 +244,28 @@ def test_a_session_is_opened_again(opened: Shown, served_page: Any, page_browser
             "session: is no session; open a file that Save › Session wrote"
         ).wait_for()
         assert json.loads(other.save("Session")) == json.loads(saved)
+        asked: list[str] = []
+        other.page.once("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+        other.page.set_input_files("#session-file", file)
+        other.page.wait_for_timeout(100)
+        assert asked == ["The open image has corrections that would be lost. Open the session?"]
+        assert "corrected by hand" in other.told(1)
+        values = json.loads(saved)
+        (tmp_path / "else.json").write_text(json.dumps({**values, "page": {**values["page"], "digest": "x"}}))
+        other.page.once("dialog", lambda dialog: dialog.accept())
+        other.page.set_input_files("#session-file", tmp_path / "else.json")
+        other.page.get_by_role("alert").get_by_text(
+            "session: was saved with the model “discs” of other weights"
+        ).wait_for()
         other.page.once("dialog", lambda dialog: dialog.accept())
         other.upload(served_page.images[3])
         other.page.set_input_files("#session-file", file)
         other.page.get_by_role("alert").get_by_text(
             "image: is another file than the session's, of the same size"
         ).wait_for()
+        other.settled()
+        assert other.page.get_by_role("alert").is_visible()  # no answer to a prompt takes it away
+        assert other.page.get_by_role("button", name="Undo").is_disabled()
 
 
 def test_corrections_become_a_dataset(opened: Shown, served_page: Any) -> None:

@@ -1,6 +1,9 @@
 """The API's answers and errors, in one process."""
 
 import asyncio
+import gc
+import tracemalloc
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -11,8 +14,11 @@ import numpy as np
 import pytest
 from served import app_of, asking, picture, pixels, png, predictor, run, uploaded
 
+from vlseg.serve import engine
+from vlseg.serve.batching import Batcher
 from vlseg.serve.limits import Limits
 from vlseg.serve.pictures import NOTICE
+from vlseg.serve.serving import Serving
 
 IMAGE = {"image": ("a.png", png(pixels()))}
 
@@ -191,6 +197,15 @@ def test_models_and_words() -> None:
 
 
 JSON = {"Content-Type": "application/json"}
+
+
+def sent_as(field: bytes, value: bytes, charset: str = "") -> dict[str, Any]:
+    """A form with an image and a field of those very bytes."""
+    parts = [b'name="image"; filename="a.png"\r\n\r\n' + png(pixels()), b'name="' + field + b'"\r\n\r\n' + value]
+    content = b"".join(b"--b\r\nContent-Disposition: form-data; " + part + b"\r\n" for part in parts) + b"--b--\r\n"
+    return {"content": content, "headers": {"Content-Type": f"multipart/form-data; boundary=b{charset}"}}
+
+
 ODD = '{"prompts": ["a"], "\\ud800": 1}'
 WRONG: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "no form": ("/v1/segment", {"json": {"prompts": ["a"]}}, 415, "not_a_form"),
@@ -218,6 +233,9 @@ WRONG: dict[str, tuple[str, dict[str, Any], int, str]] = {
         "bad_form",
     ),
     "a long field": ("/v1/segment", {"files": IMAGE, "data": {"prompts": "a" * 70_000}}, 400, "bad_form"),
+    "a field in Latin-1": ("/v1/segment", sent_as(b"prompts", "größe".encode("latin-1")), 422, "not_utf8"),
+    "a field of half a character": ("/v1/segment", sent_as(b"model", "ü".encode()[:1]), 422, "not_utf8"),
+    "a field with a surrogate in UTF-8": ("/v1/images", sent_as(b"model", b"\xed\xa0\x80"), 422, "not_utf8"),
     "many prompts": ("/v1/segment", {"files": IMAGE, "data": {"prompts": ["a"] * 17}}, 422, "too_many_prompts"),
     "broken JSON": (
         "/v1/images/x/segment",
@@ -231,8 +249,13 @@ WRONG: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "an odd key": ("/v1/images/x/segment", {"content": ODD, "headers": JSON}, 422, "invalid"),
     "an odd field": ("/v1/images", {"files": IMAGE, "data": {"\n a": ["1", "2"]}}, 422, ""),
     "no UTF-8": ("/v1/images/x/segment", {"content": b"\xff\xfe{}", "headers": JSON}, 400, ""),
-    "deep JSON": ("/v1/images/x/segment", {"content": b"[" * 200_000, "headers": JSON}, 400, ""),
-    "a long number": ("/v1/images/x/segment", {"content": b"1" * 9000, "headers": JSON}, 400, ""),
+    "deep JSON": ("/v1/images/x/segment", {"content": b"[" * 200_000, "headers": JSON}, 400, "not_json"),
+    "a long number": ("/v1/images/x/segment", {"content": b"1" * 9000, "headers": JSON}, 400, "not_json"),
+    "JSON, not said so": ("/v1/images/x/segment", {"content": b'{"prompts": ["a"]}'}, 422, "invalid"),
+    "a list": ("/v1/images/x/segment", {"json": []}, 422, "invalid"),
+    "nothing": ("/v1/images/x/segment", {"content": b"", "headers": JSON}, 422, "invalid"),
+    "another method": ("/v1/models", {}, 405, "no_such_method"),
+    "a slash too many": ("/v1/images/", {"files": IMAGE}, 404, "no_such_path"),
     "NaN in JSON": (
         "/v1/images/x/segment",
         {"content": b'{"prompts": ["a"], "threshold": NaN}', "headers": JSON},
@@ -256,12 +279,104 @@ def test_errors_are_one_line_that_names_the_field(case: str) -> None:
     assert ": " in error["message"]
 
 
+def test_a_body_that_is_no_json_object_is_told_with_the_mend() -> None:
+    bodies = {b"{": "broken at character 2", b'{"prompts": }': "broken at character 13", b'{"\xe9": 1}': "not UTF-8"}
+    bodies |= {b"[" * 200_000: "nested too deep", b"1" * 9000: "nested too deep, or with a number too long"}
+    for body, why in bodies.items():
+        sent = {"content": body, "headers": JSON}
+        answer = answered(app_of(), lambda client, sent=sent: client.post("/v1/images/x/segment", **sent))
+        message = answer.json()["error"]["message"]
+        assert message.startswith(f"body: is no JSON ({why}")
+        assert message.endswith("; send an object with the fields that /docs names")
+    for sent in ({"content": b'{"prompts": ["a"]}'}, {"json": "a"}):
+        answer = answered(app_of(), lambda client, sent=sent: client.post("/v1/images/x/segment", **sent))
+        assert "Content-Type: application/json" in answer.json()["error"]["message"]
+    answer = answered(app_of(), lambda client: client.get("/v1/segment"))
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+    assert answer.json()["error"]["message"].startswith("method: this path takes POST;")
+
+
+def test_fields_are_utf8_whatever_the_form_says() -> None:
+    """The same bytes would be other words in another encoding."""
+    for charset in ("", "; charset=latin-1", "; charset=utf-16", "; charset=none"):
+        sent = sent_as(b"prompts", "größe".encode(), charset)
+        answer = answered(app_of(), lambda client, sent=sent: client.post("/v1/segment", **sent))
+        assert answer.json()["results"][0]["prompt"] == "größe"
+    sent = sent_as(b"prompts", "größe".encode("latin-1"), "; charset=latin-1")
+    answer = answered(app_of(), lambda client: client.post("/v1/segment", **sent))
+    assert answer.json()["error"] == {"code": "not_utf8", "message": "prompts: is not UTF-8; send it so"}
+
+
 def test_too_much_at_once_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vlseg.serve.serving.ANSWER_PIXELS", 2 * 40 * 50)
     for count, status in ((2, 200), (3, 413)):
         asked = {"prompts": ["polyp"] * count}
         answer = answered(app_of(), lambda client, asked=asked: client.post("/v1/segment", files=IMAGE, data=asked))
         assert answer.status_code == status
+
+
+@pytest.mark.parametrize("wanted", ["bytes=0-9", "bytes=9-1", "bytes=99999999-", "lines=1-2", "x"])
+def test_files_of_the_page_come_whole(wanted: str) -> None:
+    """Also to who asks for a part: no other answer of the server's than its own."""
+    for path in ("/", "/static/docs.css"):
+        whole = answered(app_of(), lambda client, path=path: client.get(path))
+        part = answered(app_of(), lambda client, path=path: client.get(path, headers={"Range": wanted}))
+        assert (part.status_code, part.content) == (200, whole.content)
+        assert part.headers["content-type"] == ("text/html" if path == "/" else "text/css") + "; charset=utf-8"
+
+
+def test_a_deleted_image_is_nowhere_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither its pixels nor its features; nor those of an image that was never kept."""
+    met: list[weakref.ref[Any]] = []
+    encode = engine._Place._encode_batch
+
+    def noted(place: Any, images: Any) -> list[engine.Encoded]:
+        found = encode(place, images)
+        met.extend(weakref.ref(image) for image in images)
+        met.extend(weakref.ref(tensor) for one in found for tensor in one.features.tensors.values())
+        return found
+
+    monkeypatch.setattr(engine._Place, "_encode_batch", noted)
+
+    async def work(client: httpx2.AsyncClient) -> None:
+        id = await uploaded(client)
+        assert (await client.post(f"/v1/images/{id}/segment", json={"prompts": ["polyp"]})).status_code == 200
+        assert any(one() is not None for one in met)
+        assert (await client.delete(f"/v1/images/{id}")).status_code == 204
+        sent = await client.post("/v1/segment", files=IMAGE, data={"prompts": ["polyp"]})
+        assert sent.status_code == 200
+
+    answered(app_of(), work)
+    gc.collect()
+    assert len(met) > 4
+    assert [one() for one in met if one() is not None] == []
+
+
+FLOODS = {
+    "prompts that are numbers": b'{"prompts": [' + b"0," * 200_000 + b"0]}",
+    "fields that nobody knows": b'{"prompts": ["a"]' + b"".join(b',"%x":0' % number for number in range(80_000)) + b"}",
+    "items that are numbers": b'{"what": "coco", "items": [' + b"0," * 200_000 + b"0]}",
+    "fields of an item": b'{"what": "coco", "items": [{"prompt": "a"'
+    + b"".join(b',"%x":0' % number for number in range(80_000))
+    + b"}]}",
+}
+
+
+@pytest.mark.parametrize("case", FLOODS)
+def test_a_body_of_errors_takes_no_more_memory_than_its_size_allows(case: str) -> None:
+    """One error is told, and only one is made: a body of 8 MB could hold four million, of a kilobyte each."""
+    path = "/v1/images/x/export" if b"items" in FLOODS[case] else "/v1/images/x/segment"
+    ask: dict[str, Any] = {"content": FLOODS[case], "headers": {"Content-Type": "application/json"}}
+    app = app_of()
+    answered(app, lambda client: client.post(path, json={}))  # what is imported with the first request
+    tracemalloc.start()
+    try:
+        answer = answered(app, lambda client: client.post(path, **ask))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid")
+    assert most < 40 * len(FLOODS[case])
 
 
 def test_deep_images_are_read_as_their_model_reads_them() -> None:
@@ -288,6 +403,18 @@ def test_deep_images_are_read_as_their_model_reads_them() -> None:
         assert (await client.post("/v1/images", files=files, data={"model": "never"})).status_code == 422
 
     answered(app_of(models), work)
+
+
+def test_a_full_model_refuses_images_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come again and again; told to come when half of the work is done."""
+    monkeypatch.setattr(Batcher, "ahead", 40.0)
+    monkeypatch.setattr(Serving, "read", None)  # calling it would be a 500
+    for route, data in (("/v1/segment", {"prompts": "polyp"}), ("/v1/images", {})):
+        answer = answered(app_of(), lambda c, route=route, data=data: c.post(route, files=IMAGE, data=data))
+        # Encoding and decoding wait for 40 s each; 30 s are allowed.
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "50")
+    monkeypatch.setattr(Batcher, "ahead", 16.0)
+    assert answered(app_of(), lambda c: c.post("/v1/images", files=IMAGE)).headers["retry-after"] == "16"
 
 
 def test_metrics_count_and_name_nothing() -> None:

@@ -16,10 +16,16 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from served import predictor
 
 import vlseg as package
+from vlseg.models.device import resolve_device
 from vlseg.records import InputError
+from vlseg.serve import server
+from vlseg.serve.app import make_serving
+from vlseg.serve.limits import Limits
 from vlseg.serve.server import Settings, named_sources, serve
 
 
@@ -76,7 +82,7 @@ def test_from_start_to_end(trained: Path, tmp_path: Path) -> None:
             running.send_signal(signal.SIGTERM)
             asked.join(60)
             assert len(found[0].results) == 16
-        running.wait(30)
+        assert running.wait(30) == 0
         out, err = running.communicate()
         assert (out, "Traceback" in err, "bright disc" in err) == ("", False, False)
         assert "a-token-of-my-own" not in err
@@ -203,3 +209,35 @@ def test_the_command_says_it_in_one_line(vlseg: Callable[..., Any], tmp_path: Pa
     done = vlseg("serve", tmp_path / "none")
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert "RUN_OR_MODEL" in done.err
+
+
+def test_each_copy_of_each_model_is_loaded_on_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second model begins anew at the first GPU, though the current one stays where it was set."""
+    current, loaded = [0], []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda number: current.append(number))
+
+    def load(source: str, options: dict[str, str]) -> object:
+        device = resolve_device(options["device"])
+        loaded.append((source, str(device), current[-1]))
+        return object()
+
+    monkeypatch.setattr(server, "_loaded", load)
+    for source in ("one", "two"):
+        server.copies_of(source, source, {"device": "cuda"})
+    assert loaded == [(source, f"cuda:{number}", number) for source in ("one", "two") for number in range(3)]
+    assert current[-1] == 0
+    assert str(resolve_device("cuda")) == "cuda"
+
+
+def test_the_thread_of_a_gpu_stands_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[tuple[str, str]] = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda name: taken.append((name, threading.current_thread().name)))
+    copies = [predictor(), predictor()]
+    for number, one in enumerate(copies):
+        one.device = torch.device("cuda", number)
+    serving = make_serving({"tiny": copies}, Limits(), licences={})
+    for place in serving.engines["tiny"]._places:
+        place.decode.worker.submit(int).result()
+    assert taken == [("cuda:0", "model-cuda:0_0"), ("cuda:1", "model-cuda:1_0")]

@@ -43,6 +43,14 @@ def test_ids_are_random() -> None:
     assert all(re.fullmatch(r"[\w-]{22}", id) for id in ids)
 
 
+def test_who_is_refused_loses_nothing() -> None:
+    kept = Store(Limits(images_per_session=2), memory=3 * BYTES, clock=Clock())
+    mine = [kept.add("mine", KIB, None, {}) for _ in range(2)]
+    with pytest.raises(Refused):
+        kept.add("mine", np.zeros((64, 20, 3), dtype=np.uint8), None, {})
+    assert [kept.get("mine", one.id) for one in mine] == mine
+
+
 def test_images_go_some_time_after_their_last_use() -> None:
     kept = store(keep_seconds=100)
     used, unused = kept.add("one", KIB, None, {}), kept.add("one", KIB, None, {})

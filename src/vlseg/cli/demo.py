@@ -1,6 +1,8 @@
 """vlseg demo"""
 
 import shlex
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,7 +34,7 @@ def demo(
     comparison = comparison_for_report(result.runs)
     page = write_report(result.runs, out / "report.html", title="vlseg demo", comparison=comparison)
     seconds = round(time.monotonic() - begin, 1)
-    serve = f"vlseg serve {shlex.quote(str(out / 'runs' / 'clipseg-tiny'))}"
+    serve = shlex.join([*_this_command(), "serve", str(out / "runs" / "clipseg-tiny")])
     values = {
         "seconds": seconds,
         "report": str(page),
@@ -62,6 +64,15 @@ def demo(
         "  and type: small round dark cyst",
     ]
     finish("demo", values, lines, as_json=json)
+
+
+def _this_command() -> list[str]:
+    """How this program is called: `make demo` has it in .venv/bin, where a shell does not look."""
+    called = Path(sys.argv[0])
+    if called.name != "vlseg":
+        return [sys.executable, "-m", "vlseg"]
+    found = shutil.which("vlseg")
+    return ["vlseg"] if found and Path(found).samefile(called) else [str(called)]
 
 
 def _timed(line: str, clock: "TimeLeft") -> str:

@@ -37,8 +37,8 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a model so that it runs elsewhere, with a card and what it costs; checked against PyTorch first."""
-    from vlseg.jobs.export import ExportOptions
     from vlseg.jobs.export import export as run
+    from vlseg.jobs.export_asked import ExportOptions
 
     options = ExportOptions(
         format=form,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from vlseg.data import mask_range, mask_values, read_mask
 from vlseg.data.mask_levels import EXACT
 from vlseg.evaluation.answers import Answer
 from vlseg.evaluation.image_files import files_below
-from vlseg.evaluation.mask_names import PREDICTIONS
+from vlseg.evaluation.mask_names import JOURNAL, PREDICTIONS, Key, key_of, replay
 from vlseg.evaluation.predict import Prediction
 from vlseg.evaluation.query import Query
 from vlseg.records import InputError
@@ -74,10 +75,11 @@ def mask_answers(folder: Path, queries: Sequence[Query]) -> Answer:
 def find_masks(folder: Path, queries: Sequence[Query]) -> MaskFiles:
     """The files of a folder, and of the folders in it, that answer the queries; every query must have one.
 
-    Where `vlseg predict` wrote predictions.json, its table of images and prompts is used; the files that it lists stand
-    for their own image and prompt only. Any other file is called IMAGE__PROMPT, IMAGE__TARGET, like the truth's own
-    file, or lies in a folder called as the target; where every image has one target, IMAGE will do. Folders that lie in
-    `folder` are those of the images (a/b/IMAGE), or are joined to the name (a_b_IMAGE).
+    Where `vlseg predict` wrote predictions.json, its table of images and prompts is used, of a run that was killed its
+    journal, too; the files that it lists stand for their own image and prompt only. Any other file is called
+    IMAGE__PROMPT, IMAGE__TARGET, like the truth's own file, or lies in a folder called as the target; where every image
+    has one target, IMAGE will do. Folders that lie in `folder` are those of the images (a/b/IMAGE), or are joined to
+    the name (a_b_IMAGE).
 
     Raises:
         InputError: no such folder, queries without a file (some are named), two files for one query, one file for two
@@ -86,9 +88,9 @@ def find_masks(folder: Path, queries: Sequence[Query]) -> MaskFiles:
     """
     if not folder.is_dir():
         raise InputError(f"--masks: {folder}: no such folder; give one of mask files named like the images")
-    listed = _table(folder)
+    listed, begun = _table(folder)
     files = [file for file in files_below(folder) if file.name != PREDICTIONS]
-    theirs = {row.file for row in listed}
+    theirs = {row.file for row in listed} | begun
     free = [file for file in files if file not in theirs and file.suffix.lower() in SUFFIXES]
     shelves = _shelves(folder, free)
     targets = {(_image(query), query.prompted.sample.target) for query in queries}
@@ -186,22 +188,26 @@ def _check_shared(
             )
 
 
-def _table(folder: Path) -> list[Listed]:
-    """The rows of predictions.json."""
+def _table(folder: Path) -> tuple[list[Listed], set[Path]]:
+    """The rows of predictions.json and of the journal of a run that was killed; files that it had only begun."""
     path = folder / PREDICTIONS
-    if not path.exists():
-        return []
+    if not path.exists() and not (folder / JOURNAL).exists():
+        return [], set()
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        return [
+        rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        told: dict[Key, dict[str, Any]] = {key_of(row["image"], row["prompt"]): row for row in rows}
+        begun = replay(folder, told)
+        listed = [
             Listed(
                 Path(row["image"]),
                 row["prompt"],
                 folder / row["file"] if "file" in row else folder / Path(row["mask"]).name,
                 _finite(row.get("presence")),
             )
-            for row in rows
+            for key, row in told.items()
+            if key not in begun
         ]
+        return listed, {folder / f"{name}.png" for name in begun.values()}
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: is not what vlseg predict writes ({error}); remove it to match by file names"

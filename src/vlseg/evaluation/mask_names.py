@@ -72,7 +72,7 @@ class Names:
     def __init__(self, out: Path, predictor: Predictor, renewed: Collection[Key] | None = None) -> None:
         self.out = out
         self.rows = {key_of(row["image"], row["prompt"]): row for row in _rows(out)}
-        self._begun = _replay(out, self.rows)
+        self._begun = replay(out, self.rows)
         for key, row in self.rows.items():
             if renewed is None or key not in renewed:
                 _check_alike(out, row, predictor, threshold=renewed is None)
@@ -172,8 +172,8 @@ def _rows(out: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _replay(out: Path, rows: dict[Key, dict[str, Any]]) -> dict[Key, str]:
-    """The journal of a run that was killed: its masks join `rows`; names of those that it had only begun."""
+def replay(out: Path, rows: dict[Key, dict[str, Any]]) -> dict[Key, str]:
+    """The journal of a run that was killed or goes on: its masks join `rows`; names of those that it has only begun."""
     path = out / JOURNAL
     begun: dict[Key, str] = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():

@@ -10,6 +10,7 @@ from torch import Tensor
 from vlseg.metrics import dice_score
 from vlseg.models import ImageFeatures, Inputs, PromptFeatures, Rows, Segmenter, as_module
 from vlseg.models.device import autocast
+from vlseg.models.products import fast_products
 from vlseg.records import InputError, unknown_name
 
 PROMPTS_AT_ONCE = 16
@@ -100,7 +101,7 @@ def encode_images(
         device: where to compute.
         precision: "fp32", "bf16" or "fp16".
     """
-    with torch.inference_mode(), autocast(precision, device):
+    with torch.inference_mode(), autocast(precision, device), fast_products(device, precision):
         tensors = [torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))).to(device) for rgb in images]
         inputs = model.prepare(tensors)
         return model.encode_image(inputs), inputs
@@ -172,7 +173,7 @@ def answer_rows(
         answers = _decode(model, inputs, features, chosen, encode, device)
         for question in chosen:
             # The mode is entered for each answer: a generator that is left alone must not leave it on for its caller.
-            with torch.inference_mode(), autocast(precision, device):
+            with torch.inference_mode(), autocast(precision, device), fast_products(device, precision):
                 prediction = _prediction(next(answers), question.threshold)
             yield prediction
 

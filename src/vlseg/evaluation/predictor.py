@@ -31,6 +31,7 @@ from vlseg.models.hub import locate
 from vlseg.models.manifest import default_weights, whence
 from vlseg.models.registry import model_folder
 from vlseg.models.tensors import model_digest
+from vlseg.models.undrawn import Undrawn
 from vlseg.prompts import Vocabulary
 from vlseg.records import InputError, IntensityPolicy, finished_run
 
@@ -194,7 +195,8 @@ def load(
     if (folder / "run.json").exists():
         record = finished_run(folder)
         intensity = None if record.intensities else IntensityPolicy(**record.intensity)
-        loaded = load_model(str(folder / "model"), protocol=protocol, arguments=arguments)
+        with Undrawn():
+            loaded = load_model(str(folder / "model"), protocol=protocol, arguments=arguments)
         model = on_engine(loaded, engine)
         limit = record.threshold if threshold is None else threshold
         judging = _stored(folder / "model", model)
@@ -208,7 +210,8 @@ def load(
         raise InputError(f"model '{source}': random weights predict nothing; {whence(place)}")
     if engine is not None and is_exported(model_folder(locate(place, revision))):
         arguments = {**(arguments or {}), "engine": engine}
-    model = load_model(place, name=name, revision=revision, protocol=protocol, arguments=arguments)
+    with Undrawn():
+        model = load_model(place, name=name, revision=revision, protocol=protocol, arguments=arguments)
     random_part = getattr(model, "random_part", None)
     if random_part:
         raise InputError(

@@ -97,9 +97,10 @@ def _files(folder: Path) -> str:
 
 
 def _usage(spec: Spec, facts: Mapping[str, Any]) -> str:
-    asked = "a polyp" if spec.uses_text else spec.targets[0]
+    asked = spec.targets[0] if spec.targets else "a polyp"
     ours = f'vlseg predict . --image image.png --prompt "{asked}" --out masks'
     if facts["format"] == "hf":
+        ours += f" --threshold {facts['threshold']:g}"
         opens = facts["opens"]
         told = (
             f"\n\n`transformers.{opens}.from_pretrained` opens the folder, too, and gives the same logits."
@@ -136,7 +137,7 @@ def _training(record: RunRecord) -> list[str]:
         + (f"; made-up images: {', '.join(record.phantoms)}" if record.phantoms else ""),
         f"Prompt `{record.prompt}`, its words from: {', '.join(record.prompt_sources) or 'unknown'}{leaks}",
         f"Regime {config.get('regime')}, seed {record.seeds.get('run')}, {record.precision}, at learning rate "
-        f"{config.get('learning_rate')}; {record.summary.get('epochs', '?')} epochs",
+        f"{config.get('learning_rate')}; epochs: {record.summary.get('epochs', '?')}",
     ]
 
 

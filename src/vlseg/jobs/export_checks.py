@@ -21,6 +21,8 @@ from vlseg.records import InputError, read_config
 
 CHECKED_IMAGES = 16
 """On at most so many images, spread over the samples, every number of the answers is compared."""
+EXAMPLES = 32
+"""Images whose ranges a convolutional network's int8 takes."""
 SAME = 1e-3
 """In single precision no logit may differ by more, in units of the logits' deviation."""
 MOST_LOST = 0.01
@@ -158,6 +160,20 @@ def _answer(model: Segmenter, image: np.ndarray, prompts: Sequence[str]) -> np.n
 def _overlap(one: np.ndarray, other: np.ndarray) -> float:
     both = int(one.sum()) + int(other.sum())
     return 2 * int((one & other).sum()) / both if both else 1.0
+
+
+def calibration_examples(model: Segmenter, held: Held | None) -> list[tuple[np.ndarray, str]]:
+    """Images with a prompt each, of the training where it is at hand, else of what the export is held against."""
+    if held is None:
+        return []
+    queries = {
+        (q.prompted.sample.dataset, q.prompted.sample.image_id): q for q in clean_queries(held.trained or held.items)
+    }
+    keys = list(queries)
+    chosen = [queries[keys[int(place)]] for place in np.linspace(0, len(keys) - 1, min(EXAMPLES, len(keys)))]
+    return [
+        (load_image(q.prompted.sample, held.pool.infos[q.prompted.sample.dataset]), prompt_of(model, q)) for q in chosen
+    ]
 
 
 def cost(one: Segmenter, other: Segmenter, held: Held, threshold: float) -> Cost | None:

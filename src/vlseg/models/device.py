@@ -40,11 +40,14 @@ def device_for(engine: str, name: str, precision: str) -> torch.device:
     return torch.device("cpu")
 
 
-_gpu = 0
+_gpu: int | None = None
 
 
-def take_gpu(number: int) -> None:
-    """From here on "cuda" is the GPU of that number, which is how several processes share a machine's."""
+def take_gpu(number: int | None) -> None:
+    """From here on "cuda" is the GPU of that number, which is how several processes or models share a machine's.
+
+    None: torch's own choice again.
+    """
     global _gpu
     _gpu = number
 
@@ -52,7 +55,7 @@ def take_gpu(number: int) -> None:
 def _own_gpu() -> torch.device:
     """The one that this process takes; where a launcher lets it see only its own, that one."""
     found = torch.cuda.device_count()
-    if _gpu == 0 or found == 1:
+    if _gpu is None or found == 1:
         return torch.device("cuda")
     if _gpu >= found:
         raise InputError(

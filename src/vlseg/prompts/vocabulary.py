@@ -13,6 +13,9 @@ SHARED_BY = 5
 """Patients (images where they are unknown) that a word or sentence must occur with to be kept: one that fewer have
 could say who it is about."""
 MOST_PROMPTS = 200
+FUNCTION_WORDS = frozenset("a an the this that these those is are there of in on at to with".split())
+"""English words that name nothing: marked as unknown they teach people to pass over the mark. Words that deny (no, not,
+without), join (and, or), count or say where (left, above) are not among them, as they change what is asked for."""
 LIKENESS = 50.0
 """Of suggestions, from 0 to 100."""
 
@@ -31,9 +34,10 @@ class Vocabulary:
     shared_by: int = SHARED_BY
 
     def unknown(self, prompt: str) -> list[str]:
-        """The prompt's words, in order and in lower case, that are not among those kept."""
-        known = frozenset(self.words)
-        return [word for word in dict.fromkeys(words_of(prompt)) if word not in known]
+        """The prompt's words, in order and in lower case, that are neither among those kept nor FUNCTION_WORDS."""
+        known = FUNCTION_WORDS.union(self.words)
+        # Not the remembering one: a server forgets what was asked.
+        return [word for word in dict.fromkeys(words_of.__wrapped__(prompt)) if word not in known]
 
     def suggest(self, text: str, n: int = 5) -> list[str]:
         """Up to n prompts and targets most like what was typed; the most frequent ones for nothing."""

@@ -1,19 +1,19 @@
 """Routes that tell: the models and their words, health, metrics, the page and the description of the API."""
 
+import mimetypes
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
-from starlette.responses import FileResponse
 
 from vlseg.serve import schemas
 from vlseg.serve.describe import page_of
 from vlseg.serve.limits import Refused
+from vlseg.serve.logs import STATIC
 from vlseg.serve.metrics import CONTENT_TYPE
 from vlseg.serve.segmenting import errors
 from vlseg.serve.serving import Here, Serving
 
-STATIC = Path(__file__).parent / "static"
 router = APIRouter()
 open_router = APIRouter()
 """Needs no token."""
@@ -83,15 +83,20 @@ async def docs(request: Request) -> HTMLResponse:
 
 
 @router.get("/", include_in_schema=False)
-async def page() -> FileResponse:
+async def page() -> Response:
     """The page."""
-    return FileResponse(STATIC / "index.html")
+    return _file(STATIC / "index.html")
 
 
 @router.get("/static/{name}", include_in_schema=False)
-async def static(name: str) -> FileResponse:
+async def static(name: str) -> Response:
     """A file of the page."""
     files = {path.name: path for path in STATIC.iterdir() if path.is_file()}
     if name not in files:
         raise Refused(404, "no_such_file", "path: the page has no such file")
-    return FileResponse(files[name])
+    return _file(files[name])
+
+
+def _file(path: Path) -> Response:
+    """Whole, as no browser may keep it; a part that is asked for and is not there would be an error in plain text."""
+    return Response(path.read_bytes(), media_type=mimetypes.guess_type(path.name)[0])

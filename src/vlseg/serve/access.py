@@ -32,8 +32,8 @@ SINGLE = frozenset(
 """Headers that stand once: of two, one server reads the first and another the second."""
 MAX_HEADERS, MAX_HEADER_BYTES = 64, 16 * 2**10
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{20,256}")
-_OWN_SESSION = re.compile(rb"[A-Za-z0-9_-]{1,128}")
-_COOKIE = re.compile(r"([A-Za-z0-9_-]{22})\.([0-9]{1,12})\.([0-9a-f]{64})")
+OWN_SESSION = re.compile(r"^[A-Za-z0-9_-]{1,128}$")
+_COOKIE = re.compile(r"([A-Za-z0-9_-]{22})\.([1-9][0-9]{0,11})\.([0-9a-f]{64})")
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def program_session(headers: Mapping[bytes, bytes], access: Access) -> str | Non
     if scheme.lower() != b"bearer" or not is_token(token.strip(), access):
         raise Refused(401, "token_wrong", "header authorization: must be Bearer and the token that the server printed")
     own = headers.get(b"vlseg-session", b"default")
-    if not _OWN_SESSION.fullmatch(own):
+    if not OWN_SESSION.fullmatch(own.decode("latin-1")):
         line = "header vlseg-session: give 1 to 128 letters, digits, - and _, at random"
         raise Refused(400, "session_invalid", line)
     return _session(b"program " + own)

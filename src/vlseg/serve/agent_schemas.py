@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-from vlseg.serve.schemas import Body, Familiar, Model, Name, Presence, Threshold
+from vlseg.serve.schemas import UNKNOWN_WORDS, Body, Familiar, Model, Name, Presence, Threshold
 
 IMAGE = "Path of an image file below a folder that this server may read (see list_models)."
 CONTENT = "Instead of a path: the file's content in base64; a data: URL will do."
@@ -74,7 +74,7 @@ class MaskFound(BaseModel):
         description="left, top, right, bottom of the mask in pixels, the last two beyond it; null for an empty mask."
     )
     presence: Presence
-    unknown_words: list[str] = Field(description="Words of the prompt that no training prompt had.")
+    unknown_words: list[str] = Field(description=UNKNOWN_WORDS)
     threshold: float
     picture: int | None = Field(description="Which picture of this answer is the mask, from 0.")
     file: str | None = Field(description="Where the mask was written: PNG of 1 bit at the image's size.")

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from fastapi import FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
@@ -22,7 +23,7 @@ from vlseg.evaluation import Predictor
 from vlseg.serve import about, segmenting, taking
 from vlseg.serve.access import Access
 from vlseg.serve.engine import Engine
-from vlseg.serve.forms import invalid
+from vlseg.serve.forms import invalid, not_json
 from vlseg.serve.gate import ClientLeftError, Crowd, Gate, refusal
 from vlseg.serve.guard import Guard
 from vlseg.serve.limits import Limits, Refused
@@ -75,6 +76,7 @@ def create_app(
         description=f"{NOTICE} Programs send the header Authorization: Bearer TOKEN.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=_lifespan,
     )
     app.state.serving = serving
@@ -103,17 +105,24 @@ def make_serving(
     metrics = Metrics(crowd, store)
     copies = {name: [one] if isinstance(one, Predictor) else list(one) for name, one in models.items()}
     devices = {str(one.device) for inside in copies.values() for one in inside}
-    workers = {device: ThreadPoolExecutor(1, f"model-{device}") for device in devices}
+    workers = {device: ThreadPoolExecutor(1, f"model-{device}", _at_home, (device,)) for device in devices}
     engines = {
         name: Engine(
             [(one, workers[str(one.device)]) for one in inside],
             crowd=lambda: crowd.open,
             seen=partial(_seen, metrics, name),
+            patience=limits.seconds / 2,  # so that an answer that was begun is not lost to the time-out
         )
         for name, inside in copies.items()
     }
     helpers = ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 2)), "helper")
     return Serving(engines, store, limits, crowd, metrics, helpers, corrections, licences)
+
+
+def _at_home(device: str) -> None:
+    """On a device's own thread: what names no GPU lands on this one."""
+    if torch.device(device).index is not None:
+        torch.cuda.set_device(device)
 
 
 def _seen(metrics: Metrics, model: str, step: str, count: int) -> None:
@@ -148,15 +157,15 @@ def _answer_errors(app: FastAPI) -> None:
         return refusal(error, request.app.state.serving.crowd)
 
     async def wrong(request: Request, error: Any) -> Response:
-        errors = error.errors()
-        if errors[0]["type"] == "json_invalid":
-            return refusal(Refused(400, "not_json", "body: is no JSON; send an object"))
-        return refusal(invalid(errors))
+        first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return refusal(not_json(f"broken at character {first['loc'][-1] + 1}"))
+        return refusal(invalid(error.errors()))
 
     async def http(request: Request, error: Any) -> Response:
-        code = {404: "no_such_path", 405: "no_such_method"}.get(error.status_code, "http")
-        response = refusal(Refused(error.status_code, code, f"path: {error.detail}; see /docs"))
-        response.headers.update(error.headers or {})
+        headers = error.headers or {}
+        response = refusal(_unanswerable(error, headers.get("Allow")))
+        response.headers.update(headers)
         return response
 
     async def left(request: Request, error: Exception) -> Response:
@@ -167,3 +176,15 @@ def _answer_errors(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(ClientLeftError, left)
     app.add_exception_handler(ClientDisconnect, left)
+
+
+def _unanswerable(error: HTTPException, allowed: str | None) -> Refused:
+    """What Starlette and FastAPI refuse by themselves: no such path or method, or a body that no reader takes."""
+    if error.status_code == 404:
+        return Refused(404, "no_such_path", "path: this server has no such path; /docs lists those that it has")
+    if error.status_code == 405:
+        return Refused(
+            405, "no_such_method", f"method: this path takes {allowed or 'another one'}; /docs says for what"
+        )
+    coded = isinstance(error.__cause__, UnicodeDecodeError)
+    return not_json("not UTF-8" if coded else "nested too deep, or with a number too long")

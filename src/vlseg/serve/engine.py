@@ -15,6 +15,8 @@ from vlseg.evaluation.predict import Question, answer_rows, encode_images, recal
 from vlseg.models import ImageFeatures, Inputs, PromptFeatures, Rows
 from vlseg.models.features import SIZE_KEY
 from vlseg.serve.batching import Batcher, Bounds
+from vlseg.serve.gate import LONGEST_RETRY
+from vlseg.serve.limits import Refused
 
 ENCODE = Bounds(rows=8, pixels=32_000_000)
 DECODE = Bounds(rows=16, pixels=128_000_000)
@@ -82,7 +84,8 @@ class Engine:
     """One model, asked by many at once; on several devices, a copy on each.
 
     A request that is alone gets what `Predictor.segment` gives, to the bit. In a batch with others the sums of a
-    matrix product may be taken in another order: probabilities then differ by rounding.
+    matrix product may be taken in another order: probabilities then differ by rounding. `patience`: seconds of waiting
+    work beyond which no image is taken.
     """
 
     def __init__(
@@ -91,14 +94,38 @@ class Engine:
         *,
         crowd: Callable[[], int] = lambda: 1,
         seen: Callable[[str, int], None] = lambda step, count: None,
+        patience: float = math.inf,
     ) -> None:
         self.predictor = places[0][0]
         self.digest = self.predictor.digest
+        self.patience = patience
         self._places = [_Place(number, *place, crowd, seen) for number, place in enumerate(places)]
 
+    def check_room(self) -> None:
+        """Asked before an image is decoded, which costs something, too.
+
+        Raises:
+            Refused: what waits already takes longer than `patience`, by what it took before (429).
+        """
+        place = self._freest()
+        ahead = place.encode.ahead + place.decode.ahead
+        if ahead > self.patience:
+            told = "the server has as much to do as it can in time; try again later"
+            # Not before there is room for many: who asks again sends the image again.
+            seconds = math.ceil(max(ahead - self.patience, ahead / 2))
+            raise Refused(429, "overloaded", told, retry_after=min(LONGEST_RETRY, seconds))
+
+    def _freest(self) -> "_Place":
+        return min(self._places, key=lambda one: one.busy)
+
     async def encode(self, pixels: np.ndarray) -> Encoded:
-        """The features of an image (H, W, 3), uint8 or float32 in [0, 1], on the device with the least to do."""
-        place = min(self._places, key=lambda one: one.busy)
+        """The features of an image (H, W, 3), uint8 or float32 in [0, 1], on the device with the least to do.
+
+        Raises:
+            Refused: see `check_room`.
+        """
+        self.check_room()
+        place = self._freest()
         place.busy += 1
         try:
             return await place.encode(pixels, rows=1, pixels=pixels.shape[0] * pixels.shape[1])
@@ -148,7 +175,14 @@ class _Place:
         self.number, self.predictor, self.busy = number, predictor, 0
         self._remembers = recalls_prompts(predictor.model)
         self.encode = Batcher(self._encode_batch, worker, ENCODE, crowd=crowd, seen=partial(seen, "encode"))
-        self.decode = Batcher(self._decode_batch, worker, DECODE, crowd=crowd, seen=partial(seen, "decode"))
+        self.decode = Batcher(
+            self._decode_batch,
+            worker,
+            DECODE,
+            crowd=crowd,
+            seen=partial(seen, "decode"),
+            beside=lambda: self.encode.row_seconds,
+        )
 
     def _encode_batch(self, images: Sequence[np.ndarray]) -> list[Encoded]:
         predictor = self.predictor

@@ -14,7 +14,7 @@ from vlseg.data import unit_range
 from vlseg.evaluation import overlay
 from vlseg.records.names import slug
 from vlseg.serve.pictures import NOTICE, png, read_mask_png
-from vlseg.serve.polygons import polygons
+from vlseg.serve.polygons import check_edges, polygons
 from vlseg.serve.schemas import ExportAsk, ExportItem
 from vlseg.serve.store import Stored
 
@@ -87,6 +87,7 @@ def _overlay(pairs: Pairs, image: Stored) -> bytes:
 
 def _coco(pairs: Pairs, image: Stored) -> dict[str, Any]:
     """A category for each prompt, an annotation for each mask that is not empty."""
+    check_edges(mask for _, mask in pairs)
     height, width = image.size
     prompts = list(dict.fromkeys(item.prompt for item, _ in pairs))
     annotations: list[dict[str, Any]] = []

@@ -4,11 +4,12 @@ import re
 import sys
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from vlseg.serve.access import OWN_SESSION
 from vlseg.serve.limits import Limits, Refused
 
 T = TypeVar("T", bound=BaseModel)
@@ -24,12 +25,27 @@ class _InMemory(MultiPartParser):
 
     spool_max_size = sys.maxsize
 
+    def on_part_end(self) -> None:
+        """A field that is no file is UTF-8, as browsers and libraries send it; Starlette takes others for Latin-1.
+
+        Raises:
+            Refused: any other bytes (422).
+        """
+        part = self._current_part
+        if part.file is not None:
+            super().on_part_end()
+            return
+        try:
+            self.items.append((part.field_name, part.data.decode()))
+        except UnicodeDecodeError as error:
+            raise Refused(422, "not_utf8", f"{_shown(part.field_name)}: is not UTF-8; send it so") from error
+
 
 async def read_form(request: Request, fields: type[T], limits: Limits) -> tuple[bytes, T]:
     """The bytes of the file in the field `image`, and the other fields.
 
     Raises:
-        Refused: no form, no image or two, or fields that are wrong.
+        Refused: no form, no image or two, or fields that are wrong or not UTF-8.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
         raise Refused(415, "not_a_form", "Content-Type: send multipart/form-data with a field image")
@@ -59,8 +75,7 @@ def _parsed(fields: type[T], items: list[tuple[str, UploadFile | str]]) -> T:
         if name in LISTS:
             values.setdefault(name, []).append(value)
         elif name in values:
-            shown = name if _FIELD.fullmatch(name) else "(other)"
-            raise Refused(422, "twice", f"{shown}: is given twice; give it once")
+            raise Refused(422, "twice", f"{_shown(name)}: is given twice; give it once")
         else:
             values[name] = value
     try:
@@ -73,8 +88,21 @@ def invalid(errors: Any) -> Refused:
     """The first of pydantic's errors as one line: where, and what it should be; never what was sent."""
     first = errors[0]
     names = [str(part) for part in first["loc"] if part != "body"]
-    place = ".".join(name if _FIELD.fullmatch(name) else "(other)" for name in names) or "body"
+    if not names:
+        line = "body: is no JSON object; send one, with the header Content-Type: application/json"
+        return Refused(422, "invalid", line)
+    place = ".".join(map(_shown, names))
     return Refused(422, "invalid", f"{place}: {first['msg']}")
+
+
+def _shown(name: str) -> str:
+    """A field's name as messages quote it."""
+    return name if _FIELD.fullmatch(name) else "(other)"
+
+
+def not_json(why: str) -> Refused:
+    """A body that cannot be read as JSON; `why` quotes nothing of it."""
+    return Refused(400, "not_json", f"body: is no JSON ({why}); send an object with the fields that /docs names")
 
 
 def form_body(fields: type[BaseModel]) -> dict[str, Any]:
@@ -96,7 +124,19 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def session_of(request: Request) -> str:
+OwnSession = Annotated[
+    str | None,
+    Header(
+        alias="Vlseg-Session",
+        pattern=OWN_SESSION.pattern,
+        description="Of a program, at random: images are of one session. Programs that send none share one.",
+        examples=["yd0mYw0hTkiXkqzGwYV2kw"],
+    ),
+]
+"""For the description alone: the guard has read it, and a page's session is its cookie."""
+
+
+def session_of(request: Request, own: OwnSession = None) -> str:
     """The session that the guard found."""
     session: str = request.state.session
     return session

@@ -47,7 +47,7 @@ class Crowd:
 
 @dataclass
 class Gate:
-    """Lets requests that cost something in while there is room, before their body is read."""
+    """Lets requests that cost something in while there is room; their body is there by then, bounded by the guard."""
 
     app: ASGIApp
     crowd: Crowd

@@ -35,6 +35,9 @@ OPEN = frozenset({"/healthz"})
 """What needs no token."""
 BODIES_HELD = 8
 """Bodies of the largest size that are in memory at one time, those being received and those being answered."""
+REQUESTS_FOR_A_PLACE = 8
+"""Requests that are open at one time, for each of `Limits.queue`: the gate counts those that cost something once their
+body is there; bodies that arrive slowly and short requests stand beside them."""
 CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -73,7 +76,7 @@ class Guard:
 
     def __init__(self, app: App, access: Access, limits: Limits = Limits()) -> None:
         self.app, self.access, self.limits = app, access, limits
-        self._held = 0
+        self._held = self._requests = 0
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """As ASGI has it."""
@@ -113,20 +116,28 @@ class Guard:
         session = self._session(scope, headers)
         form = headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data")
         most = self.limits.bytes if form else self.limits.json_bytes
+        if session is None:  # whoever has no token may ask for what is open, and fills no memory
+            most = 0
         length = _length(method, headers, most)
         need = most if length is None else length
         if self._held + need > BODIES_HELD * self.limits.bytes:
             raise Refused(429, "too_busy", "the server takes in other images; ask again", retry_after=1)
+        if session is not None and self._requests >= REQUESTS_FOR_A_PLACE * self.limits.queue:
+            raise Refused(429, "too_busy", f"the server has {self._requests} requests open; ask again", retry_after=1)
         self._held += need
+        self._requests += 1
         try:
             body = await self._body(length, most, receive) if need else b""
             self._held += len(body) - need
             need = len(body)
             inner = {**scope, "state": {**scope.get("state", {}), "session": session}}
             inner["method"] = "GET" if method == "HEAD" else method
-            await self.app(inner, _replayed(body, receive), answer.send)
+            replayed = _replayed(body, receive)
+            del body  # what the app has read of it is kept by the app alone
+            await self.app(inner, replayed, answer.send)
         finally:
             self._held -= need
+            self._requests -= 1
 
     async def _open(
         self, token: str, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], answer: "_Answer"

@@ -1,29 +1,44 @@
 """What the server's log says: no prompts, pixels, file names or tokens."""
 
+import ipaddress
 import json
 import logging
 import re
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from vlseg.serve.access import MAX_HEADER_BYTES
+from vlseg.serve.connections import TimedProtocol
 from vlseg.serve.limits import Limits
 
 PROMPTS = "vlseg.serve.prompts"
 _IDS = re.compile(r"^(/v1/(?:images|models)/)[^/]+")
 _KNOWN = re.compile(
-    r"/|/(?:healthz|metrics|openapi\.json|docs|favicon\.ico)|/static/[a-z0-9_./-]{1,60}"
-    r"|/v1/(?:segment|images|models|corrections)|/v1/(?:images|models)/-(?:/(?:segment|export|words))?"
+    r"/|/(?:healthz|metrics|openapi\.json|docs|favicon\.ico)|/v1/(?:segment|images|models|corrections)"
+    r"|/v1/(?:images|models)/-(?:/(?:segment|export|words))?"
 )
+STATIC = Path(__file__).parent / "static"
+"""The page's files."""
+_FILES = frozenset(f"/static/{path.name}" for path in STATIC.iterdir())
 _RAISED = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
 def logged_path(target: str) -> str:
     """A request's target as the log has it: without query, without ids and names, "(other)" for paths that are none."""
     path = _IDS.sub(r"\1-", target.partition("?")[0])
-    return path if _KNOWN.fullmatch(path) else "(other)"
+    return path if path in _FILES or _KNOWN.fullmatch(path) else "(other)"
+
+
+def logged_address(client: str) -> str:
+    """Of "address:port"; "(other)" for what is no address: behind a proxy it is what X-Forwarded-For says."""
+    host, _, port = client.rpartition(":")
+    try:
+        return f"{ipaddress.ip_address(host.strip('[]').partition('%')[0])}:{int(port)}"
+    except ValueError:
+        return "(other)"
 
 
 class PathOnly(logging.Filter):
@@ -34,7 +49,7 @@ class PathOnly(logging.Filter):
         if isinstance(record.args, tuple) and len(record.args) == 5:
             client, method, target, version, status = record.args
             known = method if method in ("GET", "HEAD", "POST", "DELETE", "OPTIONS") else "(other)"
-            record.args = (client, known, logged_path(str(target)), version, status)
+            record.args = (logged_address(str(client)), known, logged_path(str(target)), version, status)
         return True
 
 
@@ -56,7 +71,8 @@ def uvicorn_settings(limits: Limits, *, behind_proxy: bool = False, log_prompts:
     """Arguments of `uvicorn.Config` that the guard relies on.
 
     Forwarded headers count only behind a proxy: uvicorn's own default believes them from this machine. WebSockets are
-    off. Headers may have MAX_HEADER_BYTES and a little, and a connection that sends none is closed after 5 s of rest.
+    off. Headers may have MAX_HEADER_BYTES and a little. A connection rests 5 s between requests; see `TimedProtocol`.
+    Guard and gate count requests: uvicorn's own limit answers with plain text, and counts connections that ask nothing.
     """
     quiet = {"handlers": ["stderr"], "propagate": False}
     return {
@@ -64,10 +80,10 @@ def uvicorn_settings(limits: Limits, *, behind_proxy: bool = False, log_prompts:
         "forwarded_allow_ips": "*" if behind_proxy else "",
         "server_header": False,
         "ws": "none",
-        "http": "h11",
+        "http": TimedProtocol,
         "h11_max_incomplete_event_size": 2 * MAX_HEADER_BYTES,
         "timeout_keep_alive": 5,
-        "limit_concurrency": 8 * limits.queue,
+        "limit_concurrency": None,
         "log_config": {
             "version": 1,
             "disable_existing_loggers": False,

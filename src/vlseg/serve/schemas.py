@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from vlseg.serve.pictures import NOTICE
 
@@ -11,6 +12,12 @@ GREY = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAAAAABX3VL4AAAADklEQVR4nGOIEmHkCgYAAoIA
 Threshold = Annotated[float, Field(ge=0, le=1, description="On probabilities: the mask is where they are above it.")]
 Colour = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$", examples=["#0072b2"])]
 Name = Annotated[str, Field(max_length=200, description="One of GET /v1/models; default: the first.")]
+UNKNOWN_WORDS = (
+    "Words of the prompt that training prompts of fewer than five patients had, or none; articles and the like are "
+    "left out; empty where nothing is stored."
+)
+MOST_FIELDS = 32
+"""Of a JSON object that is sent; none has a third of it."""
 _FAMILIAR: dict[str, Any] = {"state": "usual", "reasons": []}
 _RESULT: dict[str, Any] = {
     "prompt": "polyp",
@@ -25,10 +32,22 @@ _RESULT: dict[str, Any] = {
 }
 
 
+def _shown(example: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [example]})
+
+
 class Body(BaseModel):
     """A JSON body: fields that it does not know are refused."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, values: Any) -> Any:
+        # An error for each of a million unknown fields takes gigabytes; so lists of texts stop at the first.
+        if isinstance(values, dict) and len(values) > MOST_FIELDS:
+            raise PydanticCustomError("too_many_fields", "Has over {most} fields; see /docs", {"most": MOST_FIELDS})
+        return values
 
 
 class Error(BaseModel):
@@ -40,6 +59,8 @@ class Error(BaseModel):
 
 class ErrorBody(BaseModel):
     """The body of every answer that is an error."""
+
+    model_config = _shown({"error": {"code": "prompt_empty", "message": "prompt 1: is empty; type what to segment"}})
 
     error: Error
 
@@ -56,7 +77,7 @@ class Presence(BaseModel):
 
     score: float | None = Field(description="0 to 1; a probability only where calibrated.")
     calibrated: bool = Field(
-        description="Whether it was fitted on the validation images; never where the state is cannot_judge."
+        description="Whether it was fitted on validation samples; never where the state is cannot_judge."
     )
     n: int | None = Field(description="On how many.")
 
@@ -74,7 +95,7 @@ class Result(BaseModel):
     area_px: int
     area_mm2: float | None = Field(description="Only where the image's file has a spacing to be trusted.")
     presence: Presence
-    unknown_words: list[str] = Field(description="Words of the prompt that no training prompt had.")
+    unknown_words: list[str] = Field(description=UNKNOWN_WORDS)
     threshold: float
     mask: str = Field(description="PNG of 1 bit at the image's size, in base64.")
     probability: str | None = Field(
@@ -115,7 +136,7 @@ class Answer(BaseModel):
 class SegmentForm(Body):
     """The fields of a form beside its image."""
 
-    prompts: list[str] = Field(
+    prompts: Annotated[list[str], FailFast()] = Field(
         min_length=1, description="What to segment; give the field again for more.", examples=[["polyp", "small polyp"]]
     )
     model: Name | None = None
@@ -136,7 +157,9 @@ class SegmentAsk(Body):
         extra="forbid", json_schema_extra={"examples": [{"prompts": ["polyp", "small polyp"], "probability": True}]}
     )
 
-    prompts: list[str] = Field(min_length=1, description="Sentences; names of targets for models that read no text.")
+    prompts: Annotated[list[str], FailFast()] = Field(
+        min_length=1, description="Sentences; names of targets for models that read no text."
+    )
     model: Name | None = None
     threshold: Threshold | None = None
     probability: bool = Field(False, description="Whether the probabilities are wanted.")
@@ -152,7 +175,7 @@ class ImageInfo(BaseModel):
                     "id": "yd0mYw0hTkiXkqzGwYV2kw",
                     "width": 640,
                     "height": 480,
-                    "expires_in_s": 1800,
+                    "expires_in_s": 900,
                     "familiar": _FAMILIAR,
                 }
             ]
@@ -167,7 +190,7 @@ class ImageInfo(BaseModel):
 
 
 class ModelPresence(BaseModel):
-    """Whether presence scores are calibrated, and on how many validation images."""
+    """Whether presence scores are calibrated, and on how many validation samples."""
 
     calibrated: bool
     n: int | None
@@ -189,11 +212,30 @@ class Model(BaseModel):
 class Models(BaseModel):
     """The models of this server."""
 
+    model_config = _shown(
+        {
+            "models": [
+                {
+                    "name": "polyp-run",
+                    "default": True,
+                    "reads_text": True,
+                    "targets": ["polyp"],
+                    "image_size": [160, 160],
+                    "threshold": 0.5,
+                    "presence": {"calibrated": True, "n": 80},
+                    "licence": "Apache-2.0",
+                }
+            ]
+        }
+    )
+
     models: list[Model]
 
 
 class Words(BaseModel):
     """What the training prompts had; empty where the model has nothing stored."""
+
+    model_config = _shown({"words": ["polyp", "small"], "prompts": ["polyp", "small polyp"]})
 
     words: list[str]
     prompts: list[str]
@@ -226,7 +268,7 @@ class ExportAsk(Body):
     )
 
     what: Literal["masks", "coco", "overlay", "session"]
-    items: Annotated[list[ExportItem], Field(min_length=1, max_length=64)]
+    items: Annotated[list[ExportItem], FailFast(), Field(min_length=1, max_length=64)]
 
 
 class CorrectionItem(Body):
@@ -254,7 +296,7 @@ class CorrectionAsk(Body):
     )
 
     image_id: str = Field(max_length=200)
-    items: Annotated[list[CorrectionItem], Field(min_length=1, max_length=64)]
+    items: Annotated[list[CorrectionItem], FailFast(), Field(min_length=1, max_length=64)]
     patient: str = Field(
         "unknown",
         min_length=1,
@@ -265,6 +307,8 @@ class CorrectionAsk(Body):
 
 class Corrected(BaseModel):
     """What was kept."""
+
+    model_config = _shown({"sample_ids": ["0f3c9ab51c2d7e64a1b2c3d4__polyp-5e884898"], "dataset": "data/corrected"})
 
     sample_ids: list[str]
     dataset: str = Field(description="The folder on the server.")

@@ -26,18 +26,24 @@ ERRORS = {
 }
 
 
+LATER: dict[str, object] = {
+    "headers": {"Retry-After": {"schema": {"type": "integer", "minimum": 1}, "description": "Seconds to wait."}}
+}
+"""What comes with an answer that may be another one later."""
+
+
 def errors(*codes: int) -> dict[int | str, dict[str, object]]:
     """Those statuses for OpenAPI, with what every route may answer."""
     return {
-        code: {"model": schemas.ErrorBody, "description": ERRORS[code]}
-        for code in sorted({*codes, 400, 401, 403, 408, 413, 422, 503})
+        code: {"model": schemas.ErrorBody, "description": ERRORS[code], **(LATER if code in (429, 503) else {})}
+        for code in sorted({*codes, 400, 401, 403, 408, 413, 422, 429, 503})
     }
 
 
 @router.post(
     "/v1/segment",
     response_model=schemas.Answer,
-    responses=errors(411, 415, 429),
+    responses=errors(411, 415),
     openapi_extra=form_body(schemas.SegmentForm),
 )
 async def segment(request: Request, serving: Here, session: Session) -> schemas.Answer:
@@ -46,6 +52,7 @@ async def segment(request: Request, serving: Here, session: Session) -> schemas.
     model, engine = serving.engine(form.model)
 
     async def work() -> schemas.Answer:
+        engine.check_room()
         upload = await serving.read(content, engine.predictor)
         size = (upload.pixels.shape[0], upload.pixels.shape[1])
         prompts = serving.asked(form.prompts, engine.predictor, size)
@@ -61,7 +68,7 @@ async def segment(request: Request, serving: Here, session: Session) -> schemas.
     "/v1/images",
     response_model=schemas.ImageInfo,
     status_code=201,
-    responses=errors(411, 415, 429),
+    responses=errors(411, 415),
     openapi_extra=form_body(schemas.UploadForm),
 )
 async def upload_image(request: Request, serving: Here, session: Session) -> schemas.ImageInfo:
@@ -74,6 +81,7 @@ async def upload_image(request: Request, serving: Here, session: Session) -> sch
     model, engine = serving.engine(form.model)
 
     async def work() -> schemas.ImageInfo:
+        engine.check_room()
         upload = await serving.read(content, engine.predictor)
         encoded = await engine.encode(upload.pixels)
         image = serving.store.add(
@@ -90,7 +98,7 @@ async def upload_image(request: Request, serving: Here, session: Session) -> sch
     return await attended(request, work(), serving.limits.seconds)
 
 
-@router.post("/v1/images/{id}/segment", response_model=schemas.Answer, responses=errors(404, 429))
+@router.post("/v1/images/{id}/segment", response_model=schemas.Answer, responses=errors(404, 411))
 async def segment_image(
     id: str, ask: schemas.SegmentAsk, request: Request, serving: Here, session: Session
 ) -> schemas.Answer:

@@ -1,9 +1,11 @@
 """`vlseg serve`: everything that can be known is checked before a model is loaded, then uvicorn runs the app."""
 
 import secrets
+import signal
 import socket
 import ssl
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +90,9 @@ def serve(
         )
         address = _address(settings, tls, listening.getsockname()[1])
         told = f"{address}/?token={access.token}"
+        if threading.current_thread() is threading.main_thread():
+            # Told to stop it stops, and that is no failure: uvicorn raises the signal again once all is finished.
+            signal.signal(signal.SIGTERM, lambda *_: None)
         _Server(config, app.state.serving.crowd, lambda: ready(told, list(models))).run(sockets=[listening])
 
 
@@ -181,12 +186,19 @@ def _listen(host: str, port: int) -> socket.socket:
 def copies_of(name: str, source: str, options: Mapping[str, Any]) -> list[Predictor]:
     """The model, on each of the GPUs where there are several."""
     print(f"loading {name}", file=sys.stderr)
-    take_gpu(0)
-    found = [_loaded(source, options)]
-    # What computes on the processor does so whatever else is here.
-    for number in range(1, torch.cuda.device_count() if found[0].device.type == "cuda" else 1):
-        take_gpu(number)
-        found.append(_loaded(source, options))
+    gpus = torch.cuda.device_count() if resolve_device(options.get("device", "auto")).type == "cuda" else 1
+    if gpus == 1:
+        return [_loaded(source, options)]
+    found: list[Predictor] = []
+    try:
+        for number in range(gpus):
+            take_gpu(number)
+            found.append(_loaded(source, options))
+            if found[0].device.type != "cuda":  # exported: it computes on the processor whatever else is here
+                break
+    finally:
+        take_gpu(None)
+        torch.cuda.set_device(0)
     return found
 
 

@@ -27,7 +27,7 @@ from vlseg.serve.uploads import Upload, read_upload
 
 T = TypeVar("T")
 ANSWER_PIXELS = 256_000_000
-"""Of all masks of one answer: what a request may make the server keep at once."""
+"""Of all masks of one request: what it may make the server keep at once."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,7 @@ class Serving:
             check_targets(predictor.model, checked)
         except InputError as error:
             raise Refused(422, "unknown_target", f"prompts: {error}") from error
-        most = ANSWER_PIXELS // (size[0] * size[1])
-        if len(checked) > most:
-            raise Refused(413, "too_much_at_once", f"prompts: for an image of this size give at most {most} at once")
+        check_masks(len(checked), size, "prompts")
         return checked
 
     async def answer(self, asked: "Asked", image: Stored | Upload, encoded: Encoded, known: Known) -> schemas.Answer:
@@ -104,6 +102,13 @@ class Serving:
             familiar=familiar_values(encoded.familiar),
             results=results,
         )
+
+
+def check_masks(count: int, size: tuple[int, int], field: str) -> None:
+    """Raises: Refused: so many masks (H, W) are more than one request may have; the line names the field (413)."""
+    most = ANSWER_PIXELS // (size[0] * size[1])
+    if count > most:
+        raise Refused(413, "too_much_at_once", f"{field}: for an image of this size give at most {most} at once")
 
 
 @dataclass(frozen=True)

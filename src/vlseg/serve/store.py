@@ -108,9 +108,9 @@ class Store:
             raise Refused(429, "too_many_sessions", "session: others fill the server; try again later")
         own = own or _Session()
         image = Stored(secrets.token_urlsafe(16), pixels, spacing_mm, self.clock(), intensity, encoded)
+        self._make_room(own, image.nbytes)
         while len(own.images) >= self.limits.images_per_session:
             own.images.popitem(last=False)
-        self._make_room(own, image.nbytes)
         own.images[image.id] = image
         self._sessions[session] = own
         return image

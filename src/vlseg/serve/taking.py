@@ -12,7 +12,7 @@ from vlseg.serve.forms import Session
 from vlseg.serve.gate import attended
 from vlseg.serve.limits import Limits, Refused
 from vlseg.serve.segmenting import errors
-from vlseg.serve.serving import Here
+from vlseg.serve.serving import Here, check_masks
 
 router = APIRouter(tags=["export"])
 corrections_router = APIRouter(tags=["export"])
@@ -23,7 +23,7 @@ FILE = {"schema": {"type": "string", "format": "binary"}}
     "/v1/images/{id}/export",
     response_class=Response,
     responses={
-        **errors(404, 429),
+        **errors(404, 411),
         200: {
             "description": "The file: a zip of masks, COCO's JSON with polygons, a PNG, or the session's JSON.",
             "content": {"application/zip": FILE, "image/png": FILE, "application/json": {"schema": {}}},
@@ -33,6 +33,7 @@ FILE = {"schema": {"type": "string", "format": "binary"}}
 async def export(id: str, ask: schemas.ExportAsk, request: Request, serving: Here, session: Session) -> Response:
     """A file of masks of a stored image. COCO's polygons stand for exactly the masks' pixels."""
     image = serving.store.get(session, id)
+    check_masks(len(ask.items), image.size, "items")
     _check({f"items.{number}.prompt": item.prompt for number, item in enumerate(ask.items)}, serving.limits)
     content = await attended(request, serving.aside(exported, ask, image), serving.limits.seconds)
     media, name = KINDS[ask.what]
@@ -40,13 +41,14 @@ async def export(id: str, ask: schemas.ExportAsk, request: Request, serving: Her
 
 
 @corrections_router.post(
-    "/v1/corrections", response_model=schemas.Corrected, status_code=201, responses=errors(404, 429)
+    "/v1/corrections", response_model=schemas.Corrected, status_code=201, responses=errors(404, 411)
 )
 async def correct(ask: schemas.CorrectionAsk, request: Request, serving: Here, session: Session) -> schemas.Corrected:
     """Adds masks of a stored image to the server's dataset of corrections; only where it was started with one."""
     image = serving.store.get(session, ask.image_id)
     if serving.corrections is None:
         raise Refused(404, "no_corrections", "path: this server keeps no corrections; start it with --corrections")
+    check_masks(len(ask.items), image.size, "items")
     prompts = {f"items.{number}.prompt": item.prompt for number, item in enumerate(ask.items)}
     targets = {f"items.{number}.target": item.target for number, item in enumerate(ask.items)}
     _check({**prompts, **targets, "patient": ask.patient}, serving.limits)
@@ -67,5 +69,6 @@ def _check(texts: Mapping[str, str], limits: Limits) -> None:
         try:
             check_prompts([text], limits)
         except Refused as refused:
-            told = refused.message.partition(": ")[2]
+            blank = refused.code == "prompt_empty"
+            told = "holds blanks alone; give a name" if blank else refused.message.partition(": ")[2]
             raise Refused(refused.status, refused.code, f"{field}: {told}") from refused

@@ -127,7 +127,7 @@ def leave() -> None:
     if _team is not None and _team.formed:
         dist.destroy_process_group()
     _team = None
-    take_gpu(0)
+    take_gpu(None)
     atexit.unregister(leave)
 
 

@@ -9,16 +9,19 @@ import contextlib
 import importlib
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from vlseg.models.exported.run import Arrays, Model
 from vlseg.models.exported.write import exported_part, retell
 from vlseg.records import InputError
 
+Example = tuple[np.ndarray, str]
+"""An image (H, W, 3) float32 in [0, 1], and a prompt or a target's name."""
 WEIGHTS = ("fp32", "fp16", "int8")
 SMALL = 1024
 """Tensors of fewer numbers stay: scales, shifts and the like, which weigh nothing and matter."""
@@ -28,19 +31,23 @@ FLOAT = 1
 """ONNX's number for single precision."""
 PRODUCTS = {"MatMul": 1, "Gemm": 1}
 """Operations with weights, and the axis of these that the results have."""
+BETWEEN = ["Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Relu", "Clip", "MaxPool", "GlobalAveragePool"]
+"""Operations that convolutional graphs do in int8; onnxruntime's quantizer fails on others where they read weights."""
 CONVOLUTIONS = {"Conv": 0, "ConvTranspose": 1}
 
 
-def lighten(folder: Path, weights: str) -> None:
+def lighten(folder: Path, weights: str, examples: Sequence[Example] = ()) -> None:
     """Rewrite the ONNX graphs of a folder with smaller weights.
 
     fp16: halves, which the engine turns into single precision as it opens the graph: half the size, the same speed.
-    int8: matrix products in int8, their inputs' scale found at each call; convolutions' weights in int8 and computed in
-    single precision; the rest in halves.
+    int8: matrix products in int8, their inputs' scale found at each call. Convolutional graphs: with examples all in
+    int8, with the ranges that these reach; without, their weights alone, computed in single precision. The rest in
+    halves.
 
     Args:
         folder: that `write_exported` wrote, in single precision.
         weights: "fp32" (nothing is done), "fp16" or "int8".
+        examples: images as the model will see, best of its training, and what is asked of each.
 
     Raises:
         InputError: graphs that are not ONNX in single precision; a package that is not installed.
@@ -49,22 +56,33 @@ def lighten(folder: Path, weights: str) -> None:
     if weights == "fp32":
         return
     stays = _staying(folder, told)
+    fed = _fed(folder, examples) if weights == "int8" else {}
     for name, graph in told["graphs"].items():
         path = folder / graph["files"][0]
         if weights == "int8" and name not in stays:
-            _in_bytes(path, CONVOLUTIONS)
-            _products_in_int8(path)
+            if _convolutional(path) and fed.get(name):
+                _all_in_int8(path, fed[name])
+            else:
+                _in_bytes(path, CONVOLUTIONS)
+                _products_in_int8(path)
         _in_halves(path)
     retell(folder, {**told, "weights": weights})
 
 
-def to_openvino(folder: Path, *, weights: str = "fp32", computes: Literal["f32", "bf16"] = "f32") -> None:
+def to_openvino(
+    folder: Path,
+    *,
+    weights: str = "fp32",
+    computes: Literal["f32", "bf16"] = "f32",
+    examples: Sequence[Example] = (),
+) -> None:
     """Turn the ONNX graphs of a folder into OpenVINO's files (.xml and .bin), which take their place.
 
     Args:
         folder: that `write_exported` wrote, in single precision.
         weights: of the files; with "int8", weights of matrix products and convolutions alone.
         computes: in what the engine calculates, where the processor can.
+        examples: as for `lighten`.
 
     Raises:
         InputError: as `lighten`.
@@ -72,11 +90,15 @@ def to_openvino(folder: Path, *, weights: str = "fp32", computes: Literal["f32",
     told = _single(folder)
     openvino = _package("openvino", "openvino")
     stays = _staying(folder, told)
+    fed = _fed(folder, examples) if weights == "int8" else {}
     graphs = {}
     for name, graph in told["graphs"].items():
         path = folder / graph["files"][0]
         if weights == "int8" and name not in stays:
-            _in_bytes(path, PRODUCTS | CONVOLUTIONS)
+            if _convolutional(path) and fed.get(name):
+                _all_in_int8(path, fed[name])
+            else:
+                _in_bytes(path, PRODUCTS | CONVOLUTIONS)
         if weights != "fp32":
             _in_halves(path)
         files = [f"{name}.xml", f"{name}.bin"]
@@ -116,6 +138,54 @@ def _products_in_int8(path: Path) -> None:
         )
 
 
+def _fed(folder: Path, examples: Sequence[Example]) -> dict[str, list[Arrays]]:
+    """What the image encoder and the decoder are given for the examples, in single precision."""
+    fed: dict[str, list[Arrays]] = {"image_encoder": [], "decoder": []}
+    model = Model(folder) if examples else None
+    for image, prompt in examples:
+        assert model is not None
+        inputs = model.prepare([image])
+        features, prompts = model.encode_image(inputs), model.encode_prompts(model.tokenize([prompt]))
+        fed["image_encoder"].append(inputs)
+        named = {f"image.{name}": one for name, one in features.items()}
+        fed["decoder"].append(named | {f"prompt.{name}": one for name, one in (prompts or {}).items()})
+    return fed
+
+
+def _convolutional(path: Path) -> bool:
+    """Whether most of a graph's large weights are convolutions'."""
+    graph = _package("onnx", "export").load(str(path)).graph
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer if _large(tensor)}
+    theirs = {used for node in graph.node if node.op_type in CONVOLUTIONS for used in node.input}
+    return bool(2 * sum(size for name, size in sizes.items() if name in theirs) >= sum(sizes.values()) > 0)
+
+
+def _all_in_int8(path: Path, fed: Sequence[Arrays]) -> None:
+    """What convolutional graphs consist of, with the ranges of its inputs over what the graph is fed."""
+    quantization = _package("onnxruntime.quantization", "export")
+    needed = {one.name for one in _package("onnx", "export").load(str(path)).graph.input}
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined]
+        def __init__(self) -> None:
+            self.left = iter(fed)
+
+        def get_next(self) -> Arrays | None:
+            arrays = next(self.left, None)
+            return None if arrays is None else {name: one for name, one in arrays.items() if name in needed}
+
+    with _quiet():
+        quantization.quantize_static(
+            str(path),
+            str(path),
+            Reader(),
+            op_types_to_quantize=BETWEEN,
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            weight_type=quantization.QuantType.QInt8,
+            activation_type=quantization.QuantType.QUInt8,
+        )
+
+
 def _in_bytes(path: Path, axes: Mapping[str, int]) -> None:
     """Store weights of some operations as int8; `axes` names those and the axis of the weights that the results have.
 
@@ -128,9 +198,8 @@ def _in_bytes(path: Path, axes: Mapping[str, int]) -> None:
         axis = _axis(model.graph, tensor.name, len(tensor.dims), axes) if _large(tensor) else None
         if axis is not None:
             found[tensor.name] = axis
-    sizes = {tensor.name: math.prod(tensor.dims) for tensor in model.graph.initializer if _large(tensor)}
-    convolved = [name for name in found if _readers(model.graph, name)[0][0].op_type in CONVOLUTIONS]
-    if 2 * sum(sizes[name] for name in convolved) < sum(sizes.values()):
+    if not _convolutional(path):
+        convolved = [name for name in found if _readers(model.graph, name)[0][0].op_type in CONVOLUTIONS]
         found = {name: axis for name, axis in found.items() if name not in convolved}
     _store(model, {name: partial(_bytes, axis=axis) for name, axis in found.items()})
     onnx.save(model, str(path))

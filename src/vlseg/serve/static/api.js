@@ -2,6 +2,8 @@
 
 const PATIENCE = 60_000; // milliseconds to wait for a server that is full
 
+const GO_ON = "Then this page goes on, with what is on it.";
+
 export class ServerError extends Error {
   constructor(status, code, message) {
     super(message);
@@ -31,13 +33,23 @@ async function sent(path, options) {
     return await fetch(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ServerError(0, "no_answer", "The server does not answer. Is vlseg serve still running?");
+    for (const value of options.body instanceof FormData ? options.body.values() : []) if (value instanceof File) await bytesOf(value, 1);
+    throw new ServerError(0, "no_answer", `The server does not answer. If it has ended, start vlseg serve again and open, in another tab, the address that it prints. ${GO_ON}`);
+  }
+}
+
+/** What is in a file, or in its beginning; an error where it is not any more what was chosen. */
+export async function bytesOf(file, most = file.size) {
+  try {
+    return await file.slice(0, most).arrayBuffer();
+  } catch {
+    throw new ServerError(0, "file_gone", "image: the file was moved, changed or deleted since it was chosen; choose it again");
   }
 }
 
 async function told(answer) {
   if (answer.status === 401)
-    return new ServerError(401, "token_missing", "This page's time is over. Open the address that vlseg serve printed.");
+    return new ServerError(401, "token_missing", `This page's time is over. Open, in another tab, the address that vlseg serve printed. ${GO_ON}`);
   const body = await answer.json().catch(() => null);
   const { code = "http", message = `the server answered ${answer.status}` } = body?.error ?? {};
   return new ServerError(answer.status, code, message);

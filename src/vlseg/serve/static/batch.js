@@ -2,24 +2,35 @@
 
 import { segmentOnce } from "./api.js";
 import { droppedFiles, imagesAmong, openImage } from "./image.js";
+import { LOOKS, swatch } from "./looks.js";
 import { download } from "./save.js";
-import { app, byId, complain, make, say, settle } from "./state.js";
+import { app, byId, complain, make, MOST_PROMPTS, say, settle } from "./state.js";
+import { pictureFor, thumb } from "./thumbs.js";
 import { areaWords, BADGES, presenceNumber } from "./words.js";
 
 const AT_ONCE = 3; // requests: the server puts images that come together into one batch
 const NOTICE = "Research use, not a medical device.";
 let files = [];
-let results = []; // {name, file, prompt, state, area, mm2, presence, ...}
+let results = []; // {name, file, prompt, state, area, mm2, presence, ..., row: its line in the table}
+let asked = { key: "", prompts: [], model: "" }; // what the results answer
 let order = { by: "name", down: false };
 let running = null; // an AbortController
+let opened = null; // the button of the image that was opened last
+let planned = false;
 
 export function wireBatch() {
-  for (const id of ["many-files", "many-folder"]) byId(id).addEventListener("change", (event) => take([...event.target.files]));
+  const inputs = ["many-files", "many-folder"].map(byId);
+  for (const input of inputs)
+    input.addEventListener("change", () => {
+      take([...input.files]);
+      for (const other of inputs) if (other !== input) other.value = ""; // else it would still say how many it has
+    });
   const area = byId("many");
   area.addEventListener("dragover", (event) => event.preventDefault());
   area.addEventListener("drop", async (event) => {
     event.preventDefault();
     take(await droppedFiles(event.dataTransfer));
+    for (const input of inputs) input.value = "";
   });
   byId("batch").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -39,7 +50,7 @@ function take(chosen) {
   files = imagesAmong(chosen).sort((a, b) => nameOf(a).localeCompare(nameOf(b), "en", { numeric: true }));
   const other = chosen.length - files.length;
   byId("many-chosen").textContent = `${files.length} ${files.length === 1 ? "image" : "images"}` + (other ? `; ${other} other ${other === 1 ? "file is" : "files are"} left out` : "");
-  byId("many-run").disabled = files.length === 0;
+  byId("many-run").disabled = running !== null || files.length === 0;
 }
 
 const nameOf = (file) => file.place || file.webkitRelativePath || file.name;
@@ -47,41 +58,67 @@ const nameOf = (file) => file.place || file.webkitRelativePath || file.name;
 async function run() {
   const prompts = [...new Set(byId("many-prompts").value.split("\n").filter((line) => line.trim()))];
   if (!prompts.length) return complain(new Error("prompts: type one a line"));
+  if (prompts.length > MOST_PROMPTS) return complain(new Error(`prompts: ${prompts.length} lines, at most ${MOST_PROMPTS} at once; remove some`));
   settle();
   running = new AbortController();
-  results = [];
-  const waiting = [...files];
   const total = files.length;
-  showRunning(0, total);
+  const waiting = begin(prompts);
   const work = async () => {
     for (let file; !running.signal.aborted && (file = waiting.shift()); ) {
-      results.push(...(await answered(file, prompts, running.signal)));
+      results.push(...(await answered(file, prompts)));
       showRunning(total - waiting.length, total);
-      showTable();
+      planTable();
     }
   };
+  showRunning(total - waiting.length, total);
+  planTable();
   await Promise.all(Array.from({ length: AT_ONCE }, work));
   const [stopped, failed] = [running.signal.aborted, results.filter((one) => one.error).length];
   running = null;
   showRunning(total, total);
-  showTable();
   const done = new Set(results.map((one) => one.file)).size;
-  say(`${stopped ? "Stopped" : "Done"}: ${done} of ${total} images${failed ? `, ${failed} lines without an answer` : ""}.`);
+  const more = failed ? `, ${failed} without an answer` : "";
+  say(`${stopped ? "Stopped" : "Done"}: ${done} of ${total} images${more}.${stopped ? " “Segment” goes on with the others." : ""}`);
 }
 
-async function answered(file, prompts, signal) {
+/** The images to ask about: of the same model and prompts as before those that have no answer yet. */
+function begin(prompts) {
+  const key = JSON.stringify([app.model.name, prompts]);
+  const here = new Set(files);
+  results = results.filter((one) => asked.key === key && !one.error && here.has(one.file));
+  const have = new Set(results.map((one) => one.file));
+  if (have.size === files.length) {
+    results = [];
+    have.clear();
+  }
+  asked = { key, prompts, model: app.model.name };
+  return files.filter((file) => !have.has(file));
+}
+
+async function answered(file, prompts) {
   const name = nameOf(file);
   try {
-    const answer = await segmentOnce(file, { prompts, model: app.model.name }, { signal });
-    return answer.results.map((one) => ({
+    const answer = await segmentOnce(file, { prompts, model: asked.model }, { signal: running.signal });
+    const picture = await pictureFor(file, answer);
+    return await Promise.all(answer.results.map(async (one, at) => ({
       name, file, prompt: one.prompt, state: one.state, area: one.area_px, mm2: one.area_mm2, spacing: answer.spacing_mm,
       presence: one.presence, threshold: one.threshold, unknown: one.unknown_words, familiar: answer.familiar,
-      model: answer.model, digest: answer.digest, error: "",
-    }));
+      model: answer.model, digest: answer.digest, error: "", ...(await drawn(picture, one.mask, at)),
+    })));
   } catch (error) {
     if (error.name === "AbortError") return [];
+    if (["no_answer", "token_missing"].includes(error.code)) {
+      complain(error); // so will it be with all others
+      running.abort();
+      return [];
+    }
     return [{ name, file, prompt: prompts.join("; "), state: "", error: error.message }];
   }
+}
+
+async function drawn(picture, mask, at) {
+  const look = LOOKS[at % LOOKS.length];
+  return { look, thumb: await thumb(picture, mask, look) };
 }
 
 function showRunning(done, total) {
@@ -107,6 +144,30 @@ function sorted() {
   return [...results].sort((a, b) => sign * apart(key(a), key(b)));
 }
 
+/** At most once a frame: an image's answer may come quicker. */
+function planTable() {
+  if (planned) return;
+  planned = true;
+  requestAnimationFrame(() => {
+    planned = false;
+    showTable();
+  });
+}
+
+/** What is here for the chosen model: targets, where it reads no text. */
+export function showBatch() {
+  const { reads_text: reads, targets } = app.model;
+  byId("many-known").hidden = reads;
+  byId("many-known").textContent = reads ? "" : `This model reads no text. It knows: ${targets.join(", ")}.`;
+}
+
+/** The table is seen again: where the image is that was opened from it. */
+export function backToTable() {
+  if (!opened?.isConnected) return;
+  opened.scrollIntoView({ block: "center" });
+  opened.focus({ preventScroll: true });
+}
+
 function showTable() {
   byId("results").hidden = results.length === 0;
   byId("many-csv").disabled = results.length === 0;
@@ -114,14 +175,15 @@ function showTable() {
     const here = button.dataset.by === order.by;
     button.closest("th").setAttribute("aria-sort", !here ? "none" : order.down ? "descending" : "ascending");
   }
-  byId("results-body").replaceChildren(...sorted().map(line));
+  byId("results-body").replaceChildren(...sorted().map((one) => (one.row ??= line(one))));
 }
 
 function line(one) {
-  const open = make("button", { type: "button", className: "link", textContent: one.name, title: "Open this image" });
+  const open = make("button", { type: "button", className: "link", title: "Open this image" }, one.thumb ?? "", make("span", { textContent: one.name }));
   open.addEventListener("click", () => {
+    opened = open;
     location.hash = "#one";
-    openImage(one.file, byId("many-prompts").value.split("\n").filter((text) => text.trim()).slice(0, 12));
+    openImage(one.file, asked.prompts);
   });
   const reasons = one.error || (one.familiar?.reasons ?? []).join("; ");
   const { score = null, calibrated = false, n = null } = one.presence ?? {};
@@ -132,6 +194,7 @@ function line(one) {
     score === null ? "" : `${presenceNumber(score)}${calibrated ? ` (n = ${n})` : " (score)"}`,
   ];
   const row = make("tr", {}, make("th", { scope: "row" }, open), ...cells.map((text) => make("td", { textContent: text })));
+  if (one.look) row.children[1].prepend(swatch(one.look, 14), " ");
   row.dataset.state = one.state || "error";
   return row;
 }

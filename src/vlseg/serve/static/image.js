@@ -1,6 +1,6 @@
 // The image that is open: sent to the server once, and as the person sees it.
 
-import { drop, exported, upload } from "./api.js";
+import { bytesOf, drop, exported, upload } from "./api.js";
 import { encodeMask, toBase64 } from "./png.js";
 import { askAll, forgetAnswers, newRow, removeRow } from "./prompts.js";
 import { app, byId, changed, complain, say, settle } from "./state.js";
@@ -17,10 +17,11 @@ export async function openImage(file, prompts = null) {
   await show(file, prompts);
 }
 
-/** The same file once more, for another model. */
+/** The same file once more, for another model; whether that went well. */
 export async function openAgain() {
-  if (app.image) await show(app.image.file, null, { keepEdits: true });
-  else forgetAnswers();
+  if (app.image) return show(app.image.file, null, { keepEdits: true });
+  forgetAnswers();
+  return true;
 }
 
 async function show(file, prompts, { keepEdits = false } = {}) {
@@ -30,7 +31,10 @@ async function show(file, prompts, { keepEdits = false } = {}) {
   byId("stage").setAttribute("aria-busy", "true");
   try {
     const image = await sent(file);
-    if (mine !== opening) return void drop(image.id);
+    if (mine !== opening) {
+      drop(image.id);
+      return false;
+    }
     if (app.image) drop(app.image.id);
     Object.assign(app, { image, compare: null });
     forgetAnswers({ keepEdits });
@@ -42,9 +46,11 @@ async function show(file, prompts, { keepEdits = false } = {}) {
     say(`Image of ${image.width} × ${image.height} pixels is open. ${image.familiar.state === "unlike" ? "The model cannot judge it." : ""}`.trim());
     changed();
     await (applySession() ?? askAll());
+    return true;
   } catch (error) {
     if (mine === opening) complain(error);
     if (mine === opening) say("");
+    return false;
   } finally {
     if (mine === opening) byId("stage").removeAttribute("aria-busy");
   }
@@ -52,10 +58,10 @@ async function show(file, prompts, { keepEdits = false } = {}) {
 
 async function sent(file) {
   const model = app.model.name;
-  const [info, bytes] = await Promise.all([upload(file, model), file.arrayBuffer()]);
+  const [info, bytes] = await Promise.all([upload(file, model), bytesOf(file)]);
   const image = { file, model, ...info, spacing: null, digest: null };
   image.sha256 = hex(await crypto.subtle.digest("SHA-256", bytes));
-  image.picture = (isDeep(new Uint8Array(bytes)) ? null : await own(file, info)) ?? (await servers(info));
+  image.picture = (await own(file, bytes, info)) ?? (await servers(info));
   return image;
 }
 
@@ -64,10 +70,18 @@ const hex = (buffer) => [...new Uint8Array(buffer)].map((byte) => byte.toString(
 /** A PNG with 16 bits: the server scales those as the model takes them, browsers cut them off. */
 const isDeep = (bytes) => bytes[1] === 80 && bytes[2] === 78 && bytes[3] === 71 && bytes[24] === 16;
 
-/** The browser's own reading; null where it has none (TIFF) or another size than the server's. */
-async function own(file, { width, height }) {
+/** The browser's own reading; null where it has none (TIFF), or not the model's: another size, 16 bits, or it shows through. */
+export async function own(file, bytes, { width, height }) {
+  if (isDeep(new Uint8Array(bytes))) return null;
   const picture = await createImageBitmap(file, { imageOrientation: "from-image" }).catch(() => null);
-  return picture && picture.width === width && picture.height === height ? picture : null;
+  return picture && picture.width === width && picture.height === height && !showsThrough(picture) ? picture : null;
+}
+
+/** Whether parts are transparent: the model gets the colours below. */
+function showsThrough(picture) {
+  const context = new OffscreenCanvas(64, 64).getContext("2d", { willReadFrequently: true });
+  context.drawImage(picture, 0, 0, 64, 64);
+  return context.getImageData(0, 0, 64, 64).data.some((value, at) => at % 4 === 3 && value < 255);
 }
 
 /** The server's reading: an overlay with an empty mask. */

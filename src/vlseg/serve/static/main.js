@@ -1,13 +1,13 @@
 // The page: its parts put together.
 
 import { describe, drop, listModels, wordsOf } from "./api.js";
-import { wireBatch } from "./batch.js";
+import { backToTable, showBatch, wireBatch } from "./batch.js";
 import { brushing, cursor, setBrush, setTool } from "./brush.js";
 import { differenceLayers, showCompare, wireCompare } from "./compare.js";
 import { canRedo, canUndo, redo, undo } from "./history.js";
 import { droppedFiles, imagesAmong, openAgain, openImage } from "./image.js";
 import { listen, STEP } from "./input.js";
-import { newRow } from "./prompts.js";
+import { askLost, newRow } from "./prompts.js";
 import { rebuildRows, showRows, wireRows } from "./rows.js";
 import { showSave, wireSave } from "./save.js";
 import { openSession } from "./session.js";
@@ -35,14 +35,23 @@ async function begin() {
   document.body.dataset.ready = "";
 }
 
+let choosing = 0;
+
+/** Another model for the open image; where that fails the one before stays. */
 async function choose(model) {
-  const before = app.model;
-  app.model = model;
-  app.words = await wordsOf(model.name);
+  const mine = ++choosing;
+  const words = await wordsOf(model.name);
+  if (mine !== choosing) return;
+  const before = { model: app.model, words: app.words };
+  put({ model, words });
+  if (before.model && !(await openAgain()) && app.model === model) put(before);
+}
+
+function put({ model, words }) {
+  Object.assign(app, { model, words });
+  byId("model").value = model.name;
   byId("licence").textContent = model.licence ? `Licence of the weights: ${model.licence}` : "";
-  if (!before) return;
   rebuildRows();
-  await openAgain();
 }
 
 function wireTop() {
@@ -58,9 +67,12 @@ function wireTop() {
     }
   });
   byId("model").addEventListener("change", (event) => {
-    choose(app.models.find((one) => one.name === event.target.value)).catch(complain);
+    choose(app.models.find((one) => one.name === event.target.value)).catch((error) => {
+      event.target.value = app.model.name;
+      complain(error);
+    });
   });
-  byId("error-close").addEventListener("click", settle);
+  byId("error-close").addEventListener("click", () => settle());
   window.addEventListener("hashchange", showPart);
   showPart();
 }
@@ -74,6 +86,7 @@ function showPart() {
     if (here) byId(id).setAttribute("aria-current", "page");
     else byId(id).removeAttribute("aria-current");
   }
+  if (many) backToTable();
   changed();
 }
 
@@ -110,6 +123,7 @@ function wireStage() {
   wireTools();
   for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault()); // beside the image
   window.addEventListener("beforeunload", (event) => app.rows.some((row) => row.edit) && event.preventDefault());
+  window.addEventListener("focus", askLost);
   window.addEventListener("pagehide", () => app.image && drop(app.image.id));
 }
 
@@ -155,6 +169,7 @@ function show() {
   showRows();
   showCompare();
   showSave();
+  showBatch();
   byId("brush").value = app.brush;
   byId("brush-value").textContent = `${app.brush} px`;
   byId("opacity-value").textContent = `${Math.round(app.opacity * 100)} %`;

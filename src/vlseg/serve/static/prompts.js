@@ -19,7 +19,7 @@ export function newRow(prompt = "") {
   }
   const taken = app.rows.map((row) => row.look);
   const look = LOOKS.find((one) => !taken.includes(one)) ?? LOOKS[app.rows.length % LOOKS.length];
-  const row = { ...EMPTY, number: ++made, prompt, look, visible: true, k: null, asked: 0, asking: false, error: null };
+  const row = { ...EMPTY, number: ++made, prompt, look, visible: true, k: null, asked: 0, asking: false, error: null, lost: false };
   Object.assign(row, { mask: null, path: null, area: 0, modelArea: 0, saved: null, timer: 0, controller: null });
   app.rows.push(row);
   app.selected = row;
@@ -29,6 +29,7 @@ export function newRow(prompt = "") {
 
 export function removeRow(row) {
   stop(row);
+  settle("prompts");
   app.rows = app.rows.filter((one) => one !== row);
   if (app.selected === row) app.selected = app.rows.at(-1) ?? null;
   if (app.compare && (app.compare.a === row || app.compare.b === row)) app.compare = null;
@@ -56,6 +57,7 @@ function stop(row) {
 export function typed(row, prompt) {
   row.prompt = prompt;
   stop(row);
+  settle("prompts");
   if (!prompt.trim()) {
     Object.assign(row, { ...EMPTY, mask: null, path: null, error: null, area: 0, modelArea: 0 });
   } else if (app.image) {
@@ -69,6 +71,11 @@ export function askAll() {
   return Promise.all(app.rows.filter((row) => row.prompt.trim()).map(ask));
 }
 
+/** Asks once more what the server did not hear: it may be there again, or the page allowed again. */
+export function askLost() {
+  return Promise.all(app.rows.filter((row) => row.error && row.lost).map(ask));
+}
+
 /** Asks for a prompt's mask. Answers that come after a later question are dropped. */
 export async function ask(row) {
   stop(row);
@@ -79,7 +86,7 @@ export async function ask(row) {
   const options = { signal: row.controller.signal, waiting: () => say("The server is full; waiting for a place.") };
   changed();
   try {
-    const wanted = { prompts: [row.prompt], model: app.model.name, probability: true };
+    const wanted = { prompts: [row.prompt], model: app.image.model, probability: true };
     const answer = await kept((id) => segment(id, wanted, options));
     const [result] = answer.results;
     const given = await decodeGrey(fromBase64(result.mask));
@@ -88,13 +95,13 @@ export async function ask(row) {
     Object.assign(app.image, { familiar: answer.familiar, spacing: answer.spacing_mm, digest: answer.digest });
     Object.assign(row, { result, given: given.values, hundredths: values, error: null });
     row.highest = values.reduce((most, value) => Math.max(most, value), 0);
-    settle();
+    settle("prompts");
   } catch (error) {
     if (mine !== row.asked || error.name === "AbortError") return;
     const saved = row.saved;
-    Object.assign(row, { ...EMPTY, edit: row.edit, error: error.message });
+    Object.assign(row, { ...EMPTY, edit: row.edit, error: error.message, lost: [0, 401].includes(error.status) });
     if (saved) row.given = new Uint8Array(saved.length); // what was kept is shown, whatever the model says now
-    complain(error);
+    complain(error, "prompts");
   }
   row.asking = false;
   recompute(row);

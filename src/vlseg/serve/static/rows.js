@@ -129,6 +129,8 @@ function toldOf(row) {
   if (!row.prompt.trim()) return [];
   if (!app.image) return ["Open an image to see its mask."];
   if (!row.mask) return ["Asking…"];
+  if (row.asking && row.result && row.result.prompt !== row.prompt)
+    return [make("b", { textContent: "Asking…" }), ` · the mask is still that of “${row.result.prompt}”`];
   const more = [areaWords(row.area, app.image.spacing)];
   if (row.result) more.push(presenceShort(row.result.presence));
   if (row.edit) more.push("corrected by hand");

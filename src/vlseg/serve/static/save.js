@@ -6,6 +6,9 @@ import { kept } from "./prompts.js";
 import { openSession, sessionNote } from "./session.js";
 import { app, byId, complain, make, say, settle } from "./state.js";
 
+/** A file's name: the image's, which is told to nobody else, and what it is. */
+const named = (what) => `${app.image.file.name.replace(/\.[^.]*$/, "") || "image"}-${what}`;
+
 const NAMES = { masks: "masks.zip", coco: "coco.json", overlay: "overlay.png", session: "session.json" };
 
 export function wireSave() {
@@ -50,13 +53,18 @@ async function save(what) {
     const values = { ...JSON.parse(await file.text()), page: sessionNote() };
     file = new Blob([JSON.stringify(values, null, 1), "\n"], { type: "application/json" });
   }
-  download(file, NAMES[what]);
+  if (what === "coco") {
+    const values = JSON.parse(await file.text());
+    values.images[0].file_name = app.image.file.name; // the server was not told
+    file = new Blob([JSON.stringify(values, null, 1), "\n"], { type: "application/json" });
+  }
+  download(file, named(NAMES[what]));
 }
 
 async function saveMask() {
   const row = app.selected;
   const bytes = await encodeMask(row.mask, app.image.width, app.image.height, 8);
-  download(new Blob([bytes], { type: "image/png" }), "mask.png");
+  download(new Blob([bytes], { type: "image/png" }), named("mask.png"));
 }
 
 /** Gives a file to the browser. */
@@ -77,9 +85,9 @@ async function saveCorrections() {
 }
 
 export function showSave() {
-  const none = shown().length === 0;
+  const none = shown().length === 0 || shown().some((row) => row.asking); // the mask would be that of what stood there before
   for (const what of Object.keys(NAMES)) byId(`save-${what}`).disabled = none;
-  byId("save-mask").disabled = !app.selected?.mask;
+  byId("save-mask").disabled = !app.selected?.mask || app.selected.asking;
   byId("corrections").hidden = !app.corrections;
   if (!app.corrections) return;
   byId("save-corrections").disabled = none;

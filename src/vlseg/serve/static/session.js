@@ -1,5 +1,6 @@
 // A session's file: prompts, thresholds and masks, without the image.
 
+import { clearHistory } from "./history.js";
 import { decodeGrey, fromBase64 } from "./png.js";
 import { ask, newRow, recompute, removeRow } from "./prompts.js";
 import { app, changed, complain, say } from "./state.js";
@@ -8,17 +9,20 @@ let waiting = null; // a session whose image is not open yet
 
 /** What the page adds to the server's file: which image and model it was. */
 export function sessionNote() {
-  return { image_sha256: app.image.sha256, model: app.model.name, digest: app.image.digest };
+  return { image_sha256: app.image.sha256, model: app.image.model, digest: app.image.digest };
 }
 
 /** Opens a session's file; where its image is not open, once that is. */
 export async function openSession(file) {
+  let found;
   try {
-    waiting = await read(file);
+    found = await read(file);
   } catch (error) {
     complain(new Error(`session: ${error.message}; open a file that Save › Session wrote`));
     return;
   }
+  if (app.rows.some((row) => row.edit) && !confirm("The open image has corrections that would be lost. Open the session?")) return;
+  waiting = found;
   const { width, height } = waiting;
   if (!app.image || !fits()) say(`The session is read. Now open its image (${width} × ${height} pixels).`);
   else applySession();
@@ -53,13 +57,22 @@ export function applySession() {
   }
   const { items, page } = waiting;
   waiting = null;
-  if (page.image_sha256 && page.image_sha256 !== app.image.sha256)
-    complain(new Error("image: is another file than the session's, of the same size; make sure that it is the same picture"));
   for (const row of [...app.rows]) removeRow(row);
+  clearHistory();
   const restored = Promise.all(items.map(restore));
   say(`The session is open: ${items.length} ${items.length === 1 ? "prompt" : "prompts"}.`);
   changed();
-  return restored;
+  return restored.then(() => compareWith(page));
+}
+
+/** What is not as it was when the session was saved. */
+function compareWith(page) {
+  if (page.image_sha256 && page.image_sha256 !== app.image.sha256)
+    complain(new Error("image: is another file than the session's, of the same size; make sure that it is the same picture"));
+  else if (page.digest && app.image.digest && page.digest !== app.image.digest)
+    complain(new Error(
+      `session: was saved with the model “${page.model}” of other weights; its masks are kept, and what differs counts as ` +
+      "corrected by hand. Where that model is in the list, choose it and open the session again"));
 }
 
 /** The prompt is asked again; where the model's mask is another than the kept one, the rest counts as correction. */

@@ -48,21 +48,24 @@ export function make(tag, properties = {}, ...inside) {
 
 let speaking = 0;
 
-/** Says a line to everybody: below the image, and by screen readers. What follows quickly replaces it. */
+/** Says a line to everybody: where it is seen, and by screen readers. What follows quickly replaces it. */
 export function say(line, wait = 0) {
   clearTimeout(speaking);
   speaking = setTimeout(() => {
-    if (byId("status").textContent !== line) byId("status").textContent = line;
+    const place = byId(byId("many").hidden ? "status" : "many-status");
+    if (place.textContent !== line) place.textContent = line;
   }, wait);
 }
 
-/** Shows an error as its one line. */
-export function complain(error) {
+/** Shows an error as its one line. `about`: what it is about, for `settle`. */
+export function complain(error, about = "") {
   if (error?.name === "AbortError") return;
   byId("error-text").textContent = error?.message ?? String(error);
+  byId("error").dataset.about = about;
   byId("error").hidden = false;
 }
 
-export function settle() {
-  byId("error").hidden = true;
+/** Takes the error away; with `about` only one about that: an answer to a prompt says nothing of a file that was no image. */
+export function settle(about = null) {
+  if (about === null || byId("error").dataset.about === about) byId("error").hidden = true;
 }
