@@ -152,7 +152,9 @@ class OnStates(nn.Module):
         place = ids.argmax(dim=1) if self._towers.sentence_at_end else torch.zeros_like(ids[:, 0])
         embedding = own.tensors["embedding"]
         for adapter, state in zip(self.adapters, states, strict=True):
-            embedding = embedding + self._projected(adapter(state[torch.arange(len(ids), device=ids.device), place]))
+            embedding = embedding + self._projected(
+                adapter(state[torch.arange(ids.shape[0], device=ids.device), place])
+            )
         return PromptFeatures({**own.tensors, "embedding": embedding})
 
     def _own(self, tokens: Tokens) -> tuple[PromptFeatures, Sequence[Tensor]]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -23,6 +24,7 @@ class Addition:
         inside: they are already members of the model's own modules (LoRA); otherwise hooks of these call them.
         apart: of what is inside: while it lasts the model is as it was.
         tokenize: of the tokens that the model's own tokenizer gives.
+        words: the same, of `Portable.words`, for those who run the model elsewhere.
         image: of the features that the model's own image encoder gives.
         encode_prompts: instead of the model's own.
         decode: instead of the model's own.
@@ -35,6 +37,7 @@ class Addition:
     inside: bool = False
     apart: Callable[[], AbstractContextManager[None]] = nullcontext
     tokenize: Callable[[Tokens], Tokens] | None = None
+    words: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
     image: Callable[[ImageFeatures], ImageFeatures] | None = None
     encode_prompts: Callable[[Tokens], PromptFeatures] | None = None
     decode: Callable[[ImageFeatures, PromptFeatures], Output] | None = None
@@ -45,3 +48,5 @@ class Addition:
     def __post_init__(self) -> None:
         if unknown := set(self.modules) - set(PARTS):
             raise ValueError(f"{unknown}: additions lie in {', '.join(PARTS)}")
+        if (self.tokenize is None) != (self.words is None):
+            raise ValueError("an addition that changes the tokens says how, in `words`")

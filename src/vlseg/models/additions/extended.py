@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from vlseg.models.additions import ADDITIONS
 from vlseg.models.additions.addition import DECODER_PART, IMAGE_PART, Addition
 from vlseg.models.additions.base import BESIDE, Base, checksum
 from vlseg.models.folder import ADDED_FORMAT, our_part
+from vlseg.models.portable import Exportable, Portable
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Segmenter, Tokens, as_module
 from vlseg.models.saving import save_tensors
 from vlseg.records import InputError, unknown_name, write_text
@@ -116,6 +118,19 @@ class Extended(nn.Module):
         """What was added, and the mask decoder where it trains; nothing else ever does."""
         parts = {name: [module] for name, module in self.addition.modules.items()}
         return {**parts, DECODER: _decoder(self.model)} if self.trains_decoder else parts
+
+    def portable(self) -> Portable:
+        """As the model that was added to, with places for learned vectors where the regime has some.
+
+        Raises:
+            InputError: the model that was added to cannot be exported, and why.
+        """
+        if not isinstance(self.model, Exportable):
+            raise InputError(f"'{self.spec.name}' cannot be exported as graphs; --format hf keeps it whole")
+        portable, change = self.model.portable(), self.addition.words
+        if change is None or portable.words is None:
+            return portable
+        return replace(portable, words=change(portable.words))
 
     @property
     def leaves_images(self) -> bool:

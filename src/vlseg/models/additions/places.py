@@ -1,6 +1,6 @@
 """Where learned vectors enter a model: as words of its sentences, as tokens of its images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -46,6 +46,10 @@ class InText:
         ids[rows, mask.sum(dim=1) - 1] = last
         return Tokens({**tokens.tensors, self.towers.ids: ids, self.towers.mask: mask})
 
+    def portable_words(self, words: Mapping[str, Any]) -> dict[str, Any]:
+        """`Portable.words` of the model's own tokens, with the fillers that `tokenize` puts in."""
+        return {**words, "fillers": [self.towers.filler] * self.length}
+
     def _embedded(self, module: nn.Module, given: Any, output: Tensor) -> Tensor:
         return _replaced(output, self.vectors(0), 1)
 
@@ -80,7 +84,7 @@ class InImage:
 
 def _replaced(hidden: Tensor, vectors: Tensor, start: int) -> Tensor:
     """(B, L, width) with the vectors from column `start` on."""
-    rows = vectors.to(hidden.dtype).expand(len(hidden), -1, -1)
+    rows = vectors.to(hidden.dtype).expand(hidden.shape[0], -1, -1)
     return torch.cat([hidden[:, :start], rows, hidden[:, start + rows.shape[1] :]], dim=1)
 
 

@@ -17,6 +17,7 @@ from vlseg.models.additions.arguments import whole_number
 from vlseg.models.additions.learned import Attending, Conditioned, Coupled, Learned, Shared
 from vlseg.models.additions.places import InImage, InText
 from vlseg.models.additions.towers import Tower, Towers, image_tower, text_tower, towers_of
+from vlseg.models.portable import untrimmed
 from vlseg.models.protocol import Segmenter
 from vlseg.records import InputError
 
@@ -42,7 +43,7 @@ def coop(
     learned = Learned(depth, length, tower.width, std, _embedded(model, towers, words, length))
     place = InText(towers, length, learned.at)
     place.enter(tower, depth)
-    return Addition({TEXT_PART: learned}, tokenize=place.tokenize)
+    return Addition({TEXT_PART: learned}, tokenize=place.tokenize, words=place.portable_words)
 
 
 def cocoop(
@@ -72,6 +73,7 @@ def cocoop(
     return Addition(
         {TEXT_PART: learned},
         tokenize=place.tokenize,
+        words=lambda words: untrimmed(place.portable_words(words)),  # what is kept of prompts are the tokens themselves
         encode_prompts=learned.encode_prompts,
         decode=learned.decode,
     )
@@ -156,7 +158,7 @@ def _entered(learned: Coupled | Shared | Attending, text: Tower, image: Tower, t
     words, tokens = InText(towers, length, learned.at), InImage(length, learned.image_at)
     words.enter(text, depth)
     tokens.enter(image, depth)
-    return Addition({IMAGE_PART: learned}, tokenize=words.tokenize, image=tokens.leave)
+    return Addition({IMAGE_PART: learned}, tokenize=words.tokenize, words=words.portable_words, image=tokens.leave)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from vlseg.models.biomedclipseg.network import SHAPES, Network
 from vlseg.models.biomedclipseg.tokenizer import CONTEXT_LENGTH, SPECIAL
 from vlseg.models.folder import our_part, write_model
 from vlseg.models.images import CLIP_MEAN, CLIP_STD, resize_and_normalise, resize_masks, restore_bilinear
-from vlseg.models.portable import Portable, library_words, used_columns
+from vlseg.models.portable import TOKENIZER, Portable, library_words, used_columns
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Spec, Tokens
 
 FILLER = SPECIAL.index("[UNK]")
@@ -108,8 +108,8 @@ class BiomedClipSeg(nn.Module):
 
     def portable(self) -> Portable:
         """Stretched images, word pieces."""
-        words = library_words(self.tokenizer, CONTEXT_LENGTH, trimmed=True, kind="bert")
-        return Portable(CLIP_MEAN, CLIP_STD, words=words, tokenizer=self.tokenizer)
+        words = library_words(self.tokenizer, CONTEXT_LENGTH, kind="bert")
+        return Portable(CLIP_MEAN, CLIP_STD, words=words, tokenizers={TOKENIZER: self.tokenizer})
 
     def save(self, folder: Path) -> None:
         """config.json, model.safetensors and the tokenizer."""

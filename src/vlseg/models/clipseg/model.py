@@ -17,7 +17,7 @@ from vlseg.models.additions.towers import Tower, Towers
 from vlseg.models.clipseg.tokenizer import CONTEXT_LENGTH, FILLER
 from vlseg.models.folder import our_part, write_model
 from vlseg.models.images import IMAGENET_MEAN, IMAGENET_STD, resize_and_normalise, resize_masks, restore_bilinear
-from vlseg.models.portable import Portable, library_words, used_columns
+from vlseg.models.portable import TOKENIZER, Portable, library_words, used_columns
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Spec, Tokens
 from vlseg.records import InputError
 
@@ -132,8 +132,8 @@ class ClipSeg(nn.Module):
 
     def portable(self) -> Portable:
         """Stretched images, byte pairs."""
-        words = library_words(self.tokenizer, CONTEXT_LENGTH, trimmed=True, kind="clip")
-        return Portable(IMAGENET_MEAN, IMAGENET_STD, words=words, tokenizer=self.tokenizer)
+        words = library_words(self.tokenizer, CONTEXT_LENGTH, kind="clip")
+        return Portable(IMAGENET_MEAN, IMAGENET_STD, words=words, tokenizers={TOKENIZER: self.tokenizer})
 
     def save(self, folder: Path) -> None:
         """A Hugging Face folder that transformers loads by itself, with our part in config.json."""

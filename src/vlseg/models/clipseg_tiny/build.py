@@ -1,11 +1,9 @@
 """clipseg-tiny with random weights."""
 
+from vlseg.models.clipseg_tiny.image import STRIDE
 from vlseg.models.clipseg_tiny.model import ClipSegTiny
 from vlseg.models.protocol import Spec
 from vlseg.records import InputError, unknown_name
-
-STRIDE = 16
-"""The encoder halves the image four times."""
 
 
 def build_clipseg_tiny(

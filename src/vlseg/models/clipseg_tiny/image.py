@@ -5,15 +5,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 GROUPS = 8
+STRIDE = 16
+"""The encoder halves the image four times."""
 
 
 def with_coordinates(x: Tensor) -> Tensor:
     """(B, C, h, w) to (B, C + 2, h, w): appended rows and columns in [-1, 1], so that places can be told."""
     batch, _, height, width = x.shape
-    rows = torch.linspace(-1, 1, height, device=x.device, dtype=x.dtype)
-    columns = torch.linspace(-1, 1, width, device=x.device, dtype=x.dtype)
+    rows, columns = _evenly(height, x), _evenly(width, x)
     grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
     return torch.cat([x, grid.expand(batch, -1, -1, -1)], dim=1)
+
+
+def _evenly(count: int, like: Tensor) -> Tensor:
+    """(count,) from -1 to 1."""
+    if torch.compiler.is_exporting():  # linspace would fix the count in a graph
+        return torch.arange(count, device=like.device, dtype=like.dtype) * (2 / (count - 1)) - 1
+    return torch.linspace(-1, 1, count, device=like.device, dtype=like.dtype)
 
 
 def convolve(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:

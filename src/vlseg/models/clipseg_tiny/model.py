@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from vlseg.models.clipseg_tiny.decoder import MaskDecoder
-from vlseg.models.clipseg_tiny.image import ImageEncoder
+from vlseg.models.clipseg_tiny.image import STRIDE, ImageEncoder
 from vlseg.models.clipseg_tiny.text import TextEncoder
 from vlseg.models.clipseg_tiny.tokenizer import hash_prompts, portable_words
 from vlseg.models.folder import our_part, write_model
@@ -76,7 +76,7 @@ class ClipSegTiny(nn.Module):
 
     def portable(self) -> Portable:
         """Stretched images, hashed words."""
-        return Portable(MEAN, STD, words=portable_words(trimmed=True))
+        return Portable(MEAN, STD, words=portable_words(), any_size=STRIDE)
 
     def save(self, folder: Path) -> None:
         """config.json and model.safetensors; the tokenizer needs no file."""

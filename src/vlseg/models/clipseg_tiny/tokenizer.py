@@ -2,11 +2,12 @@
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
+from vlseg.models.portable import trimming
 from vlseg.models.protocol import Tokens
 
 MAX_WORDS = 77
@@ -41,8 +42,8 @@ def hash_prompts(prompts: Sequence[str]) -> Tokens:
     return Tokens({"buckets": buckets})
 
 
-def portable_words(*, trimmed: bool) -> dict[str, Any]:
-    """`Portable.words` of hashed words; `trimmed`: columns that are padding in every row may be left out."""
+def portable_words(widened: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """`Portable.words` of hashed words; `widened` as in `library_words`."""
     told = {"kind": "hashed", "length": MAX_WORDS, "buckets": BUCKETS, "padding": PADDING, "start": START}
     told |= {"first": FIRST_WORD, "salts": [salt.decode() for salt in SALTS]}
-    return told | ({"trimmed": "buckets"} if trimmed else {})
+    return told | trimming("buckets", widened)

@@ -34,7 +34,7 @@ from vlseg.models.images import (
     restore_bilinear,
     restore_letterboxed,
 )
-from vlseg.models.portable import Portable, library_words, used_columns
+from vlseg.models.portable import TOKENIZER, Portable, library_words, used_columns
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Spec, Tokens
 
 DROPOUT = {"corrected": 0.2, "original": 0.1, "medvlsm": 0.2, "attention_mask": 0.2}
@@ -156,16 +156,19 @@ class Cris(nn.Module):
         )
 
     def portable(self) -> Portable:
-        """Stretched or letterboxed images, byte pairs; the words' features are of the tokens' length: none is left out.
+        """Stretched or letterboxed images, byte pairs.
 
-        Under `original` padding has the id 0, in the other protocols that of the end of text.
+        Under `original` padding has the id 0, in the other protocols that of the end of text; under `medvlsm` it is
+        looked at, so that none is left out.
         """
         letterboxed = self.spec.protocol == "original"
         length = WORDS.get(self.spec.protocol, CONTEXT_LENGTH)
-        words = library_words(self.tokenizer, length, trimmed=False, kind="clip")
+        looked_at = self.spec.protocol == "medvlsm"
+        filled = {"words": 0, "padding": 1}
+        words = library_words(self.tokenizer, length, kind="clip", trimmed=not looked_at, widened=filled)
         words |= {"padding": 0} if letterboxed else {}
         fit: Literal["letterbox", "stretch"] = "letterbox" if letterboxed else "stretch"
-        return Portable(CLIP_MEAN, CLIP_STD, fit=fit, words=words, tokenizer=self.tokenizer)
+        return Portable(CLIP_MEAN, CLIP_STD, fit=fit, words=words, tokenizers={TOKENIZER: self.tokenizer})
 
     def save(self, folder: Path) -> None:
         """config.json, model.safetensors and the tokenizer."""

@@ -160,8 +160,21 @@ class Projector(nn.Module):
         kernel = self.txt(state)
         weight, bias = kernel[:, :-1].reshape(batch, width, 3, 3), kernel[:, -1]
         if torch.compiler.is_exporting():  # as many groups as rows would fix their number in the graph
-            near = F.unfold(x, 3, padding=1)
-            logits: Tensor = weight.flatten(1)[:, None] @ near + bias[:, None, None]
-            return logits.reshape(batch, 1, height, columns)
+            return _each_with_its_kernel(x, weight, bias)
         x = F.conv2d(x.reshape(1, batch * width, height, columns), weight, bias, padding=1, groups=batch)
         return x.transpose(0, 1)
+
+
+def _each_with_its_kernel(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Maps (B, C, h, w), each under its own kernel (B, C, 3, 3) and bias (B,), to (B, 1, h, w).
+
+    The nine places of the kernel are one product, whose maps are then shifted and added: of the gathered
+    neighbourhoods that `unfold` becomes OpenVINO reads all but the first image's wrongly where they are large.
+    """
+    batch, _, height, width = x.shape
+    parts = (weight.flatten(2).transpose(1, 2) @ x.flatten(2)).reshape(batch, 9, height, width)
+    wide = F.pad(parts, (1, 1, 1, 1))
+    shifted = [
+        wide[:, 3 * row + left, row : row + height, left : left + width] for row in range(3) for left in range(3)
+    ]
+    return torch.stack(shifted).sum(dim=0)[:, None] + bias[:, None, None, None]

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from vlseg.models.folder import our_part, write_model
 from vlseg.models.images import restore_bilinear
+from vlseg.models.portable import Portable
 from vlseg.models.protocol import (
     ImageFeatures,
     Inputs,
@@ -21,6 +22,7 @@ from vlseg.models.protocol import (
     Tokens,
     as_module,
 )
+from vlseg.records import InputError
 
 COMBINATIONS = ("mean", "majority", "stack")
 SMALLEST = 1e-6
@@ -111,6 +113,16 @@ class Ensemble(nn.Module):
     def parts(self) -> dict[str, list[nn.Module]]:
         """The stacking weights; members never train here."""
         return {} if self.stack is None else {"mask_decoder": [self.stack]}
+
+    def portable(self) -> Portable:
+        """Never: each member has its own inputs.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            "an ensemble is not exported as graphs: its members take inputs of their own; export each of them"
+        )
 
     def save(self, folder: Path) -> None:
         """config.json, the stacking weights, and every member as a model folder of its own."""

@@ -78,9 +78,9 @@ def _graphs_of(model: Segmenter) -> Path:
     from vlseg.models.exported.write import portable_of, write_exported
 
     portable, spec = portable_of(model), model.spec
-    words = {} if portable.tokenizer is None else json.loads(portable.tokenizer.backend_tokenizer.to_str())
-    # How rows are cut and filled is set by every call.
-    words = {key: value for key, value in words.items() if key not in ("truncation", "padding")}
+    words = {name: json.loads(one.backend_tokenizer.to_str()) for name, one in portable.tokenizers.items()}
+    for one in words.values():  # how rows are cut and filled is set by every call
+        one.update(truncation=None, padding=None)
     told = repr((portable.mean, portable.std, portable.fit, portable.words)) + json.dumps(words, sort_keys=True)
     context = {
         "model": spec.name,

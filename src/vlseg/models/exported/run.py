@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 try:
-    from vlseg.models.exported.words import tokenize
+    from vlseg.models.exported.words import target_number, tokenize, trimmed, widened
 except ImportError:  # beside the graphs
-    from words import tokenize  # type: ignore[import-not-found, no-redef]
+    from words import target_number, tokenize, trimmed, widened  # type: ignore[import-not-found, no-redef]
 
 Arrays = dict[str, np.ndarray]
 Graph = Callable[[Mapping[str, np.ndarray]], Arrays]
@@ -31,22 +31,27 @@ Graph = Callable[[Mapping[str, np.ndarray]], Arrays]
 class Model:
     """The steps of an exported model: prepare, tokenize, encode, decode, restore."""
 
-    def __init__(self, folder: Path, *, threads: int | None = None, engine: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, threads: int | None = None, engine: str | None = None, size: int | None = None
+    ) -> None:
         """Open the graphs.
 
         Args:
             folder: holds config.json and the graphs.
             threads: of the processor; None = as many as the engine takes.
             engine: "onnx" or "openvino", which reads both kinds; None = what it was exported for.
+            size: side of the square input, where the graphs serve several; None = as exported.
 
         Raises:
-            ValueError: a folder of another kind, a graph that was changed, or one that the engine cannot read.
+            ValueError: a folder of another kind, a graph that was changed, one that the engine cannot read, or a size
+                that it does not serve.
         """
         self.folder = folder
         try:
-            self.told: dict[str, Any] = json.loads((folder / "config.json").read_text())["vlseg"]["exported"]
+            self.told: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))["vlseg"]["exported"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{folder}: holds no model that vlseg exported; its config.json says none") from error
+        self.told["prepare"]["size"] = _size(self.told["prepare"], size)
         self.engine = engine or self.told["engine"]
         self._graphs = {name: _opened(folder, told, self.engine, threads) for name, told in self.told["graphs"].items()}
 
@@ -75,12 +80,10 @@ class Model:
         """Features of prompts, one row each; None where none are read."""
         if tokens is None:
             return None
-        trimmed = self.told["words"].get("trimmed")
-        if trimmed:  # columns that are padding in every row change nothing
-            used = tokens[trimmed] != self.told["words"].get("padding", 0) if trimmed == "buckets" else tokens[trimmed]
-            length = max(1, int(used.reshape(*used.shape[:2], -1)[..., 0].astype(bool).sum(axis=1).max()))
-            tokens = {name: one[:, :length] for name, one in tokens.items()}
-        return self._graphs["prompt_encoder"](tokens)
+        words = self.told["words"]
+        return widened(
+            words, self._graphs["prompt_encoder"](trimmed(words, tokens)), max(map(_columns, tokens.values()))
+        )
 
     def decode(self, image: Mapping[str, np.ndarray], prompts: Mapping[str, np.ndarray] | None) -> Arrays:
         """`logits` (B, C, h, w), and `presence` (B,) where the model has it; row i of both belong together."""
@@ -99,13 +102,23 @@ class Model:
         return restored
 
     def segment(self, image: np.ndarray, prompts: Sequence[str]) -> list[np.ndarray]:
-        """Probabilities (H, W) for each prompt on an image (H, W, 3), uint8 or float in [0, 1]; encoded once."""
+        """Probabilities (H, W) for each prompt on an image, which is encoded once.
+
+        Args:
+            image: (H, W, 3), uint8 or floating in [0, 1].
+            prompts: sentences, or names of targets where the model knows those alone.
+
+        Raises:
+            ValueError: an image of another form, or a target that the model does not know.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or not (image.dtype == np.uint8 or image.dtype.kind == "f"):
+            raise ValueError(f"an image is (H, W, 3), uint8 or floating in [0, 1]; not {image.shape}, {image.dtype}")
         rgb = image.astype(np.float32) / 255 if image.dtype == np.uint8 else image.astype(np.float32)
         inputs = self.prepare([rgb])
         features, encoded = self.encode_image(inputs), self.encode_prompts(self.tokenize(prompts))
         if encoded is None:
             maps = self.restore(self.decode(features, None)["logits"], inputs)[0]
-            return [_sigmoid(maps[self.told["targets"].index(prompt)]) for prompt in prompts]
+            return [_sigmoid(maps[target_number(self.told["targets"], prompt)]) for prompt in prompts]
         rows = [0] * len(prompts)
         logits = self.decode({name: one[rows] for name, one in features.items()}, encoded)["logits"]
         return [_sigmoid(one[0]) for one in self.restore(logits, {"original_size": inputs["original_size"][rows]})]
@@ -143,6 +156,17 @@ def _along_first(image: np.ndarray, length: int, antialias: bool) -> np.ndarray:
     return result.reshape(length, *image.shape[1:])
 
 
+def _size(told: Mapping[str, Any], side: int | None) -> list[int]:
+    own, step = list(told["size"]), told.get("any_size", 0)
+    if side is None or [side, side] == own:
+        return own
+    if not step:
+        raise ValueError(f"image_size: the graphs are of {own[0]} px alone, not {side}; export the model at that size")
+    if isinstance(side, bool) or not isinstance(side, int) or side < step or side % step:
+        raise ValueError(f"image_size: {side} is not a multiple of {step}; take {own[0]}")
+    return [side, side]
+
+
 def _place(original: Sequence[int], size: Sequence[int], fit: str) -> tuple[int, int, int, int]:
     """Top, left, rows and columns of the image within the input: all of it, or with its own aspect ratio, centred."""
     if fit == "stretch":
@@ -150,6 +174,10 @@ def _place(original: Sequence[int], size: Sequence[int], fit: str) -> tuple[int,
     scale = min(size[0] / original[0], size[1] / original[1])
     rows, columns = (max(1, min(full, round(own * scale))) for own, full in zip(original, size, strict=True))
     return (size[0] - rows) // 2, (size[1] - columns) // 2, rows, columns
+
+
+def _columns(tokens: np.ndarray) -> int:
+    return tokens.shape[1] if tokens.ndim > 1 else 1
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -203,38 +231,67 @@ def _openvino(path: Path, told: Mapping[str, Any], threads: int | None) -> Graph
     return run
 
 
-def main() -> int:
-    """One image, its prompts, a mask file for each."""
+def read_image(path: Path) -> np.ndarray:
+    """An image file as (H, W, 3) uint8, upright.
+
+    Raises:
+        ValueError: it cannot be read, or has more than 8 bits.
+    """
     from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as opened:
+            deep = opened.mode in ("I", "F") or opened.mode.startswith("I;")
+            if deep or any(";16" in str(tile[-1]) for tile in getattr(opened, "tile", [])):
+                raise ValueError(f"{path}: has more than 8 bits; convert it to 8 bits as the training's were read")
+            upright = ImageOps.exif_transpose(opened)
+            if upright.mode == "P":
+                upright.info.pop("transparency", None)  # dropped in any case; Pillow warns of it
+            return np.asarray(upright.convert("RGB"))
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: no such file") from error
+    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: cannot be read as an image ({error})") from error
+
+
+def write_mask(path: Path, mask: np.ndarray) -> None:
+    """A mask (H, W) bool as a PNG of 0 and 255, whole or not at all."""
+    from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
+    told = PngInfo()
+    told.add_text("Comment", "Research use, not a medical device.")
+    half = path.with_name(f".{path.name}.part")
+    Image.fromarray(mask.astype(np.uint8) * 255).save(half, format="PNG", pnginfo=told)
+    half.replace(path)
+
+
+def main() -> int:
+    """One image, its prompts, a mask file for each."""
     parser = argparse.ArgumentParser(description="Masks of an image. Research use, not a medical device.")
     parser.add_argument("image", type=Path)
-    parser.add_argument("prompts", nargs="+")
-    parser.add_argument("--out", type=Path, default=Path())
-    parser.add_argument("--threshold", type=float)
+    parser.add_argument("prompts", nargs="+", help="sentences, or names of targets where the model knows those alone")
+    parser.add_argument("--out", type=Path, default=Path(), help="folder of the masks (default: here)")
+    parser.add_argument("--threshold", type=float, help="on probabilities, 0 to 1 (default: the model's)")
     asked = parser.parse_args()
     try:
+        if asked.threshold is not None and not 0 <= asked.threshold <= 1:
+            raise ValueError(f"--threshold: {asked.threshold} is not from 0 to 1")
+        image = read_image(asked.image)
         model = Model(Path(__file__).resolve().parent)
-        with Image.open(asked.image) as opened:
-            if opened.mode in ("I", "F") or opened.mode.startswith("I;"):
-                raise ValueError(
-                    f"{asked.image}: has more than 8 bits; convert it to 8 bits as the training's were read"
-                )
-            image = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
         found = model.segment(image, asked.prompts)
+        asked.out.mkdir(parents=True, exist_ok=True)
+        threshold = model.told["threshold"] if asked.threshold is None else asked.threshold
+        for number, (prompt, probability) in enumerate(zip(asked.prompts, found, strict=True), 1):
+            mask, path = probability > threshold, asked.out / f"{asked.image.stem}-{number}.png"
+            write_mask(path, mask)
+            print(f'{path}: {int(mask.sum())} px for "{prompt}"' + ("" if mask.any() else ", not found by this model"))
+    except ImportError as error:
+        print(f"{error.name} is not installed; pip install {error.name}", file=sys.stderr)
+        return 2
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    threshold = model.told["threshold"] if asked.threshold is None else asked.threshold
-    asked.out.mkdir(parents=True, exist_ok=True)
-    told = PngInfo()
-    told.add_text("Comment", "Research use, not a medical device.")
-    for number, (prompt, probability) in enumerate(zip(asked.prompts, found, strict=True), 1):
-        mask = probability > threshold
-        path = asked.out / f"{asked.image.stem}-{number}.png"
-        Image.fromarray(mask.astype(np.uint8) * 255).save(path, pnginfo=told)
-        print(f'{path}: {int(mask.sum())} px for "{prompt}"' + ("" if mask.any() else ", not found by this model"))
     return 0
 
 

@@ -15,7 +15,7 @@ from vlseg.models.folder import read_config, saved_part
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Rows, Spec, Tokens
 from vlseg.records import InputError, IntensityPolicy, unknown_name, write_text
 
-BESIDE = ("tokenizer.json", "run.py", "words.py")
+BESIDE = ("*tokenizer.json", "run.py", "words.py")
 """What lies beside the graphs and answers with them."""
 NO_TRAINING = "is exported: it answers and cannot be trained or attacked; give the run that it came from"
 
@@ -29,13 +29,13 @@ def load_exported(
         folder: that was exported.
         ours: the part "vlseg" of its config.json.
         protocol: must be None or the graphs' own.
-        arguments: "engine" alone.
+        arguments: "engine", and "image_size" where the graphs serve every size.
 
     Raises:
         InputError: what the graphs fixed is to be changed, or see `Exported`.
     """
     given = dict(arguments or {})
-    engine = given.pop("engine", None)
+    engine, size = given.pop("engine", None), given.pop("image_size", None)
     if engine not in (None, "onnx", "openvino"):
         if engine != "torch":
             raise unknown_name("engine", str(engine), ("onnx", "openvino"))
@@ -48,7 +48,7 @@ def load_exported(
         raise InputError(
             f"protocol: {folder} is exported under '{ours['protocol']}'; export it under '{protocol}' again"
         )
-    return Exported(folder, ours, engine=engine)
+    return Exported(folder, ours, engine=engine, size=size)
 
 
 def is_exported(folder: Path) -> bool:
@@ -61,21 +61,25 @@ def is_exported(folder: Path) -> bool:
 class Exported(nn.Module):
     """The graphs, run on the processor; `folder` is where they lie."""
 
-    def __init__(self, folder: Path, ours: Mapping[str, Any], *, engine: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, ours: Mapping[str, Any], *, engine: str | None = None, size: int | None = None
+    ) -> None:
         """Open them.
 
         Args:
             folder: that was exported.
             ours: the part "vlseg" of its config.json.
             engine: "onnx" or "openvino"; None = what it was exported for.
+            size: side of the square input; None = as exported.
 
         Raises:
-            InputError: a graph that is missing or changed, an engine that is not installed or does not read it.
+            InputError: a graph that is missing or changed, an engine that is not installed or does not read it, a size
+                that the graphs do not serve.
         """
         super().__init__()
         self.folder = folder
         try:
-            self.runner = Model(folder, threads=torch.get_num_threads(), engine=engine)
+            self.runner = Model(folder, threads=torch.get_num_threads(), engine=engine, size=size)
         except ImportError as error:
             raise InputError(f"{folder}: {error.name} is not installed; pip install vlseg[export]") from error
         except ValueError as error:
@@ -175,14 +179,15 @@ class Exported(nn.Module):
         return {}
 
     def save(self, folder: Path) -> None:
-        """Copy what answers, for an ensemble that has it as a member; the engine that was chosen stays."""
+        """Copy what answers, for an ensemble that has it as a member; the engine and size that were chosen stay."""
         folder.mkdir(parents=True, exist_ok=True)
         told = self.runner.told
-        graphs = [file for graph in told["graphs"].values() for file in graph["files"]]
-        for name in [*graphs, *(name for name in BESIDE if (self.folder / name).exists())]:
-            shutil.copyfile(self.folder / name, folder / name)
+        graphs = [self.folder / file for graph in told["graphs"].values() for file in graph["files"]]
+        for file in [*graphs, *(found for pattern in BESIDE for found in self.folder.glob(pattern))]:
+            shutil.copyfile(file, folder / file.name)
         config = read_config(self.folder)
         config["vlseg"]["exported"]["engine"] = self.runner.engine
+        config["vlseg"]["exported"]["prepare"]["size"] = list(self.spec.image_size)
         write_text(folder / "config.json", json.dumps(config, indent=1) + "\n")
 
     def _refuse_gradients(self, rows: Rows) -> None:

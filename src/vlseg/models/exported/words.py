@@ -8,7 +8,7 @@ import json
 import re
 import unicodedata
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -16,40 +16,77 @@ from typing import Any
 
 import numpy as np
 
+Arrays = dict[str, np.ndarray]
 CONTRACTIONS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")
 
 
-def tokenize(told: dict[str, Any], folder: Path, prompts: Sequence[str]) -> dict[str, np.ndarray]:
+def tokenize(told: Mapping[str, Any], folder: Path, prompts: Sequence[str]) -> Arrays:
     """Prompts to named int64 arrays, one row each.
 
     Args:
-        told: what config.json says of the words: "kind" ("clip", "bert", "hashed" or "targets") and its settings.
-        folder: where tokenizer.json lies.
+        told: what config.json says of the words: "kind" ("clip", "bert", "hashed", "targets", or several "beside" each
+            other) and its settings.
+        folder: where the tokenizers' files lie.
         prompts: sentences, or names of targets.
 
     Raises:
         ValueError: a target that the model does not know.
     """
+    if told["kind"] == "beside":
+        parts = {part: tokenize(own, folder, prompts) for part, own in told["parts"].items()}
+        return {f"{part}.{name}": one for part, tokens in parts.items() for name, one in tokens.items()}
     if told["kind"] == "targets":
-        return {"target": np.array([_target(told["targets"], prompt) for prompt in prompts], np.int64)}
+        return {"target": np.array([target_number(told["targets"], prompt) for prompt in prompts], np.int64)}
     if told["kind"] == "hashed":
         return {"buckets": np.stack([_hashed(told, prompt) for prompt in prompts])}
     split = _tokenizer(str(folder / told["file"]))
     ids, mask = (np.zeros((len(prompts), told["length"]), np.int64) for _ in range(2))
+    before = told.get("fillers", [])  # where the graph puts learned vectors
     for row, prompt in enumerate(prompts):
-        found = [split.start, *split(prompt)[: told["length"] - 2], split.end]
+        found = [split.start, *before, *split(prompt)[: told["length"] - 2 - len(before)], split.end]
         ids[row, : len(found)], mask[row, : len(found)] = found, 1
     ids[mask == 0] = told["padding"]
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def _target(targets: Sequence[str], name: str) -> int:
+def trimmed(told: Mapping[str, Any], tokens: Mapping[str, np.ndarray]) -> Arrays:
+    """Tokens without the columns that are padding in every row, where that changes nothing."""
+    if told["kind"] == "beside":
+        apart = {
+            part: {name.removeprefix(f"{part}."): one for name, one in tokens.items() if name.startswith(f"{part}.")}
+            for part in told["parts"]
+        }
+        cut = {part: trimmed(own, apart[part]) for part, own in told["parts"].items()}
+        return {f"{part}.{name}": one for part, own in cut.items() for name, one in own.items()}
+    by = told.get("trimmed")
+    if not by:
+        return dict(tokens)
+    used = tokens[by][..., 0] != told["padding"] if by == "buckets" else tokens[by] != 0
+    length = max(1, int(used.sum(axis=1).max()))
+    return {name: one[:, :length] for name, one in tokens.items()}
+
+
+def widened(told: Mapping[str, Any], features: Mapping[str, np.ndarray], length: int) -> Arrays:
+    """Features of `trimmed` tokens, those of words filled up to `length` columns: rows of all prompts are alike."""
+    found = dict(features)
+    for name, filler in told.get("widened", {}).items():
+        lacking = [(0, 0), (0, length - found[name].shape[1])] + [(0, 0)] * (found[name].ndim - 2)
+        found[name] = np.pad(found[name], lacking, constant_values=filler)
+    return found
+
+
+def target_number(targets: Sequence[str], name: str) -> int:
+    """Which of a model's targets it is.
+
+    Raises:
+        ValueError: it is none of them.
+    """
     if name not in targets:
         raise ValueError(f"'{name}' is no target of this model (known: {', '.join(targets)})")
     return list(targets).index(name)
 
 
-def _hashed(told: dict[str, Any], prompt: str) -> np.ndarray:
+def _hashed(told: Mapping[str, Any], prompt: str) -> np.ndarray:
     row = np.full((1 + told["length"], 2), told["padding"], np.int64)
     row[0] = told["start"]
     for place, word in enumerate(re.findall(r"\w+", prompt.lower())[: told["length"]], 1):

@@ -38,9 +38,9 @@ def write_exported(model: Segmenter, folder: Path, *, threshold: float | None = 
         InputError: a model that cannot be exported, and why.
     """
     portable = portable_of(model)
-    graphs = write_graphs(model, portable, folder)
-    if portable.tokenizer is not None:
-        write_text(folder / "tokenizer.json", portable.tokenizer.backend_tokenizer.to_str())
+    graphs, any_size = write_graphs(model, portable, folder)
+    for name, tokenizer in portable.tokenizers.items():
+        write_text(folder / name, tokenizer.backend_tokenizer.to_str())
     for module in (run, words):
         shutil.copyfile(str(module.__file__), folder / Path(str(module.__file__)).name)
     spec = model.spec
@@ -53,6 +53,7 @@ def write_exported(model: Segmenter, folder: Path, *, threshold: float | None = 
         "threshold": spec.threshold if threshold is None else threshold,
         "prepare": {
             "size": list(spec.image_size),
+            "any_size": any_size,
             "fit": portable.fit,
             "mean": list(portable.mean),
             "std": list(portable.std),
@@ -115,9 +116,18 @@ def _check_words(model: Segmenter, folder: Path, portable: Portable) -> None:
         return
     theirs = model.tokenize(TRIED)
     assert theirs is not None
-    ours = words.tokenize(dict(portable.words), folder, TRIED)
+    try:
+        ours = words.tokenize(portable.words, folder, TRIED)
+    except (ValueError, KeyError, TypeError, IndexError) as error:  # a file of another make
+        raise InputError(
+            f"'{model.spec.name}': the runner cannot read its tokenizer ({type(error).__name__}: {error}); --format hf "
+            "keeps it whole"
+        ) from error
     if any(not np.array_equal(theirs.tensors[name].numpy(), one) for name, one in ours.items()):
-        raise InputError(f"'{model.spec.name}': the runner reads sentences otherwise than its tokenizer does")
+        raise InputError(
+            f"'{model.spec.name}': the runner reads sentences otherwise than its tokenizer does; --format hf keeps it "
+            "whole"
+        )
 
 
 def _digest(path: Path) -> str:

@@ -13,7 +13,7 @@ from vlseg.models.guide.image import STRIDES, Pyramid
 from vlseg.models.guide.text import HashedWords, Sentences
 from vlseg.models.guide.twins import Nothing, TargetTokens
 from vlseg.models.images import resize_and_normalise, resize_masks, restore_bilinear
-from vlseg.models.portable import Portable
+from vlseg.models.portable import TOKENIZER, Portable
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Spec, Tokens
 
 Words = Sentences | HashedWords | Nothing | TargetTokens
@@ -100,8 +100,10 @@ class Guide(nn.Module):
 
     def portable(self) -> Portable:
         """Stretched images; words by what tells."""
-        mean, std = self.image_encoder.mean, self.image_encoder.std
-        return Portable(mean, std, words=self.words.portable_words(), tokenizer=getattr(self.words, "tokenizer", None))
+        words = self.words
+        tokenizers = {TOKENIZER: words.tokenizer} if isinstance(words, Sentences) else {}
+        encoder = self.image_encoder
+        return Portable(encoder.mean, encoder.std, words=words.portable_words(), tokenizers=tokenizers)
 
     def save(self, folder: Path) -> None:
         """config.json, model.safetensors and, of a text encoder, its configuration and tokenizer."""

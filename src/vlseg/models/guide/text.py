@@ -24,6 +24,8 @@ MAX_TOKENS = 128
 FILES = ("model.safetensors", "pytorch_model.bin")
 UNREAD = ("pooler.",)
 """Of a text encoder's weights: what makes one vector of a sentence."""
+WIDENED = {"vectors": 0, "words": 0}
+"""What the features of words are filled up with (see `library_words`)."""
 
 
 class Sentences(nn.Module):
@@ -57,7 +59,7 @@ class Sentences(nn.Module):
         return _padded(vectors, words), words
 
     def portable_words(self) -> dict[str, Any]:
-        """See `Portable.words`; vectors are of the tokens' length, so that none is left out.
+        """See `Portable.words`.
 
         Raises:
             InputError: a tokenizer that needs more than Python.
@@ -65,7 +67,7 @@ class Sentences(nn.Module):
         kind = {"BPE": "clip", "WordPiece": "bert"}.get(type(self.tokenizer.backend_tokenizer.model).__name__)
         if kind is None:
             raise InputError("the text encoder's tokenizer is neither CLIP's nor BERT's; there is no runner for it")
-        return library_words(self.tokenizer, self.length, trimmed=False, kind=kind)
+        return library_words(self.tokenizer, self.length, kind=kind, widened=WIDENED)
 
     def save(self, folder: Path) -> None:
         """Configuration and tokenizer; the weights lie with the rest of the model's."""
@@ -96,8 +98,8 @@ class HashedWords(nn.Module):
         return _padded(vectors, whole), whole
 
     def portable_words(self) -> dict[str, Any]:
-        """See `Portable.words`; vectors are of the tokens' length, so that none is left out."""
-        return portable_words(trimmed=False)
+        """See `Portable.words`."""
+        return portable_words(WIDENED)
 
     def save(self, folder: Path) -> None:
         """Nothing: words are hashed."""

@@ -21,7 +21,9 @@ from vlseg.models.images import resize_and_normalise, resize_masks, restore_bili
 from vlseg.models.lvit.network import Network
 from vlseg.models.lvit.text import TenWords
 from vlseg.models.lvit.unet import UNet
+from vlseg.models.portable import TOKENIZER, Portable
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Spec, Tokens
+from vlseg.records import InputError
 
 Words = Sentences | HashedWords | TenWords
 VISIBLE = 0.5 / 255
@@ -101,6 +103,22 @@ class Lvit(nn.Module):
         parts = self.network.parts()
         encoder = self.encoder.encoder if isinstance(self.encoder, TenWords) else self.encoder
         return {**parts, "words": [*parts["words"], encoder]} if isinstance(encoder, HashedWords) else parts
+
+    def portable(self) -> Portable:
+        """Stretched images in [0, 1], words by their encoder.
+
+        Raises:
+            InputError: under `published`.
+        """
+        if self.spec.protocol == "published":
+            raise InputError(
+                f"'{self.spec.name}' under 'published' cannot be exported as graphs: there is no runner for its "
+                "blue-green-red images, resized without smoothing, and its ten words; --format hf keeps it whole"
+            )
+        assert not isinstance(self.encoder, TenWords)  # as above
+        words = None if self.encoder is None else self.encoder.portable_words()
+        tokenizers = {TOKENIZER: self.encoder.tokenizer} if isinstance(self.encoder, Sentences) else {}
+        return Portable((0.0,) * 3, (1.0,) * 3, words=words, tokenizers=tokenizers)
 
     def save(self, folder: Path) -> None:
         """config.json, model.safetensors and, of a text encoder, its configuration and tokenizer."""

@@ -206,7 +206,7 @@ class Reconstruct(nn.Module):
         """`scale` times the size of the square of places."""
         side = math.isqrt(places.shape[1])
         # The published code convolves after it has enlarged: the same numbers, in up to 256 times as many products.
-        small = self.conv(places.transpose(1, 2).reshape(len(places), -1, side, side))
+        small = self.conv(places.transpose(1, 2).reshape(places.shape[0], -1, side, side))
         return F.relu_(self.norm(F.interpolate(small, scale_factor=float(self.scale))))
 
 

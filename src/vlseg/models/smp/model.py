@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.pool2d_same import AvgPool2dSame, MaxPool2dSame
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,6 +17,8 @@ from vlseg.models.protocol import ImageFeatures, Inputs, Output, Spec
 
 STRIDE = 32
 """The encoders halve the image five times."""
+PADDED_BY_SIZE = (Conv2dSame, MaxPool2dSame, AvgPool2dSame)
+"""Layers as TensorFlow pads them: torch takes minutes to write them for every size."""
 
 
 class SmpModel(nn.Module):
@@ -61,7 +65,7 @@ class SmpModel(nn.Module):
         ]
         logits = self.network.segmentation_head(self.network.decoder(stages))
         height, width = self.spec.image_size
-        return Output(logits[..., :height, :width])
+        return Output(logits[..., :height, :width] if self._is_padded() else logits)
 
     def restore(self, logits: Tensor, inputs: Inputs) -> list[Tensor]:
         """Logits at the original sizes."""
@@ -77,14 +81,18 @@ class SmpModel(nn.Module):
         return {"image_encoder": [self.network.encoder], "mask_decoder": decoder}
 
     def portable(self) -> Portable:
-        """Stretched images."""
+        """Stretched images; every size where neither the input nor a layer is padded by its size."""
         pixels = self.arguments["normalisation"]
-        return Portable(pixels["mean"], pixels["std"])
+        fixed = self._is_padded() or any(isinstance(module, PADDED_BY_SIZE) for module in self.network.modules())
+        return Portable(pixels["mean"], pixels["std"], any_size=0 if fixed else STRIDE)
 
     def save(self, folder: Path) -> None:
         """config.json and model.safetensors."""
         part = our_part(self.spec.name, self.spec.protocol, self.spec.targets, self.arguments)
         write_model(folder, {"vlseg": part}, self.state_dict())
+
+    def _is_padded(self) -> bool:
+        return any(side % STRIDE for side in self.spec.image_size)
 
 
 class LoneNorm(nn.BatchNorm2d):

@@ -2,10 +2,8 @@
 
 from vlseg.models.protocol import Spec
 from vlseg.models.unet.model import TargetUNet, UNet
+from vlseg.models.unet.network import STRIDE
 from vlseg.records import InputError, unknown_name
-
-STRIDE = 16
-"""The encoder halves the image four times."""
 
 
 def build_unet(*, image_size: int = 96, targets: tuple[str, ...] = (), protocol: str = "corrected") -> UNet:

@@ -10,7 +10,7 @@ from vlseg.models.folder import our_part, write_model
 from vlseg.models.images import resize_and_normalise, resize_masks, restore_bilinear
 from vlseg.models.portable import Portable
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Spec, Tokens
-from vlseg.models.unet.network import Decoder, Encoder
+from vlseg.models.unet.network import STRIDE, Decoder, Encoder
 from vlseg.records import unknown_name
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -45,7 +45,7 @@ class _Steps(nn.Module):
 
     def portable(self) -> Portable:
         """Stretched images."""
-        return Portable(MEAN, STD)
+        return Portable(MEAN, STD, any_size=STRIDE)
 
     def save(self, folder: Path) -> None:
         """config.json and model.safetensors."""
@@ -124,4 +124,5 @@ class TargetUNet(_Steps):
 
     def portable(self) -> Portable:
         """Stretched images, names of targets."""
-        return Portable(MEAN, STD, words={"kind": "targets", "targets": list(self.spec.targets)})
+        words = {"kind": "targets", "targets": list(self.spec.targets)}
+        return Portable(MEAN, STD, words=words, any_size=STRIDE)

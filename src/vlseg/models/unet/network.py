@@ -6,6 +6,8 @@ from torch.nn import functional as F
 from vlseg.models.protocol import ImageFeatures
 
 GROUPS = 8
+STRIDE = 16
+"""The encoder halves the image four times."""
 WIDTHS = (24, 56, 112, 208)
 """Channels at 1/2, 1/4, 1/8 and 1/16 of the input's side."""
 START_BIAS = -2.0

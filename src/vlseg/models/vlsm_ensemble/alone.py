@@ -10,7 +10,7 @@ from vlseg.models.folder import our_part, write_model
 from vlseg.models.images import resize_and_normalise, resize_masks, restore_bilinear
 from vlseg.models.portable import Portable
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Spec, Tokens
-from vlseg.models.vlsm_ensemble.unet_d import DOWN, UNetD
+from vlseg.models.vlsm_ensemble.unet_d import DOWN, STRIDE, UNetD
 
 NO_MEAN, NO_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 """The published code divides by 255 and leaves it at that."""
@@ -64,7 +64,7 @@ class LoneUNetD(nn.Module):
 
     def portable(self) -> Portable:
         """Stretched images."""
-        return Portable(NO_MEAN, NO_STD)
+        return Portable(NO_MEAN, NO_STD, any_size=STRIDE)
 
     def save(self, folder: Path) -> None:
         """config.json and model.safetensors."""

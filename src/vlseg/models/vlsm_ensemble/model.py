@@ -14,6 +14,7 @@ from vlseg.models.biomedclipseg.model import BiomedClipSeg
 from vlseg.models.clipseg.model import ClipSeg
 from vlseg.models.folder import our_part, write_model
 from vlseg.models.images import resize_masks, restore_bilinear
+from vlseg.models.portable import TOKENIZER, Portable
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Rows, Spec, Tokens
 from vlseg.models.vlsm_ensemble.networks import BiomedBranch, ClipBranch
 
@@ -90,6 +91,15 @@ class VlsmEnsemble(nn.Module):
                 if name != "mask_decoder":
                     parts[name] = [*parts.get(name, []), *modules]
         return parts
+
+    def portable(self) -> Portable:
+        """The first member's images; each member's words, with its tokenizer in a file of its own."""
+        told = {name: member.portable() for name, member in self.members.items()}
+        parts = {name: {**(one.words or {}), "file": f"{name}.{TOKENIZER}"} for name, one in told.items()}
+        tokenizers = {f"{name}.{TOKENIZER}": member.tokenizer for name, member in self.members.items()}
+        first = next(iter(told.values()))
+        words = {"kind": "beside", "parts": parts, "trimmed": True}
+        return Portable(first.mean, first.std, words=words, tokenizers=tokenizers)
 
     def save(self, folder: Path) -> None:
         """config.json, model.safetensors and PubMedBERT's vocabulary; CLIP's is the same for all."""
