@@ -331,37 +331,36 @@ def engines(root: Path, pictures: list[Path], repeats: int) -> list[Row]:
     """What each engine gives over the same network: a folder, first mask, next prompt, memory, start from the shell."""
     slow = bool(slow_precision("bf16", torch.device("cpu")))
     kinds = tuple(kind for kind in KINDS if not (slow and kind.endswith("bf16")))
-    rows = []
-    with engine_works(root, pictures[: 2 * repeats], kinds) as works:
-        for work in works:
-            some = 2 * repeats if "prompt on" in work.name else repeats
-            rows.append(
-                {"work": f"{work.name}, {work.kind}", "against": "transformers", "target": work.target}
-                | in_turn(work.mine, work.theirs, some)
-                | {"equality": {f"dice_{name}": value for name, value in work.dice().items()}, "floor": None}
-            )
-    return rows + starts(root, pictures[0], kinds, repeats)
+    found = engine_folders(root, kinds)
+    rows = starts(root, pictures[0], found, repeats)
+    for work in engine_works(found, pictures[: 2 * repeats]):
+        some = 2 * repeats if "prompt on" in work.name else repeats
+        rows.append(
+            {"work": f"{work.name}, {work.kind}", "against": "transformers", "target": work.target}
+            | in_turn(work.mine, work.theirs, some)
+            | {"equality": {f"dice_{name}": value for name, value in work.dice().items()}, "floor": None}
+        )
+    return rows
 
 
-def starts(root: Path, picture: Path, kinds: tuple[str, ...], repeats: int) -> list[Row]:
+def starts(root: Path, picture: Path, found: dict[str, Path], repeats: int) -> list[Row]:
     """Seconds from the shell to one written mask, and the peak memory of loading and one answer."""
-    found = engine_folders(root / "starts", kinds)
     script = plain_script(found["torch fp32"], picture, root / "mask.png")
     rows = []
     least = child("engines.py", "peak", "transformers", found["torch fp32"], picture)
 
-    def shell(folder: Path, precision: str) -> None:
+    def shell(kind: str, folder: Path) -> None:
+        precision = "bf16" if kind == "torch bf16" else "fp32"
         call = [sys.executable, "-m", "vlseg", "predict", folder, "--image", picture, "--prompt", WORDS]
-        call += ["--out", root / "masks", "--device", "cpu", "--precision", precision]
+        call += ["--out", root / f"masks-{kind}", "--device", "cpu", "--precision", precision]
         subprocess.run([str(part) for part in call], check=True, capture_output=True)
 
     for kind, folder in found.items():
-        precision = "bf16" if kind == "torch bf16" else "fp32"
         rows.append(
             {"work": f"vlseg predict from the shell, one image, {kind}", "against": "plain transformers script"}
             | {"target": 1.25}
             | in_turn(
-                lambda folder=folder, precision=precision: shell(folder, precision),
+                lambda kind=kind, folder=folder: shell(kind, folder),
                 lambda: subprocess.run([sys.executable, "-c", script], check=True, capture_output=True),
                 max(3, repeats),
             )

@@ -5,9 +5,9 @@ What stands against all of them is transformers as its users call it, in PyTorch
 """
 
 import resource
+import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from peers import WORDS, model_and_processor, transformers_answer
 from PIL import Image
-from vlseg.models.exported.lighter import lighten, to_openvino
 
 import vlseg
 from vlseg.evaluation import Predictor
 from vlseg.metrics import dice_score
+from vlseg.models.exported.lighter import lighten, to_openvino
 from vlseg.models.exported.write import write_exported
 
-KINDS = ("torch fp32", "torch bf16", "onnx fp32", "onnx int8", "openvino fp32", "openvino bf16")
+KINDS = ("torch fp32", "torch bf16", "onnx fp32", "onnx int8", "openvino fp32", "openvino bf16", "openvino int8")
 """What computes, and in what."""
 
 
@@ -36,25 +36,27 @@ class Work:
     theirs: Callable[[], Any]
     dice: Callable[[], dict[str, float]]
     target: float | None
-    warm: bool = True
 
 
 def folders(root: Path, kinds: tuple[str, ...]) -> dict[str, Path]:
     """A folder of each kind of the same network under `root`; PyTorch's kinds share one."""
     model, _ = model_and_processor()
+    root.mkdir()
     model.save(root / "torch")
     found = {kind: root / "torch" for kind in kinds if kind.startswith("torch")}
+    (root / "graphs").mkdir()
+    write_exported(model, root / "graphs")
     for kind in kinds:
         if kind in found:
             continue
         engine, numbers = kind.split()
         found[kind] = root / kind.replace(" ", "-")
-        found[kind].mkdir()
-        write_exported(model, found[kind])
-        if numbers == "int8":
-            lighten(found[kind], "int8")
+        shutil.copytree(root / "graphs", found[kind])
+        weights = "int8" if numbers == "int8" else "fp32"
         if engine == "openvino":
-            to_openvino(found[kind], computes="bf16" if numbers == "bf16" else "f32")
+            to_openvino(found[kind], weights=weights, computes="bf16" if numbers == "bf16" else "f32")
+        else:
+            lighten(found[kind], weights)
     return found
 
 
@@ -63,16 +65,13 @@ def predictor(kind: str, folder: Path) -> Predictor:
     return vlseg.load(folder, precision="bf16" if kind == "torch bf16" else "fp32")
 
 
-@contextmanager
-def works(root: Path, pictures: list[Path], kinds: tuple[str, ...]) -> Iterator[list[Work]]:
-    """The rows of all kinds; pictures are those of the folder."""
-    found = folders(root, kinds)
+def works(found: dict[str, Path], pictures: list[Path]) -> Iterator[Work]:
+    """The rows of all kinds, each loaded in its turn; pictures are those of the folder."""
     model, processor = model_and_processor()
     reference = Predictor(model, device="cpu")
     truth = {path: reference.segment(path, [WORDS])[0].mask for path in pictures}
     image = Image.open(pictures[0]).convert("RGB")
     count = iter(range(10**6))
-    rows = []
     for kind, folder in found.items():
         one = predictor(kind, folder)
 
@@ -105,12 +104,9 @@ def works(root: Path, pictures: list[Path], kinds: tuple[str, ...]) -> Iterator[
 
         engine, numbers = kind.split()
         folder_target = None if engine == "torch" else 3.5 if numbers == "int8" else 2.0
-        rows += [
-            Work("zero-shot over a folder, one prompt", kind, over, theirs_over, dice, folder_target),
-            Work("first mask of an image", kind, first, theirs_first, dice, None),
-            Work("new prompt on a known image", kind, again, theirs_again, dice, 15.0),
-        ]
-    yield rows
+        yield Work("zero-shot over a folder, one prompt", kind, over, theirs_over, dice, folder_target)
+        yield Work("first mask of an image", kind, first, theirs_first, dice, None)
+        yield Work("new prompt on a known image", kind, again, theirs_again, dice, 15.0)
 
 
 def plain_script(folder: Path, image: Path, out: Path) -> str:
@@ -135,8 +131,7 @@ Image.fromarray(mask.numpy().astype("uint8") * 255).save({str(out)!r})
 def peak(kind: str, folder: Path, image: Path) -> float:
     """GiB that loading and one answer take in this process at most."""
     if kind == "transformers":
-        model, processor = model_and_processor()
-        transformers_answer(model, processor, Image.open(image).convert("RGB"), [WORDS])
+        exec(compile(plain_script(folder, image, folder.parent / "mask.png"), "plain", "exec"), {})
     else:
         predictor(kind, folder).segment(image, [WORDS])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
