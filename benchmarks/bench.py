@@ -25,6 +25,9 @@ import numpy as np
 import torch
 from attack_speed import equality as attacked_alike
 from attack_speed import works as attack_works
+from engines import KINDS, plain_script
+from engines import folders as engine_folders
+from engines import works as engine_works
 from machine import machine
 from peers import WORDS, model_and_processor, synchronise, transformers_answer
 from PIL import Image
@@ -43,6 +46,7 @@ from vlseg.models.device import set_threads, slow_precision
 from vlseg.records import IntensityPolicy
 
 HERE = Path(__file__).parent
+WORKS = ["prompts", "frozen", "full", "surfaces", "attacks", "served", "engines"]
 SHARED = HERE.parent.parent / "shared" / "data"
 PROMPTS = [f"one small round lesion number {number} at the top" for number in range(20)]
 Row = dict[str, Any]
@@ -323,6 +327,53 @@ def over_http(picture: Path, repeats: int, device: str) -> list[Row]:
         ]
 
 
+def engines(root: Path, pictures: list[Path], repeats: int) -> list[Row]:
+    """What each engine gives over the same network: a folder, first mask, next prompt, memory, start from the shell."""
+    slow = bool(slow_precision("bf16", torch.device("cpu")))
+    kinds = tuple(kind for kind in KINDS if not (slow and kind.endswith("bf16")))
+    found = engine_folders(root, kinds)
+    rows = starts(root, pictures[0], found, repeats)
+    for work in engine_works(found, pictures[: 2 * repeats]):
+        some = 2 * repeats if "prompt on" in work.name else repeats
+        rows.append(
+            {"work": f"{work.name}, {work.kind}", "against": "transformers", "target": work.target}
+            | in_turn(work.mine, work.theirs, some)
+            | {"equality": {f"dice_{name}": value for name, value in work.dice().items()}, "floor": None}
+        )
+    return rows
+
+
+def starts(root: Path, picture: Path, found: dict[str, Path], repeats: int) -> list[Row]:
+    """Seconds from the shell to one written mask, and the peak memory of loading and one answer."""
+    script = plain_script(found["torch fp32"], picture, root / "mask.png")
+    rows = []
+    least = child("engines.py", "peak", "transformers", found["torch fp32"], picture)
+
+    def shell(kind: str, folder: Path) -> None:
+        precision = "bf16" if kind == "torch bf16" else "fp32"
+        call = [sys.executable, "-m", "vlseg", "predict", folder, "--image", picture, "--prompt", WORDS]
+        call += ["--out", root / f"masks-{kind}", "--device", "cpu", "--precision", precision]
+        subprocess.run([str(part) for part in call], check=True, capture_output=True)
+
+    for kind, folder in found.items():
+        rows.append(
+            {"work": f"vlseg predict from the shell, one image, {kind}", "against": "plain transformers script"}
+            | {"target": 1.25}
+            | in_turn(
+                lambda kind=kind, folder=folder: shell(kind, folder),
+                lambda: subprocess.run([sys.executable, "-c", script], check=True, capture_output=True),
+                max(3, repeats),
+            )
+            | {"floor": None}
+        )
+        gib = child("engines.py", "peak", kind, folder, picture)
+        rows.append(
+            {"work": f"peak memory of one answer, {kind}", "against": "transformers (share; less is better)"}
+            | {"target": None, "ratio": gib / least, "spread": None, "gib": [gib, least], "floor": None}
+        )
+    return rows
+
+
 def dataset(root: Path, sources: list[Path]) -> Path:
     """The images of several folders, with their masks, as one training split; made-up ones where there is no source."""
     for name in ("images", "masks", "anns"):
@@ -361,7 +412,7 @@ def main() -> None:
     """Run what is asked for, print the table, write results/latest.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, nargs="*", help="folders with images/ and masks/ of equal names")
-    parser.add_argument("--only", nargs="*", choices=["prompts", "frozen", "full", "surfaces", "attacks", "served"])
+    parser.add_argument("--only", nargs="*", choices=WORKS)
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--out", type=Path, default=HERE / "results" / "latest.json")
@@ -380,6 +431,7 @@ def main() -> None:
             "surfaces": lambda: surfaces(options.repeats),
             "attacks": lambda: attacks(max(1, options.repeats // 2), options.device),
             "served": lambda: over_http(pictures[0], options.repeats, options.device),
+            "engines": lambda: engines(root / "engines", pictures, options.repeats),
         }
         here = machine(options.device) | {"images": f"{len(pictures)} {'real' if sources else 'made-up'} ones"}
         rows = [row | {"machine": here} for name in options.only or works for row in works[name]()]
