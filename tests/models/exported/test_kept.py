@@ -133,7 +133,7 @@ def test_without_a_name_it_lies_in_the_users_cache(monkeypatch: pytest.MonkeyPat
 def test_what_cannot_be_exported_says_why(trained: Path) -> None:
     members = [str(trained / "run"), str(trained / "run")]
     model = build_model("ensemble", arguments={"members": members})
-    with pytest.raises(InputError, match=r"engine: 'ensemble' cannot be exported.*leave --engine out"):
+    with pytest.raises(InputError, match=r"engine: an ensemble is not exported as graphs.*leave --engine out"):
         on_engine(model, "onnx")
 
 
