@@ -104,9 +104,11 @@ def serve_agents(
     named = named_sources(sources)
     folders = open_folders(readable, written)
     # What waits for the next line of input can be cancelled by nothing else. Masks are written whole or not at all.
-    signal.signal(signal.SIGINT, lambda number, frame: os._exit(130))
-    server = make_server(lambda: _loaded(named, options, folders), writes=written is not None)
-    asyncio.run(_serve(server))
+    before = signal.signal(signal.SIGINT, lambda number, frame: os._exit(130))
+    try:
+        asyncio.run(_serve(make_server(lambda: _loaded(named, options, folders), writes=written is not None)))
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def make_server(load: "Callable[[], Tools]", *, writes: bool) -> "Server[asyncio.Future[Tools]]":

@@ -90,10 +90,16 @@ def serve(
         )
         address = _address(settings, tls, listening.getsockname()[1])
         told = f"{address}/?token={access.token}"
-        if threading.current_thread() is threading.main_thread():
-            # Told to stop it stops, and that is no failure: uvicorn raises the signal again once all is finished.
-            signal.signal(signal.SIGTERM, lambda *_: None)
-        _Server(config, app.state.serving.crowd, lambda: ready(told, list(models))).run(sockets=[listening])
+        server = _Server(config, app.state.serving.crowd, lambda: ready(told, list(models)))
+        if threading.current_thread() is not threading.main_thread():
+            server.run(sockets=[listening])
+            return
+        # Told to stop it stops, and that is no failure: uvicorn raises the signal again once all is finished.
+        before = signal.signal(signal.SIGTERM, lambda *_: None)
+        try:
+            server.run(sockets=[listening])
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 class _Server(uvicorn.Server):
