@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -221,7 +222,7 @@ def test_each_copy_of_each_model_is_loaded_on_a_gpu_of_its_own(monkeypatch: pyte
     def load(source: str, options: dict[str, str]) -> object:
         device = resolve_device(options["device"])
         loaded.append((source, str(device), current[-1]))
-        return object()
+        return SimpleNamespace(device=device)
 
     monkeypatch.setattr(server, "_loaded", load)
     for source in ("one", "two"):
