@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from vlseg.models.exported.kept import check_engine, on_engine
 from vlseg.models.exported.segmenter import Exported, is_exported
 from vlseg.models.hub import locate
 from vlseg.models.manifest import default_weights, whence
-from vlseg.models.registry import model_folder
+from vlseg.models.registry import model_folder, saved_model
 from vlseg.models.tensors import model_digest
 from vlseg.models.undrawn import Undrawn
 from vlseg.prompts import Vocabulary
@@ -210,7 +211,8 @@ def load(
         raise InputError(f"model '{source}': random weights predict nothing; {whence(place)}")
     if engine is not None and is_exported(model_folder(locate(place, revision))):
         arguments = {**(arguments or {}), "engine": engine}
-    with Undrawn():
+    # Files of others may fill a part alone; what they leave as drawn is told below.
+    with Undrawn() if saved_model(Path(place)) else nullcontext():
         model = load_model(place, name=name, revision=revision, protocol=protocol, arguments=arguments)
     random_part = getattr(model, "random_part", None)
     if random_part:
