@@ -234,3 +234,25 @@ def test_the_program_in_an_environment_of_three_packages(folder: Path, runner: M
         assert np.array_equal(np.asarray(mask), np.where(wanted, 255, 0))
     missing = run(folder / "run.py", "none.png", "a polyp")
     assert (missing.returncode, missing.stderr) == (2, "none.png: no such file\n")
+
+
+DROPPED = """
+import os, signal, sys, time
+from pathlib import Path
+import numpy as np
+from vlseg.models.exported.run import Model
+Model(Path(sys.argv[1]), engine="openvino").segment(np.zeros((40, 50, 3), np.uint8), ["a polyp"])
+try:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(10)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_after_an_openvino_model_is_dropped(folder: Path) -> None:
+    """Its library, once unloaded, leaves a handler behind that ends the process with a segmentation fault."""
+    done = subprocess.run([sys.executable, "-c", DROPPED, str(folder)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vlseg.models.exported.run import Arrays, Model
+from vlseg.models.exported.run import Arrays, Model, openvino_core
 from vlseg.models.exported.write import exported_part, retell
 from vlseg.records import InputError
 
@@ -102,7 +102,7 @@ def to_openvino(
         if weights != "fp32":
             _in_halves(path)
         files = [f"{name}.xml", f"{name}.bin"]
-        network = openvino.Core().read_model(str(path))
+        network = openvino_core().read_model(str(path))
         openvino.save_model(network, str(folder / files[0]), compress_to_fp16=False)
         del network  # it holds the file
         path.unlink()

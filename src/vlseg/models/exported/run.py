@@ -14,6 +14,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -217,14 +218,20 @@ def _onnx(path: Path, told: Mapping[str, Any], threads: int | None) -> Graph:
     return run
 
 
-def _openvino(path: Path, told: Mapping[str, Any], threads: int | None) -> Graph:
+@cache
+def openvino_core() -> Any:
+    """OpenVINO, kept until the process ends: once unloaded it makes a segmentation fault of a Ctrl-C."""
     import openvino
 
+    return openvino.Core()
+
+
+def _openvino(path: Path, told: Mapping[str, Any], threads: int | None) -> Graph:
     # Numbers as exported: bfloat16 is taken where the export was checked with it.
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": told.get("computes", "f32"), "PERFORMANCE_HINT": "LATENCY"}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
-    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+    compiled = openvino_core().compile_model(str(path), "CPU", settings)
 
     def run(given: Mapping[str, np.ndarray]) -> Arrays:
         request = compiled.create_infer_request()
