@@ -49,6 +49,7 @@ def test_a_patient_with_many_images_counts_once() -> None:
 def test_what_was_asked_is_not_kept() -> None:
     words_of.cache_clear()
     assert Vocabulary(("polyp",), (), ()).unknown("polyp of Jane") == ["jane"]
+    assert Vocabulary(("polyp",), ("polyp",), ()).suggest("polyp of Jane") == ["polyp"]
     assert words_of.cache_info().currsize == 0
 
 

@@ -42,10 +42,15 @@ _NOUNS = frozenset("tumor tumour hemorrhage haemorrhage hematoma haematoma fiber
 """Those of them that have a plural."""
 
 
+def split_words(text: str) -> tuple[str, ...]:
+    """The words in lower case, without punctuation. For what users type: a server forgets what was asked."""
+    return tuple(match[0].casefold() for match in WORD.finditer(text))
+
+
 @lru_cache(maxsize=100_000)
 def words_of(text: str) -> tuple[str, ...]:
-    """The words in lower case, without punctuation."""
-    return tuple(match[0].casefold() for match in WORD.finditer(text))
+    """As `split_words`, remembered: for the prompts of data sets, which come again and again."""
+    return split_words(text)
 
 
 def same_words(first: str, second: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Self
 from rapidfuzz import fuzz, process, utils
 
 from vlseg.prompts.annotate import Prompted
-from vlseg.prompts.meaning import words_of
+from vlseg.prompts.meaning import split_words, words_of
 
 SHARED_BY = 5
 """Patients (images where they are unknown) that a word or sentence must occur with to be kept: one that fewer have
@@ -36,13 +36,12 @@ class Vocabulary:
     def unknown(self, prompt: str) -> list[str]:
         """The prompt's words, in order and in lower case, that are neither among those kept nor FUNCTION_WORDS."""
         known = FUNCTION_WORDS.union(self.words)
-        # Not the remembering one: a server forgets what was asked.
-        return [word for word in dict.fromkeys(words_of.__wrapped__(prompt)) if word not in known]
+        return [word for word in dict.fromkeys(split_words(prompt)) if word not in known]
 
     def suggest(self, text: str, n: int = 5) -> list[str]:
         """Up to n prompts and targets most like what was typed; the most frequent ones for nothing."""
         choices = list(dict.fromkeys([*self.prompts, *self.targets]))
-        if not words_of(text):
+        if not split_words(text):
             return choices[:n]
         found = process.extract(
             text, choices, scorer=fuzz.WRatio, processor=utils.default_process, limit=n, score_cutoff=LIKENESS

@@ -10,7 +10,7 @@ import numpy as np
 from vlseg.evaluation import Predictor
 from vlseg.metrics import dice_score
 from vlseg.prompts import FOREIGN, chooser, misspelt, negated, paraphrased, shuffled
-from vlseg.prompts.meaning import words_of
+from vlseg.prompts.meaning import split_words
 from vlseg.records import InputError
 from vlseg.serve.agent_schemas import Asked, StoredProbe
 from vlseg.serve.engine import Found
@@ -62,7 +62,7 @@ def other_wordings(predictor: Predictor, prompt: str, given: Sequence[str]) -> l
 
 def _may_be_meant(name: str, prompt: str) -> bool:
     """Whether a target may be what the prompt asks for: one has all words of the other (tumor, large breast tumor)."""
-    one, other = set(words_of(name)), set(words_of(prompt))
+    one, other = set(split_words(name)), set(split_words(prompt))
     return one <= other or other <= one
 
 
