@@ -23,7 +23,7 @@ demo: env
 	$(BIN)/vlseg demo --out demo
 
 # Several workers of one thread each: two threads in each of two workers would wait for each other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test: env
 	$(PYTEST) $(PYTEST_ARGS)
