@@ -69,7 +69,7 @@ CASES = [
 ]
 
 
-SOME = ("clipseg", "cris", "biomedclipseg", "guide", "smp-unet", "clipseg-tiny", "vlsm-ensemble-a", "lvit")
+SOME = ("clipseg", "cris", "biomedclipseg", "guide", "smp-unet", "clipseg-tiny")
 """Of these what the slow tests can bear; the others are with the long ones."""
 
 
@@ -119,7 +119,7 @@ def test_a_small_model_answers_alike_on_both_engines_and_at_another_size(folder:
         opened(folder, "onnx", image_size=33)
 
 
-ADDED_OFTEN = ("cocoop-cris", "lora-clipseg", "coop-clipseg")
+ADDED_OFTEN = ("cocoop-cris", "lora-clipseg")
 """Of the additions what the slow tests can bear."""
 
 
@@ -166,8 +166,8 @@ FULL = {
     "guide": Case("guide", {"encoder": "tf_efficientnet_lite0", "text": "minilm"}),
 }
 """At their own sizes, as the docs list them."""
-OFTEN = ("clipseg", "clipseg-tiny")
-"""Of these what is tested with the slow tests: each takes up to a minute."""
+OFTEN = ("clipseg-tiny",)
+"""Of these what is tested with the slow tests: the large ones take up to a minute each."""
 
 
 @pytest.mark.slow
