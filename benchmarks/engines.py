@@ -37,8 +37,9 @@ class Work:
     target: float | None
 
 
-def folders(root: Path, kinds: tuple[str, ...]) -> dict[str, Path]:
-    """A folder of each kind of the same network under `root`; PyTorch's kinds share one."""
+def folders(root: Path, kinds: tuple[str, ...], pictures: list[Path]) -> dict[str, Path]:
+    """A folder of each kind of the same network under `root`; PyTorch's share one. int8's ranges are the pictures'."""
+    examples = [(np.asarray(Image.open(path).convert("RGB"), np.float32) / 255, WORDS) for path in pictures]
     model, _ = model_and_processor()
     root.mkdir()
     model.save(root / "torch")
@@ -53,9 +54,11 @@ def folders(root: Path, kinds: tuple[str, ...]) -> dict[str, Path]:
         shutil.copytree(root / "graphs", found[kind])
         weights = "int8" if numbers == "int8" else "fp32"
         if engine == "openvino":
-            to_openvino(found[kind], weights=weights, computes="bf16" if numbers == "bf16" else "f32")
+            to_openvino(
+                found[kind], weights=weights, computes="bf16" if numbers == "bf16" else "f32", examples=examples
+            )
         else:
-            lighten(found[kind], weights)
+            lighten(found[kind], weights, examples)
     return found
 
 

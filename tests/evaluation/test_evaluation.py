@@ -1,6 +1,7 @@
 """Predictions and queries against a segmenter whose answers are known."""
 
 import importlib
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -201,6 +202,32 @@ def test_another_prompt_on_the_same_image_costs_no_encoding() -> None:
     for number in range(600):
         predictor.segment(image, [f"bright {number}"])
     assert len(predictor._known) <= 512
+
+
+def test_a_file_is_decoded_again_when_its_bytes_are_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where size and time of the file say nothing of it."""
+    module = importlib.import_module("vlseg.evaluation.predictor")
+    decode, decoded = module.decode_pixels, []
+
+    def counting(stream: Any, name: str, *more: Any) -> Any:
+        decoded.append(name)
+        return decode(stream, name, *more)
+
+    monkeypatch.setattr(module, "decode_pixels", counting)
+    path, when = tmp_path / "image.bmp", (1_000_000_000, 1_000_000_000)
+    predictor = module.Predictor(Oracle(), device="cpu")
+    for grey, bright in ((230, True), (25, False), (230, True)):
+        Image.new("RGB", (32, 32), (grey, grey, grey)).save(path)
+        os.utime(path, when)
+        for prompt in ("bright", "bright one", "bright"):
+            assert predictor.segment(path, [prompt])[0].mask.all() == bright
+    assert len(decoded) == 3
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="the file is empty"):
+        predictor.segment(path, ["bright"])
+    path.unlink()
+    with pytest.raises(InputError, match="no such file"):
+        predictor.segment(path, ["bright"])
 
 
 def test_rows_do_not_depend_on_who_is_scored_first(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -182,7 +182,7 @@ def test_more_than_a_point_lost_is_not_left_as_done(
 def test_ranges_that_change_the_masks_are_left_out(
     learned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Then convolutions' weights alone are int8, which the card says."""
+    """Then inputs are scaled at each call, and convolutions' weights alone are int8, which the card says."""
     costs = exporting.cost
     tries: list[float] = []
 
@@ -197,8 +197,8 @@ def test_ranges_that_change_the_masks_are_left_out(
     assert len(tries) == 2
     assert found.cost is not None
     assert found.cost.exported == tries[1]
-    assert any(note.startswith("convolutions are computed in single precision") for note in found.notes)
-    assert "convolutions are computed in single precision" in (tmp_path / "out" / "README.md").read_text()
+    assert any(note.startswith("int8 has no fixed ranges") for note in found.notes)
+    assert "int8 has no fixed ranges" in (tmp_path / "out" / "README.md").read_text()
     assert b"QuantizeLinear" not in (tmp_path / "out" / "image_encoder.onnx").read_bytes().replace(
         b"DynamicQuantizeLinear", b""
     )

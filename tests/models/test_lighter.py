@@ -11,8 +11,8 @@ import onnx
 import pytest
 from tiny_models import TARGETS, made
 
-from vlseg.models.exported.lighter import _bytes, _halves, lighten, to_openvino
-from vlseg.models.exported.run import Model
+from vlseg.models.exported.lighter import _bytes, _halves, _in_halves, _products_in_fixed_ranges, lighten, to_openvino
+from vlseg.models.exported.run import Model, openvino_core
 from vlseg.models.exported.write import exported_part, write_exported
 from vlseg.records import InputError
 
@@ -125,6 +125,38 @@ def test_convolutional_networks_compute_in_int8_where_examples_give_the_ranges(
     assert 0 < np.abs(one - other).mean() < 0.1 * one.std()
 
 
+def test_openvino_computes_products_in_int8_where_examples_give_the_ranges(tmp_path: Path) -> None:
+    """Otherwise the engine finds each input's scale itself, at each call; what is no weight's product stays."""
+    path, draw = tmp_path / "graph.onnx", np.random.default_rng(0)
+    weights = {name: draw.normal(size=(64, 64)).astype(np.float32) for name in ("one", "two")}
+    nodes = [
+        onnx.helper.make_node("MatMul", ["given", "one"], ["first"], name="first"),
+        onnx.helper.make_node("MatMul", ["first", "two"], ["second"], name="second"),
+        onnx.helper.make_node("MatMul", ["first", "second"], ["found"], name="found"),
+    ]
+    given, found = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [64, 64]) for name in ("given", "found")
+    )
+    tensors = [onnx.numpy_helper.from_array(one, name) for name, one in weights.items()]
+    made_graph = onnx.helper.make_graph(nodes, "products", [given], [found], tensors)
+    onnx.save(onnx.helper.make_model(made_graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10), path)
+    rows = [draw.normal(size=(64, 64)).astype(np.float32) for _ in range(4)]
+    _products_in_fixed_ranges(path, [{"given": one} for one in rows])
+    _in_halves(path)
+    compiled = openvino_core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    told = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    kinds = [tuple(one[key].astype(str) for key in ("layerType", "runtimePrecision")) for one in told]
+    assert sorted(one for one in kinds if one[0] in ("FullyConnected", "MatMul")) == [
+        ("FullyConnected", "u8"),
+        ("FullyConnected", "u8"),
+        ("MatMul", "f32"),
+    ]
+    first = rows[0] @ weights["one"]
+    truth = first @ (first @ weights["two"])
+    answered = compiled({"given": rows[0]})[0]
+    assert 0 < np.abs(answered - truth).mean() < 0.05 * truth.std()
+
+
 def test_int8_is_off_by_half_a_step_of_its_row() -> None:
     values = np.random.default_rng(0).normal(size=(6, 5, 3)).astype(np.float32) * np.array([1, 9, 0.1])[None, None]
     values[:, :, 1] = 0
@@ -168,7 +200,7 @@ seen = []
 sys.addaudithook(lambda event, _: seen.append(event) if event.startswith("socket.") else None)
 import numpy as np
 from vlseg.models.exported.lighter import to_openvino
-from vlseg.models.exported.run import Model
+from vlseg.models.exported.run import Model, openvino_core
 folder = Path({str(tmp_path / "unet")!r})
 to_openvino(folder, weights="int8")
 model = Model(folder, threads=1)

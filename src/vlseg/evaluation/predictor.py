@@ -1,5 +1,6 @@
 """vlseg.load(...).segment(...): a model ready for images."""
 
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -11,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from vlseg.data import unit_range
-from vlseg.data.images import read_pixels
+from vlseg.data.images import decode_pixels, read_pixels
 from vlseg.evaluation.familiarity import Familiarity, Verdict
 from vlseg.evaluation.judging import Judging, read_judging
 from vlseg.evaluation.predict import (
@@ -46,7 +47,7 @@ class Predictor:
 
     `intensity` None: not known which, so that images above 8 bit are refused. `judging`: what says whether an image is
     like those of the training, makes the presence score a probability, and knows the training's words.
-    It keeps the last image with its features and the features of some hundred prompts in memory, nothing else.
+    It keeps the last image, its file and features, and the features of some hundred prompts in memory, nothing else.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Predictor:
         self.presence: PresenceCalibration | None = judging.presence
         self.vocabulary: Vocabulary | None = judging.vocabulary
         self._last: tuple[np.ndarray, ImageFeatures, Inputs] | None = None
+        self._file: tuple[bytes, np.ndarray] | None = None
         self.prompts_kept = PROMPTS_KEPT
         self._known: dict[str, Rows] = {}
 
@@ -121,7 +123,9 @@ class Predictor:
         Raises:
             InputError: unreadable; or above 8 bit, and the run's data sets were not read alike.
         """
-        pixels = read_pixels(path, self.intensity or IntensityPolicy())
+        return self._as_trained(read_pixels(path, self.intensity or IntensityPolicy()), path)
+
+    def _as_trained(self, pixels: np.ndarray, path: Path) -> np.ndarray:
         if self.intensity is None and pixels.dtype != np.uint8:
             raise InputError(
                 f"{path}: has more than 8 bits, and the sets that this run was trained on read those differently "
@@ -152,11 +156,22 @@ class Predictor:
 
     def _pixels(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
         if isinstance(image, str | Path):
-            return self.read(Path(image))
+            return self._file_pixels(Path(image))
         array = np.asarray(image.convert("RGB")) if isinstance(image, Image.Image) else image
         if array.ndim != 3 or array.shape[2] != 3:
             raise InputError(f"image: an array must be (H, W, 3), this one is {array.shape}")
         return unit_range(array)
+
+    def _file_pixels(self, path: Path) -> np.ndarray:
+        """Of the file before where its bytes are the same: to decode them takes as long as the answer to a prompt."""
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return self.read(path)  # which says what is wrong
+        if self._file is None or self._file[0] != content:
+            pixels = decode_pixels(io.BytesIO(content), str(path), self.intensity or IntensityPolicy())
+            self._file = content, self._as_trained(pixels, path)
+        return self._file[1]
 
 
 def check_threshold(threshold: float | None) -> None:

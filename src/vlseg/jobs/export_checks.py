@@ -22,7 +22,7 @@ from vlseg.records import InputError, read_config
 CHECKED_IMAGES = 16
 """On at most so many images, spread over the samples, every number of the answers is compared."""
 EXAMPLES = 32
-"""Images whose ranges a convolutional network's int8 takes."""
+"""Images whose ranges int8 takes where these are fixed."""
 SAME = 1e-3
 """In single precision no logit may differ by more, in units of the logits' deviation."""
 MOST_LOST = 0.01
