@@ -51,7 +51,7 @@ def test_merged_it_is_a_plain_model_of_its_own_layout(
     assert train("run", *flags).code == 0
     done = vlseg("merge", tmp_path / "run", "--out", tmp_path / "plain", "--json")
     assert done.code == 0, done.err
-    assert "--threshold 0.3" in done.err
+    assert done.json["threshold"] == 0.3
     assert done.json["largest_logit"] > 0
     assert done.json["largest_difference"] < 1e-4 * done.json["largest_logit"]
     assert not list(tmp_path.glob(".plain*"))
@@ -59,7 +59,7 @@ def test_merged_it_is_a_plain_model_of_its_own_layout(
     layer = "clip.text_model.encoder.layers.0.self_attn.v_proj.weight"
     assert not torch.equal(found.state_dict()[layer], base.state_dict()[layer])
     one, other = (
-        dice_of(vlseg, tmp_path / name, tmp_path / "discs", "--threshold", 0.3, "--out", tmp_path / f"by-{name}")
+        dice_of(vlseg, tmp_path / name, tmp_path / "discs", "--out", tmp_path / f"by-{name}")
         for name in ("run", "plain")
     )
     assert one == pytest.approx(other, abs=1e-3)

@@ -32,6 +32,7 @@ from vlseg.models.exported.segmenter import Exported, is_exported
 from vlseg.models.hub import locate
 from vlseg.models.manifest import default_weights, whence
 from vlseg.models.registry import model_folder, saved_model
+from vlseg.models.run_settings import kept_settings
 from vlseg.models.tensors import model_digest
 from vlseg.models.undrawn import Undrawn
 from vlseg.prompts import Vocabulary
@@ -234,8 +235,13 @@ def load(
         raise InputError(
             f"{place}: leaves the {random_part} of '{source}' random, which predicts nothing; train it first"
         )
-    intensity = model.intensity if isinstance(model, Exported) else DEFAULT_INTENSITY
-    judging = _stored(model_folder(locate(place, revision)), model)
+    found = model_folder(locate(place, revision))
+    kept, intensity = kept_settings(found), DEFAULT_INTENSITY
+    if isinstance(model, Exported):
+        intensity = model.intensity
+    elif kept is not None:
+        threshold, intensity = kept.threshold if threshold is None else threshold, kept.intensity
+    judging = _stored(found, model)
     return Predictor(
         on_engine(model, engine),
         device=device,

@@ -10,7 +10,7 @@ import torch
 from vlseg.data import new_folder
 from vlseg.evaluation import Judging, Predictor, copy_judging, load, ready, write_judging
 from vlseg.jobs.export_asked import Exported, ExportOptions, check_options
-from vlseg.jobs.export_card import card
+from vlseg.jobs.export_card import begun_with, card
 from vlseg.jobs.export_checks import (
     CPU,
     MADE_UP,
@@ -33,9 +33,14 @@ from vlseg.models.exported.lighter import Example, lighten, to_openvino
 from vlseg.models.exported.plain import transformers_class, transformers_logits
 from vlseg.models.exported.write import exported_part, retell, write_exported
 from vlseg.models.hub import locate
-from vlseg.models.manifest import default_weights, published_at
+from vlseg.models.manifest import default_weights
 from vlseg.models.registry import model_folder
-from vlseg.records import InputError, RunRecord, finished_run, replacing_folder, write_text
+from vlseg.models.run_settings import RunSettings, keep_settings
+from vlseg.records import InputError, IntensityPolicy, RunRecord, finished_run, replacing_folder, write_text
+
+PRESENCE_KEPT = (
+    "the presence score's calibration is that of PyTorch's scores; vlseg calibrate on the exported folder fits it anew"
+)
 
 
 class _NotLeftError(Exception):
@@ -96,7 +101,7 @@ def _held(run: Path | None, options: ExportOptions) -> tuple[Held | None, str]:
         held, why = None, str(error)
     if held is None and options.lossy and not options.accept:
         raise InputError(
-            f"--weights-as {options.weights}: what it costs in Dice cannot be measured ({why}); give --data with a val "
+            f"{options.asked}: what it costs in Dice cannot be measured ({why}); give --data with a val "
             "set, or --accept to take it unmeasured"
         )
     return held, why
@@ -122,15 +127,16 @@ class _Export:
         ready(model, CPU)
         copy_judging(model_folder(locate(self._place(), options.revision)), self.folder)
         examples = calibration_examples(model, self.held) if options.weights == "int8" else []
+        opens, ranged = None, False
         if options.format == "hf":
             other, opens = self._whole(notes)
         else:
-            other, opens = self._graphs(examples), None
+            other, ranged = self._graphs(examples)
         found, spent = self._compared(other)
-        if spent is not None and abs(spent.exported - spent.torch) > MOST_LOST and examples:
+        if spent is not None and abs(spent.exported - spent.torch) > MOST_LOST and ranged:
             # Ranges of a few images do not suit every network, also where what they change is a gain by chance.
             first = shown_cost(spent)
-            other = self._graphs([])
+            other, _ = self._graphs([])
             found, spent = self._compared(other)
             notes.append(f"int8 has no fixed ranges, which costs time: with those of examples, {first}")
         if self.held is None:
@@ -154,6 +160,7 @@ class _Export:
             size,
             tuple(notes),
             problem,
+            options.computes,
         )
 
     def _place(self) -> str:
@@ -181,17 +188,18 @@ class _Export:
         spent = cost(model, other, held, threshold) if held is not None and self.options.lossy else None
         return parity(model, other, held, threshold), spent
 
-    def _graphs(self, examples: Sequence[Example]) -> Segmenter:
+    def _graphs(self, examples: Sequence[Example]) -> tuple[Segmenter, bool]:
+        """What was written, opened, and whether convolutions compute with the examples' ranges."""
         options = self.options
         for path in [*self.folder.glob("*.onnx"), *self.folder.glob("*.xml"), *self.folder.glob("*.bin")]:
             path.unlink()  # of an earlier try
         write_exported(self._merged(), self.folder, threshold=self.predictor.threshold)
         if options.format == "onnx":
-            lighten(self.folder, options.weights, examples)
+            ranged = lighten(self.folder, options.weights, examples)
         else:
             computes: Literal["f32", "bf16"] = "bf16" if options.computes == "bf16" else "f32"
-            to_openvino(self.folder, weights=options.weights, computes=computes, examples=examples)
-        return load_model(str(self.folder))
+            ranged = to_openvino(self.folder, weights=options.weights, computes=computes, examples=examples)
+        return load_model(str(self.folder)), ranged
 
     def _whole(self, notes: list[str]) -> tuple[Segmenter, str | None]:
         """The model's own folder; opened by transformers, where that knows it, its logits must be the same."""
@@ -199,10 +207,9 @@ class _Export:
         merged.save(self.folder)
         if isinstance(merged, Extended):
             notes.append("needs beside it what it was put onto: its config.json names that")
-        if self.predictor.threshold != merged.spec.threshold:
-            notes.append(
-                f"the folder keeps no threshold of a run: ask it with --threshold {self.predictor.threshold:g}"
-            )
+        settings = RunSettings(self.predictor.threshold, self.predictor.intensity)
+        if self.run is not None or settings != RunSettings(merged.spec.threshold, IntensityPolicy()):
+            keep_settings(self.folder, settings)
         opens = transformers_class(self.folder)
         if opens is not None:
             noise = torch.rand(len(MADE_UP), 3, 70, 90, generator=torch.Generator().manual_seed(0))
@@ -216,14 +223,18 @@ class _Export:
 
     def _problem(self, found: Parity, spent: Cost | None) -> str | None:
         options = self.options
-        if not found.largest < (float("inf") if options.lossy else SAME):
+        if found.largest == float("inf"):
+            return (
+                f"{self.source}: as {options.format}, {options.numbers}, its answers are not finite (NaN or infinity)"
+            )
+        if not options.lossy and not found.largest < SAME:
             return (
                 f"{self.source}: as {options.format} it answers otherwise than in PyTorch: logits differ by "
                 f"{found.largest:.2g} of their deviation"
             )
         if spent is not None and spent.too_much and not options.accept:
             return (
-                f"{self.source}: {options.weights} costs more than a point of Dice ({shown_cost(spent)}); take other "
+                f"{self.source}: {options.numbers} costs more than a point of Dice ({shown_cost(spent)}); take other "
                 "weights, or --accept"
             )
         return None
@@ -231,14 +242,16 @@ class _Export:
     def _judge_again(self, other: Segmenter) -> list[str]:
         """What says found, not found or cannot judge was fitted to PyTorch's features: does it hold for these?"""
         familiarity = self.predictor.familiarity
+        kept = [] if self.predictor.presence is None else [PRESENCE_KEPT]
         if familiarity is None:
-            return []
+            return kept
         if self.held is None:
             write_judging(self.folder, Judging(vocabulary=self.predictor.vocabulary))
             return ["which images it can judge was fitted to PyTorch's features and could not be checked: left out"]
         changed, images = changed_verdicts(self.predictor.model, other, familiarity, self.held)
         if not changed:
-            return [f"which images it can judge was fitted to PyTorch's features: the same verdict on all {images}"]
+            same = f"which images it can judge was fitted to PyTorch's features: the same verdict on all {images}"
+            return [same, *kept]
         told = f"which images it can judge was fitted to PyTorch's features: another verdict on {changed} of {images}"
         if self.held.trained is None:
             write_judging(self.folder, Judging(vocabulary=self.predictor.vocabulary))
@@ -278,8 +291,9 @@ class _Export:
             "origin": record.threshold_origin if record else "weights",
             "opens": opens,
         }
-        started = str(record.config.get("weights") or "") if record else self._place()
-        weights = started if started and (published_at(started) or not Path(started).exists()) else None
+        weights = begun_with(str(record.config.get("weights") or "")) if record else self._place()
+        if record is None and Path(self._place()).exists():
+            weights = None
         text = card(
             self.folder,
             self.predictor.model.spec,

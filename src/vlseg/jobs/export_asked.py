@@ -39,6 +39,20 @@ class ExportOptions:
         """Whether the numbers are others than PyTorch's."""
         return self.weights != "fp32" or self.computes != "f32"
 
+    @property
+    def numbers(self) -> str:
+        """Of the files, and those that are computed with where they are others."""
+        return _numbers(self.weights, self.computes)
+
+    @property
+    def asked(self) -> str:
+        """The option that asks for other numbers than PyTorch's."""
+        return f"--weights-as {self.weights}" if self.weights != "fp32" else f"--computes {self.computes}"
+
+
+def _numbers(weights: str, computes: str) -> str:
+    return weights if computes == "f32" else f"{weights} computed in {computes}"
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -55,6 +69,7 @@ class Exported:
     bytes: int
     notes: tuple[str, ...]
     problem: str | None = None
+    computes: str = "f32"
 
     def lines(self) -> list[str]:
         """In words."""
@@ -66,7 +81,8 @@ class Exported:
         told += [shown_cost(self.cost)] if self.cost else []
         told += self.notes
         if self.problem is None:
-            told.append(f"{self.folder}: '{self.model}' as {self.format}, {self.weights}, {self.bytes / 2**20:.1f} MiB")
+            numbers = _numbers(self.weights, self.computes)
+            told.append(f"{self.folder}: '{self.model}' as {self.format}, {numbers}, {self.bytes / 2**20:.1f} MiB")
         return told
 
     def to_json(self) -> dict[str, Any]:

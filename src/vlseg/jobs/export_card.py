@@ -10,7 +10,7 @@ from vlseg.jobs.scoring import plain_rows
 from vlseg.metrics import Estimate, aggregate
 from vlseg.models import Spec, architecture_of
 from vlseg.models.manifest import published_at
-from vlseg.records import EvaluationSpec, InputError, RunRecord, read_scores
+from vlseg.records import EvaluationSpec, InputError, RunRecord, read_record, read_scores
 
 RESEARCH = "Research use, not a medical device."
 
@@ -100,7 +100,6 @@ def _usage(spec: Spec, facts: Mapping[str, Any]) -> str:
     asked = spec.targets[0] if spec.targets else "a polyp"
     ours = f'vlseg predict . --image image.png --prompt "{asked}" --out masks'
     if facts["format"] == "hf":
-        ours += f" --threshold {facts['threshold']:g}"
         opens = facts["opens"]
         told = (
             f"\n\n`transformers.{opens}.from_pretrained` opens the folder, too, and gives the same logits."
@@ -123,7 +122,8 @@ def _against(facts: Mapping[str, Any], parity: Parity, cost: Cost | None) -> lis
         f"{parity.mask_dice:.4f}"
     ]
     if cost is not None:
-        lines.append(f"{shown_cost(cost)}; 95 % interval of the paired difference by patients or images")
+        told = "; 95 % interval of the paired difference by patients or images" if cost.compared.ci95 else ""
+        lines.append(shown_cost(cost) + told)
     elif facts["lossy"]:
         lines.append("What the smaller numbers cost in Dice: not measured, for want of samples with masks")
     return lines
@@ -150,11 +150,12 @@ def _results(run: Path, record: RunRecord) -> str:
             scores = read_scores(path.parent / "scores.parquet")
         except InputError:
             continue  # of another version: not this card's
-        if spec.condition != "clean":
+        if spec.condition != "clean" or spec.engine != "torch":
             continue
         found = aggregate(plain_rows(scores), groups_known=spec.groups_known)
+        split = ", ".join([spec.split, *_otherwise(spec, record)])
         rows.append(
-            f"| {spec.dataset} | {spec.split} | {spec.prompt}{'' if spec.deployable else ' (not deployable)'} | "
+            f"| {spec.dataset} | {split} | {spec.prompt}{'' if spec.deployable else ' (not deployable)'} | "
             f"{spec.threshold:g} | {found.n} | {_interval(found.dice)} | {_interval(found.iou)} |"
         )
     if not rows:
@@ -166,6 +167,19 @@ def _results(run: Path, record: RunRecord) -> str:
     return "Of the run in PyTorch:\n\n" + "\n".join([*head, *rows])
 
 
+def _otherwise(spec: EvaluationSpec, record: RunRecord) -> list[str]:
+    """What a reader of the split's name would not expect."""
+    limit = spec.condition_arguments.get("limit")
+    given = {
+        f"limit {limit}": limit is not None,
+        f"{spec.target} alone": spec.target != record.config.get("target"),
+        spec.precision: spec.precision != "fp32",
+        f"protocol {spec.protocol}": spec.protocol != record.protocol,
+        **{f"{name}: {value}": True for name, value in spec.model_arguments.items()},
+    }
+    return [told for told, unusual in given.items() if unusual]
+
+
 def _interval(value: Estimate) -> str:
     if value.mean is None:
         return "-"
@@ -174,12 +188,33 @@ def _interval(value: Estimate) -> str:
     )
 
 
+def begun_with(weights: str) -> str | None:
+    """The published place that a run, or the run that it went on from, and so on, began with.
+
+    Where nothing published is found it is the last place that is known; None: none was given.
+    """
+    met = set[str]()
+    while weights and weights not in met and published_at(weights) is None:
+        met.add(weights)
+        run = next((one for one in (Path(weights), Path(weights).parent) if (one / "run.json").is_file()), None)
+        if run is None:
+            break
+        before = str(read_record(run / "run.json").config.get("weights") or "")
+        if not before:
+            return None
+        weights = before
+    return weights or None
+
+
 def _licence(name: str, weights: str | None, record: RunRecord | None) -> str:
     known = None if weights is None else published_at(weights)
     if known is not None:
         return f"Weights from {known.place}: {known.licence}. The training data have a licence of their own."
     if weights is not None:
-        return f"Weights from {weights}, whose licence vlseg does not know."
+        place = Path(weights).name if Path(weights).is_absolute() else weights
+        return (
+            f"Weights from {place}, whose licence vlseg does not know. The training data have a licence of their own."
+        )
     listed = [f"{one.place}: {one.licence}" for one in architecture_of(name).published]
     parts = f" Published weights that parts of a `{name}` may start from: {'; '.join(listed)}." if listed else ""
     begun = (

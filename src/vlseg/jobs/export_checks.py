@@ -25,6 +25,8 @@ EXAMPLES = 32
 """Images whose ranges int8 takes where these are fixed."""
 SAME = 1e-3
 """In single precision no logit may differ by more, in units of the logits' deviation."""
+FLAT = 1e-3
+"""Of the largest logit; logits that deviate by less are told in units of this."""
 MOST_LOST = 0.01
 """Of the mean Dice; an export that loses more is not left as done."""
 MADE_UP = ("a round mass", "")
@@ -111,10 +113,21 @@ def _held(pool: Pool, items: Sequence[Prompted], split: str, trained: list[Promp
 
 
 def parity(one: Segmenter, other: Segmenter, held: Held | None, threshold: float) -> Parity:
-    """Every logit of both models at the images' own sizes."""
+    """Every logit of both models at the images' own sizes.
+
+    Raises:
+        InputError: the first answers with values that are not finite.
+    """
     asked = _asked(one, held)
     first, second = ([_answer(ready(model, CPU), *pair) for pair in asked] for model in (one, other))
-    deviation = float(np.concatenate([logits.ravel() for logits in first]).std()) or 1.0
+    every = np.concatenate([logits.ravel() for logits in first]).astype(np.float64)
+    if not np.isfinite(every).all():
+        raise InputError(
+            f"'{one.spec.name}': answers with values that are not finite (NaN or infinity) in PyTorch itself; train it "
+            "again"
+        )
+    # A network that says the same everywhere has no deviation but its numbers' own rounding.
+    deviation = max(float(every.std()), FLAT * float(np.abs(every).max())) or 1.0
     largest = max(float(np.abs(a - b).max()) for a, b in zip(first, second, strict=True))
     limit = float(np.log(threshold / (1 - threshold))) if 0 < threshold < 1 else (np.inf if threshold else -np.inf)
     overlaps = [

@@ -1,6 +1,5 @@
 """What `vlseg merge` does: a model with what a regime added to it becomes a plain one."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from vlseg.models import Segmenter, as_module, load_model
 from vlseg.models.additions.extended import Extended
 from vlseg.models.hub import locate
 from vlseg.models.registry import model_folder
-from vlseg.records import InputError, read_record, replacing_folder
+from vlseg.models.run_settings import RunSettings, keep_settings, kept_settings
+from vlseg.records import InputError, IntensityPolicy, read_record, replacing_folder
 
 WORDS = ("a round mass", "")
 
@@ -28,7 +28,7 @@ class Merged:
         regime: what had been added.
         largest_difference: between the logits of the model as it was and as it is, on a made-up image.
         largest_logit: of those logits, without its sign.
-        threshold: the run's, where the source is one and it is another than the model's own.
+        threshold: the run's, where it is another than the model's own; the folder keeps it.
     """
 
     model: str
@@ -65,24 +65,28 @@ def merge_into(source: str, out: Path, *, protocol: str | None, arguments: Mappi
     after = _answer(plain)
     if not torch.isfinite(after).all():
         raise InputError(f"{source}: merged, the model answers with values that are not finite; train it again")
+    settings = _settings(source)
     with replacing_folder(out) as folder:
         plain.save(folder)
+        if settings is not None:
+            keep_settings(folder, settings)
         copy_judging(model_folder(locate(source, None)), folder)
-    record = Path(source) / "run.json"
-    limit = read_record(record).threshold if record.exists() else plain.spec.threshold
-    found = Merged(
+    return Merged(
         model=plain.spec.name,
         regime=regime,
         largest_difference=float((before - after).abs().max()),
         largest_logit=float(before.abs().max()),
-        threshold=None if limit == plain.spec.threshold else limit,
+        threshold=None if settings is None or settings.threshold == plain.spec.threshold else settings.threshold,
     )
-    if found.threshold is not None:
-        print(
-            f"{out}: a model's folder keeps no run's threshold; ask it with --threshold {found.threshold}",
-            file=sys.stderr,
-        )
-    return found
+
+
+def _settings(source: str) -> RunSettings | None:
+    """What the run, or the folder of a run's model, answers with beside the weights; None where nothing says."""
+    record = Path(source) / "run.json"
+    if not record.exists():
+        return kept_settings(model_folder(locate(source, None)))
+    run = read_record(record)
+    return RunSettings(run.threshold, None if run.intensities else IntensityPolicy(**run.intensity))
 
 
 @torch.no_grad()

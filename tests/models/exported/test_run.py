@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from exporting import exported
 from PIL import Image
 from tiny_models import made
 
+from vlseg.models import load_model
 from vlseg.models.exported.run import Model, read_image, resized
+from vlseg.models.exported.write import exported_part, retell
 from vlseg.models.images import (
     CLIP_MEAN,
     CLIP_STD,
@@ -28,6 +33,7 @@ from vlseg.models.images import (
     restore_letterboxed,
 )
 from vlseg.models.protocol import Rows
+from vlseg.records import InputError
 
 SIZES = [(1, 5), (5, 1), (31, 57), (96, 96), (480, 641), (1234, 777), (2, 3000)]
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -136,6 +142,7 @@ def test_wrong_input_is_one_line_and_exit_2(
     Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "deep.png")
     (tmp_path / "file").write_text("")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(folder)
     cases = {
         ("none.png", "a polyp"): "none.png: no such file",
         ("text.png", "a polyp"): "text.png: cannot be read as an image",
@@ -185,6 +192,94 @@ def test_changed_and_missing_graphs_are_named(folder: Path, tmp_path: Path) -> N
     (copy / "config.json").write_text(json.dumps({"vlseg": {"model": "unet"}}))
     with pytest.raises(ValueError, match="holds no model that vlseg exported"):
         Model(copy)
+
+
+def edited(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    whole = json.loads(file.read_text())
+    change(whole["vlseg"])
+    file.write_text(json.dumps(whole))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda part: part["exported"].update(threshold=0.2),
+        lambda part: part["exported"]["prepare"].update(mean=[0, 0, 0]),
+        lambda part: part["exported"]["words"].update(buckets=7),
+        lambda part: part["targets"].reverse(),
+        lambda part: part["exported"].update(beside={}),
+    ],
+)
+def test_a_config_that_was_edited_is_named(
+    change: Callable[[dict[str, Any]], object], folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    edited(tmp_path / "copy" / "config.json", lambda part: None)  # other blanks, the same content
+    Model(tmp_path / "copy")
+    edited(tmp_path / "copy" / "config.json", change)
+    line = r"config\.json: was changed since the export; export the model again \(another threshold: --threshold\)$"
+    with pytest.raises(ValueError, match=line):
+        Model(tmp_path / "copy")
+    with pytest.raises(InputError, match=line):
+        load_model(str(tmp_path / "copy"))
+
+
+def changed_beside(folder: Path, work: Path, names: Sequence[str]) -> None:
+    """Each of the files changed and then taken away, in vlseg and in the program by itself."""
+    picture(work / "image.png")
+    for name in names:
+        kept = (folder / name).read_bytes()
+        (folder / name).write_bytes(kept + b"\n")
+        line = f"{folder / name}: is not the file that was exported; export the model again"
+        with pytest.raises(InputError, match=re.escape(line)):
+            load_model(str(folder))
+        done = bare(folder, "image.png", "a polyp", cwd=work)
+        assert (done.returncode, done.stderr) == (2, line + "\n")
+        (folder / name).unlink()
+        if name.endswith(".py"):  # vlseg has its own
+            load_model(str(folder))
+        else:
+            with pytest.raises(InputError, match=re.escape(f"{folder / name}: is missing; export the model again")):
+                load_model(str(folder))
+        (folder / name).write_bytes(kept)
+    assert bare(folder, "image.png", "a polyp", cwd=work).returncode == 0
+
+
+def test_what_splits_sentences_is_named_where_it_was_changed(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    (tmp_path / "copy" / "tokenizer.json").write_text("{}")
+    told = exported_part(tmp_path / "copy")
+    retell(
+        tmp_path / "copy", told | {"words": told["words"] | {"file": "tokenizer.json"}}
+    )  # which hashing leaves alone
+    changed_beside(tmp_path / "copy", tmp_path, ["tokenizer.json", "words.py"])
+
+
+@pytest.mark.slow
+def test_two_tokenizers_have_digests_each(tmp_path: Path) -> None:
+    folder = exported(made("vlsm-ensemble-c"), tmp_path / "graphs")
+    names = sorted(path.name for path in folder.glob("*tokenizer.json"))
+    assert len(names) == 2
+    changed_beside(folder, tmp_path, names)
+
+
+def test_folders_of_an_earlier_vlseg_are_read(folder: Path, tmp_path: Path) -> None:
+    """Theirs have digests of the graphs alone."""
+    shutil.copytree(folder, tmp_path / "copy")
+    edited(tmp_path / "copy" / "config.json", lambda part: (part.pop("digest"), part["exported"].pop("beside")))
+    assert load_model(str(tmp_path / "copy")).spec == load_model(str(folder)).spec
+
+
+def test_the_program_reads_sentences_with_what_lies_beside_it(folder: Path, tmp_path: Path) -> None:
+    """Also where a vlseg is installed, which may be another one."""
+    shutil.copytree(folder, tmp_path / "copy")
+    picture(tmp_path / "image.png")
+    file = tmp_path / "copy" / "words.py"
+    file.write_text(file.read_text() + "\nprint('these words')\n")
+    edited(tmp_path / "copy" / "config.json", lambda part: (part.pop("digest"), part["exported"].pop("beside")))
+    command = [sys.executable, str(tmp_path / "copy" / "run.py"), "image.png", "a polyp"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "these words"), done.stderr
 
 
 def test_graphs_are_open_in_rows_sides_and_words(folder: Path) -> None:
@@ -240,6 +335,7 @@ DROPPED = """
 import os, signal, sys, time
 from pathlib import Path
 import numpy as np
+from vlseg.models import load_model
 from vlseg.models.exported.run import Model
 Model(Path(sys.argv[1]), engine="openvino").segment(np.zeros((40, 50, 3), np.uint8), ["a polyp"])
 try:

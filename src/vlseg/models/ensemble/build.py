@@ -5,7 +5,9 @@ from pathlib import Path
 
 from vlseg.models.ensemble.model import COMBINATIONS, Ensemble
 from vlseg.models.folder import load_strictly, read_config, saved_part
+from vlseg.models.hub import locate
 from vlseg.models.protocol import Segmenter, Spec
+from vlseg.models.run_settings import kept_settings
 from vlseg.models.tensors import read_tensors
 from vlseg.records import InputError, read_record, unknown_name
 
@@ -58,9 +60,14 @@ def load_ensemble(path: Path, *, protocol: str | None = None) -> Ensemble:
 
 
 def _threshold(member: str | Segmenter, model: Segmenter) -> float:
-    """A run's own, which may have been chosen on val; else the model's."""
-    record = Path(member) / "run.json" if isinstance(member, str) else None
-    return read_record(record).threshold if record is not None and record.exists() else model.spec.threshold
+    """A run's own, which may have been chosen on val, also where its model was written by itself; else the model's."""
+    if not isinstance(member, str):
+        return model.spec.threshold
+    record = Path(member) / "run.json"
+    if record.exists():
+        return read_record(record).threshold
+    kept = kept_settings(locate(member))
+    return model.spec.threshold if kept is None else kept.threshold
 
 
 def _spec(models: Sequence[Segmenter], targets: tuple[str, ...], thresholds: Sequence[float], combine: str) -> Spec:

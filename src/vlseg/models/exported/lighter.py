@@ -37,7 +37,7 @@ BETWEEN = ["Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Relu", "Clip", "Ma
 CONVOLUTIONS = {"Conv": 0, "ConvTranspose": 1}
 
 
-def lighten(folder: Path, weights: str, examples: Sequence[Example] = ()) -> None:
+def lighten(folder: Path, weights: str, examples: Sequence[Example] = ()) -> bool:
     """Rewrite the ONNX graphs of a folder with smaller weights.
 
     fp16: halves, which the engine turns into single precision as it opens the graph: half the size, the same speed.
@@ -50,24 +50,31 @@ def lighten(folder: Path, weights: str, examples: Sequence[Example] = ()) -> Non
         weights: "fp32" (nothing is done), "fp16" or "int8".
         examples: images as the model will see, best of its training, and what is asked of each.
 
+    Returns:
+        Whether a graph has the examples' ranges.
+
     Raises:
         InputError: graphs that are not ONNX in single precision; a package that is not installed.
     """
     told = _single(folder)
     if weights == "fp32":
-        return
-    stays = _staying(folder, told)
+        return False
+    stays, ranged = _staying(folder, told), False
     fed = _fed(folder, examples) if weights == "int8" else {}
     for name, graph in told["graphs"].items():
         path = folder / graph["files"][0]
         if weights == "int8" and name not in stays:
             if _convolutional(path) and fed.get(name):
                 _all_in_int8(path, fed[name])
+                ranged = True
             else:
                 _in_bytes(path, CONVOLUTIONS)
                 _products_in_int8(path)
         _in_halves(path)
+        if _ranges_of_calls(path):
+            graph["alone"] = True
     retell(folder, {**told, "weights": weights})
+    return ranged
 
 
 def to_openvino(
@@ -76,7 +83,7 @@ def to_openvino(
     weights: str = "fp32",
     computes: Literal["f32", "bf16"] = "f32",
     examples: Sequence[Example] = (),
-) -> None:
+) -> bool:
     """Turn the ONNX graphs of a folder into OpenVINO's files (.xml and .bin), which take their place.
 
     Args:
@@ -86,12 +93,15 @@ def to_openvino(
         examples: images as the model will see and what is asked of each: with int8 the inputs' ranges are fixed by
             them, and the engine finds none at each call.
 
+    Returns:
+        As `lighten`.
+
     Raises:
         InputError: as `lighten`.
     """
     told = _single(folder)
     openvino = _package("openvino", "openvino")
-    stays = _staying(folder, told)
+    stays, ranged = _staying(folder, told), False
     fed = _fed(folder, examples) if weights == "int8" else {}
     graphs = {}
     for name, graph in told["graphs"].items():
@@ -101,6 +111,7 @@ def to_openvino(
                 _in_bytes(path, PRODUCTS | CONVOLUTIONS)
             elif _convolutional(path):
                 _all_in_int8(path, fed[name])
+                ranged = True
             else:
                 _products_in_fixed_ranges(path, fed[name])
         if weights != "fp32":
@@ -112,6 +123,7 @@ def to_openvino(
         path.unlink()
         graphs[name] = {**graph, "files": files, "computes": computes}
     retell(folder, {**told, "engine": "openvino", "weights": weights, "graphs": graphs})
+    return ranged
 
 
 def _single(folder: Path) -> dict[str, Any]:
@@ -140,6 +152,12 @@ def _products_in_int8(path: Path) -> None:
             weight_type=quantization.QuantType.QInt8,
             per_channel=True,
         )
+
+
+def _ranges_of_calls(path: Path) -> bool:
+    """Whether scales are found at each call, over all rows that are asked together."""
+    nodes = _package("onnx", "export").load(str(path)).graph.node
+    return any(node.op_type == "DynamicQuantizeLinear" for node in nodes)
 
 
 def _fed(folder: Path, examples: Sequence[Example]) -> dict[str, list[Arrays]]:

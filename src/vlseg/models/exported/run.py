@@ -20,13 +20,15 @@ from typing import Any
 
 import numpy as np
 
-try:
+if __package__:
     from vlseg.models.exported.words import target_number, tokenize, trimmed, widened
-except ImportError:  # beside the graphs
+else:  # beside the graphs, and what lies there goes with them whatever vlseg is installed
     from words import target_number, tokenize, trimmed, widened  # type: ignore[import-not-found, no-redef]
 
 Arrays = dict[str, np.ndarray]
 Graph = Callable[[Mapping[str, np.ndarray]], Arrays]
+PROGRAM = ("run.py", "words.py")
+"""This file and what it reads sentences with."""
 
 
 class Model:
@@ -44,14 +46,16 @@ class Model:
             size: side of the square input, where the graphs serve several; None = as exported.
 
         Raises:
-            ValueError: a folder of another kind, a graph that was changed, one that the engine cannot read, or a size
-                that it does not serve.
+            ValueError: a folder of another kind, a file that was changed, a graph that the engine cannot read, or a
+                size that it does not serve.
         """
         self.folder = folder
         try:
-            self.told: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))["vlseg"]["exported"]
+            part = json.loads((folder / "config.json").read_text("utf-8"))["vlseg"]
+            self.told: dict[str, Any] = part["exported"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{folder}: holds no model that vlseg exported; its config.json says none") from error
+        _unchanged(folder, part)
         self.told["prepare"]["size"] = _size(self.told["prepare"], size)
         self.engine = engine or self.told["engine"]
         self._graphs = {name: _opened(folder, told, self.engine, threads) for name, told in self.told["graphs"].items()}
@@ -75,23 +79,32 @@ class Model:
 
     def encode_image(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         """Features of images, one row each."""
-        return self._graphs["image_encoder"](inputs)
+        return self._answer("image_encoder", inputs)
 
     def encode_prompts(self, tokens: Mapping[str, np.ndarray] | None) -> Arrays | None:
         """Features of prompts, one row each; None where none are read."""
         if tokens is None:
             return None
         words = self.told["words"]
-        return widened(
-            words, self._graphs["prompt_encoder"](trimmed(words, tokens)), max(map(_columns, tokens.values()))
-        )
+
+        def read(rows: Mapping[str, np.ndarray]) -> Arrays:
+            encoded = self._graphs["prompt_encoder"](trimmed(words, rows))
+            return widened(words, encoded, max(map(_columns, rows.values())))
+
+        return self._answer("prompt_encoder", tokens, read)
 
     def decode(self, image: Mapping[str, np.ndarray], prompts: Mapping[str, np.ndarray] | None) -> Arrays:
         """`logits` (B, C, h, w), and `presence` (B,) where the model has it; row i of both belong together."""
-        return self._graphs["decoder"](
-            {f"image.{name}": one for name, one in image.items()}
-            | {f"prompt.{name}": one for name, one in (prompts or {}).items()}
-        )
+        given = {f"image.{name}": one for name, one in image.items()}
+        return self._answer("decoder", given | {f"prompt.{name}": one for name, one in (prompts or {}).items()})
+
+    def _answer(self, name: str, given: Mapping[str, np.ndarray], step: Graph | None = None) -> Arrays:
+        """Of a graph; row by row where rows asked together would change each other's numbers."""
+        step, rows = step or self._graphs[name], len(next(iter(given.values())))
+        if rows == 1 or not self.told["graphs"][name].get("alone"):
+            return step(given)
+        found = [step({key: one[row : row + 1] for key, one in given.items()}) for row in range(rows)]
+        return {key: np.concatenate([one[key] for one in found], axis=int(key == "samples")) for key in found[0]}
 
     def restore(self, logits: np.ndarray, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Logits (B, C, h, w) to a list of (C, H, W) at the images' own sizes."""
@@ -187,13 +200,38 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
     return probabilities
 
 
+def config_digest(part: Mapping[str, Any]) -> str:
+    """Of what config.json says under "vlseg", but for this digest."""
+    told = {name: one for name, one in part.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _unchanged(folder: Path, part: Mapping[str, Any]) -> None:
+    """Raises: ValueError: config.json, or what lies beside the graphs and answers with them, is not as exported.
+
+    Folders of an earlier vlseg have digests of the graphs alone.
+    """
+    if "digest" in part and config_digest(part) != part["digest"]:
+        raise ValueError(
+            f"{folder / 'config.json'}: was changed since the export; export the model again (another threshold: "
+            "--threshold)"
+        )
+    for name, digest in part["exported"].get("beside", {}).items():
+        if name not in PROGRAM or (folder / name).exists():  # vlseg does without its own program
+            _same(folder / name, digest)
+
+
+def _same(path: Path, digest: str) -> None:
+    if not path.is_file():
+        raise ValueError(f"{path}: is missing; export the model again")
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+            raise ValueError(f"{path}: is not the file that was exported; export the model again")
+
+
 def _opened(folder: Path, told: Mapping[str, Any], engine: str, threads: int | None) -> Graph:
     for name, digest in told["files"].items():
-        if not (folder / name).is_file():
-            raise ValueError(f"{folder / name}: is missing; export the model again")
-        with (folder / name).open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                raise ValueError(f"{folder / name}: is not the file that was exported; export the model again")
+        _same(folder / name, digest)
     path = folder / next(iter(told["files"]))
     return {"onnx": _onnx, "openvino": _openvino}[engine](path, told, threads)
 

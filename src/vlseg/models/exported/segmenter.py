@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vlseg.models.exported.run import Model
+from vlseg.models.exported.run import Model, config_digest
 from vlseg.models.folder import read_config, saved_part
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Rows, Spec, Tokens
+from vlseg.models.run_settings import intensity_of, threshold_of
 from vlseg.records import InputError, IntensityPolicy, unknown_name, write_text
 
 BESIDE = ("*tokenizer.json", "run.py", "words.py")
@@ -73,7 +74,7 @@ class Exported(nn.Module):
             size: side of the square input; None = as exported.
 
         Raises:
-            InputError: a graph that is missing or changed, an engine that is not installed or does not read it, a size
+            InputError: a file that is missing or changed, an engine that is not installed or does not read it, a size
                 that the graphs do not serve.
         """
         super().__init__()
@@ -91,7 +92,7 @@ class Exported(nn.Module):
             uses_target=told["uses_target"],
             image_size=(told["prepare"]["size"][0], told["prepare"]["size"][1]),
             targets=tuple(ours["targets"]),
-            threshold=told["threshold"],
+            threshold=threshold_of(told["threshold"], folder / "config.json"),
             protocol=ours["protocol"],
             precisions=("fp32",),
             engine=self.runner.engine,
@@ -113,13 +114,7 @@ class Exported(nn.Module):
         Raises:
             InputError: config.json says it otherwise than vlseg writes it.
         """
-        told = self.runner.told.get("intensity", {})
-        try:
-            return None if told is None else IntensityPolicy(**told)
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"{self.folder / 'config.json'}: its intensity is not what vlseg writes; export again"
-            ) from error
+        return intensity_of(self.runner.told.get("intensity", {}), self.folder / "config.json")
 
     def prepare(self, rgb: Sequence[Tensor]) -> Inputs:
         """As the model that was exported; not differentiable."""
@@ -188,6 +183,8 @@ class Exported(nn.Module):
         config = read_config(self.folder)
         config["vlseg"]["exported"]["engine"] = self.runner.engine
         config["vlseg"]["exported"]["prepare"]["size"] = list(self.spec.image_size)
+        if "digest" in config["vlseg"]:
+            config["vlseg"]["digest"] = config_digest(config["vlseg"])
         write_text(folder / "config.json", json.dumps(config, indent=1) + "\n")
 
     def _refuse_gradients(self, rows: Rows) -> None:

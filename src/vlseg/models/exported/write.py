@@ -66,7 +66,7 @@ def write_exported(model: Segmenter, folder: Path, *, threshold: float | None = 
 
 
 def write_told(folder: Path, model: Segmenter, told: Mapping[str, Any]) -> None:
-    """config.json, with the digests of the graphs' files as they are now."""
+    """config.json, with the digests of all files that answer as they are now."""
     _write_config(folder, our_part(model.spec.name, model.spec.protocol, model.spec.targets, {}), told)
 
 
@@ -83,7 +83,7 @@ def exported_part(folder: Path) -> dict[str, Any]:
 
 
 def retell(folder: Path, told: Mapping[str, Any]) -> None:
-    """Write what config.json says of the graphs anew, with the digests of their files as they are now."""
+    """Write what config.json says of the graphs anew, with the digests of all files that answer as they are now."""
     part = saved_part(read_config(folder), folder)
     assert part is not None
     _write_config(folder, part, told)
@@ -94,8 +94,19 @@ def _write_config(folder: Path, part: Mapping[str, Any], told: Mapping[str, Any]
         name: {**graph, "files": {file: _digest(folder / file) for file in graph["files"]}}
         for name, graph in told["graphs"].items()
     }
-    whole = {**part, "format_version": EXPORTED_FORMAT, "exported": {**told, "graphs": graphs}}
+    beside = {name: _digest(folder / name) for name in [*_tokenizers(told["words"]), *run.PROGRAM]}
+    whole = {**part, "format_version": EXPORTED_FORMAT, "exported": {**told, "graphs": graphs, "beside": beside}}
+    # As a reader will see it: JSON has no tuples.
+    whole["digest"] = run.config_digest(json.loads(json.dumps(whole)))
     write_text(folder / "config.json", json.dumps({"vlseg": whole}, indent=1) + "\n")
+
+
+def _tokenizers(told: Mapping[str, Any] | None) -> list[str]:
+    """The files that sentences are split with, each once."""
+    if told is None:
+        return []
+    parts = [name for part in told.get("parts", {}).values() for name in _tokenizers(part)]
+    return list(dict.fromkeys([*([told["file"]] if "file" in told else []), *parts]))
 
 
 def portable_of(model: Segmenter) -> Portable:
