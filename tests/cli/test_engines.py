@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from vlseg import load
+from vlseg.cli.compare import _crossing
 from vlseg.models import as_module, load_model
 from vlseg.models.exported.write import write_exported
 from vlseg.records import EvaluationSpec, InputError, read_scores
@@ -170,3 +171,18 @@ def test_the_cache_of_graphs_is_the_default(vlseg: Vlseg, trained: Path, tmp_pat
     assert vlseg("predict", trained / "run", *asked).code == 0
     (context,) = vlseg("cache", "info", "--json").json["contexts"]
     assert (context["model"], context["holds"]) == ("clipseg-tiny", "graphs")
+
+
+@pytest.mark.parametrize("size", ["abc", "0", "-32", "1.5", "true"])
+def test_a_size_to_export_at_is_a_number_of_pixels(tmp_path: Path, vlseg: Callable[..., Any], size: str) -> None:
+    done = vlseg("export", "unet", "--format", "onnx", "--out", tmp_path / "out", "--set", f"image_size={size}")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert f"--set image_size={size}: is no number of pixels; give a whole one" in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_model_without_a_record_was_trained_on_is_not_told() -> None:
+    """It may well be the data that it was scored on."""
+    row = {"run": "a", "means": {"busi": 0.5}, "in_domain": None, "trained_on": ()}
+    assert _crossing(row) == "a: busi 0.500; what it was trained on is not recorded"
+    assert _crossing(row | {"trained_on": ("other",)}).endswith("; not scored on data it was trained on")

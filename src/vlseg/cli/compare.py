@@ -140,7 +140,10 @@ def _crossing(row: dict[str, Any]) -> str:
 
     means = ", ".join(f"{name} {decimal(mean)}" for name, mean in row["means"].items())
     if row["in_domain"] is None:
-        return f"{row['run']}: {means}; not scored on data it was trained on"
+        known = (
+            "not scored on data it was trained on" if row["trained_on"] else "what it was trained on is not recorded"
+        )
+        return f"{row['run']}: {means}; {known}"
     drop = interval(row["drop"], row["drop_ci95"]) + ("" if row["drop_ci95"] else f" ({why(row['reason'])})")
     return (
         f"{row['run']}: {means}; in domain {decimal(row['in_domain'])}, cross-dataset {decimal(row['cross_dataset'])}, "

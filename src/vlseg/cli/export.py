@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from vlseg.cli.options import Json, Revision, Target, Threads, Weights, finish, say
+from vlseg.records import InputError
 
 
 def export(
@@ -68,5 +69,8 @@ def _settings(given: list[str]) -> dict[str, Any]:
     sizes = [text for text in given if text.startswith("image_size=")]
     found = model_settings([text for text in given if text not in sizes])
     for text in sizes:
-        found["arguments"] = {**(found["arguments"] or {}), "image_size": parse_setting(text)[1]}
+        size = parse_setting(text)[1]
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise InputError(f"--set {text}: is no number of pixels; give a whole one, as in image_size=352")
+        found["arguments"] = {**(found["arguments"] or {}), "image_size": size}
     return found

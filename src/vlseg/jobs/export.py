@@ -189,7 +189,7 @@ class _Export:
         return parity(model, other, held, threshold), spent
 
     def _graphs(self, examples: Sequence[Example]) -> tuple[Segmenter, bool]:
-        """What was written, opened, and whether convolutions compute with the examples' ranges."""
+        """What was written, opened, and whether int8 has the examples' ranges."""
         options = self.options
         for path in [*self.folder.glob("*.onnx"), *self.folder.glob("*.xml"), *self.folder.glob("*.bin")]:
             path.unlink()  # of an earlier try

@@ -1,5 +1,11 @@
 """Graphs that are exported once for an engine: which are whose, and what is refused."""
 
+import errno
+import os
+import platform
+import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -155,3 +161,85 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"'openvino' needs openvino, not installed here; pip install"):
         check_engine("openvino", "auto", "fp32")
     check_engine("onnx", "auto", "fp32")
+
+
+def damaged(place: Path, how: str) -> None:
+    """What a broken disk, a hasty hand or a stopped copy leaves."""
+    graphs = place / "graphs"
+    if how == "changed":
+        (graphs / "decoder.onnx").write_bytes(b"nothing")
+    elif how == "a graph gone":
+        (graphs / "decoder.onnx").unlink()
+    elif how == "half a config":
+        (graphs / "config.json").write_text((graphs / "config.json").read_text()[:80])
+    elif how == "no config":
+        (graphs / "config.json").unlink()
+    elif how == "no part of ours":
+        (graphs / "config.json").write_text("{}")
+    else:
+        shutil.rmtree(graphs)
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["changed", *(pytest.param(how, marks=pytest.mark.slow) for how in ("a graph gone", "half a config"))]
+    + [pytest.param(how, marks=pytest.mark.slow) for how in ("no config", "no part of ours", "no graphs")],
+)
+def test_what_is_damaged_is_exported_again(cache: Path, capsys: pytest.CaptureFixture[str], how: str) -> None:
+    on_engine(tiny(), "onnx")
+    (place,) = cache.iterdir()
+    damaged(place, how)
+    capsys.readouterr()
+    again = on_engine(tiny(), "onnx")
+    told = capsys.readouterr().err
+    assert ("is damaged" in told) == (how != "no graphs")
+    assert "exporting 'clipseg-tiny'" in told
+    assert np.abs(probability(again) - probability(tiny())).max() < 1e-5
+    assert list(cache.iterdir()) == [place]
+    on_engine(tiny(), "onnx")
+    assert capsys.readouterr().err == ""
+
+
+def test_what_is_damaged_and_cannot_be_removed_is_one_line(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache that others filled, and that is for reading only."""
+    on_engine(tiny(), "onnx")
+    (place,) = cache.iterdir()
+    damaged(place, "changed")
+
+    def refused(self: Path, _: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(
+        InputError, match=r"is damaged and cannot be removed \(Read-only.*another folder in VLSEG_CACHE"
+    ):
+        on_engine(tiny(), "onnx")
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: object, folder: Path) -> None:
+        (folder / "image_encoder.onnx").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("vlseg.models.exported.write.write_exported", full)
+    with pytest.raises(
+        InputError, match=r"engine: .*kept: cannot be written \(No space left.*VLSEG_CACHE; leave --eng"
+    ):
+        on_engine(tiny(), "onnx")
+    assert list(cache.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_what_a_killed_process_left_is_removed(cache: Path) -> None:
+    """Of this machine's dead processes; what a living one or another machine writes stays."""
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    names = {
+        "dead": f".{'a' * 20}.{done.pid}.{platform.node()}.1",
+        "living": f".{'a' * 20}.{os.getpid()}.{platform.node()}.1",
+        "theirs": f".{'a' * 20}.{done.pid}.elsewhere.1",
+    }
+    for name in names.values():
+        (cache / name / "graphs").mkdir(parents=True)
+    on_engine(tiny(), "onnx")
+    assert {kind for kind, name in names.items() if (cache / name).exists()} == {"living", "theirs"}

@@ -112,6 +112,8 @@ def test_a_difference_is_said_only_where_it_is_shown() -> None:
 
 def test_pairs_that_are_equal_unlike_or_apart() -> None:
     assert about_comparison(pair(ROWS, ROWS)) == "a and b have the same Dice on the same 120 samples, sample by sample."
+    unlike = about_comparison(pair(ROWS, ROWS) | {"differs": ["engine torch, onnx fp32"]})
+    assert unlike.endswith("sample by sample. They differ in engine (torch, onnx fp32).")
     told = about_comparison(pair(ROWS, ROWS[::-1], differs=["told prompt, target", "threshold 0.5, 0.35"]))
     assert "differ" not in told or "told (prompt, target) and threshold (0.5, 0.35)" in told
     assert "no sample in common" in about_comparison(pair([], []))

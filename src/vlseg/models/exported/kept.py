@@ -3,19 +3,21 @@
 import hashlib
 import json
 import os
+import platform
+import secrets
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import torch
 
 from vlseg.models.device import device_for
-from vlseg.models.exported.segmenter import load_exported
+from vlseg.models.exported.segmenter import Exported, load_exported
 from vlseg.models.features import GRAPHS
 from vlseg.models.folder import read_config
 from vlseg.models.protocol import Segmenter, as_module
@@ -67,15 +69,46 @@ def on_engine(model: Segmenter, engine: str | None) -> Segmenter:
     if engine is None or engine == model.spec.engine:
         return model
     try:
-        place = _graphs_of(model)
+        place, context = _place_of(model)
+        kept = _opened(place, engine) if (place / GRAPHS).exists() else None
+        if kept is None:
+            _write(model, place, context)
     except InputError as error:
         raise InputError(f"engine: {str(error).partition('; --format')[0]}; leave --engine out") from error
-    return load_exported(place, read_config(place)["vlseg"], None, {"engine": engine})
+    return kept or _read(place, engine)
 
 
-def _graphs_of(model: Segmenter) -> Path:
-    """The folder with the model's graphs, written now where it is not there."""
-    from vlseg.models.exported.write import portable_of, write_exported
+def _read(place: Path, engine: str) -> Exported:
+    return load_exported(place / GRAPHS, read_config(place / GRAPHS)["vlseg"], None, {"engine": engine})
+
+
+def _opened(place: Path, engine: str) -> Exported | None:
+    """What is kept there; where that is damaged it is taken away.
+
+    Raises:
+        InputError: it is damaged and cannot be taken away.
+    """
+    try:
+        return _read(place, engine)
+    except (InputError, KeyError, TypeError) as error:
+        print(f"{place}: what is kept there is damaged ({error})", file=sys.stderr)
+    gone = Path(_named_for_now(place))
+    try:
+        place.rename(gone)  # at once: another process finds all of it or nothing
+    except FileNotFoundError:  # another process took it away
+        return None
+    except OSError as error:
+        raise InputError(
+            f"{place}: is damaged and cannot be removed ({error.strerror}); remove it, or name another folder in "
+            "VLSEG_CACHE"
+        ) from error
+    shutil.rmtree(gone, ignore_errors=True)
+    return None
+
+
+def _place_of(model: Segmenter) -> tuple[Path, str]:
+    """Where the model's graphs are kept, there already or not; and what tells them from all others'."""
+    from vlseg.models.exported.write import portable_of
 
     portable, spec = portable_of(model), model.spec
     words = {name: json.loads(one.backend_tokenizer.to_str()) for name, one in portable.tokenizers.items()}
@@ -92,30 +125,51 @@ def _graphs_of(model: Segmenter) -> Path:
         "libraries": {"torch": torch.__version__, "vlseg": version("vlseg")},
     }
     text = json.dumps(context, sort_keys=True, indent=1) + "\n"
-    place = cache_folder() / hashlib.sha256(text.encode()).hexdigest()[:20]
-    if not (place / GRAPHS / "config.json").exists():
-        print(f"exporting '{spec.name}' into {place}, once; vlseg cache info shows what is kept", file=sys.stderr)
-        with _appearing(place) as new:
-            write_text(new / "context.json", text)
-            (new / GRAPHS).mkdir()
-            as_module(model).cpu().eval()
-            write_exported(model, new / GRAPHS)
-    return place / GRAPHS
+    return cache_folder() / hashlib.sha256(text.encode()).hexdigest()[:20], text
+
+
+def _write(model: Segmenter, place: Path, context: str) -> None:
+    from vlseg.models.exported.write import write_exported
+
+    print(f"exporting '{model.spec.name}' into {place}, once; vlseg cache info shows what is kept", file=sys.stderr)
+    with _appearing(place) as new:
+        write_text(new / "context.json", context)
+        (new / GRAPHS).mkdir()
+        as_module(model).cpu().eval()
+        write_exported(model, new / GRAPHS)
 
 
 @contextmanager
 def _appearing(place: Path) -> Iterator[Path]:
     """A folder that takes its name when the block ends well; several processes may write it, the first one stays."""
+    new = place
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
-    except OSError as error:
-        raise InputError(
-            f"{place.parent}: cannot be written ({error.strerror}); name a folder in VLSEG_CACHE"
-        ) from error
-    try:
+        _remove_killed(place.parent)
+        new = Path(_named_for_now(place))
+        new.mkdir()
         yield new
+        if place.exists() and not (place / GRAPHS).exists():  # a rest of it
+            shutil.rmtree(place, ignore_errors=True)
         with suppress(OSError):  # another process was first
             new.rename(place)
+    except OSError as error:
+        raise InputError(
+            f"{place.parent}: cannot be written ({error.strerror or error}); name a folder in VLSEG_CACHE"
+        ) from error
     finally:
-        shutil.rmtree(new, ignore_errors=True)
+        if new != place:
+            shutil.rmtree(new, ignore_errors=True)
+
+
+def _named_for_now(place: Path) -> str:
+    """A name beside `place` that nobody else takes, and that says whose it is."""
+    return str(place.with_name(f".{place.name}.{os.getpid()}.{platform.node()}.{secrets.token_hex(4)}"))
+
+
+def _remove_killed(folder: Path) -> None:
+    """What processes of this machine were writing when they were killed: as large as the model."""
+    for left in folder.glob(f".{'?' * 20}.*.{platform.node()}.*"):
+        number = left.name.split(".")[2]
+        if number.isdigit() and not psutil.pid_exists(int(number)):
+            shutil.rmtree(left, ignore_errors=True)

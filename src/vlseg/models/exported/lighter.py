@@ -109,11 +109,9 @@ def to_openvino(
         if weights == "int8" and name not in stays:
             if not fed.get(name):
                 _in_bytes(path, PRODUCTS | CONVOLUTIONS)
-            elif _convolutional(path):
-                _all_in_int8(path, fed[name])
-                ranged = True
             else:
-                _products_in_fixed_ranges(path, fed[name])
+                (_all_in_int8 if _convolutional(path) else _products_in_fixed_ranges)(path, fed[name])
+                ranged = True
         if weights != "fp32":
             _in_halves(path)
         files = [f"{name}.xml", f"{name}.bin"]

@@ -2,7 +2,7 @@
 
     python run.py image.png "a polyp" ["another prompt" ...] [--out FOLDER] [--threshold 0.5]
 
-Beside this file lie words.py, config.json, the graphs and, where there is one, the tokenizer. As a module:
+Beside this file lie words.py, checked.py, config.json, the graphs and, where there is one, the tokenizer. As a module:
 
     model = Model(Path(folder)); probabilities = model.segment(image, ["a polyp"])
 
@@ -11,9 +11,9 @@ Research use, not a medical device.
 
 import argparse
 import hashlib
-import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,16 @@ from typing import Any
 import numpy as np
 
 if __package__:
+    from vlseg.models.exported.checked import LARGEST_SIDE, read_told
     from vlseg.models.exported.words import target_number, tokenize, trimmed, widened
 else:  # beside the graphs, and what lies there goes with them whatever vlseg is installed
+    from checked import LARGEST_SIDE, read_told  # type: ignore[import-not-found, no-redef]
     from words import target_number, tokenize, trimmed, widened  # type: ignore[import-not-found, no-redef]
 
 Arrays = dict[str, np.ndarray]
 Graph = Callable[[Mapping[str, np.ndarray]], Arrays]
-PROGRAM = ("run.py", "words.py")
-"""This file and what it reads sentences with."""
+PROGRAM = ("run.py", "words.py", "checked.py")
+"""This file and what it reads sentences and config.json with."""
 
 
 class Model:
@@ -50,12 +52,8 @@ class Model:
                 size that it does not serve.
         """
         self.folder = folder
-        try:
-            part = json.loads((folder / "config.json").read_text("utf-8"))["vlseg"]
-            self.told: dict[str, Any] = part["exported"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{folder}: holds no model that vlseg exported; its config.json says none") from error
-        _unchanged(folder, part)
+        self.told = read_told(folder)
+        _unchanged(folder, self.told)
         self.told["prepare"]["size"] = _size(self.told["prepare"], size)
         self.engine = engine or self.told["engine"]
         self._graphs = {name: _opened(folder, told, self.engine, threads) for name, told in self.told["graphs"].items()}
@@ -178,6 +176,8 @@ def _size(told: Mapping[str, Any], side: int | None) -> list[int]:
         raise ValueError(f"image_size: the graphs are of {own[0]} px alone, not {side}; export the model at that size")
     if isinstance(side, bool) or not isinstance(side, int) or side < step or side % step:
         raise ValueError(f"image_size: {side} is not a multiple of {step}; take {own[0]}")
+    if side > LARGEST_SIDE:
+        raise ValueError(f"image_size: {side} is more than {LARGEST_SIDE}; take {own[0]}")
     return [side, side]
 
 
@@ -206,17 +206,18 @@ def config_digest(part: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def _unchanged(folder: Path, part: Mapping[str, Any]) -> None:
+def _unchanged(folder: Path, told: Mapping[str, Any]) -> None:
     """Raises: ValueError: config.json, or what lies beside the graphs and answers with them, is not as exported.
 
     Folders of an earlier vlseg have digests of the graphs alone.
     """
+    part = json.loads((folder / "config.json").read_text("utf-8"))["vlseg"]
     if "digest" in part and config_digest(part) != part["digest"]:
         raise ValueError(
             f"{folder / 'config.json'}: was changed since the export; export the model again (another threshold: "
             "--threshold)"
         )
-    for name, digest in part["exported"].get("beside", {}).items():
+    for name, digest in told.get("beside", {}).items():
         if name not in PROGRAM or (folder / name).exists():  # vlseg does without its own program
             _same(folder / name, digest)
 
@@ -233,12 +234,31 @@ def _opened(folder: Path, told: Mapping[str, Any], engine: str, threads: int | N
     for name, digest in told["files"].items():
         _same(folder / name, digest)
     path = folder / next(iter(told["files"]))
-    return {"onnx": _onnx, "openvino": _openvino}[engine](path, told, threads)
+    if engine == "onnx" and path.suffix != ".onnx":
+        raise ValueError(f"{path}: is OpenVINO's; ONNX Runtime does not read it: export with --format onnx")
+    with _in_a_line(f"{path}: {engine} cannot open it"):
+        graph = {"onnx": _onnx, "openvino": _openvino}[engine](path, told, threads)
+
+    def answered(given: Mapping[str, np.ndarray]) -> Arrays:
+        with _in_a_line(f"{path}: {engine} cannot compute it"):
+            return graph(given)
+
+    return answered
+
+
+@contextmanager
+def _in_a_line(what: str) -> Iterator[None]:
+    """Engines raise anything, of many lines."""
+    try:
+        yield
+    except ImportError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ValueError(f"{what} ({reason}); export the model again, or take the other engine") from error
 
 
 def _onnx(path: Path, told: Mapping[str, Any], threads: int | None) -> Graph:
-    if path.suffix != ".onnx":
-        raise ValueError(f"{path}: is OpenVINO's; ONNX Runtime does not read it: export with --format onnx")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures,
 from vlseg.models.run_settings import intensity_of, threshold_of
 from vlseg.records import InputError, IntensityPolicy, unknown_name, write_text
 
-BESIDE = ("*tokenizer.json", "run.py", "words.py")
+BESIDE = ("*tokenizer.json", "run.py", "words.py", "checked.py")
 """What lies beside the graphs and answers with them."""
 NO_TRAINING = "is exported: it answers and cannot be trained or attacked; give the run that it came from"
 
@@ -80,18 +81,18 @@ class Exported(nn.Module):
         super().__init__()
         self.folder = folder
         try:
-            self.runner = Model(folder, threads=torch.get_num_threads(), engine=engine, size=size)
+            with _as_input_error():
+                self.runner = Model(folder, threads=torch.get_num_threads(), engine=engine, size=size)
         except ImportError as error:
-            raise InputError(f"{folder}: {error.name} is not installed; pip install vlseg[export]") from error
-        except ValueError as error:
-            raise InputError(str(error)) from error
+            extra = "openvino" if error.name == "openvino" else "export"
+            raise InputError(f"{folder}: {error.name} is not installed; pip install vlseg[{extra}]") from error
         told = self.runner.told
         self.spec = Spec(
             name=ours["model"],
             uses_text=told["uses_text"],
             uses_target=told["uses_target"],
             image_size=(told["prepare"]["size"][0], told["prepare"]["size"][1]),
-            targets=tuple(ours["targets"]),
+            targets=tuple(told["targets"]),
             threshold=threshold_of(told["threshold"], folder / "config.json"),
             protocol=ours["protocol"],
             precisions=("fp32",),
@@ -136,27 +137,28 @@ class Exported(nn.Module):
         Raises:
             InputError: a target that it does not know.
         """
-        try:
+        with _as_input_error():
             tokens = self.runner.tokenize(prompts)
-        except ValueError as error:
-            raise InputError(str(error)) from error
         return None if tokens is None else Tokens(_tensors(tokens))
 
     def encode_image(self, inputs: Inputs) -> ImageFeatures:
         """As the model that was exported, in the graph's precision."""
         self._refuse_gradients(inputs)
-        return ImageFeatures(_tensors(self.runner.encode_image(_arrays(inputs)), inputs))
+        with _as_input_error():
+            return ImageFeatures(_tensors(self.runner.encode_image(_arrays(inputs)), inputs))
 
     def encode_prompts(self, tokens: Tokens | None) -> PromptFeatures | None:
         """As the model that was exported."""
         if tokens is None:
             return None
-        encoded = self.runner.encode_prompts(_arrays(tokens))
+        with _as_input_error():
+            encoded = self.runner.encode_prompts(_arrays(tokens))
         return None if encoded is None else PromptFeatures(_tensors(encoded, tokens))
 
     def decode(self, image: ImageFeatures, prompts: PromptFeatures | None) -> Output:
         """As the model that was exported."""
-        found = _tensors(self.runner.decode(_arrays(image), None if prompts is None else _arrays(prompts)), image)
+        with _as_input_error():
+            found = _tensors(self.runner.decode(_arrays(image), None if prompts is None else _arrays(prompts)), image)
         return Output(found["logits"], found.get("presence"), found.get("samples"))
 
     def restore(self, logits: Tensor, inputs: Inputs) -> list[Tensor]:
@@ -190,6 +192,15 @@ class Exported(nn.Module):
     def _refuse_gradients(self, rows: Rows) -> None:
         if torch.is_grad_enabled() and any(one.requires_grad for one in rows.tensors.values()):
             raise InputError(f"{self.folder}: {NO_TRAINING}")
+
+
+@contextmanager
+def _as_input_error() -> Iterator[None]:
+    """What the runner refuses."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def _arrays(rows: Rows) -> dict[str, np.ndarray]:

@@ -182,8 +182,11 @@ class _Bert(_Split):
 
 @lru_cache(maxsize=4)
 def _tokenizer(path: str) -> Any:
-    kind = json.loads(Path(path).read_text(encoding="utf-8"))["model"]["type"]
-    return {"BPE": _Clip, "WordPiece": _Bert}[kind](path)
+    try:
+        kind = json.loads(Path(path).read_text(encoding="utf-8"))["model"]["type"]
+        return {"BPE": _Clip, "WordPiece": _Bert}[kind](path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path}: is missing or no tokenizer that vlseg exported; export the model again") from error
 
 
 def _byte_symbols() -> dict[int, str]:

@@ -107,14 +107,14 @@ def about_comparison(pair: Mapping[str, Any], *, metric: str = "dice") -> str:
         return f"{first} and {second} have no sample in common to compare."
     name = NAMES.get(metric, metric)
     on = f"on the same {counted(n, 'sample')}"
+    beside = f" They differ in {_unlike(pair['differs'])}." if pair.get("differs") else ""
     if pair["reason"] == "all differences are zero":
-        return f"{first} and {second} have the same {name} {on}, sample by sample."
+        return f"{first} and {second} have the same {name} {on}, sample by sample.{beside}"
     p = pair["p_holm"] if pair.get("p_holm") is not None else pair["p"]
     family = pair.get("family", 1)
     tested = "p" if family == 1 else f"p after Holm's correction over {family} pairs"
     told = f"{tested} {'' if (p or 1.0) < 0.001 else '= '}{p_value(p)}"
     change, sure = _change(pair), differs(pair)
-    beside = f" They differ in {_unlike(pair['differs'])}." if pair.get("differs") else ""
     if sure == 0:
         size = difference(change.difference, change.ci95, metric, word="points")
         found = f"No difference of {name} between {second} and {first} could be shown {on}"
