@@ -169,8 +169,9 @@ def test_the_cache_of_graphs_is_the_default(vlseg: Vlseg, trained: Path, tmp_pat
     image = trained / "data" / "images" / "test0.png"
     asked = ("--image", image, "--prompt", "disc", "--out", tmp_path / "out", "--engine", "onnx", *PLAIN)
     assert vlseg("predict", trained / "run", *asked).code == 0
-    (context,) = vlseg("cache", "info", "--json").json["contexts"]
-    assert (context["model"], context["holds"]) == ("clipseg-tiny", "graphs")
+    contexts = vlseg("cache", "info", "--json").json["contexts"]
+    (context,) = (one for one in contexts if one["holds"] == "graphs")  # others are OpenVINO's, compiled
+    assert context["model"] == "clipseg-tiny"
 
 
 @pytest.mark.parametrize("size", ["abc", "0", "-32", "1.5", "true"])

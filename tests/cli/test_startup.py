@@ -2,8 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from tests.helpers.exporting import exported
+
+from vlseg.models import build_model
 
 IMPORTS = {
     "vlseg.jobs.train": ("torch", "matplotlib"),
@@ -65,3 +71,36 @@ def test_what_training_waits_for(module: str) -> None:
     program = f"import sys\nimport {module}\nprint([name for name in {IMPORTS[module]!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_an_exported_folder_answers_without_what_networks_need(tmp_path: Path) -> None:
+    folder = exported(build_model("clipseg-tiny"), tmp_path / "graphs")
+    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(tmp_path / "image.png")
+    asked = ["predict", str(folder), "--image", str(tmp_path / "image.png"), "--prompt", "a polyp"]
+    asked += ["--out", str(tmp_path / "masks"), "--threads", "1"]
+    needless = (
+        "transformers",
+        "tokenizers",
+        "torchvision",
+        "scipy.stats",
+        "scipy.ndimage",
+        "pandas",
+        "matplotlib",
+        "torch._dynamo",
+        "sympy",
+        "openvino",
+        "onnx",
+        "onnxscript",
+    )
+    program = (
+        "import sys\nfrom vlseg.cli import main\nfrom vlseg.models.exported import opening, run\n"
+        "opened, model = [], run.Model.__init__\n"
+        "def opening_model(self, *given, **named):\n"
+        "    opened.append('torch' in sys.modules)\n    model(self, *given, **named)\n"
+        "run.Model.__init__ = opening_model\n"
+        f"try:\n    main({asked!r})\nexcept SystemExit as stop:\n    assert not stop.code\n"
+        f"print([name for name in {needless!r} if name in sys.modules], opened)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    # The graphs were opened once, before PyTorch was there.
+    assert done.stdout.splitlines()[-1] == "[] [False]"

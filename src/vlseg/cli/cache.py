@@ -48,6 +48,6 @@ def clear(folder: Folder = None, json: Json = False) -> None:
 
 def _chosen(folder: Path | None) -> Path:
     """The one that is named, or that of the graphs; where none was kept yet, that is said as of any other."""
-    from vlseg.models.exported.kept import cache_folder
+    from vlseg.models.exported.opening import cache_folder
 
     return cache_folder() if folder is None else folder

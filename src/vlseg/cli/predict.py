@@ -35,6 +35,10 @@ def predict(
 ) -> None:
     """Masks at the images' own sizes for one or many prompts; each image is encoded once."""
     _check_asked(image, prompt, jobs)
+    from vlseg.models.exported.opening import open_early
+
+    if not (settings or weights or revision):
+        open_early(source, threads=threads, engine=engine)
     from vlseg.jobs.predict import predict_jobs, predict_to_folder
     from vlseg.jobs.settings import model_settings
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from vlseg.models.device import autocast
+from vlseg.models.exported.opening import GRAPHS
 from vlseg.models.feature_keys import Contexts
 from vlseg.models.protocol import ImageFeatures, Inputs, PromptFeatures, Rows, Segmenter
 from vlseg.models.saving import save_tensors
@@ -31,8 +32,6 @@ Precision = Literal["fp16", "fp32"]
 DTYPES: dict[str, torch.dtype] = {"fp16": torch.float16, "fp32": torch.float32}
 RECOUNTS = 32
 """What all processes wrote is counted again after each such share of the limit."""
-GRAPHS = "graphs"
-"""In the folder of a context that keeps a model's graphs (see `exported.kept`) in place of features."""
 USERS = "users"
 """In a context's folder: a small file for each that used it."""
 PROMPT = "prompt "

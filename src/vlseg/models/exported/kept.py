@@ -17,8 +17,8 @@ import psutil
 import torch
 
 from vlseg.models.device import device_for
+from vlseg.models.exported.opening import GRAPHS, cache_folder
 from vlseg.models.exported.segmenter import Exported, load_exported
-from vlseg.models.features import GRAPHS
 from vlseg.models.folder import read_config
 from vlseg.models.protocol import Segmenter, as_module
 from vlseg.models.tensors import model_digest
@@ -30,12 +30,6 @@ ENGINES = {
     "openvino": ("onnx", "onnxscript", "openvino"),
 }
 """What computes, and the packages beside torch that this takes."""
-
-
-def cache_folder() -> Path:
-    """Where graphs are kept: VLSEG_CACHE, else vlseg/engines in the user's cache."""
-    named = os.environ.get("VLSEG_CACHE")
-    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vlseg/engines"
 
 
 def check_engine(engine: str | None, device: str, precision: str) -> None:

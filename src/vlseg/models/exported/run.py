@@ -11,8 +11,10 @@ Research use, not a medical device.
 
 import argparse
 import hashlib
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -29,6 +31,8 @@ else:  # beside the graphs, and what lies there goes with them whatever vlseg is
 
 Arrays = dict[str, np.ndarray]
 Graph = Callable[[Mapping[str, np.ndarray]], Arrays]
+Compile = Callable[[Path, Mapping[str, Any]], Any]
+"""A graph's file and OpenVINO's settings to a compiled model."""
 PROGRAM = ("run.py", "words.py", "checked.py")
 """This file and what it reads sentences and config.json with."""
 
@@ -37,7 +41,13 @@ class Model:
     """The steps of an exported model: prepare, tokenize, encode, decode, restore."""
 
     def __init__(
-        self, folder: Path, *, threads: int | None = None, engine: str | None = None, size: int | None = None
+        self,
+        folder: Path,
+        *,
+        threads: int | None = None,
+        engine: str | None = None,
+        size: int | None = None,
+        compiled: Compile | None = None,
     ) -> None:
         """Open the graphs.
 
@@ -46,6 +56,7 @@ class Model:
             threads: of the processor; None = as many as the engine takes.
             engine: "onnx" or "openvino", which reads both kinds; None = what it was exported for.
             size: side of the square input, where the graphs serve several; None = as exported.
+            compiled: how OpenVINO's graphs are compiled; None = anew, and nothing is kept.
 
         Raises:
             ValueError: a folder of another kind, a file that was changed, a graph that the engine cannot read, or a
@@ -56,7 +67,14 @@ class Model:
         _unchanged(folder, self.told)
         self.told["prepare"]["size"] = _size(self.told["prepare"], size)
         self.engine = engine or self.told["engine"]
-        self._graphs = {name: _opened(folder, told, self.engine, threads) for name, told in self.told["graphs"].items()}
+        if self.engine == "openvino":
+            openvino_core()  # before the threads, which would make several
+        graphs = self.told["graphs"]
+        with ThreadPoolExecutor(len(graphs)) as pool:  # checking and opening are done outside of Python
+            opened = pool.map(
+                lambda told: _opened(folder, told, self.engine, threads, compiled or _compiled), graphs.values()
+            )
+            self._graphs: dict[str, Graph] = dict(zip(graphs, opened, strict=True))
 
     def prepare(self, images: Sequence[np.ndarray]) -> Arrays:
         """Images (H, W, 3) float32 in [0, 1] of any size to `pixel_values` (B, 3, h, w) and `original_size` (B, 2)."""
@@ -230,14 +248,14 @@ def _same(path: Path, digest: str) -> None:
             raise ValueError(f"{path}: is not the file that was exported; export the model again")
 
 
-def _opened(folder: Path, told: Mapping[str, Any], engine: str, threads: int | None) -> Graph:
+def _opened(folder: Path, told: Mapping[str, Any], engine: str, threads: int | None, compiled: Compile) -> Graph:
     for name, digest in told["files"].items():
         _same(folder / name, digest)
     path = folder / next(iter(told["files"]))
     if engine == "onnx" and path.suffix != ".onnx":
         raise ValueError(f"{path}: is OpenVINO's; ONNX Runtime does not read it: export with --format onnx")
     with _in_a_line(f"{path}: {engine} cannot open it"):
-        graph = {"onnx": _onnx, "openvino": _openvino}[engine](path, told, threads)
+        graph = _onnx(path, told, threads) if engine == "onnx" else _openvino(path, told, threads, compiled)
 
     def answered(given: Mapping[str, np.ndarray]) -> Arrays:
         with _in_a_line(f"{path}: {engine} cannot compute it"):
@@ -264,6 +282,8 @@ def _onnx(path: Path, told: Mapping[str, Any], threads: int | None) -> Graph:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
+    # Whichever thread opens the graph, its numbers below the normal range count as 0, as in the threads of PyTorch.
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
     if "pixel_values" not in told["inputs"]:
         # Threads that wait busily take the small graphs' processors from each other: twice as long on two cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -284,12 +304,16 @@ def openvino_core() -> Any:
     return openvino.Core()
 
 
-def _openvino(path: Path, told: Mapping[str, Any], threads: int | None) -> Graph:
+def _compiled(path: Path, settings: Mapping[str, Any]) -> Any:
+    return openvino_core().compile_model(str(path), "CPU", dict(settings))
+
+
+def _openvino(path: Path, told: Mapping[str, Any], threads: int | None, compile_graph: Compile) -> Graph:
     # Numbers as exported: bfloat16 is taken where the export was checked with it.
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": told.get("computes", "f32"), "PERFORMANCE_HINT": "LATENCY"}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
-    compiled = openvino_core().compile_model(str(path), "CPU", settings)
+    compiled = compile_graph(path, settings)
 
     def run(given: Mapping[str, np.ndarray]) -> Arrays:
         request = compiled.create_infer_request()

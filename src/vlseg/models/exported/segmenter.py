@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vlseg.models.exported.run import Model, config_digest
+from vlseg.models.exported.opening import open_graphs
+from vlseg.models.exported.run import config_digest
 from vlseg.models.folder import read_config, saved_part
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Rows, Spec, Tokens
 from vlseg.models.run_settings import intensity_of, threshold_of
@@ -82,7 +83,7 @@ class Exported(nn.Module):
         self.folder = folder
         try:
             with _as_input_error():
-                self.runner = Model(folder, threads=torch.get_num_threads(), engine=engine, size=size)
+                self.runner = open_graphs(folder, ours, threads=torch.get_num_threads(), engine=engine, size=size)
         except ImportError as error:
             extra = "openvino" if error.name == "openvino" else "export"
             raise InputError(f"{folder}: {error.name} is not installed; pip install vlseg[{extra}]") from error
