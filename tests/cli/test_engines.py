@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from exporting import retold
 from PIL import Image
 
 from vlseg import load
@@ -154,14 +155,14 @@ def test_images_are_read_as_the_training_read_them(exported: Path, tmp_path: Pat
 
     def brightest(intensity: object) -> float:
         config["vlseg"]["exported"]["intensity"] = intensity
-        (folder / "config.json").write_text(json.dumps(config))
+        retold(folder, config)
         return float(load(str(folder), device="cpu").read(tmp_path / "deep.png").max())
 
     assert brightest({"kind": "bits_stored", "bits": 10}) == pytest.approx(1)
     assert brightest({"kind": "full_range"}) == pytest.approx(1023 / 65535)
     with pytest.raises(InputError, match="convert it to 8 bits"):
         brightest(None)
-    with pytest.raises(InputError, match="export again"):
+    with pytest.raises(InputError, match="export the run again"):
         brightest({"king": "full_range"})
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import onnx
 import pytest
 import torch
-from exporting import ENGINES, exported
+from exporting import ENGINES, exported, retold
 from onnx import TensorProto, helper
 from tiny_models import made
 
@@ -31,13 +31,12 @@ def foreign(folder: Path, tmp_path: Path) -> Path:
 
 def tell(folder: Path, *keys: str, value: Any) -> None:
     """Write one field of what config.json tells."""
-    path = folder / "config.json"
-    config = json.loads(path.read_text())
+    config = json.loads((folder / "config.json").read_text())
     place = config["vlseg"]["exported"]
     for key in keys[:-1]:
         place = place[key]
     place[keys[-1]] = value
-    path.write_text(json.dumps(config))
+    retold(folder, config)
 
 
 def digest(path: Path) -> str:
@@ -151,6 +150,7 @@ def test_what_an_engine_refuses_is_one_line(foreign: Path, engine: str, spoil: C
 
 def test_a_tokenizer_that_is_none_is_one_line(foreign: Path) -> None:
     tell(foreign, "words", value=SENTENCES)
+    tell(foreign, "beside", value={})
     for text in (None, "{", "[]", '{"model": {"type": "BPE"}}', '{"model": {"type": "Unigram"}}'):
         if text is not None:
             (foreign / "tokenizer.json").write_text(text)

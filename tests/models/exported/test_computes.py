@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 import pytest
 
-from vlseg.models.exported import run
+from vlseg.models.exported import engines
+from vlseg.models.exported.engines import openvino_core
 from vlseg.models.exported.lighter import to_openvino
-from vlseg.models.exported.run import Model, openvino_core
+from vlseg.models.exported.run import Model
 
 
 class Watched:
@@ -26,7 +27,7 @@ def precisions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[s
     """By graph, the numbers of the operations that run."""
     watched = Watched()
     with monkeypatch.context() as patched:
-        patched.setattr(run, "openvino_core", lambda: watched)
+        patched.setattr(engines, "openvino_core", lambda: watched)
         Model(folder, threads=1)
     return {
         name: {str(node.get_rt_info()["runtimePrecision"].value) for node in compiled.get_runtime_model().get_ops()}

@@ -22,7 +22,8 @@ from PIL import Image
 from tiny_models import made
 
 from vlseg.models import load_model
-from vlseg.models.exported.run import Model, read_image, resized
+from vlseg.models.exported.pixels import read_image, resized
+from vlseg.models.exported.run import Model
 from vlseg.models.exported.write import exported_part, retell
 from vlseg.models.images import (
     CLIP_MEAN,
@@ -255,7 +256,7 @@ def test_what_splits_sentences_is_named_where_it_was_changed(folder: Path, tmp_p
     changed_beside(tmp_path / "copy", tmp_path, ["tokenizer.json", "words.py"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_tokenizers_have_digests_each(tmp_path: Path) -> None:
     folder = exported(made("vlsm-ensemble-c"), tmp_path / "graphs")
     names = sorted(path.name for path in folder.glob("*tokenizer.json"))

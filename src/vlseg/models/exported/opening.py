@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from vlseg.models.exported.run import Model, openvino_core
+from vlseg.models.exported.engines import openvino_core
+from vlseg.models.exported.run import Model
 from vlseg.records import InputError, replacing, write_text
 
 GRAPHS = "graphs"

@@ -2,7 +2,7 @@
 
     python run.py image.png "a polyp" ["another prompt" ...] [--out FOLDER] [--threshold 0.5]
 
-Beside this file lie words.py, checked.py, config.json, the graphs and, where there is one, the tokenizer. As a module:
+Beside this file lie what it imports, config.json, the graphs and, where there is one, the tokenizer. As a module:
 
     model = Model(Path(folder)); probabilities = model.segment(image, ["a polyp"])
 
@@ -13,10 +13,8 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +22,17 @@ import numpy as np
 
 if __package__:
     from vlseg.models.exported.checked import LARGEST_SIDE, read_told
+    from vlseg.models.exported.engines import Arrays, Compile, Graph, check_file, opened, openvino_core
+    from vlseg.models.exported.pixels import placed, read_image, resized, write_mask
     from vlseg.models.exported.words import target_number, tokenize, trimmed, widened
 else:  # beside the graphs, and what lies there goes with them whatever vlseg is installed
     from checked import LARGEST_SIDE, read_told  # type: ignore[import-not-found, no-redef]
+    from engines import Arrays, Compile, Graph, check_file, opened, openvino_core  # type: ignore[import-not-found, no-redef]
+    from pixels import placed, read_image, resized, write_mask  # type: ignore[import-not-found, no-redef]
     from words import target_number, tokenize, trimmed, widened  # type: ignore[import-not-found, no-redef]
 
-Arrays = dict[str, np.ndarray]
-Graph = Callable[[Mapping[str, np.ndarray]], Arrays]
-Compile = Callable[[Path, Mapping[str, Any]], Any]
-"""A graph's file and OpenVINO's settings to a compiled model."""
-PROGRAM = ("run.py", "words.py", "checked.py")
-"""This file and what it reads sentences and config.json with."""
+PROGRAM = ("run.py", "words.py", "checked.py", "pixels.py", "engines.py")
+"""This file and what it cannot do without."""
 
 
 class Model:
@@ -71,10 +69,8 @@ class Model:
             openvino_core()  # before the threads, which would make several
         graphs = self.told["graphs"]
         with ThreadPoolExecutor(len(graphs)) as pool:  # checking and opening are done outside of Python
-            opened = pool.map(
-                lambda told: _opened(folder, told, self.engine, threads, compiled or _compiled), graphs.values()
-            )
-            self._graphs: dict[str, Graph] = dict(zip(graphs, opened, strict=True))
+            found = pool.map(lambda told: opened(folder, told, self.engine, threads, compiled), graphs.values())
+            self._graphs: dict[str, Graph] = dict(zip(graphs, found, strict=True))
 
     def prepare(self, images: Sequence[np.ndarray]) -> Arrays:
         """Images (H, W, 3) float32 in [0, 1] of any size to `pixel_values` (B, 3, h, w) and `original_size` (B, 2)."""
@@ -83,7 +79,7 @@ class Model:
         size = tuple(told["size"])
         pixels = np.zeros((len(images), 3, *size), np.float32)
         for row, image in enumerate(images):
-            top, left, rows, columns = _place(image.shape[:2], size, told["fit"])
+            top, left, rows, columns = placed(image.shape[:2], size, told["fit"])
             fitted = (resized(image, (rows, columns), antialias=True).transpose(2, 0, 1) - mean) / std
             pixels[row, :, top : top + rows, left : left + columns] = fitted
         return {"pixel_values": pixels, "original_size": np.array([image.shape[:2] for image in images], np.int64)}
@@ -126,7 +122,7 @@ class Model:
         """Logits (B, C, h, w) to a list of (C, H, W) at the images' own sizes."""
         restored = []
         for row, original in zip(logits, inputs["original_size"].tolist(), strict=True):
-            top, left, rows, columns = _place(original, row.shape[-2:], self.told["prepare"]["fit"])
+            top, left, rows, columns = placed(original, row.shape[-2:], self.told["prepare"]["fit"])
             inside = row[:, top : top + rows, left : left + columns].transpose(1, 2, 0)
             restored.append(resized(inside, tuple(original), antialias=False).transpose(2, 0, 1))
         return restored
@@ -154,38 +150,6 @@ class Model:
         return [_sigmoid(one[0]) for one in self.restore(logits, {"original_size": inputs["original_size"][rows]})]
 
 
-def resized(image: np.ndarray, size: tuple[int, int], *, antialias: bool) -> np.ndarray:
-    """(H, W, C) float32 to (h, w, C), bilinear as PyTorch's interpolate without aligned corners."""
-    if image.shape[:2] == tuple(size):
-        return image
-    rows = _along_first(image, size[0], antialias)
-    return _along_first(rows.swapaxes(0, 1), size[1], antialias).swapaxes(0, 1)
-
-
-def _along_first(image: np.ndarray, length: int, antialias: bool) -> np.ndarray:
-    if image.shape[0] == length:
-        return image
-    # Places in single precision, as PyTorch has them: a large image's would differ otherwise.
-    half, scale = np.float32(0.5), np.float32(image.shape[0]) / np.float32(length)
-    if not antialias:
-        centres = np.clip((np.arange(length, dtype=np.float32) + half) * scale - half, 0, None)
-        low = np.minimum(centres.astype(np.int64), image.shape[0] - 1)
-        high = np.minimum(low + 1, image.shape[0] - 1)
-        share = (centres - low).astype(np.float32).reshape(-1, *[1] * (image.ndim - 1))
-        mixed: np.ndarray = image[low] * (1 - share) + image[high] * share
-        return mixed
-    flat = np.ascontiguousarray(image).reshape(image.shape[0], -1)
-    result = np.empty((length, flat.shape[1]), np.float32)
-    support = max(scale, np.float32(1))
-    for place in range(length):  # a triangle as wide as what a new pixel stands for
-        centre = scale * np.float32(place + 0.5)
-        begin = max(0, int(centre - support + half))
-        end = min(image.shape[0], int(centre + support + half))
-        weights = np.clip(1 - np.abs((np.arange(begin, end, dtype=np.float32) - centre + half) / support), 0, None)
-        result[place] = (weights / weights.sum()) @ flat[begin:end]
-    return result.reshape(length, *image.shape[1:])
-
-
 def _size(told: Mapping[str, Any], side: int | None) -> list[int]:
     own, step = list(told["size"]), told.get("any_size", 0)
     if side is None or [side, side] == own:
@@ -197,15 +161,6 @@ def _size(told: Mapping[str, Any], side: int | None) -> list[int]:
     if side > LARGEST_SIDE:
         raise ValueError(f"image_size: {side} is more than {LARGEST_SIDE}; take {own[0]}")
     return [side, side]
-
-
-def _place(original: Sequence[int], size: Sequence[int], fit: str) -> tuple[int, int, int, int]:
-    """Top, left, rows and columns of the image within the input: all of it, or with its own aspect ratio, centred."""
-    if fit == "stretch":
-        return 0, 0, size[0], size[1]
-    scale = min(size[0] / original[0], size[1] / original[1])
-    rows, columns = (max(1, min(full, round(own * scale))) for own, full in zip(original, size, strict=True))
-    return (size[0] - rows) // 2, (size[1] - columns) // 2, rows, columns
 
 
 def _columns(tokens: np.ndarray) -> int:
@@ -237,125 +192,7 @@ def _unchanged(folder: Path, told: Mapping[str, Any]) -> None:
         )
     for name, digest in told.get("beside", {}).items():
         if name not in PROGRAM or (folder / name).exists():  # vlseg does without its own program
-            _same(folder / name, digest)
-
-
-def _same(path: Path, digest: str) -> None:
-    if not path.is_file():
-        raise ValueError(f"{path}: is missing; export the model again")
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-            raise ValueError(f"{path}: is not the file that was exported; export the model again")
-
-
-def _opened(folder: Path, told: Mapping[str, Any], engine: str, threads: int | None, compiled: Compile) -> Graph:
-    for name, digest in told["files"].items():
-        _same(folder / name, digest)
-    path = folder / next(iter(told["files"]))
-    if engine == "onnx" and path.suffix != ".onnx":
-        raise ValueError(f"{path}: is OpenVINO's; ONNX Runtime does not read it: export with --format onnx")
-    with _in_a_line(f"{path}: {engine} cannot open it"):
-        graph = _onnx(path, told, threads) if engine == "onnx" else _openvino(path, told, threads, compiled)
-
-    def answered(given: Mapping[str, np.ndarray]) -> Arrays:
-        with _in_a_line(f"{path}: {engine} cannot compute it"):
-            return graph(given)
-
-    return answered
-
-
-@contextmanager
-def _in_a_line(what: str) -> Iterator[None]:
-    """Engines raise anything, of many lines."""
-    try:
-        yield
-    except ImportError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ValueError(f"{what} ({reason}); export the model again, or take the other engine") from error
-
-
-def _onnx(path: Path, told: Mapping[str, Any], threads: int | None) -> Graph:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    options.log_severity_level = 3
-    # Whichever thread opens the graph, its numbers below the normal range count as 0, as in the threads of PyTorch.
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
-    if "pixel_values" not in told["inputs"]:
-        # Threads that wait busily take the small graphs' processors from each other: twice as long on two cores.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-    def run(given: Mapping[str, np.ndarray]) -> Arrays:
-        found = session.run(None, {name: np.ascontiguousarray(given[name]) for name in told["inputs"]})
-        return dict(zip(told["outputs"], found, strict=True))
-
-    return run
-
-
-@cache
-def openvino_core() -> Any:
-    """OpenVINO, kept until the process ends: once unloaded it makes a segmentation fault of a Ctrl-C."""
-    import openvino
-
-    return openvino.Core()
-
-
-def _compiled(path: Path, settings: Mapping[str, Any]) -> Any:
-    return openvino_core().compile_model(str(path), "CPU", dict(settings))
-
-
-def _openvino(path: Path, told: Mapping[str, Any], threads: int | None, compile_graph: Compile) -> Graph:
-    # Numbers as exported: bfloat16 is taken where the export was checked with it.
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": told.get("computes", "f32"), "PERFORMANCE_HINT": "LATENCY"}
-    if threads:
-        settings["INFERENCE_NUM_THREADS"] = threads
-    compiled = compile_graph(path, settings)
-
-    def run(given: Mapping[str, np.ndarray]) -> Arrays:
-        request = compiled.create_infer_request()
-        found = request.infer({name: np.ascontiguousarray(given[name]) for name in told["inputs"]})
-        return {name: np.array(found[number]) for number, name in enumerate(told["outputs"])}
-
-    return run
-
-
-def read_image(path: Path) -> np.ndarray:
-    """An image file as (H, W, 3) uint8, upright.
-
-    Raises:
-        ValueError: it cannot be read, or has more than 8 bits.
-    """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as opened:
-            deep = opened.mode in ("I", "F") or opened.mode.startswith("I;")
-            if deep or any(";16" in str(tile[-1]) for tile in getattr(opened, "tile", [])):
-                raise ValueError(f"{path}: has more than 8 bits; convert it to 8 bits as the training's were read")
-            upright = ImageOps.exif_transpose(opened)
-            if upright.mode == "P":
-                upright.info.pop("transparency", None)  # dropped in any case; Pillow warns of it
-            return np.asarray(upright.convert("RGB"))
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file") from error
-    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: cannot be read as an image ({error})") from error
-
-
-def write_mask(path: Path, mask: np.ndarray) -> None:
-    """A mask (H, W) bool as a PNG of 0 and 255, whole or not at all."""
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
-    told = PngInfo()
-    told.add_text("Comment", "Research use, not a medical device.")
-    half = path.with_name(f".{path.name}.part")
-    Image.fromarray(mask.astype(np.uint8) * 255).save(half, format="PNG", pnginfo=told)
-    half.replace(path)
+            check_file(folder / name, digest)
 
 
 def main() -> int:

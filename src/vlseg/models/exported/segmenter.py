@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from vlseg.models.exported.opening import open_graphs
-from vlseg.models.exported.run import config_digest
+from vlseg.models.exported.run import PROGRAM, config_digest
 from vlseg.models.folder import read_config, saved_part
 from vlseg.models.protocol import ImageFeatures, Inputs, Output, PromptFeatures, Rows, Spec, Tokens
 from vlseg.models.run_settings import intensity_of, threshold_of
 from vlseg.records import InputError, IntensityPolicy, unknown_name, write_text
 
-BESIDE = ("*tokenizer.json", "run.py", "words.py", "checked.py")
+BESIDE = ("*tokenizer.json", *PROGRAM)
 """What lies beside the graphs and answers with them."""
 NO_TRAINING = "is exported: it answers and cannot be trained or attacked; give the run that it came from"
 

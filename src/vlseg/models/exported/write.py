@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vlseg.models.exported import checked, run, words
+from vlseg.models.exported import run, words
 from vlseg.models.exported.graphs import write_graphs
 from vlseg.models.folder import EXPORTED_FORMAT, our_part, read_config, saved_part
 from vlseg.models.portable import Exportable, Portable
@@ -41,8 +41,8 @@ def write_exported(model: Segmenter, folder: Path, *, threshold: float | None = 
     graphs, any_size = write_graphs(model, portable, folder)
     for name, tokenizer in portable.tokenizers.items():
         write_text(folder / name, tokenizer.backend_tokenizer.to_str())
-    for module in (run, words, checked):
-        shutil.copyfile(str(module.__file__), folder / Path(str(module.__file__)).name)
+    for name in run.PROGRAM:
+        shutil.copyfile(Path(str(run.__file__)).with_name(name), folder / name)
     spec = model.spec
     told = {
         "engine": "onnx",

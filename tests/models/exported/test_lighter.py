@@ -11,8 +11,10 @@ import onnx
 import pytest
 from tiny_models import TARGETS, made
 
-from vlseg.models.exported.lighter import _bytes, _halves, _in_halves, _products_in_fixed_ranges, lighten, to_openvino
-from vlseg.models.exported.run import Model, openvino_core
+from vlseg.models.exported.engines import openvino_core
+from vlseg.models.exported.lighter import _products_in_fixed_ranges, lighten, to_openvino
+from vlseg.models.exported.run import Model
+from vlseg.models.exported.smaller import as_bytes, as_halves, in_halves
 from vlseg.models.exported.write import exported_part, write_exported
 from vlseg.records import InputError
 
@@ -142,7 +144,7 @@ def test_openvino_computes_products_in_int8_where_examples_give_the_ranges(tmp_p
     onnx.save(onnx.helper.make_model(made_graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10), path)
     rows = [draw.normal(size=(64, 64)).astype(np.float32) for _ in range(4)]
     _products_in_fixed_ranges(path, [{"given": one} for one in rows])
-    _in_halves(path)
+    in_halves(path)
     compiled = openvino_core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     told = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
     kinds = [tuple(one[key].astype(str) for key in ("layerType", "runtimePrecision")) for one in told]
@@ -160,7 +162,7 @@ def test_openvino_computes_products_in_int8_where_examples_give_the_ranges(tmp_p
 def test_int8_is_off_by_half_a_step_of_its_row() -> None:
     values = np.random.default_rng(0).normal(size=(6, 5, 3)).astype(np.float32) * np.array([1, 9, 0.1])[None, None]
     values[:, :, 1] = 0
-    small, scale = _bytes(values.astype(np.float32), axis=2)
+    small, scale = as_bytes(values.astype(np.float32), axis=2)
     assert (small.dtype, scale.shape) == (np.int8, (1, 1, 3))
     again = small * scale
     assert np.abs(again - values).max(axis=(0, 1)) == pytest.approx(np.zeros(3), abs=float(scale.max()) / 2)
@@ -169,7 +171,7 @@ def test_int8_is_off_by_half_a_step_of_its_row() -> None:
 
 
 def test_halves_do_not_become_infinite() -> None:
-    small, _ = _halves(np.array([1e9, -1e9, 1.0], np.float32))
+    small, _ = as_halves(np.array([1e9, -1e9, 1.0], np.float32))
     assert small.dtype == np.float16
     assert np.isfinite(small).all()
 
@@ -200,7 +202,8 @@ seen = []
 sys.addaudithook(lambda event, _: seen.append(event) if event.startswith("socket.") else None)
 import numpy as np
 from vlseg.models.exported.lighter import to_openvino
-from vlseg.models.exported.run import Model, openvino_core
+from vlseg.models.exported.engines import openvino_core
+from vlseg.models.exported.run import Model
 folder = Path({str(tmp_path / "unet")!r})
 to_openvino(folder, weights="int8")
 model = Model(folder, threads=1)
