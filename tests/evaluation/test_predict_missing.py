@@ -180,7 +180,10 @@ def test_killed_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, w
     predict_missing(again, asks(images), out)
     assert files(out).keys() == files(tmp_path / "whole").keys()
     whole = {(row["image"], row["prompt"]): {**row, "mask": "", "overlay": ""} for row in rows(tmp_path / "whole")}
-    assert {(row["image"], row["prompt"]): {**row, "mask": "", "overlay": ""} for row in rows(out)} == whole
+    found = {(row["image"], row["prompt"]): {**row, "mask": "", "overlay": ""} for row in rows(out)}
+    for row in whole.values():
+        row["presence"] = pytest.approx(row["presence"], abs=1e-6)  # prompts asked together round otherwise
+    assert found == whole
     assert 0 < sum(map(len, again.asked)) < 6
 
 

@@ -56,6 +56,7 @@ def test_read_as_predict_reads_it(kind: str, mode: str, policy: IntensityPolicy,
 def test_read_as_the_predictor_reads_it(tmp_path: Path) -> None:
     class Policy:
         intensity = IntensityPolicy("window", low=1000, high=9000)
+        _as_trained = Predictor._as_trained
 
     path = tmp_path / "deep.png"
     path.write_bytes(saved(_picture("I;16"), "PNG"))

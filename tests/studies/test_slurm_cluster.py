@@ -157,7 +157,8 @@ def test_each_run_is_made_once_whatever_happens_to_its_workers(
 
 
 @pytest.mark.parametrize(
-    "options", [pytest.param({"tasks": 2}, id="by srun"), pytest.param({"cpus": 2}, id="by vlseg")]
+    "options",
+    [pytest.param({"tasks": 2}, id="by srun"), pytest.param({"cpus": 2}, id="by vlseg", marks=pytest.mark.long)],
 )
 def test_two_processes_train_one_run_and_lay_it_down_together(
     cluster: Cluster, make_dataset: Callable[..., Path], tmp_path: Path, options: dict[str, Any]
