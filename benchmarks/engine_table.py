@@ -13,18 +13,21 @@ COLUMNS = {
     "next prompt": "new prompt on a known image",
     "from the shell": "vlseg predict from the shell, one image",
 }
+MEMORY = "peak memory of one answer"
 
 
 def table(rows: Sequence[Row]) -> str:
     """A line for each engine: how many times faster than transformers, with the least and largest of the turns."""
     found = {tuple(row["work"].rsplit(", ", 1)): row for row in rows}
     kinds = list(dict.fromkeys(kind for _, kind in found))
-    lines = [["engine", *COLUMNS, "masks' Dice, mean and least"]]
+    lines = [["engine", *COLUMNS, "peak memory", "masks' Dice, mean and least"]]
     lines.append(["---"] * len(lines[0]))
     for kind in kinds:
         speeds = [_ratio(found[work, kind]) for work in COLUMNS.values()]
         dice = found[COLUMNS["folder"], kind]["equality"]
-        lines.append([kind, *speeds, f"{dice['dice_mean']:.4f}, {dice['dice_least']:.4f}"])
+        memory = found[MEMORY, kind]
+        held = f"{memory['gib'][0]:.2f} GiB ({memory['ratio']:.2f})"
+        lines.append([kind, *speeds, held, f"{dice['dice_mean']:.4f}, {dice['dice_least']:.4f}"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
