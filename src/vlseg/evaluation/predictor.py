@@ -1,5 +1,6 @@
 """vlseg.load(...).segment(...): a model ready for images."""
 
+import hashlib
 import io
 import sys
 from collections.abc import Mapping, Sequence
@@ -48,7 +49,8 @@ class Predictor:
 
     `intensity` None: not known which, so that images above 8 bit are refused. `judging`: what says whether an image is
     like those of the training, makes the presence score a probability, and knows the training's words.
-    It keeps the last image, its file and features, and the features of some hundred prompts in memory, nothing else.
+    It keeps the last image, the digest of its file, its features, and those of some hundred prompts in memory, nothing
+    else.
     """
 
     def __init__(
@@ -169,9 +171,10 @@ class Predictor:
             content = path.read_bytes()
         except OSError:
             return self.read(path)  # which says what is wrong
-        if self._file is None or self._file[0] != content:
+        digest = hashlib.sha256(content).digest()  # not the bytes, in whose tags may stand who it is
+        if self._file is None or self._file[0] != digest:
             pixels = decode_pixels(io.BytesIO(content), str(path), self.intensity or IntensityPolicy())
-            self._file = content, self._as_trained(pixels, path)
+            self._file = digest, self._as_trained(pixels, path)
         return self._file[1]
 
 
