@@ -17,7 +17,7 @@ import psutil
 import torch
 
 from vlseg.models.device import device_for
-from vlseg.models.exported.opening import GRAPHS, cache_folder
+from vlseg.models.exported.opening import GRAPHS, kept_at
 from vlseg.models.exported.segmenter import Exported, load_exported
 from vlseg.models.folder import read_config
 from vlseg.models.protocol import Segmenter, as_module
@@ -118,8 +118,7 @@ def _place_of(model: Segmenter) -> tuple[Path, str]:
         "preparing": hashlib.sha256(told.encode()).hexdigest(),
         "libraries": {"torch": torch.__version__, "vlseg": version("vlseg")},
     }
-    text = json.dumps(context, sort_keys=True, indent=1) + "\n"
-    return cache_folder() / hashlib.sha256(text.encode()).hexdigest()[:20], text
+    return kept_at(context)
 
 
 def _write(model: Segmenter, place: Path, context: str) -> None:

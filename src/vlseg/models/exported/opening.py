@@ -45,6 +45,12 @@ def cache_folder() -> Path:
     return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vlseg/engines"
 
 
+def kept_at(context: Mapping[str, Any]) -> tuple[Path, str]:
+    """Where what a context tells apart is kept, there already or not; and the context as it lies there."""
+    text = json.dumps(context, sort_keys=True, indent=1) + "\n"
+    return cache_folder() / hashlib.sha256(text.encode()).hexdigest()[:20], text
+
+
 def open_early(source: str, *, threads: int | None, engine: str | None) -> None:
     """Begin to open the graphs of an exported folder in a thread, for `open_graphs` to find them open.
 
@@ -133,8 +139,7 @@ def _kept_compiled(path: Path, ours: Mapping[str, Any], settings: Mapping[str, A
         "processor": [core.get_property("CPU", one) for one in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")],
         "libraries": {"openvino": version("openvino")},
     }
-    text = json.dumps(context, sort_keys=True, indent=1) + "\n"
-    place = cache_folder() / hashlib.sha256(text.encode()).hexdigest()[:20]
+    place, text = kept_at(context)
     file = place / GRAPHS / f"{path.stem}.blob"
     if (blob := _whole(file)) is not None:
         try:
